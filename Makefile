@@ -1,0 +1,45 @@
+# Everything a developer runs. Needs Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test check bench lock format clean
+
+install: $(VENV)/.installed ## Make .venv with everything for development
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@echo "Installing into $(VENV) (a minute at most) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@# Compiled once here, so that no first command pays for it.
+	@$(BIN)/python -m compileall -q stigmer_config
+	@touch $@
+
+demo: install ## Show the main job on real files, in a fresh home
+	@$(BIN)/python examples/demo.py
+
+test: install ## Run the tests, in parallel
+	@$(BIN)/python -m pytest
+
+check: install ## Types, lint, format, import order
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/basedpyright
+	@$(BIN)/python -m pytest -n 0 tests/test_api.py tests/test_imports.py
+
+bench: install ## Measure against the peers (ratios in one run)
+	@$(BIN)/python benchmarks/run.py
+
+lock: ## Pin the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-emit-index-url \
+		--python-version 3.11 --custom-compile-command "make lock" -o requirements.lock -q
+
+format: install
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

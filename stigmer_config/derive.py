@@ -1,0 +1,217 @@
+"""Layers → Config, and from a Config its overrides and its explanations: all from one walk."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .catalogue import Catalogue
+from .config import RESOLVED, Config, FrozenMap, LLMConfig, provider_settings, section
+from .kinds import PROVIDERS
+from .merge import merge, targets
+from .model_names import ModelNames
+from .problems import ConfigError, Problem
+from .provenance import Entry, Explanation, Layer, Loser, Origin, Reason
+from .providers import Walk
+from .resolve import Resolved, refused, resolve
+from .settings import FREE_FIELDS, find
+from .sources.entries import from_mapping
+
+# Overrides of these alone touch neither provider, model nor credential.
+_PLAIN = frozenset({"llm.temperature", "llm.max_tokens", "llm.num_ctx", "llm.timeout", "llm.max_retries"})
+
+# What an override keeps: key, entry, key, entry, … One flat tuple: kept Configs must stay small.
+Pairs = tuple[Any, ...]
+
+
+@functools.cache
+def _override_origin(key: str) -> Origin:
+    return Origin("execution", f"override[{key}]")
+
+
+def read_override(values: Mapping[str, Any]) -> tuple[Pairs, list[Problem]]:
+    """The entries of one override, and its faults."""
+    entries, problems = from_mapping(values, "execution", _override_origin)
+    return tuple(part for pair in entries.items() for part in pair), problems
+
+
+def _layer(pairs: Pairs) -> Layer:
+    return Layer("execution", "override", "loaded", dict(zip(pairs[::2], pairs[1::2], strict=True)))
+
+
+class View(NamedTuple):
+    """One Config's walk and what it resolves to."""
+
+    walk: Walk
+    resolved: Resolved
+
+
+class Derivation:
+    """What one load found: its layers, their merge, and the walk over them.
+
+    `problems` are the walk's own; those of reading and vetting stand with whoever read and vetted.
+    """
+
+    def __init__(
+        self, mode: Any, layers: Iterable[Layer], catalogue: Catalogue, today: datetime.date, overrides: Iterable[Pairs]
+    ) -> None:
+        self.mode = mode
+        self.layers = tuple(layers)
+        self.today = today
+        self.overrides = tuple(overrides)
+        self.winners = merge(self.layers)
+        self.names = ModelNames(self.winners, catalogue)
+        self.walk = Walk(self.names, self.layers)
+        self._top = self._view(self.overrides)
+        resolved = self._top.resolved
+        self.problems = (*self.names.problems(), *self._top.walk.problems, *resolved.problems)
+
+    def _view(self, overrides: tuple[Pairs, ...]) -> View:
+        walk = self.walk.with_overrides(_layer(pairs) for pairs in overrides)
+        return View(walk, resolve(walk, self.today))
+
+    def config(self, generation: int, warnings: Iterable[Problem]) -> Config:
+        """The Config of this derivation."""
+        values = {key: entry.value for key, entry in self.winners.items()}
+        aliases = {name: _alias_value(entry) for name, entry in self.names.aliases.items()}
+        return Config(
+            mode=self.mode,
+            llm=self._top.resolved.llm,
+            providers=FrozenMap((provider, provider_settings(provider, values)) for provider in PROVIDERS),
+            aliases=FrozenMap(aliases),
+            temporal=section("temporal", values),
+            backend=section("backend", values),
+            sandbox=section("sandbox", values),
+            redis=None if self.mode == "local" else section("redis", values),
+            logging=section("logging", values),
+            locked=values.get("locked", ()),
+            generation=generation,
+            warnings=tuple(warnings),
+            _deriver=self,
+            _overrides=self.overrides,
+        )
+
+    def override(self, config: Config, values: Mapping[str, Any]) -> Config:
+        """`config` with one more layer on top. Raises `ConfigError`."""
+        pairs, problems = read_override(values)
+        if problems:
+            raise ConfigError(problems)
+        overrides = (*config._overrides, pairs)
+        llm = self._plainly(config.llm, pairs)
+        if llm is not None:
+            return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
+        view = self._view(overrides)
+        found = (*view.walk.problems, *view.resolved.problems)
+        errors = [problem for problem in found if problem.severity == "error"]
+        if errors:
+            raise ConfigError(errors)
+        others = [problem for problem in config.warnings if problem not in self._top.resolved.problems]
+        return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=(*others, *found), _overrides=overrides)
+
+    def _plainly(self, llm: LLMConfig, pairs: Pairs) -> LLMConfig | None:
+        """`llm` with parameters changed that decide nothing else; None when more has to be worked out."""
+        changes: dict[str, Any] = {}
+        for index in range(0, len(pairs), 2):
+            key, value = pairs[index], pairs[index + 1].value
+            if key not in _PLAIN:
+                return None
+            field = key[4:]
+            changes[field] = value
+            if value is None or field in FREE_FIELDS or field == "max_tokens":
+                continue
+            facts = self.names.catalogue.find(llm.model_id, llm.provider)
+            if refused(field, value, llm.provider, facts, llm.reasoning_effort) is not None:
+                return None
+            if field == "temperature" and llm.provider == "anthropic" and value > 1:
+                return None
+        return msgspec.structs.replace(llm, **changes)
+
+    def explain(self, config: Config, key: str) -> Explanation:
+        """Why `key` has its value in `config`. Raises `KeyError` for a key that does not exist."""
+        value = config.value(key)
+        view = self._top if config._overrides == self.overrides else self._view(config._overrides)
+        if key.startswith("llm."):
+            return _explain_llm(view, key, value)
+        winner = self.winners.get(key)
+        local_redis = key.startswith("redis.") and self.mode == "local"
+        losers = [
+            Loser(_plain(entry), entry.origin, "not-in-mode" if local_redis else reason or "overridden")
+            for entry, reason in self._rows(key)
+            if (local_redis or reason is not None or entry is not winner) and not self._merged(key, entry)
+        ]
+        return Explanation(key, value, winner.origin if winner and not local_redis else None, tuple(losers))
+
+    def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
+        """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
+        config.aliases[alias]
+        ends = {provider: self.names.follow(alias, provider) for provider in PROVIDERS}
+        return {provider: None if end.prefix not in (None, provider) else end.name for provider, end in ends.items()}
+
+    def _rows(self, key: str) -> Iterator[tuple[Entry, Reason | None]]:
+        """Every entry of a key, highest layer first, with why it was refused if it was."""
+        for layer in reversed(self.layers):
+            if key in layer.refused:
+                yield layer.refused[key].entry, layer.refused[key].reason
+            elif key in layer.entries:
+                yield layer.entries[key], None
+
+    def _merged(self, key: str, entry: Entry) -> bool:
+        """Whether an entry lives on in a merged one: part of `locked`, or of an alias's mapping."""
+        if key == "locked":
+            return True
+        winner = self.winners.get(key)
+        mine, all_targets = targets(entry), targets(winner) if winner else None
+        if mine is None or all_targets is None:
+            return False
+        return all(all_targets.get(provider) is target for provider, target in mine.items())
+
+
+def _explain_llm(view: View, key: str, value: Any) -> Explanation:
+    walk, resolved = view
+    if key == "llm.provider":
+        winner = walk.named_by
+        entry_keys: tuple[str, ...] = ("llm.provider",)
+    else:
+        field = "model" if key in RESOLVED else key.removeprefix("llm.")
+        winner = resolved.entries.get(field)
+        entry_keys = (f"llm.{field}", f"providers.{walk.provider}.{field}")
+    losers: list[Loser] = []
+    for layer, owner in reversed(list(zip(walk.layers, walk.owners, strict=True))):
+        for entry_key in entry_keys:
+            if entry_key in layer.refused:
+                refusal = layer.refused[entry_key]
+                losers.append(Loser(_plain(refusal.entry), refusal.entry.origin, refusal.reason))
+            entry = layer.entries.get(entry_key)
+            if entry is not None and entry is not winner:
+                reason = resolved.reasons.get(id(entry)) or _lost(entry_key, owner, walk.provider)
+                losers.append(Loser(_plain(entry), entry.origin, reason))
+    hops = resolved.end.hops if key == "llm.model" or key in RESOLVED else ()
+    return Explanation(key, value, winner.origin if winner is not None else None, tuple(losers), hops)
+
+
+def _lost(key: str, owner: str, provider: str) -> Reason:
+    field = key.removeprefix("llm.")
+    belongs = key != field and field not in FREE_FIELDS | {"provider"}
+    switched = belongs and owner != provider
+    return "provider-switched" if switched else "overridden"
+
+
+def _plain(entry: Entry) -> Any:
+    by_provider = targets(entry)
+    if by_provider is None:
+        return entry.value
+    return {provider: target.value for provider, target in by_provider.items()}
+
+
+def _alias_value(entry: Entry) -> Any:
+    value = _plain(entry)
+    return FrozenMap(value) if isinstance(value, dict) else value
+
+
+def definition(key: str) -> Any:
+    """The Setting of a key; that of `llm.model` for what a model string came to."""
+    return find("llm.model" if key in RESOLVED else key)

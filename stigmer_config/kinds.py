@@ -1,0 +1,309 @@
+"""What a setting's value may be: one kind per shape of value, strict, with messages for people.
+
+`check` takes a value as YAML or Python gives it, `parse` takes text as a variable or a command line
+gives it. Both return the value in the setting's type and raise `InvalidValueError` for anything else.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from .problems import Problem, did_you_mean, quoted
+from .provenance import Origin
+from .secret import Secret
+
+MAX_INT = 2**63 - 1
+PROVIDERS = ("anthropic", "ollama", "openai")
+
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
+# What a URL may hold (RFC 3986), without `@`, which would bring userinfo, and without `\`, which
+# browsers and libraries read in different ways.
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+
+
+class InvalidValueError(Exception):
+    """A value its kind refuses: a problem's code, message and hint, still without a place."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def problem(self, key: str, origin: Origin, hint: str = "") -> Problem:
+        """The Problem it is at that place; `hint` for when the kind has none."""
+        return Problem(code=self.code, key=key, message=self.message, hint=self.hint or hint, origin=origin)
+
+
+def described(value: object) -> str:
+    """A value and what it is, for `… must be X, not Y`."""
+    if value is None or isinstance(value, bool):
+        return quoted(value)
+    if isinstance(value, str):
+        return f"the text {quoted(value)}" if value else "an empty text"
+    if isinstance(value, (int, float)):
+        return f"the number {quoted(value)}"
+    if isinstance(value, Secret):
+        return "a secret"
+    return "a mapping" if hasattr(value, "keys") else "a list"
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A shape of value. Subclasses say what they expect in `expects`."""
+
+    @property
+    def expects(self) -> str:
+        raise NotImplementedError
+
+    def check(self, value: Any, what: str) -> Any:
+        """`value` in the setting's type. Raises `InvalidValueError`."""
+        raise NotImplementedError
+
+    def parse(self, text: str, what: str) -> Any:
+        """`text` in the setting's type. Raises `InvalidValueError`."""
+        return self.check(text, what)
+
+    def wrong_type(self, value: object, what: str, hint: str = "") -> InvalidValueError:
+        return InvalidValueError("wrong-type", f"{what} must be {self.expects}, not {described(value)}", hint)
+
+
+class Text(Kind, frozen=True):
+    """Any text that is not empty."""
+
+    @property
+    def expects(self) -> str:
+        return "text"
+
+    def check(self, value: Any, what: str) -> str:
+        if not isinstance(value, str):
+            raise self.wrong_type(value, what, "put it in quotes" if isinstance(value, (int, float)) else "")
+        if not value:
+            raise InvalidValueError("out-of-range", f"{what} must not be empty")
+        return value
+
+
+class Choice(Kind, frozen=True):
+    """One of a few words. `extra` are accepted but not offered; `fold` ignores case."""
+
+    noun: str
+    choices: tuple[str, ...]
+    extra: tuple[str, ...] = ()
+    fold: bool = False
+
+    @property
+    def expects(self) -> str:
+        return "one of " + ", ".join(self.choices + self.extra)
+
+    def check(self, value: Any, what: str) -> str:
+        if not isinstance(value, str):
+            raise self.wrong_type(value, what)
+        word: str = value.lower() if self.fold else value
+        if word not in self.choices and word not in self.extra:
+            message = f"Invalid {self.noun} {quoted(value)}. Must be one of: {', '.join(self.choices)}"
+            hint = did_you_mean(word, self.choices + self.extra, f"{what} takes {self.expects}")
+            raise InvalidValueError("invalid-choice", message, hint)
+        return word
+
+
+class Whole(Kind, frozen=True):
+    """A whole number from `least` to `most`."""
+
+    least: int
+    most: int = MAX_INT
+
+    @property
+    def expects(self) -> str:
+        return "a whole number"
+
+    def check(self, value: Any, what: str) -> int:
+        if type(value) is not int:
+            raise self.wrong_type(value, what)
+        if not self.least <= value <= self.most:
+            top = f" and at most {self.most}" if self.most != MAX_INT else ""
+            raise InvalidValueError("out-of-range", f"{what} must be at least {self.least}{top}, not {quoted(value)}")
+        return value
+
+    def parse(self, text: str, what: str) -> int:
+        if not _WHOLE.fullmatch(text):
+            raise self.wrong_type(text, what)
+        # Beyond 64 bits only the sign matters: it is out of range. (Python refuses to read 5 000 digits.)
+        return self.check(int(text) if len(text) < 25 else int(text[:25]), what)
+
+
+class Number(Kind, frozen=True):
+    """A finite number from `least` to `most`; `above` excludes `least` itself."""
+
+    least: float
+    most: float = math.inf
+    above: bool = False
+
+    @property
+    def expects(self) -> str:
+        return "a number"
+
+    def check(self, value: Any, what: str) -> float:
+        if type(value) is not float and type(value) is not int:
+            raise self.wrong_type(value, what)
+        # Compared before it is converted: an int of 400 digits has no float.
+        low = value > self.least if self.above else value >= self.least
+        if not (low and value <= self.most and value < 1e300):
+            bottom = f"greater than {self.least:g}" if self.above else f"at least {self.least:g}"
+            top = f" and at most {self.most:g}" if self.most != math.inf else " and finite"
+            raise InvalidValueError("out-of-range", f"{what} must be {bottom}{top}, not {quoted(value)}")
+        return float(value)
+
+    def parse(self, text: str, what: str) -> float:
+        if text.lower().lstrip("+-").lstrip(".") in ("inf", "infinity", "nan"):
+            return self.check(math.nan, what)
+        if not _DECIMAL.fullmatch(text):
+            raise self.wrong_type(text, what)
+        return self.check(float(text), what)
+
+
+class Model(Kind, frozen=True):
+    """An alias, a friendly name, a model id or `provider:model`. It ends in URLs and in commands."""
+
+    @property
+    def expects(self) -> str:
+        return "a model name"
+
+    def check(self, value: Any, what: str) -> str:
+        if not isinstance(value, str):
+            raise self.wrong_type(value, what, "put it in quotes" if isinstance(value, (int, float)) else "")
+        prefix, _, rest = value.partition(":")
+        if not value or (not rest and prefix.lower() in PROVIDERS and ":" in value):
+            raise InvalidValueError("empty-model", f"{what} names no model", "give a model, or remove the line")
+        if not _MODEL.fullmatch(value) or ".." in value or "//" in value:
+            hint = "a model name has letters, digits and . _ : / @ + - only, without '..' or '//', 256 at most"
+            raise InvalidValueError("invalid-model", f"{quoted(value)} is not a model name", hint)
+        return value
+
+
+class Url(Kind, frozen=True):
+    """An http(s) address of a service, with nothing secret in it."""
+
+    @property
+    def expects(self) -> str:
+        return "a URL"
+
+    def check(self, value: Any, what: str) -> str:
+        if not isinstance(value, str):
+            raise self.wrong_type(value, what)
+        match = _URL.fullmatch(value)
+        if match is None or not 0 < int(match["port"] or "80") < 65536 or not _addressable(match["host"]):
+            raise self._invalid(value, what)
+        return value
+
+    def _invalid(self, value: str, what: str) -> InvalidValueError:
+        if "@" in value:  # what stands before it may be a password: not shown
+            message = f"{what} holds a user name or password"
+            return InvalidValueError("invalid-url", message, "leave them out; put the key into api_key")
+        hint = f"write http://{value}" if _ADDRESS.fullmatch(value) else "for example http://localhost:11434"
+        return InvalidValueError("invalid-url", f"{what} must be an http:// or https:// URL, not {quoted(value)}", hint)
+
+
+class Address(Kind, frozen=True):
+    """`host:port`."""
+
+    @property
+    def expects(self) -> str:
+        return "host:port"
+
+    def check(self, value: Any, what: str) -> str:
+        match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise self.wrong_type(value, what, "for example localhost:7233")
+        if not 0 < int(match["port"]) < 65536:
+            raise InvalidValueError(
+                "out-of-range", f"{what} must have a port from 1 to 65535, not {quoted(match['port'])}"
+            )
+        return str(value)
+
+
+class Credential(Kind, frozen=True):
+    """A secret text. The value never stands in a message."""
+
+    @property
+    def expects(self) -> str:
+        return "text"
+
+    def check(self, value: Any, what: str) -> Secret:
+        if isinstance(value, Secret):
+            return value
+        if not isinstance(value, str):
+            kind = "a number" if isinstance(value, (int, float)) else described(value)
+            hint = "put it in quotes" if isinstance(value, (int, float)) else ""
+            raise InvalidValueError("wrong-type", f"{what} must be text, not {kind}", hint)
+        # A line end or a control character cannot be part of an HTTP header, where keys are sent.
+        if not value.isprintable() or not value.strip() or not value.isascii():
+            raise InvalidValueError("out-of-range", f"{what} must be one line of printable ASCII characters")
+        return Secret(value)
+
+
+class KeyList(Kind, frozen=True):
+    """A list of keys or sections; each name is checked where the list is read."""
+
+    @property
+    def expects(self) -> str:
+        return "a list of keys"
+
+    def check(self, value: Any, what: str) -> tuple[str, ...]:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+            raise self.wrong_type(value, what, "for example [llm.model, sandbox]")
+        return unique(value)
+
+    def parse(self, text: str, what: str) -> tuple[str, ...]:
+        del what  # any text is a list of names
+        return unique(part.strip() for part in text.strip("[] ").split(",") if part.strip())
+
+
+def unique(names: Iterable[str]) -> tuple[str, ...]:
+    """The names without repetitions, in their order."""
+    return tuple(dict.fromkeys(names))
+
+
+def _addressable(host: str) -> bool:
+    """Whether a host is a name or a proper IPv6 address; `..` and empty labels are neither."""
+    if not host.startswith("["):
+        return ".." not in host
+    import ipaddress
+
+    try:
+        ipaddress.IPv6Address(host[1:-1])
+    except ValueError:
+        return False
+    return True
+
+
+def origin_of(url: str) -> str:
+    """`scheme://host:port` of a valid URL, in one spelling: what a credential is pinned to."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        return url
+    scheme = match["scheme"].lower()
+    port = int(match["port"] or (443 if scheme == "https" else 80))
+    return f"{scheme}://{match['host'].lower().rstrip('.')}:{port}"
+
+
+def same_url(one: str | None, other: str | None) -> bool:
+    """Whether two URLs name the same place, whatever their spelling."""
+    if one is None or other is None or one == other:
+        return one == other
+    return origin_of(one) == origin_of(other) and _path(one) == _path(other)
+
+
+def _path(url: str) -> str:
+    match = _URL.fullmatch(url)
+    return (match["path"] or "").rstrip("/") if match else url

@@ -1,0 +1,257 @@
+"""One value's way, spelled out once: sources → layers → vetted → merged → resolved → Config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from .catalogue import catalogue
+from .config import RESOLVED, Config
+from .derive import Derivation, Pairs, read_override
+from .environment import Environment
+from .kinds import InvalidValueError
+from .merge import merge
+from .places import project_file, site_file, user_file
+from .problems import ConfigError, Problem, excerpt
+from .provenance import Entry, Layer, LayerName, Origin
+from .settings import SETTINGS, find, suggest
+from .sources import flags as flag_source
+from .sources.defaults import defaults_layer
+from .sources.variables import env_layer, vendor_layer
+from .sources.yaml_file import file_layer
+from .trust import vet
+
+ProjectDir = str | Path | Literal[False] | None
+# One of these may be a mere consequence when what it judges by is itself broken.
+_CONSEQUENCES = frozenset({"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch"})
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """One load, faults and all: what can be told stands in `config`, whether or not there are errors."""
+
+    config: Config
+    layers: tuple[Layer, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults."""
+
+    environment: Environment
+    mode: str | None = None
+    mode_source: str = "load(mode=…)"
+    project_dir: Path | Literal[False] | None = None
+    flags: tuple[Layer, tuple[Problem, ...]] = (Layer("flags", flag_source.SOURCE, "empty"), ())
+    overrides: tuple[Mapping[str, Any], ...] = ()
+    require: tuple[str, ...] = ()
+
+
+def load(
+    mode: str | None = None,
+    project_dir: ProjectDir = None,
+    flags: Mapping[str, Any] | None = None,
+    overrides: Sequence[Mapping[str, Any]] | None = None,
+    require: Iterable[str] = (),
+    environment: Environment | None = None,
+) -> Config:
+    """Reads every layer and returns one frozen Config.
+
+    `mode`: `local` or `cloud`, before every other way to choose it. `project_dir`: the project's folder;
+    `False`: no project; None: the nearest one from the working folder up. `flags`: a mapping, dotted or
+    nested, above the variables. `overrides`: mappings of `llm.*`, lowest first, above the flags. `require`:
+    keys that must have a value. `environment`: the world to load from, by default this process's.
+
+    Raises `ConfigError` with every problem of every layer.
+    """
+    return settled(read(request(mode, project_dir, flags, overrides, require, environment)))
+
+
+def load_for_worker() -> Config:
+    """`load()`, with `backend.api_key` required in cloud mode, as the seed's worker does."""
+    loaded = read(request())
+    if loaded.config.mode == "cloud":
+        missing = _required(loaded.config, ("backend.api_key",))
+        loaded = msgspec.structs.replace(loaded, problems=(*loaded.problems, *missing))
+    return settled(loaded)
+
+
+def settled(loaded: Loaded) -> Config:
+    """The Config of a load without errors. Raises `ConfigError` for one with."""
+    if loaded.errors:
+        raise ConfigError(loaded.problems)
+    return loaded.config
+
+
+def request(
+    mode: str | None = None,
+    project_dir: ProjectDir = None,
+    flags: Mapping[str, Any] | None = None,
+    overrides: Sequence[Mapping[str, Any]] | None = None,
+    require: Iterable[str] = (),
+    environment: Environment | None = None,
+) -> Request:
+    """`load`'s arguments as a Request. Raises `KeyError` for a required key that does not exist."""
+    for key in require:
+        if find(key) is None and key not in RESOLVED:
+            raise KeyError(f"{key} is no key: did you mean {suggest(key)}?")
+    layer, problems = flag_source.from_call(flags)
+    return Request(
+        environment=environment if environment is not None else Environment.capture(),
+        mode=mode,
+        project_dir=Path(project_dir) if isinstance(project_dir, str) else project_dir,
+        flags=(layer, tuple(problems)),
+        overrides=tuple(overrides or ()),
+        require=tuple(require),
+    )
+
+
+def read(asked: Request, generation: int = 1) -> Loaded:
+    """Loads what is asked for. Faults do not raise: they stand in the result."""
+    problems: list[Problem] = []
+    layers = _layers(asked, problems)
+    vetted, refused = vet(layers, catalogue())
+    problems += refused
+    overrides: list[Pairs] = []
+    for values in asked.overrides:
+        pairs, faults = read_override(values)
+        overrides.append(pairs)
+        problems += faults
+    derivation = Derivation(_mode(vetted), vetted, catalogue(), asked.environment.today, overrides)
+    problems += _causes(problems, derivation.problems)
+    config = derivation.config(generation, ())
+    problems += _required(config, asked.require)
+    shown = _with_excerpts(problems, vetted)
+    warnings = tuple(problem for problem in shown if problem.severity == "warning")
+    return Loaded(msgspec.structs.replace(config, warnings=warnings), tuple(vetted), shown)
+
+
+def _layers(asked: Request, problems: list[Problem]) -> list[Layer]:
+    """Every layer of the cascade but the overrides, lowest first; their faults go to `problems`."""
+    world = asked.environment
+    found: list[tuple[Layer, Iterable[Problem]]] = [
+        vendor_layer(world),
+        _file(world, "site"),
+        _file(world, "user"),
+        _project(asked),
+        env_layer(world),
+        _flags(asked),
+    ]
+    layers = [layer for layer, _ in found]
+    for _, faults in found:
+        problems += faults
+    # A project's own mode is refused later, and never counts.
+    mode = _mode(layer for layer in layers if layer.name != "project")
+    return [defaults_layer(mode), *layers]
+
+
+def _mode(layers: Iterable[Layer]) -> str:
+    """The mode the layers choose; `cloud` when none does."""
+    entry = merge(layers).get("mode")
+    return str(entry.value) if entry is not None else "cloud"
+
+
+def _file(world: Environment, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
+    home = world.variable("STIGMER_HOME")
+    if name == "user" and home and not os.path.isabs(home):
+        message = "STIGMER_HOME must be an absolute path"
+        origin = Origin("user", home)
+        fault = Problem(code="unreadable-file", message=message, hint="for example $HOME/.stigmer", origin=origin)
+        return Layer("user", home, "error", why=message), [fault]
+    path, named = site_file(world) if name == "site" else (user_file(world), False)
+    return file_layer(path, name, world.uid, named=named)
+
+
+def _project(asked: Request) -> tuple[Layer, Iterable[Problem]]:
+    world = asked.environment
+    project = project_file(world, asked.project_dir)
+    if project.why_none is not None:
+        return Layer("project", project.path, "absent", why=project.why_none), []
+    folder = os.path.dirname(os.path.dirname(project.path))
+    if project.named and not os.path.isdir(folder):
+        message = "there is no such folder"
+        fault = Problem(code="unreadable-file", message=message, hint="mend the path", origin=Origin("project", folder))
+        return Layer("project", project.path, "error", why=message), [fault]
+    return file_layer(project.path, "project", world.uid)
+
+
+def _flags(asked: Request) -> tuple[Layer, Iterable[Problem]]:
+    layer, faults = asked.flags
+    if asked.mode is None:
+        return layer, faults
+    origin = Origin("flags", asked.mode_source)
+    try:
+        entry = Entry(SETTINGS["mode"].check(asked.mode, "mode"), origin)
+    except InvalidValueError as fault:
+        return layer, [*faults, fault.problem("mode", origin)]
+    entries = {**layer.entries, "mode": entry}
+    return msgspec.structs.replace(layer, entries=entries, status="loaded"), faults
+
+
+def _causes(found: list[Problem], derived: Iterable[Problem]) -> list[Problem]:
+    """The derived problems, without those that may only follow from a fault found before."""
+    unsure = any(
+        problem.severity == "error"
+        and problem.origin is not None
+        and problem.origin.layer != "project"
+        and (not problem.key or problem.key == "mode" or problem.key.startswith(("llm.", "providers.", "aliases.")))
+        for problem in found
+    )
+    return [problem for problem in derived if not (unsure and problem.code in _CONSEQUENCES)]
+
+
+def _required(config: Config, keys: Iterable[str]) -> list[Problem]:
+    problems: list[Problem] = []
+    for key in keys:
+        if config.value(key) is None:
+            setting = find(key)
+            variable = f"export {setting.variable}=…, or " if setting and setting.variable else ""
+            hint = f"{variable}set {key} in ~/.stigmer/config.yaml"
+            problems.append(Problem(code="missing-value", key=key, message=f"{key} is required here", hint=hint))
+    return problems
+
+
+def _with_excerpts(problems: list[Problem], layers: Sequence[Layer]) -> tuple[Problem, ...]:
+    """The problems, errors first, with the source line under each that has a place."""
+    files = {(layer.name, layer.source): layer for layer in layers if layer.text is not None}
+    shown = [
+        msgspec.structs.replace(problem, excerpt=_excerpt(problem.origin, files)) if problem.origin else problem
+        for problem in problems
+    ]
+    return tuple(sorted(shown, key=lambda problem: problem.severity != "error"))
+
+
+def _excerpt(origin: Origin, files: Mapping[tuple[LayerName, str], Layer]) -> str | None:
+    """The line of an origin with a caret under it; None where there is none or it may hold a secret."""
+    layer = files.get((origin.layer, origin.source))
+    if layer is None or origin.line is None or origin.column is None or origin.line in layer.secret_lines:
+        return None
+    line = dict(enumerate((layer.text or "").splitlines(), start=1)).get(origin.line)
+    # Before an @ may stand the password of a URL.
+    return None if line is None or "@" in line else excerpt(line, origin.column)
+
+
+def read_alone(environment: Environment, file: Path, mode: str | None) -> list[Problem]:
+    """The problems of one file by itself, over the packaged defaults.
+
+    `.stigmer/config.yaml` is read as a project's file, unless it is the user's own; any other as a user's.
+    Nothing of this machine counts: no variable, no other file, no mode of the file; a missing key is no fault.
+    """
+    path = os.path.abspath(os.path.join(environment.cwd, file))
+    is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
+    layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
+    problems = [problem for problem in found if problem.code != "insecure-permissions"]
+    own_mode = layer.entries.get("mode")
+    chosen = mode or (own_mode.value if own_mode is not None and not is_project else "cloud")
+    layers, refused = vet([defaults_layer(chosen), layer], catalogue())
+    derivation = Derivation(chosen, layers, catalogue(), environment.today, ())
+    problems += refused
+    problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
+    return list(_with_excerpts(problems, layers))

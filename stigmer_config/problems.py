@@ -1,0 +1,106 @@
+"""Faults, each with its place and its fix, and the one exception that carries them.
+
+`ConfigError` is a `ValueError`; its `problems` are every fault of every layer, errors first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+from .provenance import Origin
+
+Severity = Literal["error", "warning"]
+
+# Control characters, and the marks that reorder text on a screen (https://trojansource.codes):
+# a message or a table must show them, never obey them.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """`text` with control characters and bidirectional overrides written as `\\xNN` or `\\uNNNN`."""
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def quoted(value: object, limit: int = 60) -> str:
+    """A value as a message shows it: escaped, in quotes when it is text, cut after `limit` characters."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return printable(str(value))[:limit]
+    text = printable(value)
+    return f"'{text if len(text) <= limit else text[: limit - 1] + '…'}'"
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice most like `name`, or None when nothing is near."""
+    import difflib  # only a message needs it
+
+    folded = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, choices: Iterable[str], otherwise: str = "") -> str:
+    """`did you mean X?` for the choice nearest to `name`, else `otherwise`."""
+    choice = nearest(name, choices)
+    return f"did you mean {choice}?" if choice else otherwise
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault.
+
+    `code` is stable (docs list them all); `key` is the setting's dotted path, or "" where a whole file
+    is at fault; `hint` says how to fix it; `excerpt` is the source line with a caret under the place, or
+    None where there is none to show or it holds a secret. No secret is ever part of any field.
+    """
+
+    severity: Severity = "error"
+    code: str
+    key: str = ""
+    message: str
+    hint: str = ""
+    origin: Origin | None = None
+    excerpt: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{printable(str(self.origin))}: " if self.origin else ""
+        key = f" {printable(self.key)}" if self.key else ""
+        lines = [f"{place}{self.severity}[{self.code}]{key}: {self.message}"]
+        if self.excerpt:
+            lines.append(self.excerpt)
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+def excerpt(line: str, column: int) -> str:
+    """A source line with a caret under `column` (1-based, in characters), escaped for a terminal."""
+    line = line.replace("\t", " ")
+    head, tail = printable(line[: column - 1]), printable(line[column - 1 :])
+    if len(head) > 60:  # a long line is shown around the place
+        head = "…" + head[-59:]
+    if len(tail) > 60:
+        tail = tail[:59] + "…"
+    return f"    {head}{tail}\n    {' ' * len(head)}^"
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used. `problems` holds every fault, errors first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(sorted(problems, key=lambda p: p.severity != "error"))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)

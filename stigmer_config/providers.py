@@ -1,0 +1,239 @@
+"""Which provider is in force, and which values belong to it: one walk over the layers, lowest first.
+
+The last layer that names a provider decides. A value under `llm` belongs to the provider in force at its
+own layer, so that a provider never gets what was meant for another, and switching back finds it again.
+Layers above an untrusted project are judged without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from .kinds import PROVIDERS, same_url
+from .model_names import ModelNames, foreign
+from .problems import Problem
+from .provenance import Entry, Layer
+from .settings import FREE_FIELDS, MODEL_FIELDS
+
+# Where a key's entry goes: under a provider of its own, or to the one in force.
+_PROVIDER_KEYS = {f"providers.{p}.{field}": (p, field) for p in PROVIDERS for field in MODEL_FIELDS}
+_LLM_KEYS = {f"llm.{field}": field for field in MODEL_FIELDS}
+_NEED_KEY = frozenset({"anthropic", "openai"})
+
+
+class Pinned(msgspec.Struct, frozen=True):
+    """A credential, and the URL it was given for; None: the provider's in `Walk.pins`."""
+
+    entry: Entry
+    endpoint: str | None
+
+
+class Walk:
+    """The walk so far. After the last layer, `provider` is the one in force.
+
+    `chosen` has, by provider and field, the winning entry among those that belong to it; `owners` the
+    provider in force at each of `layers`; `named_by` the entry that decided. `candidates` are each provider's
+    credentials, lowest first, and `pins` the URL each provider's credentials were given for.
+
+    `baseline` is the walk without the project, given when the project is trusted: what a credential belongs
+    to is judged there.
+    """
+
+    __slots__ = (
+        "_above_project",
+        "_baseline",
+        "candidates",
+        "chosen",
+        "layers",
+        "named_by",
+        "names",
+        "owners",
+        "packaged",
+        "pins",
+        "problems",
+        "project_names",
+        "provider",
+        "smart",
+    )
+
+    def __init__(self, names: ModelNames, layers: Iterable[Layer], *, baseline: Walk | None = None) -> None:
+        layers = tuple(layers)
+        self._baseline = baseline
+        self.names = names
+        self.provider = "anthropic"
+        self.named_by: Entry | None = None
+        self.chosen: dict[str, dict[str, Entry]] = {provider: {} for provider in PROVIDERS}
+        self.candidates: dict[str, tuple[Pinned, ...]] = dict.fromkeys(PROVIDERS, ())
+        self.layers: tuple[Layer, ...] = ()
+        self.owners: tuple[str, ...] = ()
+        self.problems: list[Problem] = []
+        self.packaged = _packaged_urls(layers)
+        self.smart = _smart_default(layers)
+        self.project_names: str | None = None
+        self._above_project = False
+        for layer in layers:
+            self._take(layer, trusted=baseline is not None or layer.name != "project")
+        pinning = baseline or self
+        self.pins = {provider: pinning.endpoint(provider) for provider in PROVIDERS}
+
+    def with_overrides(self, overrides: Iterable[Layer]) -> Walk:
+        """The walk gone on over execution layers. This one stays as it is."""
+        walk = self
+        for layer in overrides:
+            walk = walk.over(layer)
+        return walk
+
+    def is_gateway(self, provider: str, url: Entry | None) -> bool:
+        """Whether the provider is called at another URL than its packaged one: it may serve any name."""
+        if provider not in _NEED_KEY or url is None or url.value is None:
+            return False
+        return not same_url(url.value, self.packaged.get(provider))
+
+    def endpoint(self, provider: str) -> str | None:
+        """The URL in force for a provider: none means the packaged one for those that have a fixed one."""
+        entry = self.chosen[provider].get("base_url")
+        url: str | None = entry.value if entry is not None else None
+        return self.packaged.get(provider) if url is None and provider in _NEED_KEY else url
+
+    def level(self, entry: Entry) -> int:
+        """How high the layer of an entry stands: its place in the walk."""
+        return next(n for n, layer in enumerate(self.layers) if any(e is entry for e in layer.entries.values()))
+
+    def owner(self, layer: Layer) -> str | None:
+        """The provider in force at a layer of this walk; None for one that is not part of it."""
+        return next((owner for known, owner in zip(self.layers, self.owners, strict=True) if known is layer), None)
+
+    def _past_project(self) -> bool:
+        return any(layer.name == "project" for layer in self.layers)
+
+    @property
+    def final_with_project(self) -> str:
+        """The final provider if the untrusted project's own word counted."""
+        if self.project_names is None or self._above_project:
+            return self.provider
+        return self.project_names
+
+    def _named(self, layer: Layer) -> tuple[str | None, Entry | None]:
+        """The provider a layer names, and the entry that does."""
+        entry = layer.entries.get("llm.provider")
+        if entry is not None and entry.value != "auto":
+            return entry.value, entry
+        model = layer.entries.get("llm.model")
+        if model is not None:
+            gateway = self.is_gateway(self.provider, self.chosen[self.provider].get("base_url"))
+            named = self.names.named_by(model.value, gateway=gateway)
+            if named is not None:
+                return named, entry or model
+        if entry is not None:
+            return self.smart, entry
+        implied = layer.implied_provider
+        return (implied.value, implied) if implied is not None else (None, None)
+
+    def _take(self, layer: Layer, *, trusted: bool) -> None:
+        named, entry = self._named(layer)
+        owner = named or self.provider
+        self._above_project = self._above_project or (trusted and named is not None and self._past_project())
+        if not trusted:
+            self.project_names = named
+        elif named is not None:
+            self.provider, self.named_by = named, entry
+        self.layers = (*self.layers, layer)
+        self.owners = (*self.owners, owner)
+        self._judge(layer, owner)
+
+    def over(self, layer: Layer) -> Walk:
+        """One execution layer more: only what it touches is copied."""
+        walk = Walk.__new__(Walk)
+        for name in Walk.__slots__:
+            setattr(walk, name, getattr(self, name))
+        walk.problems = list(self.problems)
+        walk.chosen = {provider: dict(chosen) for provider, chosen in self.chosen.items()}
+        walk.candidates = dict(self.candidates)
+        named, entry = self._named(layer)
+        if named is not None:
+            walk.provider, walk.named_by = named, entry
+        owner = walk.provider
+        walk.layers = (*self.layers, layer)
+        walk.owners = (*self.owners, owner)
+        walk._judge(layer, owner)  # noqa: SLF001 - it is this class's own
+        return walk
+
+    def _judge(self, layer: Layer, owner: str) -> None:
+        self._keep(layer, owner)
+        self._check(layer, owner)
+
+    def _keep(self, layer: Layer, owner: str) -> None:
+        """Puts a layer's entries over what is chosen; within a layer `llm.*` beats `providers.*`."""
+        for key, entry in layer.entries.items():
+            if key in _PROVIDER_KEYS:
+                provider, field = _PROVIDER_KEYS[key]
+                self.chosen[provider][field] = entry
+                if field == "api_key":
+                    self._candidate(layer, provider, entry)
+        for key, entry in layer.entries.items():
+            if key not in _LLM_KEYS:
+                continue
+            field = _LLM_KEYS[key]
+            if field == "api_key":
+                judged = self._baseline.owner(layer) or owner if self._baseline is not None else owner
+                if judged in _NEED_KEY:  # Ollama takes a key only from providers.ollama.api_key
+                    self._candidate(layer, judged, entry)
+                continue
+            for provider in PROVIDERS if field in FREE_FIELDS else (owner,):
+                self.chosen[provider][field] = entry
+
+    def _candidate(self, layer: Layer, provider: str, entry: Entry) -> None:
+        # An override's own key is meant for the endpoint in force in that override.
+        endpoint = self.endpoint(provider) if layer.name == "execution" else None
+        self.candidates[provider] = (*self.candidates[provider], Pinned(entry, endpoint))
+
+    def _check(self, layer: Layer, owner: str) -> None:
+        """A layer that contradicts itself, or gives a model string to another provider than it names."""
+        entries = layer.entries
+        for provider in PROVIDERS:
+            entry = entries.get(f"providers.{provider}.model")
+            end = self.names.follow(entry.value, provider) if entry is not None else None
+            if entry is not None and end is not None and end.prefix not in (None, provider):
+                key = f"providers.{provider}.model"
+                self.problems.append(foreign(key, end, provider, entry, f"{key} is for {provider}"))
+        provider_entry, model = entries.get("llm.provider"), entries.get("llm.model")
+        if provider_entry is not None and provider_entry.value != "auto" and model is not None:
+            self._disagreement(model, owner)
+        temperature = entries.get("llm.temperature")
+        if owner == "anthropic" and temperature is not None and (temperature.value or 0) > 1:
+            message = f"llm.temperature must be at least 0 and at most 1 for anthropic, not {temperature.value:g}"
+            problem = Problem(code="out-of-range", key="llm.temperature", message=message, origin=temperature.origin)
+            self.problems.append(problem)
+
+    def _disagreement(self, model: Entry, provider: str) -> None:
+        """`provider-mismatch` when the model beside an `llm.provider` is another provider's."""
+        end = self.names.follow(model.value, provider)
+        use = f"llm.provider beside it is {provider}"
+        if end.prefix is None and end.name is not None:
+            home = self.names.belongs_to(end.name)
+            # The URL in force, the layer's own included, stands in `chosen` by now.
+            if not self.is_gateway(provider, self.chosen[provider].get("base_url")):
+                end = msgspec.structs.replace(end, prefix=home)
+        if end.prefix not in (None, provider):
+            self.problems.append(foreign("llm.model", end, provider, model, use))
+
+
+def _packaged_urls(layers: tuple[Layer, ...]) -> dict[str, str]:
+    """Each provider's URL as the packaged defaults have it."""
+    defaults = next((layer for layer in layers if layer.name == "defaults"), None)
+    if defaults is None:
+        return {}
+    found = {provider: defaults.entries.get(f"providers.{provider}.base_url") for provider in PROVIDERS}
+    return {provider: entry.value for provider, entry in found.items() if entry is not None}
+
+
+def _smart_default(layers: tuple[Layer, ...]) -> str:
+    """What `auto` means when no model decides: who has a key in the trusted layers. Nothing is read or run."""
+    for provider in ("anthropic", "openai"):
+        key = f"providers.{provider}.api_key"
+        trusted = [layer.entries[key] for layer in layers if layer.name != "project" and key in layer.entries]
+        if trusted and trusted[-1].value is not None:
+            return provider
+    return "ollama"

@@ -1,0 +1,214 @@
+"""A walk → one effective LLM: the model behind the string, the credential that may be used, and the checks."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import msgspec
+
+from .catalogue import WARN_DAYS, Model
+from .config import LLMConfig
+from .kinds import origin_of
+from .model_names import End
+from .problems import Problem, Severity
+from .provenance import Entry, Reason
+from .providers import Walk
+from .secret import Secret
+
+_LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
+_KEY_VARIABLE = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """The effective LLM, the entry behind each of its fields, and what was found on the way.
+
+    `reasons` tells why an entry that would have won was passed over, by the entry's id.
+    """
+
+    llm: LLMConfig
+    entries: dict[str, Entry]
+    facts: Model | None
+    end: End
+    reasons: dict[int, Reason]
+    problems: tuple[Problem, ...]
+
+
+class _Resolution:
+    """One resolution of one walk. `problems`, `entries` and `reasons` fill on the way."""
+
+    def __init__(self, walk: Walk, today: datetime.date) -> None:
+        self.walk = walk
+        self.today = today
+        self.provider: Any = walk.provider
+        self.entries = dict(walk.chosen[walk.provider])
+        self.reasons: dict[int, Reason] = {}
+        self.problems: list[Problem] = []
+
+    def problem(
+        self, code: str, field: str, message: str, hint: str, entry: Entry | None, severity: Severity = "error"
+    ) -> None:
+        origin = entry.origin if entry is not None else None
+        fault = Problem(severity=severity, code=code, key=f"llm.{field}", message=message, hint=hint, origin=origin)
+        self.problems.append(fault)
+
+    def resolve(self) -> Resolved:
+        model = self.entries.get("model")
+        end = self.walk.names.follow(model.value, self.provider) if model is not None else End(None)
+        facts, model_id = self._model(model, end)
+        for field in ("temperature", "num_ctx", "reasoning_effort"):
+            self._parameter(field, facts, model)
+        values = {field: entry.value for field, entry in self.entries.items()}
+        values["base_url"] = self._base_url()
+        llm = LLMConfig(
+            **{
+                **values,
+                "provider": self.provider,
+                "model": model.value if model is not None else "",
+                "model_name": end.name or "",
+                "model_id": model_id,
+                "alias": model.value if model is not None and end.hops else None,
+                "api_key": self._credential(values["base_url"]),
+            }
+        )
+        return Resolved(llm, self.entries, facts, end, self.reasons, tuple(self.problems))
+
+    def _model(self, model: Entry | None, end: End) -> tuple[Model | None, str]:
+        """What is known about the model at the end, and the id to send."""
+        if end.name is None or end.prefix not in (None, self.provider):
+            if end.missing is not None:
+                shown = f"the alias '{end.missing}' has no entry for {self.provider}; it has: {', '.join(end.has)}"
+                hint = f"add {self.provider} to aliases.{end.missing}, or name another model"
+                self.problem("alias-unavailable", "model", shown, hint, model)
+            return None, ""  # a cycle or a foreign prefix is reported where it stands
+        facts = self.walk.names.catalogue.find(end.name, self.provider)
+        if facts is None:
+            return None, end.name
+        left = facts.days_left(self.today)
+        if left is None or left > WARN_DAYS:
+            return facts, facts.id
+        return self._retiring(facts, left, model, end)
+
+    def _retiring(self, facts: Model, left: int, model: Entry | None, end: End) -> tuple[Model, str]:
+        standing = self.walk.names.catalogue.standing(facts, self.today)
+        hint = f"change to {standing.name}" if standing else "stigmer config models lists what stays"
+        if left > 0:
+            message = f"{end.name} retires on {facts.retires}, in {left} days"
+            self.problem("model-retiring", "model", message, hint, model, "warning")
+            return facts, facts.id
+        message = f"{end.name} was RETIRED on {facts.retires}: its provider no longer answers for it"
+        decider = end.hops[-1].origin if end.hops else model.origin if model is not None else None
+        if standing is None or decider is None or decider.layer != "defaults":
+            self.problem("model-retired", "model", message, hint, model, "warning")
+            return facts, facts.id
+        # Nobody chose it but the package: what it stands for moves on, its name stays.
+        message += f"; {standing.id} is called in its place"
+        self.problem("model-retired", "model", message, hint, model, "warning")
+        return standing, standing.id
+
+    def _parameter(self, field: str, facts: Model | None, model: Entry | None) -> None:
+        entry = self.entries.get(field)
+        if entry is None or entry.value is None:
+            return
+        effort = self.entries.get("reasoning_effort")
+        refusal = refused(field, entry.value, self.provider, facts, effort.value if effort else None)
+        if refusal is None:
+            return
+        if model is None or self.walk.level(entry) >= self.walk.level(model):
+            self.problem("unsupported-parameter", field, refusal, f"remove llm.{field}, or change the model", entry)
+            return
+        message = f"{refusal}: the value from {entry.origin} is left out"
+        self.problem("unsupported-parameter", field, message, f"set llm.{field} to null", entry, "warning")
+        self.reasons[id(entry)] = "unsupported"
+        del self.entries[field]
+
+    def _base_url(self) -> str | None:
+        url = self.walk.endpoint(self.provider)
+        if url is None:
+            message = (
+                "base_url is required for Ollama provider. Set STIGMER_LLM_BASE_URL (default: http://localhost:11434)"
+            )
+            self.problem("missing-base-url", "base_url", message, "remove the null", self.entries.get("base_url"))
+        return url
+
+    def _credential(self, url: str | None) -> Secret | None:
+        """The highest credential that was given for the endpoint in force."""
+        self._unused()
+        self.entries.pop("api_key", None)
+        passed: list[tuple[Entry, str]] = []
+        for pinned in reversed(self.walk.candidates[self.provider]):
+            entry = pinned.entry
+            given_for = pinned.endpoint or self.walk.pins[self.provider]
+            if entry.value is None or (url and given_for and origin_of(given_for) == origin_of(url)):
+                self.entries["api_key"] = entry
+                break
+            passed.append((entry, given_for or "no endpoint"))
+            self.reasons[id(entry)] = "bound-elsewhere"
+        winner = self.entries.get("api_key")
+        if winner is not None and winner.value is not None:
+            self._insecure(winner, url)
+            return winner.value  # type: ignore[no-any-return]
+        if self.provider in _KEY_VARIABLE:
+            self._missing(winner, passed, url)
+        return None
+
+    def _missing(self, none: Entry | None, passed: list[tuple[Entry, str]], url: str | None) -> None:
+        if not passed or none is not None:
+            variable = _KEY_VARIABLE[self.provider]
+            message = f"api_key is required for {self.provider} provider. Set STIGMER_LLM_API_KEY or {variable}"
+            hint = f"export {variable}=…, or put providers.{self.provider}.api_key into ~/.stigmer/config.yaml"
+            self.problem("missing-api-key", "api_key", message, hint, none)
+            return
+        entry, given_for = passed[0]
+        base_url = self.entries.get("base_url")
+        message = (
+            f"the key from {entry.origin} was given for {origin_of(given_for)}, "
+            f"and {origin_of(url or '')} comes from {base_url.origin if base_url else 'the defaults'}"
+        )
+        hint = "give the new endpoint its own api_key, in the same place as its base_url"
+        self.problem("credential-binding", "api_key", message, hint, base_url)
+
+    def _unused(self) -> None:
+        if self.provider != "ollama":
+            return
+        for layer, owner in reversed(list(zip(self.walk.layers, self.walk.owners, strict=True))):
+            entry = layer.entries.get("llm.api_key")
+            if entry is not None and owner == "ollama" and entry.value is not None:
+                message = "Ollama takes no key from llm.api_key: it is not used"
+                hint = "remove it, or put it under providers.ollama.api_key"
+                self.problem("unused-credential", "api_key", message, hint, entry, "warning")
+                self.reasons[id(entry)] = "unused"
+                return
+
+    def _insecure(self, entry: Entry, url: str | None) -> None:
+        origin = origin_of(url or "")
+        if not origin.startswith("http://") or _is_loopback(origin):
+            return
+        message = f"the key from {entry.origin} crosses the network in the clear, to {origin}"
+        self.problem("insecure-endpoint", "base_url", message, "use https", self.entries.get("base_url"), "warning")
+
+
+def resolve(walk: Walk, today: datetime.date) -> Resolved:
+    """The effective LLM of a walk. Faults are in `problems`; then the values are what can be told."""
+    return _Resolution(walk, today).resolve()
+
+
+def refused(field: str, value: Any, provider: str, facts: Model | None, effort: str | None) -> str | None:
+    """Why the provider or the model does not take a parameter, or None when it does or nobody knows."""
+    if field == "num_ctx" and provider != "ollama":
+        return f"num_ctx is Ollama's, and the provider is {provider}"
+    if facts is None:
+        return None
+    if field == "temperature" and facts.temperature is False:
+        return f"{facts.name} takes no temperature"
+    if field == "temperature" and facts.temperature == "without-reasoning" and effort != "none":
+        return f"{facts.name} takes a temperature only with reasoning_effort none"
+    if field == "reasoning_effort" and facts.reasoning is False and value != "none":
+        return f"{facts.name} takes no reasoning effort"
+    return None
+
+
+def _is_loopback(origin: str) -> bool:
+    host = origin.partition("://")[2].rpartition(":")[0]
+    return host in ("localhost", "[::1]") or host.endswith(".localhost") or _LOOPBACK.fullmatch(host) is not None

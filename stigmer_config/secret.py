@@ -1,0 +1,70 @@
+"""A credential that shows itself only when asked to."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import Any, NoReturn
+
+MASK = "********"
+
+# Made anew in each process and never written anywhere: a digest made with it says nothing outside.
+_PROCESS_KEY = os.urandom(32)
+
+
+class Secret:
+    """A secret text. `repr`, `str` and `format` give a mask; `reveal()` is the one way out.
+
+    Equal secrets compare equal (in constant time) and hash alike, so that a client cached by
+    `config.llm` follows a rotated key. Pickling and JSON are refused.
+
+    Raises `TypeError` when `value` is not a `str`.
+    """
+
+    __slots__ = ("_digest", "_value")
+
+    def __init__(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise TypeError("a Secret holds a str")
+        object.__setattr__(self, "_value", value)
+        digest = hmac.digest(_PROCESS_KEY, value.encode("utf-8", "surrogatepass"), "sha256")
+        object.__setattr__(self, "_digest", digest)
+
+    _value: str
+    _digest: bytes
+
+    def reveal(self) -> str:
+        """The secret itself, as `str`. Keep it out of logs, messages and command lines."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret('{MASK}')"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return format(MASK, spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._digest, other._digest)
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("a Secret is immutable")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("a Secret is immutable")
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled: call load() in the other process instead")

@@ -1,0 +1,206 @@
+"""A tree or a mapping → typed entries: which keys there are, what each may hold, and every fault at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..kinds import PROVIDERS, InvalidValueError, Model, described
+from ..problems import Problem, did_you_mean, quoted
+from ..provenance import Entry, LayerName, Origin
+from ..settings import CHILDREN, SETTINGS, Setting, suggest
+from .yaml_text import Node
+
+_ALIAS_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+# Names that people give to secrets: the value under such an unknown key is never shown.
+_SECRETIVE = re.compile(r"key|secret|passw|pwd|token|cred|auth", re.IGNORECASE)
+_MODEL = Model()
+
+
+class Collector:
+    """Gathers one layer's entries. `entries`, `problems` and `secret_lines` hold what was found."""
+
+    def __init__(self, layer: LayerName, source: str) -> None:
+        self.layer = layer
+        self.source = source
+        self.entries: dict[str, Entry] = {}
+        self.problems: list[Problem] = []
+        self.secret_lines: set[int] = set()
+
+    def tree(self, root: Node | None) -> None:
+        """Takes a file's tree: sections and keys as `settings` declares them."""
+        if root is None:
+            return
+        if type(root.value) is not dict and not root.bad:
+            self._fault("not-a-mapping", "", f"the file must hold keys, not {described(_plain(root))}", root)
+            return
+        self._section("", root)
+
+    def _origin(self, node: Node, *, of_key: bool = False) -> Origin:
+        if of_key:
+            return Origin(self.layer, self.source, node.key_line, node.key_column)
+        return Origin(self.layer, self.source, node.line, node.column)
+
+    def _fault(self, code: str, key: str, message: str, node: Node, hint: str = "", *, of_key: bool = False) -> None:
+        origin = self._origin(node, of_key=of_key)
+        self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=origin))
+
+    def _section(self, section: str, node: Node) -> None:
+        if node.bad or node.value is None:
+            return  # reported already, or a section with only comments in it
+        if type(node.value) is not dict:
+            message = f"{section} must hold keys, not {described(_plain(node))}"
+            self._fault("not-a-mapping", section, message, node, f"known keys: {', '.join(CHILDREN[section])}")
+            return
+        children = CHILDREN[section]
+        for name, child in node.value.items():
+            key = children.get(name)
+            if key is None:
+                self._unknown(f"{section}.{name}" if section else name, name, child)
+            elif key == "aliases":
+                self._aliases(child)
+            elif key in CHILDREN:
+                self._section(key, child)
+            else:
+                self._leaf(SETTINGS[key], child)
+
+    def _unknown(self, key: str, name: str, node: Node) -> None:
+        near = suggest(key)
+        setting = SETTINGS.get(near or "")
+        if type(node.value) in (str, dict, list) and (_SECRETIVE.search(name) or (setting and setting.is_secret)):
+            self._hide(node)
+        section = key.rpartition(".")[0]
+        known = ", ".join(CHILDREN.get(section, CHILDREN[""]))
+        hint = f"did you mean {near}?" if near else f"known keys{f' of {section}' if section else ''}: {known}"
+        if near and "." in name:
+            hint = f"write it nested: {near.replace('.', ': {')}: …{'}' * near.count('.')}"
+        self._fault("unknown-key", key, f"there is no key {quoted(key)}", node, hint, of_key=True)
+
+    def _hide(self, node: Node) -> None:
+        self.secret_lines.update(range(node.key_line, max(node.end_line, node.line) + 1))
+
+    def _leaf(self, setting: Setting, node: Node) -> None:
+        if setting.is_secret:
+            self._hide(node)
+        if node.bad:
+            return
+        try:
+            value = setting.check(_plain(node), setting.key)
+        except InvalidValueError as fault:
+            self.problems.append(fault.problem(setting.key, self._origin(node)))
+            return
+        if setting.key == "locked":
+            self._locked(node)
+        self.entries[setting.key] = Entry(value, self._origin(node))
+
+    def _locked(self, node: Node) -> None:
+        for item in node.value:
+            name = item.value
+            if name not in SETTINGS and name not in CHILDREN and not name.startswith("aliases."):
+                hint = did_you_mean(name, [*SETTINGS, *CHILDREN], "name a key or a section")
+                self._fault("unknown-key", "locked", f"there is no key {quoted(name)}", item, hint)
+
+    def _aliases(self, node: Node) -> None:
+        if node.bad or node.value is None:
+            return
+        if type(node.value) is not dict:
+            self._fault("not-a-mapping", "aliases", f"aliases must hold names, not {described(_plain(node))}", node)
+            return
+        for name, child in node.value.items():
+            key = f"aliases.{name}"
+            if not _ALIAS_NAME.fullmatch(name):
+                hint = "an alias starts with a small letter; then small letters, digits and _ . -, 64 at most"
+                self._fault("unknown-key", key, f"{quoted(name)} is not an alias name", child, hint, of_key=True)
+            elif not child.bad:
+                self._alias(key, child)
+
+    def _alias(self, key: str, node: Node) -> None:
+        if type(node.value) is dict and node.value:
+            targets = {name: self._target(key, name, child) for name, child in node.value.items()}
+            value: Any = {name: entry for name, entry in targets.items() if entry is not None}
+            if len(value) == len(targets):
+                self.entries[key] = Entry(value, self._origin(node))
+            return
+        try:
+            self.entries[key] = Entry(_MODEL.check(_plain(node), key), self._origin(node))
+        except InvalidValueError as fault:
+            hint = "write a model, an alias, or a mapping of providers to models"
+            self.problems.append(fault.problem(key, self._origin(node), hint))
+
+    def _target(self, key: str, provider: str, node: Node) -> Entry | None:
+        if provider not in PROVIDERS:
+            hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
+            message = f"there is no provider {quoted(provider)}"
+            self._fault("unknown-alias-provider", f"{key}.{provider}", message, node, hint, of_key=True)
+        elif not node.bad:
+            try:
+                return Entry(_MODEL.check(_plain(node), f"{key}.{provider}"), self._origin(node))
+            except InvalidValueError as fault:
+                self.problems.append(fault.problem(f"{key}.{provider}", self._origin(node)))
+        return None
+
+
+def _plain(node: Node) -> Any:
+    """The node's value as plain Python."""
+    if type(node.value) is dict:
+        return {name: _plain(child) for name, child in node.value.items()}
+    if type(node.value) is list:
+        return [_plain(item) for item in node.value]
+    return node.value
+
+
+def from_mapping(
+    given: Mapping[str, Any], layer: LayerName, place: Callable[[str], Origin]
+) -> tuple[dict[str, Entry], list[Problem]]:
+    """Entries of a mapping, dotted or nested (`{"llm": {"model": "fast"}}` or `{"llm.model": "fast"}`).
+
+    `place` gives an entry's Origin by its key. In the execution layer an empty string counts as unset (a
+    request's unset field), and only `llm.*` may be set.
+    """
+    entries: dict[str, Entry] = {}
+    problems: list[Problem] = []
+    for key, value in _flat(given, ""):
+        if layer == "execution" and type(value) is str and not value:
+            continue
+        origin = place(key)
+        setting = SETTINGS.get(key)
+        if setting is None and not key.startswith("aliases."):
+            near = suggest(key)
+            hint = f"did you mean {near}?" if near else "stigmer config schema lists the keys"
+            message = f"there is no key {quoted(key)}"
+            problems.append(Problem(code="unknown-key", key=key, message=message, hint=hint, origin=origin))
+        elif layer == "execution" and not key.startswith("llm."):
+            message = f"an override sets llm.* only, not {key}"
+            hint = f"set {key} in a file, a variable or a flag"
+            problems.append(Problem(code="unknown-key", key=key, message=message, hint=hint, origin=origin))
+        else:
+            try:
+                entries[key] = Entry(setting.check(value, key) if setting else _alias_value(key, value, origin), origin)
+            except InvalidValueError as fault:
+                problems.append(fault.problem(key, origin))
+    return entries, problems
+
+
+def _flat(given: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in given.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and key in CHILDREN:
+            rows += _flat(value, f"{key}.")
+        elif value is not None or key not in CHILDREN:  # a section that is null is empty
+            rows.append((key, value))
+    return rows
+
+
+def _alias_value(key: str, value: Any, origin: Origin) -> Any:
+    name = key.removeprefix("aliases.")
+    if not _ALIAS_NAME.fullmatch(name):
+        raise InvalidValueError("unknown-key", f"{quoted(name)} is not an alias name", "for example aliases.fast")
+    if not isinstance(value, Mapping) or not value:
+        return _MODEL.check(value, key)
+    for provider in value:
+        if provider not in PROVIDERS:
+            hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
+            raise InvalidValueError("unknown-alias-provider", f"there is no provider {quoted(provider)}", hint)
+    return {provider: Entry(_MODEL.check(target, f"{key}.{provider}"), origin) for provider, target in value.items()}

@@ -1,0 +1,161 @@
+"""One file → its bytes: opened once, bounded, and only when nobody else can have written it.
+
+The bytes that were checked are the bytes that are returned: every check is made on the open descriptor.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import msgspec
+
+from ..problems import Problem, quoted
+from ..provenance import LayerName, Origin
+
+MAX_BYTES = 64 * 1024
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """What one read gave: the bytes, or `None` when there is no such file; and every fault.
+
+    `readable_by_others` tells whether another user may read the file: no place for a literal secret.
+    """
+
+    data: bytes | None = None
+    problems: tuple[Problem, ...] = ()
+    readable_by_others: bool = False
+
+
+def read_trusted(path: str, layer: LayerName, uid: int) -> Contents:
+    """A user or site file. Links are followed (a ConfigMap is made of them); modes are checked.
+
+    `insecure-permissions` when the file or its folder can be written by others, or by its group unless
+    that is the owner's private one, or belongs neither to root nor to `uid`. A read-only mount passes.
+    """
+    return _read(path, layer, uid, os.O_RDONLY, checked=True)
+
+
+def read_project(path: str) -> Contents:
+    """A project's file. It may be hostile: neither it nor its folder may be a link."""
+    folder = os.path.dirname(path)
+    if os.path.islink(folder) or os.path.islink(path):
+        name = folder if os.path.islink(folder) else path
+        message = f"{quoted(name, 200)} is a symbolic link"
+        return _failed(path, "project", message, "a project's configuration must be a file of the project")
+    return _read(path, "project", 0, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0), checked=False)
+
+
+def _failed(path: str, layer: LayerName, message: str, hint: str, code: str = "unreadable-file") -> Contents:
+    origin = Origin(layer, path)
+    return Contents(problems=(Problem(code=code, message=message, hint=hint, origin=origin),))
+
+
+def _read(path: str, layer: LayerName, uid: int, flags: int, *, checked: bool) -> Contents:
+    try:
+        # Non-blocking: a FIFO must not hold us up before it is seen to be one.
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        dangling = os.path.islink(path)
+        return _failed(path, layer, "the link leads nowhere", "mend or remove the link") if dangling else Contents()
+    except (OSError, ValueError) as error:
+        return _failed(path, layer, _reason(error), _hint(error, path))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return _failed(path, layer, "not a regular file", "put a YAML file there")
+        data = _bytes(descriptor)
+    except OSError as error:
+        return _failed(path, layer, _reason(error), _hint(error, path))
+    finally:
+        os.close(descriptor)
+    return _checked(path, layer, uid, status, data) if checked else _bounded(path, layer, data)
+
+
+def _bounded(path: str, layer: LayerName, data: bytes) -> Contents:
+    if len(data) > MAX_BYTES:
+        return _failed(path, layer, f"larger than {MAX_BYTES // 1024} KiB", "keep settings only in it", "too-large")
+    return Contents(data)
+
+
+def _checked(path: str, layer: LayerName, uid: int, status: os.stat_result, data: bytes) -> Contents:
+    contents = _bounded(path, layer, data)
+    if contents.data is None or _read_only(path):
+        return contents
+    problems = [*_insecure(path, status, layer, uid), *_insecure_folders(path, layer, uid)]
+    return Contents(data, tuple(problems), readable_by_others=_others(status, 0o044))
+
+
+def _bytes(descriptor: int) -> bytes:
+    """At most one byte more than allowed, however the file grows meanwhile."""
+    parts: list[bytes] = []
+    left = MAX_BYTES + 1
+    while left > 0 and (part := os.read(descriptor, left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "it is a symbolic link, or a loop of them"
+    return f"cannot be read: {error.strerror if isinstance(error, OSError) else 'not a path'}"
+
+
+def _hint(error: OSError | ValueError, path: str) -> str:
+    if isinstance(error, PermissionError):
+        return f"chmod u+r {quoted(path, 200)}, or run as the user it belongs to"
+    return "check the path"
+
+
+def _read_only(path: str) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except (OSError, AttributeError):
+        return False
+
+
+def _others(status: os.stat_result, bits: int) -> bool:
+    """Whether anyone but the owner has one of `bits` (of 0o066). A private group is the owner."""
+    if status.st_mode & bits & 0o007:
+        return True
+    return bool(status.st_mode & bits & 0o070) and not _private_group(status)
+
+
+def _private_group(status: os.stat_result) -> bool:
+    """Whether the file's group is its owner's own: the same name, and nobody else in it."""
+    try:
+        import grp
+        import pwd
+
+        owner = pwd.getpwuid(status.st_uid)
+        group = grp.getgrgid(status.st_gid)
+    except (ImportError, KeyError):
+        return False
+    return owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name and set(group.gr_mem) <= {owner.pw_name}
+
+
+def _insecure(path: str, status: os.stat_result, layer: LayerName, uid: int) -> list[Problem]:
+    what = "folder" if stat.S_ISDIR(status.st_mode) else "file"
+    shown = quoted(path, 200)
+    if status.st_uid not in (0, uid):
+        message = f"the {what} {shown} belongs to another user (uid {status.st_uid})"
+        hint = f"chown it to yourself once you have read it: chown {uid} {shown}"
+    elif _others(status, 0o022):
+        message = f"others can write to the {what} {shown} (mode {stat.S_IMODE(status.st_mode):04o})"
+        hint = f"chmod go-w {shown}"
+    else:
+        return []
+    return [Problem(code="insecure-permissions", message=message, hint=hint, origin=Origin(layer, path))]
+
+
+def _insecure_folders(path: str, layer: LayerName, uid: int) -> list[Problem]:
+    """The folder the path names, and the one a link leads to: who writes there replaces the file."""
+    problems: list[Problem] = []
+    for folder in dict.fromkeys((os.path.dirname(path), os.path.dirname(os.path.realpath(path)))):
+        try:
+            problems += _insecure(folder, os.stat(folder), layer, uid)
+        except OSError:
+            continue  # gone since the file was opened: the next read tells
+    return problems

@@ -1,0 +1,58 @@
+"""Command-line flags and `load(flags=…)` → the `flags` layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..kinds import InvalidValueError
+from ..problems import Problem
+from ..provenance import Entry, Layer, Origin, Status
+from ..settings import SETTINGS
+from .entries import from_mapping
+
+SOURCE = "flags"
+
+
+def from_call(flags: Mapping[str, Any] | None) -> tuple[Layer, list[Problem]]:
+    """The layer of `load(flags=…)`: a mapping, dotted or nested."""
+    entries, problems = from_mapping(flags or {}, "flags", lambda key: Origin("flags", f"flags[{key}]"))
+    return _layer(entries, problems)
+
+
+def from_command_line(
+    given: Iterable[tuple[str, str, str]], anthropic_key: str | None = None
+) -> tuple[Layer, list[Problem]]:
+    """The layer of a command line: rows of (key, text, flag), each read by its key's type.
+
+    `anthropic_key` fills `providers.anthropic.api_key`, and names anthropic unless the flags name another.
+    Keys must exist; the command line has checked that.
+    """
+    entries: dict[str, Entry] = {}
+    problems: list[Problem] = []
+    rows = list(given)
+    if anthropic_key is not None:
+        rows.append(("providers.anthropic.api_key", anthropic_key, "--anthropic-key"))
+    flags = {key: flag for key, _, flag in rows}
+    for key, text, flag in rows:
+        origin = Origin("flags", flag)
+        if key.startswith("aliases."):
+            found, faults = from_mapping({key: text}, "flags", lambda key: Origin("flags", flags[key]))
+            entries |= found
+            problems += faults
+            continue
+        setting = SETTINGS[key]
+        try:
+            none = setting.nullable and text == "null"
+            entries[key] = Entry(None if none else setting.parse(text, flag), origin)
+        except InvalidValueError as fault:
+            problems.append(fault.problem(key, origin))
+    implied = Entry("anthropic", Origin("flags", "--anthropic-key")) if anthropic_key is not None else None
+    return _layer(entries, problems, implied)
+
+
+def _layer(
+    entries: dict[str, Entry], problems: list[Problem], implied: Entry | None = None
+) -> tuple[Layer, list[Problem]]:
+    status: Status = "error" if problems else "loaded" if entries else "empty"
+    return Layer("flags", SOURCE, status, entries, implied_provider=implied), problems

@@ -1,0 +1,82 @@
+"""Environment variables → the `vendor` and the `env` layer. Names come from the declarations, never by splitting."""
+
+from __future__ import annotations
+
+from ..environment import Environment
+from ..kinds import InvalidValueError
+from ..problems import Problem, did_you_mean
+from ..provenance import Entry, Layer, LayerName, Origin, Status
+from ..settings import SETTINGS, VARIABLES
+
+# Variables that other tools own, the first that is set counts: key → names.
+_VENDOR: dict[str, tuple[str, ...]] = {
+    "providers.anthropic.api_key": ("ANTHROPIC_API_KEY",),
+    "providers.anthropic.base_url": ("ANTHROPIC_BASE_URL",),
+    "providers.openai.api_key": ("OPENAI_API_KEY",),
+    "providers.openai.base_url": ("OPENAI_BASE_URL",),
+    "providers.ollama.base_url": ("OLLAMA_BASE_URL", "OLLAMA_HOST"),
+}
+SOURCE = "environment"
+
+
+def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
+    """The `vendor` layer: each variable fills `providers.<its provider>.*`."""
+    found: dict[str, tuple[str, str]] = {}
+    for key, names in _VENDOR.items():
+        for name in names:
+            text = environment.variable(name)
+            if text is not None:
+                found[key] = (name, _ollama_url(text) if name == "OLLAMA_HOST" else text)
+                break
+    return _layer("vendor", found)
+
+
+def env_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
+    """The `env` layer: the variables of section 2, and a warning for each `STIGMER_LLM_*` that is none."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, setting in VARIABLES.items():
+        text = environment.variable(name)
+        if text is not None:
+            found[setting.key] = (name, text)
+    layer, problems = _layer("env", found)
+    known = [name for name in VARIABLES if name.startswith("STIGMER_LLM_")]
+    for name in sorted(environment.variables):
+        if name.startswith("STIGMER_LLM_") and name not in VARIABLES and environment.variable(name):
+            hint = did_you_mean(name, known, f"known: {', '.join(known)}")
+            message = f"{name} is not a variable of stigmer and does nothing"
+            origin = Origin("env", name)
+            warning = Problem(severity="warning", code="unknown-variable", message=message, hint=hint, origin=origin)
+            problems.append(warning)
+    return layer, problems
+
+
+def _layer(name: LayerName, found: dict[str, tuple[str, str]]) -> tuple[Layer, list[Problem]]:
+    entries: dict[str, Entry] = {}
+    problems: list[Problem] = []
+    for key, (variable, text) in found.items():
+        origin = Origin(name, variable)
+        try:
+            entries[key] = Entry(SETTINGS[key].parse(text, variable), origin)
+        except InvalidValueError as fault:
+            problems.append(fault.problem(key, origin))
+    status: Status = "error" if problems else "loaded" if entries else "empty"
+    return Layer(name, SOURCE, status, entries), problems
+
+
+def _ollama_url(host: str) -> str:
+    """`OLLAMA_HOST` as Ollama's own client reads it (envconfig.Host); a bind address means loopback."""
+    scheme, separator, rest = host.strip().strip("\"'").rpartition("://")
+    scheme = scheme.lower() if separator else "http"
+    port = {"http": "80", "https": "443"}.get(scheme, "") if separator else "11434"
+    address, slash, path = rest.partition("/")
+    name = address
+    if address.startswith("["):
+        name, _, given = address.partition("]")
+        name, given = f"{name}]", given.removeprefix(":")
+    elif address.count(":") == 1:
+        name, _, given = address.partition(":")
+    else:
+        name, given = (f"[{address}]" if ":" in address else address), ""
+    loopback = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - bind addresses, not bound here
+    name = loopback.get(name, name)
+    return f"{scheme}://{name}:{given or port}{slash}{path}".rstrip("/")

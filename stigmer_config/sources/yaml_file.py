@@ -1,0 +1,101 @@
+"""A configuration file → a layer: bytes, text, tree, entries, each stage's faults with their places."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from ..problems import Problem
+from ..provenance import Layer, LayerName, Origin
+from .entries import Collector
+from .files import Contents, read_project, read_trusted
+from .yaml_text import parse, place
+
+# In a text that cannot be parsed nobody knows where a secret ends: from the first such line on, nothing is shown.
+_SECRET_WORD = re.compile(r"_?key\s*:|secret|passw|credential|\btoken\b|sk-", re.IGNORECASE)
+# With these the whole file counts for nothing: its bytes are not what its owner wrote.
+_FATAL = frozenset({"yaml-syntax", "yaml-forbidden", "too-large", "not-a-mapping", "bad-encoding", "unreadable-file"})
+
+
+def file_layer(path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+    """Reads one configuration file.
+
+    A missing file is an `absent` layer, or `unreadable-file` when it was `named`. No fault raises: each is
+    a Problem, and a layer with a fault has the status `error`.
+    """
+    contents = read_project(path) if layer == "project" else read_trusted(path, layer, uid)
+    if contents.data is None:
+        problems = list(contents.problems)
+        if named and not problems:
+            message = "there is no such file"
+            hint = "mend the path, or unset what names it"
+            problems = [Problem(code="unreadable-file", message=message, hint=hint, origin=Origin(layer, path))]
+        if problems:
+            return Layer(layer, path, "error", why=problems[0].message), problems
+        return Layer(layer, path, "absent", why="no such file"), []
+    return _parsed(contents, contents.data, path, layer)
+
+
+def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tuple[Layer, list[Problem]]:
+    digest = hashlib.sha256(data).hexdigest()
+    problems = list(contents.problems)
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        problems.append(_not_utf8(data, error, path, layer))
+        return Layer(layer, path, "error", why=problems[-1].message, digest=digest), problems
+    tree, faults = parse(text, layer, path)
+    problems += faults
+    collector = Collector(layer, path)
+    collector.tree(tree)
+    problems += collector.problems
+    secret_lines = collector.secret_lines
+    if tree is None and faults:
+        secret_lines = _guessed_secret_lines(text)
+    if contents.readable_by_others:
+        problems += _readable_secrets(collector, path)
+    fatal = next((p for p in problems if p.code in _FATAL and not p.key), None) or _writable(problems)
+    why = (fatal or problems[0]).message if problems else ""
+    read = Layer(
+        name=layer,
+        source=path,
+        status="error" if problems else "loaded" if collector.entries else "empty",
+        entries={} if fatal else collector.entries,
+        why=why,
+        text=text,
+        secret_lines=frozenset(secret_lines),
+        digest=digest,
+    )
+    return read, problems
+
+
+def _writable(problems: list[Problem]) -> Problem | None:
+    """The fault that lets others write the file, if there is one: then nothing in it is its owner's word."""
+    return next((p for p in problems if p.code == "insecure-permissions" and not p.key), None)
+
+
+def _not_utf8(data: bytes, error: UnicodeDecodeError, path: str, layer: LayerName) -> Problem:
+    line, column = place(data[: error.start].decode("utf-8"), error.start)
+    hint = "save it as UTF-8" + (" (it starts like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "")
+    origin = Origin(layer, path, line, column)
+    return Problem(code="bad-encoding", message="the file is not UTF-8 text", hint=hint, origin=origin)
+
+
+def _guessed_secret_lines(text: str) -> set[int]:
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        if _SECRET_WORD.search(line):
+            return set(range(number, len(lines) + 2))
+    return set()
+
+
+def _readable_secrets(collector: Collector, path: str) -> list[Problem]:
+    """A literal secret in a file that others can read is no secret."""
+    from ..secret import Secret
+
+    for key, entry in collector.entries.items():
+        if isinstance(entry.value, Secret):
+            message = f"the file holds {key}, and others can read it"
+            hint = f"chmod 600 {path}"
+            return [Problem(code="insecure-permissions", key=key, message=message, hint=hint, origin=entry.origin)]
+    return []

@@ -1,0 +1,274 @@
+"""YAML text → a tree of nodes with places, in one pass over the C parser's events.
+
+Nothing is constructed, nothing recursive runs, and what could make a small file expensive is refused:
+anchors, aliases, tags, directives, merge keys, second documents, depth, sheer number. The rules for
+plain scalars are YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ..problems import Problem, quoted
+from ..provenance import LayerName, Origin
+
+MAX_DEPTH = 16
+MAX_EVENTS = 8192
+MAX_SCALAR = 8192
+# The C scanner's time grows with the square of the open brackets: 60 000 cost it 6 s.
+MAX_BRACKETS = 4096
+
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+# What YAML does not allow in a text (https://yaml.org/spec/1.2.2/#51-character-set).
+_NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NUMERIC_START = frozenset("+-.0123456789")
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+
+
+class Node:
+    """A value of the text and its place: a scalar, a list of nodes, or a dict of name → node.
+
+    Lines and columns are 1-based, in characters. `key_line` and `key_column` are the place of the key
+    that the node stands under; the root and list items have their own place there. `end_line` is the
+    last line of the value. `bad` marks a value that was refused already.
+    """
+
+    __slots__ = ("bad", "column", "end_line", "key_column", "key_line", "line", "value")
+
+    def __init__(self, value: Any, line: int, column: int) -> None:
+        self.value = value
+        self.line = self.end_line = self.key_line = line
+        self.column = self.key_column = column
+        self.bad = False
+
+
+def scalar(text: str) -> Any:
+    """The value of a plain scalar: null, bool, int, float or text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _NUMERIC_START:
+        return text
+    if _INTEGER.fullmatch(text):
+        # Beyond 64 bits only the sign matters: every range refuses it.
+        return int(text) if len(text) < 25 else int(text[:25])
+    if _OCTAL_OR_HEX.fullmatch(text):
+        return int(text[:25], 0)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+class _StopError(Exception):
+    """The text cannot be read any further."""
+
+
+class _Reader:
+    """One reading of one text. `problems` collects what was found on the way."""
+
+    def __init__(self, text: str, layer: LayerName, source: str) -> None:
+        self.text = text
+        self.layer = layer
+        self.source = source
+        self.problems: list[Problem] = []
+        self.root: Node | None = None
+        self.open: list[Node] = []  # the open mappings and lists, outermost first
+        self.names: list[str] = []  # beside each, its name in its parent
+        self.keys: list[Node | None] = []  # beside each, the key that waits for its value
+        self.documents = 0
+
+    def problem(self, code: str, message: str, hint: str, line: int, column: int, key: str = "") -> None:
+        origin = Origin(self.layer, self.source, line, column)
+        self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=origin))
+
+    def read(self) -> Node | None:
+        """The root node; None when the text holds nothing, or nothing readable."""
+        bad = _NOT_YAML.search(self.text)
+        if bad:
+            line, column = place(self.text, bad.start())
+            self.problem("yaml-syntax", "a character that YAML does not allow", "remove it", line, column)
+        elif self.text.count("[") + self.text.count("{") > MAX_BRACKETS:
+            self.problem("too-large", f"more than {MAX_BRACKETS} brackets", "write it as blocks", 1, 1)
+        elif self._walk():
+            return self.root
+        return None
+
+    def _walk(self) -> bool:
+        """Takes the events one by one. False when the text cannot be read to its end."""
+        from _ruamel_yaml import CParser
+        from ruamel.yaml.error import YAMLError
+
+        handlers = self._handlers()
+        try:
+            next_event = CParser(self.text).get_event
+            for _ in range(MAX_EVENTS):
+                event = next_event()
+                handler = handlers.get(type(event))
+                if handler is not None:
+                    handler(event)
+                elif event is None:
+                    return True
+            self._stop("too-large", f"more than {MAX_EVENTS} YAML events", event.start_mark)
+        except _StopError:
+            pass
+        except YAMLError as error:
+            self._syntax(error)
+        return False
+
+    def _handlers(self) -> dict[type, Callable[[Any], None]]:
+        from ruamel.yaml import events
+
+        return {
+            events.ScalarEvent: self._scalar,
+            events.MappingStartEvent: lambda event: self._start(event, {}),
+            events.SequenceStartEvent: lambda event: self._start(event, []),
+            events.MappingEndEvent: self._end,
+            events.SequenceEndEvent: self._end,
+            events.AliasEvent: self._alias,
+            events.DocumentStartEvent: self._document,
+        }
+
+    def _syntax(self, error: Any) -> None:
+        # The parser's own text may quote the file; `problem` and `context` are fixed phrases of libyaml.
+        phrase = getattr(error, "problem", None) or "cannot be read"
+        context = getattr(error, "context", None)
+        marks = [getattr(error, "problem_mark", None), getattr(error, "context_mark", None)]
+        if phrase.startswith("did not find expected ',' or") or phrase == "found unexpected end of stream":
+            marks.reverse()  # what was opened and never closed, not the end of the file
+        mark = marks[0] or marks[1]
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        code = "yaml-forbidden" if any(word in phrase for word in ("tag", "directive", "document")) else "yaml-syntax"
+        self.problem(code, phrase, _SYNTAX_HINTS.get(phrase, context or ""), line, column)
+
+    def _stop(self, code: str, message: str, mark: Any) -> NoReturn:
+        self.problem(code, message, "", mark.line + 1, mark.column + 1)
+        raise _StopError
+
+    def _document(self, event: Any) -> None:
+        self.documents += 1
+        if self.documents > 1:
+            self._stop("yaml-forbidden", "a second document (---) is not allowed here", event.start_mark)
+        if event.version or event.tags:
+            self._stop("yaml-forbidden", "YAML directives (%) are not allowed here", event.start_mark)
+
+    def _node(self, event: Any) -> Node:
+        mark = event.start_mark
+        return Node(None, mark.line + 1, mark.column + 1)
+
+    def _forbid(self, node: Node, what: str, hint: str) -> None:
+        node.bad = True
+        self.problem("yaml-forbidden", f"{what} are not allowed here", hint, node.line, node.column)
+
+    def _decorated(self, node: Node, event: Any) -> None:
+        if event.anchor is not None:
+            self._forbid(node, "YAML anchors (&name)", "write the value out where it is needed")
+        if event.ctag is not None:
+            self._forbid(node, "YAML tags (!name)", "remove the tag")
+
+    def _alias(self, event: Any) -> None:
+        node = self._node(event)
+        self._forbid(node, "YAML aliases (*name)", "write the value out")
+        self._place(node)
+
+    def _scalar(self, event: Any) -> None:
+        mark = event.start_mark
+        node = Node(event.value, mark.line + 1, mark.column + 1)
+        if event.anchor is not None or event.ctag is not None:
+            self._decorated(node, event)
+        if len(event.value) > MAX_SCALAR:
+            node.bad = True
+            self.problem("too-large", f"a value of more than {MAX_SCALAR} characters", "", node.line, node.column)
+        is_key = self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict
+        # A key is what was written: `1`, `true` and `null` are names like any other.
+        if event.style == "":
+            if not is_key:
+                node.value = scalar(event.value)
+        else:
+            node.end_line = event.end_mark.line + 1
+        self._place(node)
+
+    def _start(self, event: Any, empty: Any) -> None:
+        node = self._node(event)
+        node.value = empty
+        if event.anchor is not None or event.ctag is not None:
+            self._decorated(node, event)
+        if len(self.open) >= MAX_DEPTH:
+            self._stop("too-large", f"nested more than {MAX_DEPTH} deep", event.start_mark)
+        key = self.keys[-1] if self.keys else None
+        self._place(node)
+        self.open.append(node)
+        self.names.append(str(key.value) if key else "")
+        self.keys.append(None)
+
+    def _end(self, event: Any) -> None:
+        self.open.pop().end_line = event.end_mark.line + 1
+        self.names.pop()
+        self.keys.pop()
+
+    def _place(self, node: Node) -> None:
+        """Puts a node below its parent: as the root, a list's item, a key, or the waiting key's value."""
+        if not self.open:
+            self.root = node
+            return
+        parent = self.open[-1].value
+        if type(parent) is list:
+            parent.append(node)
+            return
+        key = self.keys[-1]
+        if key is None:
+            if type(node.value) is not str and not node.bad:
+                self._forbid(node, "keys that are lists or mappings", "a key is a name")
+            self.keys[-1] = node
+            return
+        self.keys[-1] = None
+        node.key_line, node.key_column = key.line, key.column
+        if key.value == "<<":
+            self._forbid(key, "YAML merge keys (<<)", "write the values out")
+        elif key.value in parent if type(key.value) is str else False:
+            self._duplicate(key, parent[key.value])
+        elif not key.bad:
+            parent[key.value] = node
+
+    def _duplicate(self, key: Node, first: Node) -> None:
+        # The first one stays in the tree: which of the two was meant only their author knows.
+        path = ".".join(name for name in [*self.names, key.value] if name)
+        hint = f"remove one of the two; the first is on line {first.key_line}"
+        self.problem("duplicate-key", f"{quoted(key.value)} is given twice", hint, key.line, key.column, path)
+
+
+_SYNTAX_HINTS = {
+    "mapping values are not allowed in this context": "quote a value that holds ': ', check the indentation",
+    "found character that cannot start any token": "no tabs; quote a value that starts with @ or `",
+    "did not find expected key": "check the indentation and the quotes of this line and the one before",
+    "could not find expected ':'": "write it as key: value",
+    "found unexpected end of stream": "a quote or a bracket is not closed",
+    "did not find expected ',' or ']'": "close the list with ]",
+    "did not find expected ',' or '}'": "close the mapping with }",
+}
+
+
+def place(text: str, index: int) -> tuple[int, int]:
+    """The 1-based line and column of a character of the text, by index."""
+    before = text[:index].splitlines(keepends=True)
+    if not before or before[-1] != before[-1].rstrip("\r\n\x85\u2028\u2029"):
+        return len(before) + 1, 1
+    return len(before), len(before[-1]) + 1
+
+
+def parse(text: str, layer: LayerName, source: str) -> tuple[Node | None, list[Problem]]:
+    """The tree of a YAML text, and every fault found on the way.
+
+    The tree is None when the text holds nothing or cannot be read. It takes under 1 s and 64 MiB for any
+    text of 64 KiB.
+    """
+    reader = _Reader(text, layer, source)
+    root = reader.read()
+    return root, reader.problems
