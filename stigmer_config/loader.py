@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -15,7 +15,7 @@ from .derive import Derivation, Pairs, read_override
 from .environment import Environment
 from .kinds import InvalidValueError
 from .merge import merge
-from .places import project_file, site_file, user_file
+from .places import Project, project_file, site_file, user_file
 from .problems import ConfigError, Problem, excerpt
 from .provenance import Entry, Layer, LayerName, Origin
 from .settings import SETTINGS, find, suggest
@@ -42,8 +42,20 @@ class Loaded(msgspec.Struct, frozen=True):
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
 
+class ReadLayer(Protocol):
+    """How a file becomes a layer: `file_layer`, or one that keeps layers or has a candidate's text."""
+
+    def __call__(
+        self, path: str, layer: LayerName, uid: int, *, named: bool = False
+    ) -> tuple[Layer, list[Problem]]: ...
+
+
 class Request(msgspec.Struct, frozen=True):
-    """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults."""
+    """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults.
+
+    `read_layer` reads the files. `project` is where the project's file was found, when that is known.
+    `keep_mode` is the mode to stay in whatever the layers say (a worker keeps the one it started with).
+    """
 
     environment: Environment
     mode: str | None = None
@@ -52,6 +64,9 @@ class Request(msgspec.Struct, frozen=True):
     flags: tuple[Layer, tuple[Problem, ...]] = (Layer("flags", flag_source.SOURCE, "empty"), ())
     overrides: tuple[Mapping[str, Any], ...] = ()
     require: tuple[str, ...] = ()
+    read_layer: ReadLayer = file_layer
+    project: Project | None = None
+    keep_mode: str | None = None
 
 
 def load(
@@ -138,8 +153,8 @@ def _layers(asked: Request, problems: list[Problem]) -> list[Layer]:
     world = asked.environment
     found: list[tuple[Layer, Iterable[Problem]]] = [
         vendor_layer(world),
-        _file(world, "site"),
-        _file(world, "user"),
+        _file(asked, "site"),
+        _file(asked, "user"),
         _project(asked),
         env_layer(world),
         _flags(asked),
@@ -149,7 +164,14 @@ def _layers(asked: Request, problems: list[Problem]) -> list[Layer]:
         problems += faults
     # A project's own mode is refused later, and never counts.
     mode = _mode(layer for layer in layers if layer.name != "project")
+    if asked.keep_mode not in (None, mode):
+        mode = asked.keep_mode
+        layers[-1] = _with_mode(layers[-1], Entry(mode, Origin("flags", "the mode at the start")))
     return [defaults_layer(mode), *layers]
+
+
+def _with_mode(flags: Layer, mode: Entry) -> Layer:
+    return msgspec.structs.replace(flags, entries={**flags.entries, "mode": mode}, status="loaded")
 
 
 def _mode(layers: Iterable[Layer]) -> str:
@@ -158,7 +180,8 @@ def _mode(layers: Iterable[Layer]) -> str:
     return str(entry.value) if entry is not None else "cloud"
 
 
-def _file(world: Environment, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
+def _file(asked: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
+    world = asked.environment
     home = world.variable("STIGMER_HOME")
     if name == "user" and home and not os.path.isabs(home):
         message = "STIGMER_HOME must be an absolute path"
@@ -166,12 +189,12 @@ def _file(world: Environment, name: LayerName) -> tuple[Layer, Iterable[Problem]
         fault = Problem(code="unreadable-file", message=message, hint="for example $HOME/.stigmer", origin=origin)
         return Layer("user", home, "error", why=message), [fault]
     path, named = site_file(world) if name == "site" else (user_file(world), False)
-    return file_layer(path, name, world.uid, named=named)
+    return asked.read_layer(path, name, world.uid, named=named)
 
 
 def _project(asked: Request) -> tuple[Layer, Iterable[Problem]]:
     world = asked.environment
-    project = project_file(world, asked.project_dir)
+    project = asked.project or project_file(world, asked.project_dir)
     if project.why_none is not None:
         return Layer("project", project.path, "absent", why=project.why_none), []
     folder = os.path.dirname(os.path.dirname(project.path))
@@ -179,7 +202,7 @@ def _project(asked: Request) -> tuple[Layer, Iterable[Problem]]:
         message = "there is no such folder"
         fault = Problem(code="unreadable-file", message=message, hint="mend the path", origin=Origin("project", folder))
         return Layer("project", project.path, "error", why=message), [fault]
-    return file_layer(project.path, "project", world.uid)
+    return asked.read_layer(project.path, "project", world.uid)
 
 
 def _flags(asked: Request) -> tuple[Layer, Iterable[Problem]]:
@@ -191,8 +214,7 @@ def _flags(asked: Request) -> tuple[Layer, Iterable[Problem]]:
         entry = Entry(SETTINGS["mode"].check(asked.mode, "mode"), origin)
     except InvalidValueError as fault:
         return layer, [*faults, fault.problem("mode", origin)]
-    entries = {**layer.entries, "mode": entry}
-    return msgspec.structs.replace(layer, entries=entries, status="loaded"), faults
+    return _with_mode(layer, entry), faults
 
 
 def _causes(found: list[Problem], derived: Iterable[Problem]) -> list[Problem]:

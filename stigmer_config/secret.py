@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import hmac
 import os
+import weakref
 from typing import Any, NoReturn
 
 MASK = "********"
 
 # Made anew in each process and never written anywhere: a digest made with it says nothing outside.
 _PROCESS_KEY = os.urandom(32)
+# Every Secret that is alive, by identity: what the log processor looks for.
+_alive: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
+
+
+def registered() -> set[str]:
+    """The texts of all Secrets that are alive in this process, for taking them out of logs."""
+    alive = (reference() for reference in _alive.valuerefs())  # a copy: other threads make Secrets meanwhile
+    return {secret.reveal() for secret in alive if secret is not None}
 
 
 class Secret:
@@ -21,7 +30,7 @@ class Secret:
     Raises `TypeError` when `value` is not a `str`.
     """
 
-    __slots__ = ("_digest", "_value")
+    __slots__ = ("__weakref__", "_digest", "_value")
 
     def __init__(self, value: str) -> None:
         if not isinstance(value, str):
@@ -29,6 +38,7 @@ class Secret:
         object.__setattr__(self, "_value", value)
         digest = hmac.digest(_PROCESS_KEY, value.encode("utf-8", "surrogatepass"), "sha256")
         object.__setattr__(self, "_digest", digest)
+        _alive[id(self)] = self
 
     _value: str
     _digest: bytes

@@ -28,61 +28,70 @@ class Contents(msgspec.Struct, frozen=True):
     readable_by_others: bool = False
 
 
-def read_trusted(path: str, layer: LayerName, uid: int) -> Contents:
-    """A user or site file. Links are followed (a ConfigMap is made of them); modes are checked.
+def read_contents(path: str, layer: LayerName, uid: int) -> Contents:
+    """A layer's file.
 
-    `insecure-permissions` when the file or its folder can be written by others, or by its group unless
-    that is the owner's private one, or belongs neither to root nor to `uid`. A read-only mount passes.
+    A user's or site's may be a link (a ConfigMap is made of them), and who can write it is checked:
+    `insecure-permissions` when the file or its folder can be written by others, or by its group unless that
+    is the owner's private one, or belongs neither to root nor to `uid`. A read-only mount passes.
+    A project's file may be hostile: neither it nor its folder may be a link.
     """
-    return _read(path, layer, uid, os.O_RDONLY, checked=True)
+    return refused_link(path, layer) or _read(path, layer, uid)
 
 
-def read_project(path: str) -> Contents:
-    """A project's file. It may be hostile: neither it nor its folder may be a link."""
-    folder = os.path.dirname(path)
-    if os.path.islink(folder) or os.path.islink(path):
-        name = folder if os.path.islink(folder) else path
-        message = f"{quoted(name, 200)} is a symbolic link"
-        return _failed(path, "project", message, "a project's configuration must be a file of the project")
-    return _read(path, "project", 0, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0), checked=False)
+def refused_link(path: str, layer: LayerName) -> Contents | None:
+    """The fault of a project's file that is a link, or stands in a linked folder; else None."""
+    if layer != "project":
+        return None
+    name = next((name for name in (os.path.dirname(path), path) if os.path.islink(name)), None)
+    if name is None:
+        return None
+    message = f"{quoted(name, 200)} is a symbolic link"
+    return failed(path, layer, message, "a project's configuration must be a file of the project")
 
 
-def _failed(path: str, layer: LayerName, message: str, hint: str, code: str = "unreadable-file") -> Contents:
-    origin = Origin(layer, path)
-    return Contents(problems=(Problem(code=code, message=message, hint=hint, origin=origin),))
+def open_flags(layer: LayerName) -> int:
+    """What `os.open` gets beyond reading: no links in a project; never waiting for a FIFO's writer."""
+    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    return flags | getattr(os, "O_NOFOLLOW", 0) if layer == "project" else flags
 
 
-def _read(path: str, layer: LayerName, uid: int, flags: int, *, checked: bool) -> Contents:
-    try:
-        # Non-blocking: a FIFO must not hold us up before it is seen to be one.
-        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except (FileNotFoundError, NotADirectoryError):
+def failed(path: str, layer: LayerName, message: str, hint: str, code: str = "unreadable-file") -> Contents:
+    """The contents of a file that cannot be used, and why."""
+    return Contents(problems=(Problem(code=code, message=message, hint=hint, origin=Origin(layer, path)),))
+
+
+def unreadable(path: str, layer: LayerName, error: OSError | ValueError) -> Contents:
+    """The contents of a file that could not be opened or read."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         dangling = os.path.islink(path)
-        return _failed(path, layer, "the link leads nowhere", "mend or remove the link") if dangling else Contents()
+        return failed(path, layer, "the link leads nowhere", "mend or remove the link") if dangling else Contents()
+    return failed(path, layer, _reason(error), _hint(error, path))
+
+
+def _read(path: str, layer: LayerName, uid: int) -> Contents:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | open_flags(layer))
     except (OSError, ValueError) as error:
-        return _failed(path, layer, _reason(error), _hint(error, path))
+        return unreadable(path, layer, error)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return _failed(path, layer, "not a regular file", "put a YAML file there")
+            return failed(path, layer, "not a regular file", "put a YAML file there")
         data = _bytes(descriptor)
     except OSError as error:
-        return _failed(path, layer, _reason(error), _hint(error, path))
+        return unreadable(path, layer, error)
     finally:
         os.close(descriptor)
-    return _checked(path, layer, uid, status, data) if checked else _bounded(path, layer, data)
+    return judged(path, layer, uid, data, status)
 
 
-def _bounded(path: str, layer: LayerName, data: bytes) -> Contents:
+def judged(path: str, layer: LayerName, uid: int, data: bytes, status: os.stat_result) -> Contents:
+    """The contents of a file that was read: its size, and for a trusted layer who else can write it."""
     if len(data) > MAX_BYTES:
-        return _failed(path, layer, f"larger than {MAX_BYTES // 1024} KiB", "keep settings only in it", "too-large")
-    return Contents(data)
-
-
-def _checked(path: str, layer: LayerName, uid: int, status: os.stat_result, data: bytes) -> Contents:
-    contents = _bounded(path, layer, data)
-    if contents.data is None or _read_only(path):
-        return contents
+        return failed(path, layer, f"larger than {MAX_BYTES // 1024} KiB", "keep settings only in it", "too-large")
+    if layer == "project" or _read_only(path):
+        return Contents(data)
     problems = [*_insecure(path, status, layer, uid), *_insecure_folders(path, layer, uid)]
     return Contents(data, tuple(problems), readable_by_others=_others(status, 0o044))
 

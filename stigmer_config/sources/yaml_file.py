@@ -8,7 +8,7 @@ import re
 from ..problems import Problem
 from ..provenance import Layer, LayerName, Origin
 from .entries import Collector
-from .files import Contents, read_project, read_trusted
+from .files import Contents, read_contents
 from .yaml_text import parse, place
 
 # In a text that cannot be parsed nobody knows where a secret ends: from the first such line on, nothing is shown.
@@ -23,17 +23,21 @@ def file_layer(path: str, layer: LayerName, uid: int, *, named: bool = False) ->
     A missing file is an `absent` layer, or `unreadable-file` when it was `named`. No fault raises: each is
     a Problem, and a layer with a fault has the status `error`.
     """
-    contents = read_project(path) if layer == "project" else read_trusted(path, layer, uid)
-    if contents.data is None:
-        problems = list(contents.problems)
-        if named and not problems:
-            message = "there is no such file"
-            hint = "mend the path, or unset what names it"
-            problems = [Problem(code="unreadable-file", message=message, hint=hint, origin=Origin(layer, path))]
-        if problems:
-            return Layer(layer, path, "error", why=problems[0].message), problems
-        return Layer(layer, path, "absent", why="no such file"), []
-    return _parsed(contents, contents.data, path, layer)
+    return layer_of(read_contents(path, layer, uid), path, layer, named=named)
+
+
+def layer_of(contents: Contents, path: str, layer: LayerName, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+    """The layer that a file's contents make, and every fault of it."""
+    if contents.data is not None:
+        return _parsed(contents, contents.data, path, layer)
+    problems = list(contents.problems)
+    if named and not problems:
+        hint = "mend the path, or unset what names it"
+        fault = Problem(code="unreadable-file", message="there is no such file", hint=hint, origin=Origin(layer, path))
+        problems.append(fault)
+    if problems:
+        return Layer(layer, path, "error", why=problems[0].message), problems
+    return Layer(layer, path, "absent", why="no such file"), []
 
 
 def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tuple[Layer, list[Problem]]:
