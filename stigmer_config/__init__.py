@@ -1,6 +1,6 @@
 """Layered configuration with hot reload for LLM agent workers.
 
-`load()` reads every layer and returns one frozen `Config`.
+`load()` reads every layer and returns one frozen `Config`; `LiveConfig.start()` keeps one current.
 """
 
 from __future__ import annotations
@@ -10,35 +10,53 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import Config, LLMConfig
     from .environment import Environment
+    from .live import Closed, Forked, LiveConfig, Rejected, Reloaded, Status, Unchanged
     from .loader import load
     from .problems import ConfigError, Problem
     from .provenance import Change, Explanation, Origin
+    from .report import redact_secrets
     from .secret import Secret
 
 __all__ = [
     "Change",
+    "Closed",
     "Config",
     "ConfigError",
     "Environment",
     "Explanation",
+    "Forked",
     "LLMConfig",
+    "LiveConfig",
     "Origin",
     "Problem",
+    "Rejected",
+    "Reloaded",
     "Secret",
+    "Status",
+    "Unchanged",
     "load",
+    "redact_secrets",
 ]
 
 _HOMES = {
     "Change": "provenance",
+    "Closed": "live",
     "Config": "config",
     "ConfigError": "problems",
     "Environment": "environment",
     "Explanation": "provenance",
+    "Forked": "live",
     "LLMConfig": "config",
+    "LiveConfig": "live",
     "Origin": "provenance",
     "Problem": "problems",
+    "Rejected": "live",
+    "Reloaded": "live",
     "Secret": "secret",
+    "Status": "live",
+    "Unchanged": "live",
     "load": "loader",
+    "redact_secrets": "report",
 }
 
 

@@ -14,7 +14,6 @@ from .config import RESOLVED, Config
 from .derive import Derivation, Pairs, read_override
 from .environment import Environment
 from .kinds import InvalidValueError
-from .merge import merge
 from .places import Project, project_file, site_file, user_file
 from .problems import ConfigError, Problem, excerpt
 from .provenance import Entry, Layer, LayerName, Origin
@@ -25,17 +24,23 @@ from .sources.variables import env_layer, vendor_layer
 from .sources.yaml_file import file_layer
 from .trust import vet
 
+# Where the mode of a running worker comes from once the layers would choose another.
+_KEPT_MODE = Origin("flags", "the mode at the start")
 ProjectDir = str | Path | Literal[False] | None
 # One of these may be a mere consequence when what it judges by is itself broken.
 _CONSEQUENCES = frozenset({"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch"})
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """One load, faults and all: what can be told stands in `config`, whether or not there are errors."""
+    """One load, faults and all: what can be told stands in `config`, whether or not there are errors.
+
+    `wanted_mode` is the mode that the layers choose; a worker stays in the one it started with.
+    """
 
     config: Config
     layers: tuple[Layer, ...]
     problems: tuple[Problem, ...]
+    wanted_mode: str
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -145,7 +150,8 @@ def read(asked: Request, generation: int = 1) -> Loaded:
     problems += _required(config, asked.require)
     shown = _with_excerpts(problems, vetted)
     warnings = tuple(problem for problem in shown if problem.severity == "warning")
-    return Loaded(msgspec.structs.replace(config, warnings=warnings), tuple(vetted), shown)
+    config = msgspec.structs.replace(config, warnings=warnings)
+    return Loaded(config, tuple(vetted), shown, _mode(vetted, kept=False))
 
 
 def _layers(asked: Request, problems: list[Problem]) -> list[Layer]:
@@ -166,7 +172,7 @@ def _layers(asked: Request, problems: list[Problem]) -> list[Layer]:
     mode = _mode(layer for layer in layers if layer.name != "project")
     if asked.keep_mode not in (None, mode):
         mode = asked.keep_mode
-        layers[-1] = _with_mode(layers[-1], Entry(mode, Origin("flags", "the mode at the start")))
+        layers[-1] = _with_mode(layers[-1], Entry(mode, _KEPT_MODE))
     return [defaults_layer(mode), *layers]
 
 
@@ -174,10 +180,11 @@ def _with_mode(flags: Layer, mode: Entry) -> Layer:
     return msgspec.structs.replace(flags, entries={**flags.entries, "mode": mode}, status="loaded")
 
 
-def _mode(layers: Iterable[Layer]) -> str:
-    """The mode the layers choose; `cloud` when none does."""
-    entry = merge(layers).get("mode")
-    return str(entry.value) if entry is not None else "cloud"
+def _mode(layers: Iterable[Layer], *, kept: bool = True) -> str:
+    """The mode the layers choose; `cloud` when none does. Without `kept`, the one to stay in does not count."""
+    entries = [layer.entries["mode"] for layer in layers if "mode" in layer.entries]
+    chosen = [entry.value for entry in entries if kept or entry.origin is not _KEPT_MODE]
+    return str(chosen[-1]) if chosen else "cloud"
 
 
 def _file(asked: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:

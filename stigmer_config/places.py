@@ -58,6 +58,29 @@ def project_file(environment: Environment, project_dir: Path | Literal[False] | 
         folder = parent
 
 
+def looked_at(environment: Environment, project_dir: Path | Literal[False] | None) -> list[str]:
+    """Every path that decides which files are read: what a worker has to watch.
+
+    Besides the files themselves: where a nearer project's file could appear, and the `.git` that would end
+    the search.
+    """
+    paths = [site_file(environment)[0], user_file(environment)]
+    found = project_file(environment, project_dir)
+    if project_dir is not None:
+        return [*paths, found.path] if found.path else paths
+    folder = os.fspath(environment.cwd)
+    home = os.path.realpath(environment.home)
+    while True:
+        paths.append(os.path.join(folder, ".stigmer", FILE))
+        parent = os.path.dirname(folder)
+        if paths[-1] == found.path and found.why_none is None:
+            return paths
+        paths.append(os.path.join(folder, ".git"))
+        if _stop(folder, parent, home):
+            return paths
+        folder = parent
+
+
 def _stop(folder: str, parent: str, home: str) -> str | None:
     """Why the search ends at `folder`, or None when it goes on."""
     if os.path.lexists(os.path.join(folder, ".git")):

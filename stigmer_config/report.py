@@ -67,7 +67,7 @@ def _logger(config: Config | None) -> Any:
     level = _LEVELS[config.logging.level] if config is not None else _LEVELS["info"]
     form = config.logging.format if config is not None else "auto"
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.processors.JSONRenderer()
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if console:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)

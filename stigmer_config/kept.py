@@ -1,0 +1,75 @@
+"""Files as a worker reads them: settled, and each layer kept until its file's bytes change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+
+from .problems import Problem
+from .provenance import Layer, LayerName
+from .settled import Gone, Reader, Unsettled
+from .sources.files import MAX_BYTES, Contents, judged, open_flags, refused_link, unreadable
+from .sources.yaml_file import layer_of
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    contents: Contents
+    layer: Layer
+    problems: list[Problem]
+    uid: int
+    named: bool
+
+
+class KeptFiles:
+    """Reads layers' files for one worker. For one thread at a time.
+
+    `waiting` tells, by path, in how many seconds to read again: a writer is in the middle of the file, or it
+    is gone or empty just now. Until then the layer stays what it was.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: dict[Path, float] = {}
+        self._reader = Reader(MAX_BYTES)
+        self._kept: dict[tuple[LayerName, str], _Kept] = {}
+
+    def refresh(self, told: Collection[Path] | None) -> bool:
+        """Reads the `told` files again, with None all that were read before. Whether one says something else."""
+        self.waiting = {}
+        changed = False
+        for (layer, path), kept in self._kept.items():
+            if told is None or Path(path) in told:
+                contents = self._contents(path, layer, kept.uid)
+                if contents is not None and contents != kept.contents:
+                    self._keep(contents, path, layer, kept.uid, named=kept.named)
+                    changed = True
+        return changed
+
+    def read_layer(self, path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+        """The layer of a file, as `file_layer` gives it: the kept one, where there is one."""
+        kept = self._kept.get((layer, path))
+        if kept is None:
+            kept = self._keep(self._contents(path, layer, uid) or Contents(), path, layer, uid, named=named)
+        return kept.layer, list(kept.problems)
+
+    def _keep(self, contents: Contents, path: str, layer: LayerName, uid: int, *, named: bool) -> _Kept:
+        read, problems = layer_of(contents, path, layer, named=named)
+        kept = self._kept[(layer, path)] = _Kept(contents, read, problems, uid, named)
+        return kept
+
+    def _contents(self, path: str, layer: LayerName, uid: int) -> Contents | None:
+        """What the file holds; None while it is unsettled."""
+        link = refused_link(path, layer)
+        if link is not None:
+            return link
+        try:
+            result = self._reader.read(Path(path), flags=open_flags(layer))
+        except (OSError, ValueError) as error:
+            return unreadable(path, layer, error)
+        if isinstance(result, Unsettled):
+            self.waiting[Path(path)] = result.retry_in
+            return None
+        if isinstance(result, Gone):
+            return unreadable(path, layer, FileNotFoundError())
+        return judged(path, layer, uid, result.data, result.status)
