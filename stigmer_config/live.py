@@ -17,13 +17,14 @@ from typing import Any
 
 import msgspec
 
-from . import loader, report
+from . import loader
 from .config import Config
 from .environment import Environment
 from .loader import Loaded, ProjectDir
 from .problems import ConfigError, Problem
 from .provenance import Change
 from .reloader import Reloader
+from .report import Reporter
 from .settings import SETTINGS
 from .state import Published
 from .subscribers import Callback, Subscribers
@@ -92,10 +93,11 @@ class LiveConfig:
         "_forked",
         "_loaded_at",
         "_newest",
-        "_process",
         "_published",
+        "_publishes",
         "_reloader",
         "_reloading",
+        "_reporter",
         "_start",
         "_subscribers",
         "_watched",
@@ -105,9 +107,14 @@ class LiveConfig:
 
     current: Config
 
-    def __init__(self, reloader: Reloader) -> None:
-        """Loads; it is `start` that watches. Raises `ConfigError`."""
+    def __init__(self, reloader: Reloader, reporter: Reporter | None = None, *, publishes: bool = True) -> None:
+        """Loads, and watches once `begin` is called: `start` does both. Raises `ConfigError`.
+
+        `publishes`: whether `stigmer config workers` lists it.
+        """
         self._reloader = reloader
+        self._reporter = reporter if reporter is not None else Reporter()
+        self._publishes = publishes
         self._newest: Loaded = reloader.first()
         self.current = self._start = loader.settled(self._newest)
         self._loaded_at = _now()
@@ -116,15 +123,14 @@ class LiveConfig:
         self._failing_since: float | None = None
         self._degraded = False
 
-    def _begin(self) -> None:
-        """New locks and threads, in this process."""
+    def begin(self) -> None:
+        """Follows every file from now on. Once in a process."""
         self._forked = False
-        self._process = os.getpid()
         self._reloading = threading.Lock()
-        self._subscribers = Subscribers(lambda callback, error: report.callback_failed(self.current, callback, error))
+        self._subscribers = Subscribers(self._callback_failed)
         self._watched = self._reloader.paths()
         self._watcher = Watcher(self._watched, self._on_change, on_state=self._on_state)
-        self._published = Published(self._reloader.asked)
+        self._published = Published(self._reloader.asked) if self._publishes else None
         _living.add(self)
         self._watcher.start()
         self._publish()
@@ -144,8 +150,8 @@ class LiveConfig:
         Raises `ConfigError` when the configuration is not good. It keeps the mode it starts with.
         """
         live = cls(Reloader(loader.request(mode, project_dir, flags, overrides, require, environment)))
-        report.loaded(live.current, live._newest.layers)
-        live._begin()
+        live._reporter.loaded(live.current, live._newest.layers)
+        live.begin()
         return live
 
     def __enter__(self) -> LiveConfig:
@@ -249,14 +255,15 @@ class LiveConfig:
         if not self._forked:
             self._watcher.close()
             self._subscribers.close()
-            self._published.remove()
+            if self._published is not None:
+                self._published.remove()
 
     def restart(self) -> None:
         """In a forked child: watches anew, with the parent's subscriptions dropped. Raises `Closed`."""
         if self._closed:
             raise Closed("it was closed")
         if self._forked:
-            self._begin()
+            self.begin()
 
     def _usable(self) -> None:
         if self._closed:
@@ -311,7 +318,7 @@ class LiveConfig:
         self._loaded_at = _now()
         self._subscribers.tell(new)
         changes = old.diff(new)
-        report.reloaded(new, changes, self._restart_required())
+        self._reporter.reloaded(new, changes, self._restart_required())
         self._publish()
         return Reloaded(new, changes)
 
@@ -319,7 +326,7 @@ class LiveConfig:
         fault = ConfigError(loaded.problems)
         known, self._fault = self._fault, fault
         if known is None or str(known) != str(fault):
-            report.rejected(self.current, fault.problems)
+            self._reporter.rejected(self.current, fault.problems)
             self._publish()
         return Rejected(fault.problems)
 
@@ -328,14 +335,18 @@ class LiveConfig:
         return ("mode", *changed) if self._newest.wanted_mode != self.current.mode else changed
 
     def _publish(self) -> None:
-        error = self._published.write(self.current, self._newest, self._restart_required(), self._fault)
-        if error is not None:
-            report.unpublished(self.current, error)
+        if self._published is not None:
+            error = self._published.write(self.current, self._newest, self._restart_required(), self._fault)
+            if error is not None:
+                self._reporter.unpublished(self.current, error)
+
+    def _callback_failed(self, callback: Callback, error: BaseException) -> None:
+        self._reporter.callback_failed(self.current, callback, error)
 
     def _on_state(self, state: State, detail: str) -> None:
         degraded = state in ("degraded", "polling")
         if degraded or (state == "native" and self._degraded):
-            report.watching(self.current, state, detail)
+            self._reporter.watching(self.current, state, detail)
         self._degraded = degraded
 
     def _forget(self) -> None:

@@ -267,20 +267,21 @@ def _excerpt(origin: Origin, files: Mapping[tuple[LayerName, str], Layer]) -> st
     return None if line is None or "@" in line else excerpt(line, origin.column)
 
 
-def read_alone(environment: Environment, file: Path, mode: str | None) -> list[Problem]:
-    """The problems of one file by itself, over the packaged defaults.
+def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded:
+    """One file by itself, over the packaged defaults.
 
     `.stigmer/config.yaml` is read as a project's file, unless it is the user's own; any other as a user's.
-    Nothing of this machine counts: no variable, no other file, no mode of the file; a missing key is no fault.
+    Nothing of this machine counts: no variable, no other file, not who else could write the file; a missing key
+    is no fault.
     """
     path = os.path.abspath(os.path.join(environment.cwd, file))
     is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
     layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
     problems = [problem for problem in found if problem.code != "insecure-permissions"]
-    own_mode = layer.entries.get("mode")
-    chosen = mode or (own_mode.value if own_mode is not None and not is_project else "cloud")
+    chosen = mode or _mode([] if is_project else [layer])
     layers, refused = vet([defaults_layer(chosen), layer], catalogue())
     derivation = Derivation(chosen, layers, catalogue(), environment.today, ())
     problems += refused
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
-    return list(_with_excerpts(problems, layers))
+    shown = _with_excerpts(problems, layers)
+    return Loaded(derivation.config(1, shown), tuple(layers), shown, chosen)

@@ -78,62 +78,60 @@ def _logger(config: Config | None) -> Any:
     )
 
 
-def loaded(config: Config, layers: Iterable[Layer]) -> None:
-    """`config.loaded`: what the worker starts with, and where every value that is no default comes from."""
-    llm = config.llm
-    _logger(config).info(
-        "config.loaded",
-        mode=config.mode,
-        generation=config.generation,
-        fingerprint=config.fingerprint,
-        provider=llm.provider,
-        model=_model(config),
-        base_url=llm.base_url,
-        api_key=_credential(config),
-        max_tokens=llm.max_tokens,
-        temperature=llm.temperature,
-        layers=[f"{layer.name}: {printable(layer.source)}" for layer in layers if layer.status == "loaded"],
-        origins=_origins(config),
-        warnings=[str(problem) for problem in config.warnings],
-    )
+class Reporter:
+    """Tells what happens to a worker's configuration, as log events."""
 
+    def loaded(self, config: Config, layers: Iterable[Layer]) -> None:
+        """`config.loaded`: what the worker starts with, and where every value that is no default comes from."""
+        llm = config.llm
+        _logger(config).info(
+            "config.loaded",
+            mode=config.mode,
+            generation=config.generation,
+            fingerprint=config.fingerprint,
+            provider=llm.provider,
+            model=_model(config),
+            base_url=llm.base_url,
+            api_key=_credential(config),
+            max_tokens=llm.max_tokens,
+            temperature=llm.temperature,
+            layers=[f"{layer.name}: {printable(layer.source)}" for layer in layers if layer.status == "loaded"],
+            origins=_origins(config),
+            warnings=[str(problem) for problem in config.warnings],
+        )
 
-def reloaded(config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
-    """`config.reloaded`: each changed key, old → new, with where the new value comes from."""
-    _logger(config).info(
-        "config.reloaded",
-        generation=config.generation,
-        fingerprint=config.fingerprint,
-        model=_model(config),
-        changed={change.key: _change(change) for change in changes},
-        restart_required=list(restart_required),
-    )
+    def reloaded(self, config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
+        """`config.reloaded`: each changed key, old → new, with where the new value comes from."""
+        _logger(config).info(
+            "config.reloaded",
+            generation=config.generation,
+            fingerprint=config.fingerprint,
+            model=_model(config),
+            changed={change.key: _change(change) for change in changes},
+            restart_required=list(restart_required),
+        )
 
+    def rejected(self, config: Config, problems: Iterable[Problem]) -> None:
+        """`config.reload_rejected`: why the last good configuration stays."""
+        _logger(config).error(
+            "config.reload_rejected", generation=config.generation, problems=[str(problem) for problem in problems]
+        )
 
-def rejected(config: Config, problems: Iterable[Problem]) -> None:
-    """`config.reload_rejected`: why the last good configuration stays."""
-    _logger(config).error(
-        "config.reload_rejected", generation=config.generation, problems=[str(problem) for problem in problems]
-    )
+    def watching(self, config: Config, state: str, detail: str) -> None:
+        """`config.watch_degraded`, or `config.watch_restored`: how changes are noticed from now on."""
+        if state == "native":
+            _logger(config).info("config.watch_restored", watching=state)
+        else:
+            _logger(config).warning("config.watch_degraded", watching=state, detail=printable(detail))
 
+    def callback_failed(self, config: Config, callback: object, error: BaseException) -> None:
+        """`config.callback_failed`: a subscriber raised; the others and the watcher go on."""
+        name = getattr(callback, "__qualname__", repr(callback))
+        _logger(config).error("config.callback_failed", callback=name, exc_info=error)
 
-def watching(config: Config, state: str, detail: str) -> None:
-    """`config.watch_degraded`, or `config.watch_restored`: how changes are noticed from now on."""
-    if state == "native":
-        _logger(config).info("config.watch_restored", watching=state)
-    else:
-        _logger(config).warning("config.watch_degraded", watching=state, detail=printable(detail))
-
-
-def callback_failed(config: Config, callback: object, error: BaseException) -> None:
-    """`config.callback_failed`: a subscriber raised; the others and the watcher go on."""
-    name = getattr(callback, "__qualname__", repr(callback))
-    _logger(config).error("config.callback_failed", callback=name, exc_info=error)
-
-
-def unpublished(config: Config, error: OSError) -> None:
-    """`config.state_unpublished`: `stigmer config workers` will not see this worker's newest state."""
-    _logger(config).warning("config.state_unpublished", reason=error.strerror or type(error).__name__)
+    def unpublished(self, config: Config, error: OSError) -> None:
+        """`config.state_unpublished`: `stigmer config workers` will not see this worker's newest state."""
+        _logger(config).warning("config.state_unpublished", reason=error.strerror or type(error).__name__)
 
 
 def _model(config: Config) -> str:

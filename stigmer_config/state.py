@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import itertools
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from . import loader
 from .config import Config
+from .environment import Environment
 from .loader import Loaded, Request
 from .problems import ConfigError
 from .secret import MASK, Secret
 from .settings import VARIABLES
+from .sources.files import MAX_BYTES
 
 _numbers = itertools.count(1)
 # Variables that decide which files are read, beside those that set a key.
@@ -46,7 +50,7 @@ class Began(msgspec.Struct, frozen=True):
     home: str
     uid: int
     site_dir: str
-    project_dir: str | bool | None
+    project_dir: str | Literal[False] | None
     variables: dict[str, str]
     flags: dict[str, Any]
 
@@ -70,9 +74,14 @@ class WorkerState(msgspec.Struct, frozen=True):
 
 def folder() -> Path:
     """Where workers publish their state on this machine."""
+    import warnings
+
     import platformdirs
 
-    return platformdirs.user_runtime_path("stigmer") / "workers"
+    with warnings.catch_warnings():
+        # It warns when it passes over an XDG_RUNTIME_DIR that others can enter: no news for our users.
+        warnings.simplefilter("ignore")
+        return platformdirs.user_runtime_path("stigmer") / "workers"
 
 
 def born(pid: int) -> str:
@@ -142,17 +151,83 @@ def _began(asked: Request) -> Began:
         if value is not None:
             secret = name in _VENDOR_SECRET or (setting is not None and setting.is_secret)
             variables[name] = MASK if secret else value
-    flags = {
-        key: MASK if isinstance(entry.value, Secret) else entry.value for key, entry in asked.flags[0].entries.items()
-    }
+    entries = asked.flags[0].entries
+    flags = {key: MASK if isinstance(entry.value, Secret) else entry.value for key, entry in entries.items()}
+    project_dir = asked.project_dir
     return Began(
         cwd=os.fspath(world.cwd),
         home=os.fspath(world.home),
         uid=world.uid,
         site_dir=os.fspath(world.site_dir),
-        project_dir=asked.project_dir
-        if isinstance(asked.project_dir, bool)
-        else os.fspath(asked.project_dir or "") or None,
+        project_dir=project_dir if project_dir is False or project_dir is None else os.fspath(project_dir),
         variables=variables,
         flags={key: value for key, value in flags.items() if not isinstance(value, dict)},
     )
+
+
+def running() -> list[WorkerState]:
+    """The workers of this user that run on this machine, oldest first. Files of ended ones are removed."""
+    found: list[WorkerState] = []
+    try:
+        paths = sorted(folder().glob("*.json"))
+    except OSError:
+        return []
+    for path in paths:
+        try:
+            if path.stat().st_uid != os.getuid():
+                continue  # where the runtime folder is a shared one, others may have put files there
+            worker = msgspec.json.decode(path.read_bytes(), type=WorkerState)
+        except (OSError, msgspec.MsgspecError):
+            continue  # ended this moment, or of another version
+        if _alive(worker):
+            found.append(worker)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return sorted(found, key=lambda worker: worker.started)
+
+
+def _alive(worker: WorkerState) -> bool:
+    try:
+        os.kill(worker.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it runs, as another user
+    return not worker.born or born(worker.pid) == worker.born
+
+
+def behind(worker: WorkerState) -> list[SourceState]:
+    """The worker's files that are not on the disk as it last took them."""
+    return [source for source in worker.sources if _digest(source.path) != source.sha256]
+
+
+def in_step(worker: WorkerState) -> bool:
+    """Whether the worker runs what is on the disk, and nothing waits for a restart."""
+    return not worker.restart_required and not behind(worker)
+
+
+def _digest(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read(MAX_BYTES + 1)).hexdigest()
+    except OSError:
+        return None
+
+
+def request_of(worker: WorkerState) -> Request:
+    """What the worker was started with, to load it again here. A secret it had is there as a mask."""
+    began = worker.began
+    given = loader.request(
+        project_dir=False if began.project_dir is False else Path(began.project_dir) if began.project_dir else None,
+        flags=began.flags,
+        environment=Environment(
+            variables=began.variables,
+            cwd=Path(began.cwd),
+            home=Path(began.home),
+            uid=began.uid,
+            today=Environment.capture().today,
+            site_dir=Path(began.site_dir),
+        ),
+    )
+    return msgspec.structs.replace(given, keep_mode=worker.mode)
