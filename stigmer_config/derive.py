@@ -3,47 +3,56 @@
 from __future__ import annotations
 
 import datetime
-import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from .binding import passed_over
 from .catalogue import Catalogue
 from .config import RESOLVED, Config, FrozenMap, LLMConfig, provider_settings, section
+from .grants import NONE, Trust
 from .kinds import PROVIDERS
 from .merge import merge, targets
 from .model_names import ModelNames
 from .problems import ConfigError, Problem
 from .provenance import Entry, Explanation, Layer, Loser, Origin, Reason
 from .providers import Walk
+from .references import Opener
 from .resolve import Resolved, refused, resolve
-from .settings import FREE_FIELDS, find
-from .sources.entries import from_mapping
+from .settings import FREE_FIELDS, SETTINGS, find
+from .sources.entries import Pairs, entries_of, read_pairs
 
-# Overrides of these alone touch neither provider, model nor credential.
-_PLAIN = frozenset({"llm.temperature", "llm.max_tokens", "llm.num_ctx", "llm.timeout", "llm.max_retries"})
+# Overrides of these alone touch neither provider, model nor credential: key → field, and whether a model may refuse it.
+# Secrets that are read at each load, whoever serves the model.
+_USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password"})
 
-# What an override keeps: key, entry, key, entry, … One flat tuple: kept Configs must stay small.
-Pairs = tuple[Any, ...]
+_PLAIN = {
+    "llm.temperature": ("temperature", True),
+    "llm.num_ctx": ("num_ctx", True),
+    "llm.max_tokens": ("max_tokens", False),
+    "llm.timeout": ("timeout", False),
+    "llm.max_retries": ("max_retries", False),
+}
 
 
-@functools.cache
+_ORIGINS = {key: Origin("execution", f"override[{key}]") for key in SETTINGS}
+
+
 def _override_origin(key: str) -> Origin:
-    return Origin("execution", f"override[{key}]")
+    return _ORIGINS.get(key) or Origin("execution", f"override[{key}]")
 
 
 def read_override(values: Mapping[str, Any]) -> tuple[Pairs, list[Problem]]:
-    """The entries of one override, and its faults."""
-    entries, problems = from_mapping(values, "execution", _override_origin)
-    return tuple(part for pair in entries.items() for part in pair), problems
+    """The pairs of one override, and its faults."""
+    return read_pairs(values, "execution", _override_origin)
 
 
 def _layer(pairs: Pairs) -> Layer:
-    return Layer("execution", "override", "loaded", dict(zip(pairs[::2], pairs[1::2], strict=True)))
+    return Layer("execution", "override", "loaded", entries_of(pairs, _override_origin))
 
 
-class View(NamedTuple):
+class View(msgspec.Struct, frozen=True):
     """One Config's walk and what it resolves to."""
 
     walk: Walk
@@ -57,26 +66,39 @@ class Derivation:
     """
 
     def __init__(
-        self, mode: Any, layers: Iterable[Layer], catalogue: Catalogue, today: datetime.date, overrides: Iterable[Pairs]
+        self,
+        mode: Any,
+        layers: Iterable[Layer],
+        catalogue: Catalogue,
+        today: datetime.date,
+        overrides: Iterable[Pairs],
+        opener: Opener,
+        trust: Trust = NONE,
     ) -> None:
         self.mode = mode
         self.layers = tuple(layers)
         self.today = today
         self.overrides = tuple(overrides)
+        self._opener = opener
         self.winners = merge(self.layers)
         self.names = ModelNames(self.winners, catalogue)
-        self.walk = Walk(self.names, self.layers)
+        self.walk = Walk(self.names, self.layers, baseline=_baseline(self.layers, catalogue) if trust.covered else None)
+        self.walk.granted = trust.credentials
+        trusted = merge(layer for layer in self.layers if layer.name != "project") if trust.covered else self.winners
+        self._passed_over = passed_over(self.winners, trusted, trust.credentials)
         self._top = self._view(self.overrides)
         resolved = self._top.resolved
-        self.problems = (*self.names.problems(), *self._top.walk.problems, *resolved.problems)
+        found = (*self.names.problems(), *self._top.walk.problems, *resolved.problems)
+        self.problems = (*found, *self._passed_over.values())
+        self._values = self._read_values()
 
     def _view(self, overrides: tuple[Pairs, ...]) -> View:
-        walk = self.walk.with_overrides(_layer(pairs) for pairs in overrides)
-        return View(walk, resolve(walk, self.today))
+        walk = self.walk.with_overrides(map(_layer, overrides))
+        return View(walk, resolve(walk, self.today, self._opener))
 
     def config(self, generation: int, warnings: Iterable[Problem]) -> Config:
         """The Config of this derivation."""
-        values = {key: entry.value for key, entry in self.winners.items()}
+        values = self._values
         aliases = {name: _alias_value(entry) for name, entry in self.names.aliases.items()}
         return Config(
             mode=self.mode,
@@ -95,6 +117,20 @@ class Derivation:
             _overrides=self.overrides,
         )
 
+    def _read_values(self) -> dict[str, Any]:
+        """The winning values; of the secrets those that are used, the others unread."""
+        values: dict[str, Any] = {}
+        for key, entry in self.winners.items():
+            if key in _USED_SECRETS and key not in self._passed_over and not self._is_unused_redis(key):
+                values[key], unavailable = self._opener.open(key, entry)
+                self.problems += (unavailable,) if unavailable is not None else ()
+            elif key not in self._passed_over:
+                values[key] = self._opener.glance(entry.value)
+        return values
+
+    def _is_unused_redis(self, key: str) -> bool:
+        return key.startswith("redis.") and self.mode == "local"
+
     def override(self, config: Config, values: Mapping[str, Any]) -> Config:
         """`config` with one more layer on top. Raises `ConfigError`."""
         pairs, problems = read_override(values)
@@ -106,29 +142,25 @@ class Derivation:
             return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
         view = self._view(overrides)
         found = (*view.walk.problems, *view.resolved.problems)
-        errors = [problem for problem in found if problem.severity == "error"]
-        if errors:
-            raise ConfigError(errors)
-        others = [problem for problem in config.warnings if problem not in self._top.resolved.problems]
-        return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=(*others, *found), _overrides=overrides)
+        warnings = _warnings(config.warnings, found) if found or config.warnings else ()
+        return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=warnings, _overrides=overrides)
 
     def _plainly(self, llm: LLMConfig, pairs: Pairs) -> LLMConfig | None:
         """`llm` with parameters changed that decide nothing else; None when more has to be worked out."""
         changes: dict[str, Any] = {}
         for index in range(0, len(pairs), 2):
-            key, value = pairs[index], pairs[index + 1].value
-            if key not in _PLAIN:
-                return None
-            field = key[4:]
-            changes[field] = value
-            if value is None or field in FREE_FIELDS or field == "max_tokens":
-                continue
-            facts = self.names.catalogue.find(llm.model_id, llm.provider)
-            if refused(field, value, llm.provider, facts, llm.reasoning_effort) is not None:
-                return None
-            if field == "temperature" and llm.provider == "anthropic" and value > 1:
+            field, is_judged = _PLAIN.get(pairs[index], ("", True))
+            value = changes[field] = pairs[index + 1]
+            if is_judged and (not field or self._is_remarkable(llm, field, value)):
                 return None
         return msgspec.structs.replace(llm, **changes)
+
+    def _is_remarkable(self, llm: LLMConfig, field: str, value: Any) -> bool:
+        """Whether a parameter's new value is refused, or may take a warning about the old one away."""
+        if value is None or (field == "temperature" and llm.provider == "anthropic" and value > 1):
+            return True
+        facts = self.names.catalogue.find(llm.model_id, llm.provider)
+        return refused(field, value, llm.provider, facts, llm.reasoning_effort) is not None
 
     def explain(self, config: Config, key: str) -> Explanation:
         """Why `key` has its value in `config`. Raises `KeyError` for a key that does not exist."""
@@ -136,10 +168,10 @@ class Derivation:
         view = self._top if config._overrides == self.overrides else self._view(config._overrides)
         if key.startswith("llm."):
             return _explain_llm(view, key, value)
-        winner = self.winners.get(key)
-        local_redis = key.startswith("redis.") and self.mode == "local"
+        winner = self.winners.get(key) if key not in self._passed_over else None
+        local_redis = self._is_unused_redis(key)
         losers = [
-            Loser(_plain(entry), entry.origin, "not-in-mode" if local_redis else reason or "overridden")
+            Loser(_plain(entry), entry.origin, "not-in-mode" if local_redis else reason or self._lost(key, entry))
             for entry, reason in self._rows(key)
             if (local_redis or reason is not None or entry is not winner) and not self._merged(key, entry)
         ]
@@ -159,6 +191,9 @@ class Derivation:
             elif key in layer.entries:
                 yield layer.entries[key], None
 
+    def _lost(self, key: str, entry: Entry) -> Reason:
+        return "bound-elsewhere" if key in self._passed_over and entry is self.winners[key] else "overridden"
+
     def _merged(self, key: str, entry: Entry) -> bool:
         """Whether an entry lives on in a merged one: part of `locked`, or of an alias's mapping."""
         if key == "locked":
@@ -170,8 +205,22 @@ class Derivation:
         return all(all_targets.get(provider) is target for provider, target in mine.items())
 
 
+def _baseline(layers: Iterable[Layer], catalogue: Catalogue) -> Walk:
+    """The walk without the project: by it is judged what a credential belongs to."""
+    trusted = [layer for layer in layers if layer.name != "project"]
+    return Walk(ModelNames(merge(trusted), catalogue), trusted)
+
+
+def _warnings(before: tuple[Problem, ...], found: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """The warnings after an override: those about `llm` are found anew, the others stay. Raises `ConfigError`."""
+    errors = [problem for problem in found if problem.severity == "error"]
+    if errors:
+        raise ConfigError(errors)
+    return (*(problem for problem in before if not problem.key.startswith("llm.")), *found)
+
+
 def _explain_llm(view: View, key: str, value: Any) -> Explanation:
-    walk, resolved = view
+    walk, resolved = view.walk, view.resolved
     if key == "llm.provider":
         winner = walk.named_by
         entry_keys: tuple[str, ...] = ("llm.provider",)

@@ -11,10 +11,10 @@ import msgspec
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """Variables, working folder, home, user id, date and the system's site folder.
+    """Variables, working folder, home, user id, date, and the folders of the system and the user.
 
-    `site_dir` is platformdirs' site config folder for `stigmer`. Tests give what they want in force;
-    everything else comes from `capture()`.
+    `site_dir` is platformdirs' site config folder for `stigmer`, `state_dir` its user state folder. Tests give
+    what they want in force; everything else comes from `capture()`.
     """
 
     variables: Mapping[str, str]
@@ -23,6 +23,7 @@ class Environment(msgspec.Struct, frozen=True):
     uid: int
     today: datetime.date
     site_dir: Path
+    state_dir: Path
 
     @classmethod
     def capture(
@@ -33,23 +34,25 @@ class Environment(msgspec.Struct, frozen=True):
         home: Path | None = None,
         today: datetime.date | None = None,
         site_dir: Path | None = None,
+        state_dir: Path | None = None,
     ) -> Environment:
         """This process's world, except for what is given.
 
         Raises `OSError` when the working folder is gone and none is given.
         """
         taken = dict(os.environ if variables is None else variables)
-        if site_dir is None:
-            import platformdirs
+        import platformdirs
 
-            site_dir = platformdirs.site_config_path("stigmer")
+        if home is not None and state_dir is None:
+            state_dir = home / ".local" / "state" / "stigmer"  # of that home, not of this process's user
         return cls(
             variables=taken,
             cwd=cwd if cwd is not None else Path(os.getcwd()),
             home=home if home is not None else Path(taken.get("HOME") or os.path.expanduser("~")),
             uid=os.getuid() if hasattr(os, "getuid") else 0,
             today=today if today is not None else datetime.date.today(),  # noqa: DTZ011 - this machine's calendar
-            site_dir=site_dir,
+            site_dir=site_dir if site_dir is not None else platformdirs.site_config_path("stigmer"),
+            state_dir=state_dir if state_dir is not None else platformdirs.user_state_path("stigmer"),
         )
 
     def variable(self, name: str) -> str | None:

@@ -6,6 +6,7 @@ gives it. Both return the value in the setting's type and raise `InvalidValueErr
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable
@@ -182,8 +183,7 @@ class Model(Kind, frozen=True):
     def check(self, value: Any, what: str) -> str:
         if not isinstance(value, str):
             raise self.wrong_type(value, what, "put it in quotes" if isinstance(value, (int, float)) else "")
-        prefix, _, rest = value.partition(":")
-        if not value or (not rest and prefix.lower() in PROVIDERS and ":" in value):
+        if not value or (value[-1] == ":" and value[:-1].lower() in PROVIDERS):
             raise InvalidValueError("empty-model", f"{what} names no model", "give a model, or remove the line")
         if not _MODEL.fullmatch(value) or ".." in value or "//" in value:
             hint = "a model name has letters, digits and . _ : / @ + - only, without '..' or '//', 256 at most"
@@ -287,6 +287,7 @@ def _addressable(host: str) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=64)  # each override asks for the same few
 def origin_of(url: str) -> str:
     """`scheme://host:port` of a valid URL, in one spelling: what a credential is pinned to."""
     match = _URL.fullmatch(url)

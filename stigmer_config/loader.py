@@ -9,17 +9,20 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from . import grants
 from .catalogue import catalogue
 from .config import RESOLVED, Config
-from .derive import Derivation, Pairs, read_override
+from .derive import Derivation, read_override
 from .environment import Environment
 from .kinds import InvalidValueError
 from .places import Project, project_file, site_file, user_file
 from .problems import ConfigError, Problem, excerpt
 from .provenance import Entry, Layer, LayerName, Origin
+from .references import Opener
 from .settings import SETTINGS, find, suggest
 from .sources import flags as flag_source
 from .sources.defaults import defaults_layer
+from .sources.entries import Pairs
 from .sources.variables import env_layer, vendor_layer
 from .sources.yaml_file import file_layer
 from .trust import vet
@@ -28,7 +31,7 @@ from .trust import vet
 _KEPT_MODE = Origin("flags", "the mode at the start")
 ProjectDir = str | Path | Literal[False] | None
 # One of these may be a mere consequence when what it judges by is itself broken.
-_CONSEQUENCES = frozenset({"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch"})
+CONSEQUENCES = frozenset({"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch"})
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -60,6 +63,7 @@ class Request(msgspec.Struct, frozen=True):
 
     `read_layer` reads the files. `project` is where the project's file was found, when that is known.
     `keep_mode` is the mode to stay in whatever the layers say (a worker keeps the one it started with).
+    `opener` reads secret references, by default a new one, which runs commands if `runs_commands`.
     """
 
     environment: Environment
@@ -72,6 +76,8 @@ class Request(msgspec.Struct, frozen=True):
     read_layer: ReadLayer = file_layer
     project: Project | None = None
     keep_mode: str | None = None
+    runs_commands: bool = True
+    opener: Opener | None = None
 
 
 def load(
@@ -137,14 +143,24 @@ def read(asked: Request, generation: int = 1) -> Loaded:
     """Loads what is asked for. Faults do not raise: they stand in the result."""
     problems: list[Problem] = []
     layers = _layers(asked, problems)
-    vetted, refused = vet(layers, catalogue())
+    project = next(layer for layer in layers if layer.name == "project")
+    trust = grants.decide(asked.environment, project)
+    vetted, refused = vet(layers, catalogue(), asked.environment.today, trust.covered)
     problems += refused
     overrides: list[Pairs] = []
     for values in asked.overrides:
         pairs, faults = read_override(values)
         overrides.append(pairs)
         problems += faults
-    derivation = Derivation(_mode(vetted), vetted, catalogue(), asked.environment.today, overrides)
+    derivation = Derivation(
+        _mode(vetted),
+        vetted,
+        catalogue(),
+        asked.environment.today,
+        overrides,
+        asked.opener or Opener(asked.environment, runs=asked.runs_commands),
+        trust,
+    )
     problems += _causes(problems, derivation.problems)
     config = derivation.config(generation, ())
     problems += _required(config, asked.require)
@@ -233,7 +249,7 @@ def _causes(found: list[Problem], derived: Iterable[Problem]) -> list[Problem]:
         and (not problem.key or problem.key == "mode" or problem.key.startswith(("llm.", "providers.", "aliases.")))
         for problem in found
     )
-    return [problem for problem in derived if not (unsure and problem.code in _CONSEQUENCES)]
+    return [problem for problem in derived if not (unsure and problem.code in CONSEQUENCES)]
 
 
 def _required(config: Config, keys: Iterable[str]) -> list[Problem]:
@@ -279,8 +295,8 @@ def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded
     layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
     problems = [problem for problem in found if problem.code != "insecure-permissions"]
     chosen = mode or _mode([] if is_project else [layer])
-    layers, refused = vet([defaults_layer(chosen), layer], catalogue())
-    derivation = Derivation(chosen, layers, catalogue(), environment.today, ())
+    layers, refused = vet([defaults_layer(chosen), layer], catalogue(), environment.today)
+    derivation = Derivation(chosen, layers, catalogue(), environment.today, (), Opener(environment, runs=False))
     problems += refused
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
     shown = _with_excerpts(problems, layers)

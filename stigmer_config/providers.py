@@ -7,11 +7,13 @@ Layers above an untrusted project are judged without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from .kinds import PROVIDERS, same_url
+from .merge import merge
 from .model_names import ModelNames, foreign
 from .problems import Problem
 from .provenance import Entry, Layer
@@ -19,7 +21,9 @@ from .settings import FREE_FIELDS, MODEL_FIELDS
 
 # Where a key's entry goes: under a provider of its own, or to the one in force.
 _PROVIDER_KEYS = {f"providers.{p}.{field}": (p, field) for p in PROVIDERS for field in MODEL_FIELDS}
+_NOWHERE = ("", "")
 _LLM_KEYS = {f"llm.{field}": field for field in MODEL_FIELDS}
+_MODEL_KEYS = {provider: f"providers.{provider}.model" for provider in PROVIDERS}
 _NEED_KEY = frozenset({"anthropic", "openai"})
 
 
@@ -30,52 +34,48 @@ class Pinned(msgspec.Struct, frozen=True):
     endpoint: str | None
 
 
-class Walk:
-    """The walk so far. After the last layer, `provider` is the one in force.
+class Walk(msgspec.Struct, eq=False):
+    """The walk over `layers`, so far. After the last layer, `provider` is the one in force.
 
     `chosen` has, by provider and field, the winning entry among those that belong to it; `owners` the
     provider in force at each of `layers`; `named_by` the entry that decided. `candidates` are each provider's
     credentials, lowest first, and `pins` the URL each provider's credentials were given for.
 
     `baseline` is the walk without the project, given when the project is trusted: what a credential belongs
-    to is judged there.
+    to is judged there. `granted` are the (credential source, endpoint) pairs that the user allows beyond that.
+    `trusted_names` are the aliases without an untrusted project's, where it has some: by them every other layer
+    names its provider.
+
+    It is a struct because each override copies it, and a struct does that at once.
     """
 
-    __slots__ = (
-        "_above_project",
-        "_baseline",
-        "candidates",
-        "chosen",
-        "layers",
-        "named_by",
-        "names",
-        "owners",
-        "packaged",
-        "pins",
-        "problems",
-        "project_names",
-        "provider",
-        "smart",
-    )
+    names: ModelNames
+    layers: Sequence[Layer]
+    baseline: Walk | None = None
+    granted: frozenset[tuple[str, str]] = frozenset()
+    provider: str = "anthropic"
+    named_by: Entry | None = None
+    chosen: dict[str, dict[str, Entry]] = {}
+    candidates: dict[str, tuple[Pinned, ...]] = {}
+    owners: tuple[str, ...] = ()
+    problems: list[Problem] = []
+    packaged: Mapping[str, str] = {}
+    smart: str = ""
+    pins: Mapping[str, str | None] = {}
+    project_names: str | None = None
+    above_project: bool = False
+    trusted_names: ModelNames | None = None
 
-    def __init__(self, names: ModelNames, layers: Iterable[Layer], *, baseline: Walk | None = None) -> None:
-        layers = tuple(layers)
-        self._baseline = baseline
-        self.names = names
-        self.provider = "anthropic"
-        self.named_by: Entry | None = None
-        self.chosen: dict[str, dict[str, Entry]] = {provider: {} for provider in PROVIDERS}
-        self.candidates: dict[str, tuple[Pinned, ...]] = dict.fromkeys(PROVIDERS, ())
-        self.layers: tuple[Layer, ...] = ()
-        self.owners: tuple[str, ...] = ()
-        self.problems: list[Problem] = []
+    def __post_init__(self) -> None:
+        layers, self.layers = self.layers, ()
+        self.chosen = {provider: {} for provider in PROVIDERS}
+        self.candidates = dict.fromkeys(PROVIDERS, ())
         self.packaged = _packaged_urls(layers)
         self.smart = _smart_default(layers)
-        self.project_names: str | None = None
-        self._above_project = False
+        self.trusted_names = _trusted_names(self.names, layers) if self.baseline is None else None
         for layer in layers:
-            self._take(layer, trusted=baseline is not None or layer.name != "project")
-        pinning = baseline or self
+            self._take(layer, trusted=self.baseline is not None or layer.name != "project")
+        pinning = self.baseline or self
         self.pins = {provider: pinning.endpoint(provider) for provider in PROVIDERS}
 
     def with_overrides(self, overrides: Iterable[Layer]) -> Walk:
@@ -111,7 +111,7 @@ class Walk:
     @property
     def final_with_project(self) -> str:
         """The final provider if the untrusted project's own word counted."""
-        if self.project_names is None or self._above_project:
+        if self.project_names is None or self.above_project:
             return self.provider
         return self.project_names
 
@@ -123,7 +123,8 @@ class Walk:
         model = layer.entries.get("llm.model")
         if model is not None:
             gateway = self.is_gateway(self.provider, self.chosen[self.provider].get("base_url"))
-            named = self.names.named_by(model.value, gateway=gateway)
+            names = self.names if layer.name == "project" else self.trusted_names or self.names
+            named = names.named_by(model.value, gateway=gateway)
             if named is not None:
                 return named, entry or model
         if entry is not None:
@@ -134,69 +135,68 @@ class Walk:
     def _take(self, layer: Layer, *, trusted: bool) -> None:
         named, entry = self._named(layer)
         owner = named or self.provider
-        self._above_project = self._above_project or (trusted and named is not None and self._past_project())
+        self.above_project = self.above_project or (trusted and named is not None and self._past_project())
         if not trusted:
             self.project_names = named
         elif named is not None:
             self.provider, self.named_by = named, entry
         self.layers = (*self.layers, layer)
         self.owners = (*self.owners, owner)
-        self._judge(layer, owner)
+        self._keep(layer, owner)
+        self._check(layer, owner)
 
     def over(self, layer: Layer) -> Walk:
         """One execution layer more: only what it touches is copied."""
-        walk = Walk.__new__(Walk)
-        for name in Walk.__slots__:
-            setattr(walk, name, getattr(self, name))
-        walk.problems = list(self.problems)
-        walk.chosen = {provider: dict(chosen) for provider, chosen in self.chosen.items()}
-        walk.candidates = dict(self.candidates)
+        walk = copy.copy(self)
+        walk.problems = self.problems.copy()
+        walk.chosen = self.chosen.copy()
         named, entry = self._named(layer)
         if named is not None:
             walk.provider, walk.named_by = named, entry
         owner = walk.provider
         walk.layers = (*self.layers, layer)
         walk.owners = (*self.owners, owner)
-        walk._judge(layer, owner)  # noqa: SLF001 - it is this class's own
+        walk._keep(layer, owner)  # noqa: SLF001 - it is this class's own
+        walk._check(layer, owner)  # noqa: SLF001
         return walk
-
-    def _judge(self, layer: Layer, owner: str) -> None:
-        self._keep(layer, owner)
-        self._check(layer, owner)
 
     def _keep(self, layer: Layer, owner: str) -> None:
         """Puts a layer's entries over what is chosen; within a layer `llm.*` beats `providers.*`."""
         for key, entry in layer.entries.items():
-            if key in _PROVIDER_KEYS:
-                provider, field = _PROVIDER_KEYS[key]
-                self.chosen[provider][field] = entry
-                if field == "api_key":
-                    self._candidate(layer, provider, entry)
-        for key, entry in layer.entries.items():
-            if key not in _LLM_KEYS:
-                continue
-            field = _LLM_KEYS[key]
+            provider, field = _PROVIDER_KEYS.get(key, _NOWHERE)
+            if field:
+                self._choose(provider, field, entry)
             if field == "api_key":
-                judged = self._baseline.owner(layer) or owner if self._baseline is not None else owner
-                if judged in _NEED_KEY:  # Ollama takes a key only from providers.ollama.api_key
-                    self._candidate(layer, judged, entry)
-                continue
-            for provider in PROVIDERS if field in FREE_FIELDS else (owner,):
-                self.chosen[provider][field] = entry
+                self._candidate(layer, provider, entry)
+        for key, entry in layer.entries.items():
+            field = _LLM_KEYS.get(key, "")
+            if field in FREE_FIELDS:
+                for provider in PROVIDERS:
+                    self._choose(provider, field, entry)
+            elif field and field != "api_key":
+                self._choose(owner, field, entry)
+        own_key = layer.entries.get("llm.api_key")
+        if own_key is not None:  # last: an override's is pinned to the URL beside it
+            judged = self.baseline.owner(layer) or owner if self.baseline is not None else owner
+            if judged in _NEED_KEY:  # Ollama takes a key only from providers.ollama.api_key
+                self._candidate(layer, judged, own_key)
+
+    def _choose(self, provider: str, field: str, entry: Entry) -> None:
+        # Anew, here and for the candidates: the walk that this one goes on from shares the old ones.
+        self.chosen[provider] = {**self.chosen[provider], field: entry}
 
     def _candidate(self, layer: Layer, provider: str, entry: Entry) -> None:
         # An override's own key is meant for the endpoint in force in that override.
         endpoint = self.endpoint(provider) if layer.name == "execution" else None
-        self.candidates[provider] = (*self.candidates[provider], Pinned(entry, endpoint))
+        self.candidates = {**self.candidates, provider: (*self.candidates[provider], Pinned(entry, endpoint))}
 
     def _check(self, layer: Layer, owner: str) -> None:
         """A layer that contradicts itself, or gives a model string to another provider than it names."""
         entries = layer.entries
-        for provider in PROVIDERS:
-            entry = entries.get(f"providers.{provider}.model")
+        for provider, key in _MODEL_KEYS.items():
+            entry = entries.get(key)
             end = self.names.follow(entry.value, provider) if entry is not None else None
             if entry is not None and end is not None and end.prefix not in (None, provider):
-                key = f"providers.{provider}.model"
                 self.problems.append(foreign(key, end, provider, entry, f"{key} is for {provider}"))
         provider_entry, model = entries.get("llm.provider"), entries.get("llm.model")
         if provider_entry is not None and provider_entry.value != "auto" and model is not None:
@@ -209,18 +209,24 @@ class Walk:
 
     def _disagreement(self, model: Entry, provider: str) -> None:
         """`provider-mismatch` when the model beside an `llm.provider` is another provider's."""
-        end = self.names.follow(model.value, provider)
-        use = f"llm.provider beside it is {provider}"
-        if end.prefix is None and end.name is not None:
-            home = self.names.belongs_to(end.name)
-            # The URL in force, the layer's own included, stands in `chosen` by now.
-            if not self.is_gateway(provider, self.chosen[provider].get("base_url")):
-                end = msgspec.structs.replace(end, prefix=home)
-        if end.prefix not in (None, provider):
+        # The URL in force, the layer's own included, stands in `chosen` by now.
+        gateway = self.is_gateway(provider, self.chosen[provider].get("base_url"))
+        named = self.names.named_by(model.value, gateway=gateway)
+        if named not in (None, provider):
+            end = msgspec.structs.replace(self.names.follow(model.value, None), prefix=named)
+            use = f"llm.provider beside it is {provider}"
             self.problems.append(foreign("llm.model", end, provider, model, use))
 
 
-def _packaged_urls(layers: tuple[Layer, ...]) -> dict[str, str]:
+def _trusted_names(names: ModelNames, layers: Sequence[Layer]) -> ModelNames | None:
+    """The aliases without the project's; None where it has none."""
+    project = next((layer for layer in layers if layer.name == "project"), None)
+    if project is None or not any(key.startswith("aliases.") for key in project.entries):
+        return None
+    return ModelNames(merge(layer for layer in layers if layer is not project), names.catalogue)
+
+
+def _packaged_urls(layers: Sequence[Layer]) -> dict[str, str]:
     """Each provider's URL as the packaged defaults have it."""
     defaults = next((layer for layer in layers if layer.name == "defaults"), None)
     if defaults is None:
@@ -229,7 +235,7 @@ def _packaged_urls(layers: tuple[Layer, ...]) -> dict[str, str]:
     return {provider: entry.value for provider, entry in found.items() if entry is not None}
 
 
-def _smart_default(layers: tuple[Layer, ...]) -> str:
+def _smart_default(layers: Sequence[Layer]) -> str:
     """What `auto` means when no model decides: who has a key in the trusted layers. Nothing is read or run."""
     for provider in ("anthropic", "openai"):
         key = f"providers.{provider}.api_key"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from . import places
+from . import grants, places
 from .kept import KeptFiles
 from .loader import Loaded, Request, read
+from .references import Opener
 
 SETTLE = 2.5  # seconds that the first load waits for a writer in the middle of a file
 
@@ -26,9 +27,11 @@ class Reloader:
 
     def __init__(self, asked: Request) -> None:
         self._files = KeptFiles()
-        self._asked = msgspec.structs.replace(asked, read_layer=self._files.read_layer)
+        self._opener = Opener(asked.environment, runs=True)
+        self._asked = msgspec.structs.replace(asked, read_layer=self._files.read_layer, opener=self._opener)
         self._began = datetime.date.today()  # noqa: DTZ011 - the date on this machine's calendar
         self._project = places.project_file(asked.environment, asked.project_dir)
+        self._grant = grants.recorded(asked.environment, self._project.path)
         self._last: tuple[datetime.date, Loaded] | None = None
 
     @property
@@ -52,7 +55,7 @@ class Reloader:
 
     def read(self, told: Collection[Path] | None) -> Loaded:
         """Loads. Only `told` paths are read again, with None every file."""
-        moved = (told is None or not self._only_known(told)) and self._find_project()
+        moved = (told is None or not self._only_known(told)) and self._find_others()
         changed = self._files.refresh(told)
         if self._last is not None and not moved and not changed and self._last[0] == self._today():
             return self._last[1]
@@ -78,6 +81,16 @@ class Reloader:
         self._project = places.project_file(self._asked.environment, self._asked.project_dir)
         return self._project != before
 
+    def _find_others(self) -> bool:
+        """Looks at all that is no layer's file. Whether any of it is another than before."""
+        return any([self._find_project(), self._find_grant(), self._opener.refresh()])
+
+    def _find_grant(self) -> bool:
+        """Looks for what the user granted the project. Whether that is another grant than before."""
+        before = self._grant
+        self._grant = grants.recorded(self._asked.environment, self._project.path)
+        return self._grant != before
+
     def _only_known(self, told: Collection[Path]) -> bool:
         """Whether all that changed are files that are read anyway: then nothing has to be looked for."""
         world = self._asked.environment
@@ -88,7 +101,9 @@ class Reloader:
 
     def paths(self) -> tuple[Path, ...]:
         """Every path whose change may change the configuration."""
-        return tuple(Path(path) for path in places.looked_at(self._asked.environment, self._asked.project_dir))
+        world = self._asked.environment
+        looked_at = [Path(path) for path in places.looked_at(world, self._asked.project_dir)]
+        return (*looked_at, grants.path_of(world, self._project.path), *self._opener.files)
 
 
 def _status(loaded: Loaded, name: str) -> str:

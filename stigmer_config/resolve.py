@@ -11,10 +11,11 @@ import msgspec
 from .catalogue import WARN_DAYS, Model
 from .config import LLMConfig
 from .kinds import origin_of
-from .model_names import End
+from .model_names import End, foreign
 from .problems import Problem, Severity
 from .provenance import Entry, Reason
 from .providers import Walk
+from .references import Opener
 from .secret import Secret
 
 _LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
@@ -38,8 +39,11 @@ class Resolved(msgspec.Struct, frozen=True):
 class _Resolution:
     """One resolution of one walk. `problems`, `entries` and `reasons` fill on the way."""
 
-    def __init__(self, walk: Walk, today: datetime.date) -> None:
+    __slots__ = ("entries", "opener", "problems", "provider", "reasons", "today", "walk")
+
+    def __init__(self, walk: Walk, today: datetime.date, opener: Opener | None) -> None:
         self.walk = walk
+        self.opener = opener
         self.today = today
         self.provider: Any = walk.provider
         self.entries = dict(walk.chosen[walk.provider])
@@ -58,30 +62,30 @@ class _Resolution:
         end = self.walk.names.follow(model.value, self.provider) if model is not None else End(None)
         facts, model_id = self._model(model, end)
         for field in ("temperature", "num_ctx", "reasoning_effort"):
-            self._parameter(field, facts, model)
+            entry = self.entries.get(field)
+            if entry is not None and entry.value is not None:
+                self._parameter(field, entry, facts, model)
+        base_url = self._base_url()
         values = {field: entry.value for field, entry in self.entries.items()}
-        values["base_url"] = self._base_url()
-        llm = LLMConfig(
-            **{
-                **values,
-                "provider": self.provider,
-                "model": model.value if model is not None else "",
-                "model_name": end.name or "",
-                "model_id": model_id,
-                "alias": model.value if model is not None and end.hops else None,
-                "api_key": self._credential(values["base_url"]),
-            }
-        )
-        return Resolved(llm, self.entries, facts, end, self.reasons, tuple(self.problems))
+        values["provider"] = self.provider
+        values["model"] = model.value if model is not None else ""
+        values["model_name"] = end.name or ""
+        values["model_id"] = model_id
+        values["alias"] = model.value if model is not None and end.hops else None
+        values["base_url"] = base_url
+        values["api_key"] = self._credential(base_url)
+        return Resolved(LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems))
 
     def _model(self, model: Entry | None, end: End) -> tuple[Model | None, str]:
         """What is known about the model at the end, and the id to send."""
+        if end.missing is not None:
+            shown = f"the alias '{end.missing}' has no entry for {self.provider}; it has: {', '.join(end.has)}"
+            hint = f"add {self.provider} to aliases.{end.missing}, or name another model"
+            self.problem("alias-unavailable", "model", shown, hint, model)
+        if model is not None and end.prefix not in (None, self.provider):
+            self._foreign(model, end)
         if end.name is None or end.prefix not in (None, self.provider):
-            if end.missing is not None:
-                shown = f"the alias '{end.missing}' has no entry for {self.provider}; it has: {', '.join(end.has)}"
-                hint = f"add {self.provider} to aliases.{end.missing}, or name another model"
-                self.problem("alias-unavailable", "model", shown, hint, model)
-            return None, ""  # a cycle or a foreign prefix is reported where it stands
+            return None, ""  # a cycle is reported where it stands
         facts = self.walk.names.catalogue.find(end.name, self.provider)
         if facts is None:
             return None, end.name
@@ -89,6 +93,13 @@ class _Resolution:
         if left is None or left > WARN_DAYS:
             return facts, facts.id
         return self._retiring(facts, left, model, end)
+
+    def _foreign(self, model: Entry, end: End) -> None:
+        """`provider-mismatch`, unless one of the entries on the way was reported already."""
+        way = {model.origin, *(hop.origin for hop in end.hops)}
+        reported = (*self.walk.names.problems(), *self.walk.problems)
+        if not any(problem.code == "provider-mismatch" and problem.origin in way for problem in reported):
+            self.problems.append(foreign("llm.model", end, self.provider, model, f"the provider is {self.provider}"))
 
     def _retiring(self, facts: Model, left: int, model: Entry | None, end: End) -> tuple[Model, str]:
         standing = self.walk.names.catalogue.standing(facts, self.today)
@@ -107,10 +118,7 @@ class _Resolution:
         self.problem("model-retired", "model", message, hint, model, "warning")
         return standing, standing.id
 
-    def _parameter(self, field: str, facts: Model | None, model: Entry | None) -> None:
-        entry = self.entries.get(field)
-        if entry is None or entry.value is None:
-            return
+    def _parameter(self, field: str, entry: Entry, facts: Model | None, model: Entry | None) -> None:
         effort = self.entries.get("reasoning_effort")
         refusal = refused(field, entry.value, self.provider, facts, effort.value if effort else None)
         if refusal is None:
@@ -134,13 +142,15 @@ class _Resolution:
 
     def _credential(self, url: str | None) -> Secret | None:
         """The highest credential that was given for the endpoint in force."""
-        self._unused()
+        if self.provider == "ollama":
+            self._unused()
         self.entries.pop("api_key", None)
         passed: list[tuple[Entry, str]] = []
         for pinned in reversed(self.walk.candidates[self.provider]):
             entry = pinned.entry
             given_for = pinned.endpoint or self.walk.pins[self.provider]
-            if entry.value is None or (url and given_for and origin_of(given_for) == origin_of(url)):
+            fits = bool(url and given_for and origin_of(given_for) == origin_of(url))
+            if entry.value is None or fits or self._is_granted(entry, url):
                 self.entries["api_key"] = entry
                 break
             passed.append((entry, given_for or "no endpoint"))
@@ -148,13 +158,22 @@ class _Resolution:
         winner = self.entries.get("api_key")
         if winner is not None and winner.value is not None:
             self._insecure(winner, url)
-            return winner.value  # type: ignore[no-any-return]
+            if self.opener is None:
+                return None
+            secret, unavailable = self.opener.open("llm.api_key", winner)
+            if unavailable is not None:
+                self.problems.append(unavailable)
+            return secret
         if self.provider in _KEY_VARIABLE:
             self._missing(winner, passed, url)
         return None
 
+    def _is_granted(self, entry: Entry, url: str | None) -> bool:
+        """Whether the user lets this credential go to this endpoint (`trust --with-credentials`)."""
+        return url is not None and (entry.origin.source, origin_of(url)) in self.walk.granted
+
     def _missing(self, none: Entry | None, passed: list[tuple[Entry, str]], url: str | None) -> None:
-        if not passed or none is not None:
+        if not passed:
             variable = _KEY_VARIABLE[self.provider]
             message = f"api_key is required for {self.provider} provider. Set STIGMER_LLM_API_KEY or {variable}"
             hint = f"export {variable}=…, or put providers.{self.provider}.api_key into ~/.stigmer/config.yaml"
@@ -167,11 +186,12 @@ class _Resolution:
             f"and {origin_of(url or '')} comes from {base_url.origin if base_url else 'the defaults'}"
         )
         hint = "give the new endpoint its own api_key, in the same place as its base_url"
+        if base_url is not None and base_url.origin.layer == "project":
+            hint = "let the key go there: stigmer config trust --with-credentials"
         self.problem("credential-binding", "api_key", message, hint, base_url)
 
     def _unused(self) -> None:
-        if self.provider != "ollama":
-            return
+        """Warns of a key under `llm` that was meant for Ollama, which takes none from there."""
         for layer, owner in reversed(list(zip(self.walk.layers, self.walk.owners, strict=True))):
             entry = layer.entries.get("llm.api_key")
             if entry is not None and owner == "ollama" and entry.value is not None:
@@ -189,9 +209,12 @@ class _Resolution:
         self.problem("insecure-endpoint", "base_url", message, "use https", self.entries.get("base_url"), "warning")
 
 
-def resolve(walk: Walk, today: datetime.date) -> Resolved:
-    """The effective LLM of a walk. Faults are in `problems`; then the values are what can be told."""
-    return _Resolution(walk, today).resolve()
+def resolve(walk: Walk, today: datetime.date, opener: Opener | None) -> Resolved:
+    """The effective LLM of a walk, its key read by `opener`; without one it is None.
+
+    Faults are in `problems`; then the values are what can be told.
+    """
+    return _Resolution(walk, today, opener).resolve()
 
 
 def refused(field: str, value: Any, provider: str, facts: Model | None, effort: str | None) -> str | None:

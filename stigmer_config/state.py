@@ -50,6 +50,7 @@ class Began(msgspec.Struct, frozen=True):
     home: str
     uid: int
     site_dir: str
+    state_dir: str
     project_dir: str | Literal[False] | None
     variables: dict[str, str]
     flags: dict[str, Any]
@@ -159,6 +160,7 @@ def _began(asked: Request) -> Began:
         home=os.fspath(world.home),
         uid=world.uid,
         site_dir=os.fspath(world.site_dir),
+        state_dir=os.fspath(world.state_dir),
         project_dir=project_dir if project_dir is False or project_dir is None else os.fspath(project_dir),
         variables=variables,
         flags={key: value for key, value in flags.items() if not isinstance(value, dict)},
@@ -228,6 +230,7 @@ def request_of(worker: WorkerState) -> Request:
             uid=began.uid,
             today=Environment.capture().today,
             site_dir=Path(began.site_dir),
+            state_dir=Path(began.state_dir),
         ),
     )
-    return msgspec.structs.replace(given, keep_mode=worker.mode)
+    return msgspec.structs.replace(given, keep_mode=worker.mode, runs_commands=False)

@@ -1,11 +1,13 @@
 """What a project file may not do. It arrives with a clone and may be hostile.
 
 Vetting takes out of the project layer whatever its key class, a lock or the provider rules refuse, so that
-with an untrusted project the provider, the credential and the endpoint are those without it.
+with an untrusted project the provider, the credential and the endpoint are those without it. What the user
+has granted counts; secrets, the mode and locks stand above every grant.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +19,7 @@ from .model_names import ModelNames, is_ollama_cloud
 from .problems import Problem, quoted
 from .provenance import Entry, Layer, Reason, Refused
 from .providers import Walk
+from .resolve import resolve
 from .secret import MASK, Secret
 from .settings import MODEL_FIELDS, PROVIDERS, find
 
@@ -28,8 +31,17 @@ _STEERING = ("llm.", "providers.", "aliases.")
 class _Vetting:
     """One vetting of one project layer against the trusted layers, lowest first."""
 
-    def __init__(self, project: Layer, layers: list[Layer], catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        project: Layer,
+        layers: list[Layer],
+        catalogue: Catalogue,
+        today: datetime.date,
+        granted: frozenset[str],
+    ) -> None:
         self.project = project
+        self.today = today
+        self.granted = granted
         self.entries = dict(project.entries)
         self.refused: dict[str, Refused] = {}
         self.problems: list[Problem] = []
@@ -38,11 +50,14 @@ class _Vetting:
         self.catalogue = catalogue
         self.winners = merge(self.trusted)
         self.baseline = Walk(ModelNames(self.winners, catalogue), self.trusted)
+        # The provider that what is not granted must not change.
+        self.home = self.baseline.provider
 
     def vet(self) -> tuple[Layer, list[Problem]]:
         self._forbidden()
         self._locked()
         self._protected()
+        self.home = self._final(self._walk(self.granted)) if self.granted else self.home
         self._aliases()
         self._provider()
         self._model()
@@ -64,6 +79,9 @@ class _Vetting:
         if reason is not None:
             self.refused[key] = Refused(entry, reason)
         self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=entry.origin))
+        if key == "llm.provider" and reason is not None and "llm.model" in self.entries:
+            # It was meant for the refused provider.
+            self.refused["llm.model"] = Refused(self.entries.pop("llm.model"), reason)
 
     def _forbidden(self) -> None:
         for key in list(self.entries):
@@ -79,7 +97,7 @@ class _Vetting:
                 self._refuse(key, "forbidden-in-project", message, "move it to ~/.stigmer/config.yaml", None)
 
     def _locked(self) -> None:
-        for key in list(self.entries):
+        for key in sorted(self.entries):  # llm.model before llm.provider, with which it falls
             lock = next((lock for lock in self._locks if key == lock or key.startswith(f"{lock}.")), None)
             if lock is not None:
                 self._refuse_locked(key, lock)
@@ -99,7 +117,7 @@ class _Vetting:
     def _protected(self) -> None:
         for key in list(self.entries):
             setting = find(key)
-            if setting is not None and setting.access == "protected":
+            if setting is not None and setting.access == "protected" and key not in self.granted:
                 self._untrusted(key, self._current(key))
 
     def _current(self, key: str) -> tuple[Any, object]:
@@ -125,83 +143,77 @@ class _Vetting:
         layers = [project if layer.name == "project" else layer for layer in self.layers]
         return ModelNames(merge(layers), self.catalogue)
 
-    def _walk(self) -> Walk:
-        project = msgspec.structs.replace(self.project, entries=self.entries)
+    def _walk(self, only: frozenset[str] | None = None) -> Walk:
+        """The walk with what is left of the project, or with some of its entries."""
+        entries = {key: entry for key, entry in self.entries.items() if only is None or key in only}
+        project = msgspec.structs.replace(self.project, entries=entries)
         layers = [project if layer.name == "project" else layer for layer in self.layers]
-        return Walk(self._names(), layers)
+        return Walk(self._names(), layers, baseline=self.baseline if self.granted else None)
+
+    def _final(self, walk: Walk) -> str:
+        """The provider that a walk ends with, the project's word included."""
+        return walk.provider if self.granted else walk.final_with_project
 
     def _aliases(self) -> None:
-        mine = [key for key in self.entries if key.startswith("aliases.")]
+        mine = [key for key in self.entries if key.startswith("aliases.") and key not in self.granted]
         if not mine:
             return
         names = self._names()
         for key in mine:
             name = key.removeprefix("aliases.")
-            if self.catalogue.find(name) is not None or self._leads_away(names, name, self.entries[key]):
+            if self.catalogue.find(name) is not None or self._leads_away(names, self.entries[key]):
                 self._untrusted(key, self._current(key))
 
-    def _leads_away(self, names: ModelNames, name: str, entry: Entry) -> bool:
-        """Whether an alias ends at another provider than the trusted layers do, or at Ollama's cloud."""
-        home = self.baseline.provider
+    def _leads_away(self, names: ModelNames, entry: Entry) -> bool:
+        """Whether an alias's target ends at another provider than the trusted layers do, or at Ollama's cloud."""
         by_provider = targets(entry)
-        if by_provider is not None:
-            ends = {provider: names.follow(target.value, provider) for provider, target in by_provider.items()}
-            return any(
-                end.name is not None and (end.prefix or provider) == "ollama" and is_ollama_cloud(end.name)
-                for provider, end in ends.items()
-            )
-        gateway = self.baseline.is_gateway(home, self.baseline.chosen[home].get("base_url"))
-        named = names.named_by(name, gateway=gateway)
-        if named not in (None, home):
-            return True
-        for provider in PROVIDERS:
-            end = names.follow(name, provider)
-            if end.name is not None and is_ollama_cloud(end.name) and "ollama" in (end.prefix, home, provider):
+        if by_provider is None:
+            gateway = self.baseline.is_gateway(self.home, self.baseline.chosen[self.home].get("base_url"))
+            if names.named_by(entry.value, gateway=gateway) not in (None, self.home):
                 return True
-        return False
+            by_provider = dict.fromkeys(PROVIDERS, entry)
+        return any(_is_cloud(names, target, provider) for provider, target in by_provider.items())
 
     def _provider(self) -> None:
-        if "llm.provider" not in self.entries:
+        if "llm.provider" not in self.entries or "llm.provider" in self.granted:
             return
-        if self._walk().final_with_project == self.baseline.provider:
+        if self._final(self._walk()) == self.home:
             return
         self._untrusted("llm.provider", self._current("llm.provider"))
-        model = self.entries.pop("llm.model", None)
-        if model is not None:  # it was meant for the refused provider
-            self.refused["llm.model"] = Refused(model, "untrusted")
 
     def _model(self) -> None:
         entry = self.entries.get("llm.model")
-        if entry is None:
+        if entry is None or "llm.model" in self.granted:
             return
         walk = self._walk()
-        if walk.final_with_project != self.baseline.provider or self._is_cloud(walk, entry, _own_provider(walk)):
+        if self._final(walk) != self.home or _is_cloud(walk.names, entry, _own_provider(walk)):
             self._untrusted("llm.model", self._current("llm.model"))
 
     def _providers_own_models(self) -> None:
         """A provider's own model is a model too: the same rule against Ollama's cloud."""
         entry = self.entries.get("providers.ollama.model")
-        if entry is not None and self._is_cloud(self._walk(), entry, "ollama"):
+        granted = "providers.ollama.model" in self.granted
+        if entry is not None and not granted and _is_cloud(self._names(), entry, "ollama"):
             self._untrusted("providers.ollama.model", self._current("providers.ollama.model"))
-
-    def _is_cloud(self, walk: Walk, entry: Entry, provider: str) -> bool:
-        end = walk.names.follow(entry.value, provider)
-        return provider == "ollama" and end.name is not None and is_ollama_cloud(end.name)
 
     def _locked_in_effect(self) -> None:
         """A locked `llm` key keeps its effective value, whichever way the project tries to change it.
 
         Entries are let in one by one, and one that changes a locked value stays out.
         """
-        watched = [field for field in ("provider", *MODEL_FIELDS) if self._is_locked(f"llm.{field}")]
+        # No project touches a credential; what becomes of one under a granted URL is the binding's matter.
+        fields = ("provider", *(field for field in MODEL_FIELDS if field != "api_key"))
+        watched = [field for field in fields if self._is_locked(f"llm.{field}")]
         steering = [key for key in self.entries if key.startswith(_STEERING)]
         if not watched or not steering:
             return
-        before = _in_effect(self.baseline, watched)
+        before = _in_effect(self.baseline, watched, self.today)
         waiting = {key: self.entries.pop(key) for key in steering}
         for key, entry in waiting.items():
+            if key == "llm.model" and "llm.provider" in self.refused:
+                continue
             self.entries[key] = entry
-            after = _in_effect(self._walk(), watched)
+            after = _in_effect(self._walk(), watched, self.today)
             changed = next((field for field in watched if after[field] != before[field]), None)
             if changed is not None:
                 self._refuse_locked(key, f"llm.{changed}")
@@ -210,17 +222,19 @@ class _Vetting:
         return any(key == lock or key.startswith(f"{lock}.") for lock in self._locks)
 
 
-def _in_effect(walk: Walk, fields: list[str]) -> dict[str, Any]:
+def _in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str, Any]:
     """The effective values of some `llm` fields; the model with what it stands for."""
-    provider = walk.final_with_project
-    values: dict[str, Any] = {}
-    for field in fields:
-        entry = walk.chosen[provider].get(field)
-        values[field] = provider if field == "provider" else entry.value if entry is not None else None
-        if field == "model" and entry is not None:
-            end = walk.names.follow(entry.value, provider)
-            values[field] = (provider, entry.value, end.name, end.prefix)
+    llm = resolve(walk, today, opener=None).llm
+    values: dict[str, Any] = {field: getattr(llm, field) for field in fields}
+    if "model" in values:
+        values["model"] = (llm.provider, llm.model, llm.model_name, llm.model_id)
     return values
+
+
+def _is_cloud(names: ModelNames, entry: Entry, provider: str) -> bool:
+    """Whether a model string of `provider` leads to one of Ollama's cloud models."""
+    end = names.follow(entry.value, provider)
+    return (end.prefix or provider) == "ollama" and end.name is not None and is_ollama_cloud(end.name)
 
 
 def _own_provider(walk: Walk) -> str:
@@ -242,10 +256,15 @@ def _shown(entry: Entry) -> Any:
     return entry.value
 
 
-def vet(layers: list[Layer], catalogue: Catalogue) -> tuple[list[Layer], list[Problem]]:
-    """The layers with the project's one vetted, and what was refused in it. Untrusted projects only."""
+def vet(
+    layers: list[Layer], catalogue: Catalogue, today: datetime.date, granted: frozenset[str] = frozenset()
+) -> tuple[list[Layer], list[Problem]]:
+    """The layers with the project's one vetted, and what was refused in it.
+
+    `granted` are the keys that the user has granted this file as it is.
+    """
     project = next((layer for layer in layers if layer.name == "project" and layer.entries), None)
     if project is None:
         return layers, []
-    vetted, problems = _Vetting(project, layers, catalogue).vet()
+    vetted, problems = _Vetting(project, layers, catalogue, today, granted).vet()
     return [vetted if layer is project else layer for layer in layers], problems

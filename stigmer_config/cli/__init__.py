@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 import traceback
 
@@ -11,15 +13,37 @@ import click
 # name → one-line help: the list must not import every command.
 COMMANDS = {
     "show": "Show every effective value, and with --origin where it comes from.",
-    "get": "Print one effective value.",
+    "get": "Print one effective value, for scripts.",
     "explain": "Tell why a key has its value.",
     "validate": "Report every problem of the configuration, or of files.",
     "path": "List every place that was looked at.",
     "aliases": "Tell what each alias means now, for each provider.",
+    "trust": "Allow a project's file what it may not do by itself.",
+    "diff": "Compare modes, files, or a running worker with the disk.",
+    "watch": "Follow the files and print each effective change.",
+    "workers": "List the workers running on this machine.",
 }
 
 
-class _Lazy(click.Group):
+class _Group(click.Group):
+    """A group that knows what was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
+            from ..problems import did_you_mean, printable
+
+            if ctx.parent is None and name in COMMANDS:
+                hint = f"did you mean  stigmer config {name}?"
+            else:
+                hint = did_you_mean(name, self.list_commands(ctx), f"{ctx.command_path} --help lists the commands")
+            raise click.UsageError(f"there is no command '{printable(name)}': {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class _Lazy(_Group):
     """A group whose commands stand in modules of their names."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -39,10 +63,23 @@ class _Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stigmer-config", prog_name="stigmer")
-def stigmer() -> None:
-    """Layered configuration with hot reload for LLM agent workers."""
+@click.pass_context
+def stigmer(ctx: click.Context) -> None:
+    """Configuration for LLM agent workers: what is in force, and where it comes from.
+
+    \b
+    Start here:
+      stigmer config show --origin    every value and its origin
+      stigmer config --help           the other commands
+
+    \b
+    Completion of commands and keys, for this shell:
+      eval "$(_STIGMER_COMPLETE=bash_source stigmer)"    (or zsh_source)
+    """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
 
 
 @stigmer.group(cls=_Lazy)
@@ -50,8 +87,14 @@ def config() -> None:
     """Tell what is in force, and why.
 
     \b
-    Layers, lowest first: packaged defaults, vendor variables (ANTHROPIC_API_KEY, …), the site file,
-    ~/.stigmer/config.yaml, the project's .stigmer/config.yaml, STIGMER_LLM_* variables, flags.
+    Layers, lowest first; a higher one wins:
+      defaults  packaged, by mode: local (Ollama) or cloud (Anthropic)
+      vendor    ANTHROPIC_API_KEY, OPENAI_API_KEY, OLLAMA_HOST, ...
+      site      the machine's config.yaml
+      user      ~/.stigmer/config.yaml
+      project   .stigmer/config.yaml of this folder or one above
+      env       MODE, STIGMER_LLM_MODEL, STIGMER_LLM_PROVIDER, ...
+      flags     the options of a command
 
     \b
     Start here:
@@ -63,10 +106,38 @@ def config() -> None:
 def main() -> None:
     """The command's entry point. No fault of ours reaches a person as a traceback."""
     try:
+        _prepare_streams()
         stigmer(prog_name="stigmer")
+    except OSError as error:
+        if error.filename is not None:  # no stream: a file we should have looked after
+            _internal(error)
+        _close_quietly()
+        click.echo(f"stigmer: the output cannot be written: {error.strerror}", err=True)
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last resort: every known fault is handled below this
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        # Only the place and the type: the message might quote a value.
-        click.echo(f"stigmer: internal error: {type(error).__name__} at {frame.filename}:{frame.lineno}", err=True)
-        click.echo("hint: this is a bug in stigmer-config; please report it with the command you ran", err=True)
-        sys.exit(70)
+        _internal(error)
+
+
+def _internal(error: Exception) -> None:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    # Only the place and the type: the message might quote a value.
+    click.echo(f"stigmer: internal error: {type(error).__name__} at {frame.filename}:{frame.lineno}", err=True)
+    click.echo("hint: this is a bug in stigmer-config; please report it with the command you ran", err=True)
+    sys.exit(70)
+
+
+def _prepare_streams() -> None:
+    """Characters that the terminal's encoding lacks are escaped. Raises `OSError` without standard output."""
+    if sys.stdout is None:
+        raise OSError(None, "it is closed")
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _close_quietly() -> None:
+    """What could not be written is lost: Python need not try again, and complain, at the end."""
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stdout.close()
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
+from ..config import Config
 from ..kinds import PROVIDERS
 from ..problems import printable
 from . import render
 from .common import Where, common, exit_status, tell
+from .table import Cell, columns
 
 
 @click.command("aliases")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @common
 def command(form: str, where: Where) -> None:
-    """Tell what each alias means now, for each provider; the provider in force is marked with *.
+    """Tell what each alias means now, for each provider.
+
+    The provider in force is marked with *; - means that the alias has no entry for that provider. Define
+    your own in ~/.stigmer/config.yaml or .stigmer/config.yaml:
+
+    \b
+      aliases:
+        fast: qwen3-coder:30b             # a model, or another alias
+        careful:                          # or one model per provider
+          anthropic: claude-opus-5-5
+          ollama: qwen3-coder:30b
 
     \b
     Examples:
       stigmer config aliases
       stigmer config aliases --mode cloud --format json
+      stigmer config show llm --llm-model fast
     """
     loaded = where.load()
     config = loaded.config
-    meanings: dict[str, dict[str, Any]] = {name: config.meaning(name) for name in sorted(config.aliases)}
+    meanings = {name: config.meaning(name) for name in sorted(config.aliases)}
     if form == "json":
-        document = {
-            name: {**by_provider, "origin": render.origin_json(config.explain(f"aliases.{name}").origin)}
-            for name, by_provider in meanings.items()
-        }
-        click.echo(json.dumps(document, indent=2))
+        click.echo(render.json_text({name: _json(config, name, meaning) for name, meaning in meanings.items()}))
     else:
-        header = ["alias", *(f"{p} *" if p == config.llm.provider else p for p in PROVIDERS), "defined in"]
-        rows = [
-            [printable(name), *(render.text(meaning[p] or "-") for p in PROVIDERS), _place(config, name)]
+        header = ["alias", *(f"{p} *" if p == config.llm.provider else p for p in PROVIDERS), "layer", "place"]
+        rows: list[list[Cell | str]] = [
+            [printable(name), *(render.text(meaning[p] or "-") for p in PROVIDERS), *_place(config, name)]
             for name, meaning in meanings.items()
         ]
-        render.columns([[click.style(cell, bold=True) for cell in header], *rows])
+        columns([[Cell(cell, {"bold": True}) for cell in header], *rows], give_way=len(header) - 1, least=1)
     problems = [problem for problem in loaded.problems if problem.key.startswith("aliases.")]
-    tell(problems)
-    raise SystemExit(exit_status(problems))
+    tell(problems, others=len(loaded.problems) - len(problems))
+    raise SystemExit(exit_status(loaded.problems))
 
 
-def _place(config: Any, name: str) -> str:
+def _json(config: Config, name: str, meaning: dict[str, str | None]) -> dict[str, Any]:
+    return {**meaning, "origin": render.origin_json(config.explain(f"aliases.{name}").origin)}
+
+
+def _place(config: Config, name: str) -> tuple[Cell, Cell]:
     return render.place(config.explain(f"aliases.{name}").origin)

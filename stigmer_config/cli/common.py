@@ -1,20 +1,22 @@
-"""What the commands share: the options all of them take, loading, exit statuses, problems on stderr."""
+"""What the commands share: the options all of them take, loading, keys, exit statuses, problems on stderr."""
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import click
+import msgspec
 
 from ..config import RESOLVED
 from ..environment import Environment
 from ..loader import Loaded, Request, read
 from ..problems import Problem, did_you_mean, printable
 from ..provenance import Layer
-from ..settings import CHILDREN, SETTINGS, find, suggest
+from ..settings import CHILDREN, find, suggest
 
 OK, FAULTY, UNTRUSTED = 0, 1, 3
 
@@ -46,32 +48,73 @@ class Where:
 
     def load(self, flags: tuple[Layer, Sequence[Problem]] | None = None) -> Loaded:
         """Loads it, faults and all."""
-        try:
-            environment = Environment.capture()
-        except OSError as error:
-            raise click.ClickException(f"the working folder cannot be read: {error.strerror}") from error
-        request = Request(environment, self.mode, "--mode", self.project_dir)
+        request = self.request()
         if flags is not None:
             layer, problems = flags
-            request = Request(environment, self.mode, "--mode", self.project_dir, (layer, tuple(problems)))
+            request = msgspec.structs.replace(request, flags=(layer, tuple(problems)))
         return read(request)
 
+    def request(self) -> Request:
+        """What `load` is asked for."""
+        # Only workers run a secret's command.
+        return Request(capture(), self.mode, "--mode", self.project_dir, runs_commands=False)
 
-def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Shell completion of keys."""
-    del ctx, param
-    return [key for key in [*SETTINGS, *RESOLVED] if key.startswith(incomplete)]
+
+def capture() -> Environment:
+    """This process's world. Raises a `ClickException` (exit 1) when the working folder is gone."""
+    try:
+        return Environment.capture()
+    except OSError as error:
+        message = f"the working folder cannot be read: {error.strerror}\nhint: cd to a folder that exists"
+        raise click.ClickException(message) from error
 
 
 def require_key(key: str, *, sections: bool = False) -> str:
     """A key that exists (or, with `sections`, a section). Raises a usage error (exit 2) with the nearest."""
-    if find(key) is not None or key in RESOLVED or (sections and key in CHILDREN):
+    if find(key) is not None or key in RESOLVED or (sections and key in CHILDREN and key):
         return key
-    if key in CHILDREN:
-        raise click.UsageError(f"{key} is a section: its keys are shown by  stigmer config show {key}")
-    near = suggest(key)
-    hint = f"did you mean {near}?" if near else did_you_mean(key, CHILDREN, "stigmer config show --all lists the keys")
+    if key in CHILDREN and key:
+        raise click.UsageError(f"{key} is a section; its keys and values: stigmer config show {key}")
+    near = suggest(key) if key else None
+    lists = f"sections: {', '.join(CHILDREN[''])}; stigmer config show --all lists every key"
+    hint = f"did you mean {near}?" if near else did_you_mean(key, CHILDREN, lists)
     raise click.UsageError(f"there is no key '{printable(key)}': {hint}")
+
+
+def require_alias(loaded: Loaded, key: str) -> None:
+    """Refuses (exit 2) an `aliases.<name>` that no layer gives, not even in vain."""
+    aliases = loaded.config.aliases
+    if not key.startswith("aliases.") or key.removeprefix("aliases.") in aliases or _in_vain(loaded, key):
+        return
+    known = [f"aliases.{name}" for name in aliases]
+    hint = did_you_mean(key, known, "stigmer config aliases lists them")
+    raise click.UsageError(f"there is no key '{printable(key)}': {hint}")
+
+
+def _in_vain(loaded: Loaded, key: str) -> bool:
+    refused = any(key in layer.refused for layer in loaded.layers)
+    return refused or any(p.key == key or p.key.startswith(f"{key}.") for p in loaded.problems)
+
+
+def concerning(loaded: Loaded, key: str) -> list[Problem]:
+    """The problems that decide what a key's value is worth.
+
+    Its own; for an `llm` key those of the provider's own setting and of the aliases behind it; and those of
+    whole files, since its value might have stood there.
+    """
+    field = "model" if key in RESOLVED else key.removeprefix("llm.")
+    concerned = {key}
+    if key.startswith("llm."):
+        concerned |= {f"llm.{field}", f"providers.{loaded.config.llm.provider}.{field}"}
+    if field == "model":
+        concerned |= {f"aliases.{hop.name}" for hop in loaded.config.explain("llm.model").hops}
+    if key.startswith("aliases."):
+        concerned |= {problem.key for problem in loaded.problems if problem.key.startswith(f"{key}.")}
+    return [
+        problem
+        for problem in loaded.problems
+        if problem.key in concerned or (not problem.key and problem.severity == "error")
+    ]
 
 
 def exit_status(problems: Iterable[Problem]) -> int:
@@ -80,13 +123,35 @@ def exit_status(problems: Iterable[Problem]) -> int:
     return UNTRUSTED if "untrusted-key" in codes else FAULTY if codes else OK
 
 
-def tell(problems: Iterable[Problem]) -> None:
-    """Prints problems to stderr, coloured on a terminal."""
-    for problem in problems:
-        head, *rest = str(problem).split("\n")
+def count(problems: Sequence[Problem]) -> str:
+    """`2 errors, 1 warning`."""
+    errors = sum(problem.severity == "error" for problem in problems)
+    numbers = {"error": errors, "warning": len(problems) - errors}
+    return ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for noun, n in numbers.items() if n) or "no problems"
+
+
+def tell(problems: Iterable[Problem], *, others: int = 0) -> None:
+    """Prints problems to stderr, coloured on a terminal, and how many `others` there are."""
+    problems = list(problems)
+    if (problems or others) and _same_terminal():
+        click.echo(err=True)  # apart from the output above
+    for number, problem in enumerate(problems):
+        if number and sys.stderr is not None and sys.stderr.isatty():
+            click.echo(err=True)  # a person reads them one by one
+        safe = msgspec.structs.replace(problem, message=printable(problem.message), hint=printable(problem.hint))
+        head, *rest = str(safe).split("\n")
         mark = f"{problem.severity}[{problem.code}]"
         colour = "red" if problem.severity == "error" else "yellow"
         before, found, after = head.partition(mark)
         click.echo(f"{before}{click.style(found, fg=colour, bold=True)}{after}", err=True)
         for line in rest:
             click.echo(click.style(line, dim=True) if line.startswith("hint:") else line, err=True)
+    if others:
+        more = "other problems" if problems else "problems"
+        noun = more.removesuffix("s") if others == 1 else more
+        click.echo(f"{others} {noun}; all of them: stigmer config validate", err=True)
+
+
+def _same_terminal() -> bool:
+    """Whether a person sees output and problems together."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -10,10 +9,19 @@ import click
 from ..config import RESOLVED, Config
 from ..derive import definition
 from ..problems import printable
-from ..provenance import Explanation
+from ..provenance import Explanation, Origin
+from ..settings import Setting
 from . import render
-from .common import Where, common, complete_key, exit_status, require_key, tell
-from .get import concerning
+from .common import Where, common, concerning, exit_status, require_alias, require_key, tell
+from .completion import complete_key
+from .table import Cell, columns
+
+_ACCESS = {
+    "open": "any layer may set it, a project's file too (open)",
+    "protected": "an untrusted project may not set it (protected)",
+    "secret": "no project may hold it; masked everywhere (secret)",
+    "forbidden": "no project may set it",
+}
 
 
 @click.command("explain")
@@ -24,20 +32,32 @@ def command(key: str, form: str, where: Where) -> None:
     """Tell why KEY has its value: the winner, every loser and why it lost, the alias hops, the definition.
 
     \b
+    Why a value loses:
+      overridden         a higher layer sets the key too
+      provider-switched  it was meant for another provider than the one in force
+      bound-elsewhere    a credential that was given for another endpoint
+      untrusted          a project may not set it unless it is trusted
+      locked             your `locked` list keeps projects from changing it
+      not-in-mode        there is no Redis in local mode
+      unused             the provider in force takes no such value
+      unsupported        the model does not take it
+
+    \b
     Examples:
       stigmer config explain llm.model
       stigmer config explain aliases.fast --format json
     """
     require_key(key)
     loaded = where.load()
+    require_alias(loaded, key)
     explanation = loaded.config.explain(key)
     problems = concerning(loaded, key)
     if form == "json":
-        click.echo(json.dumps(_document(explanation), indent=2))
+        click.echo(render.json_text(_document(explanation)))
     else:
         _text(loaded.config, explanation)
-    tell(problems)
-    raise SystemExit(exit_status(problems))
+    tell(problems, others=len(loaded.problems) - len(problems))
+    raise SystemExit(exit_status(loaded.problems))
 
 
 def _document(explanation: Explanation) -> dict[str, Any]:
@@ -61,22 +81,42 @@ def _document(explanation: Explanation) -> dict[str, Any]:
 
 
 def _text(config: Config, explanation: Explanation) -> None:
-    origin = explanation.origin
-    click.echo(f"{explanation.key} = {click.style(render.text(explanation.value), bold=True)}")
-    click.echo(f"  from {render.place(origin)}" if origin is not None else "  nothing sets it")
+    click.echo(f"{printable(explanation.key)} = {click.style(render.text(explanation.value), bold=True)}")
+    click.echo(f"  from {_from(explanation.origin)}" if explanation.origin is not None else "  nothing sets it")
     if explanation.losers:
-        click.echo("lost:")
-        rows = [
-            ["  " + render.text(loser.value), render.place(loser.origin), f"({loser.reason})"]
-            for loser in explanation.losers
+        click.echo("lost, highest layer first:")
+        columns(
+            [
+                [Cell(f"  {render.text(loser.value)}"), *render.place(loser.origin), Cell(loser.reason)]
+                for loser in explanation.losers
+            ],
+            give_way=2,
+        )
+    if explanation.hops:
+        click.echo("alias:")
+        hops = [
+            [Cell(f"  {printable(hop.name)} → {printable(hop.target)}"), *render.place(hop.origin)]
+            for hop in explanation.hops
         ]
-        render.columns(rows)
-    for hop in explanation.hops:
-        click.echo(f"alias: {printable(hop.name)} → {printable(hop.target)}  {render.place(hop.origin)}")
+        columns(hops, give_way=2)
     if explanation.key == "llm.model" or explanation.key in RESOLVED:
-        click.echo(f"model: {config.llm.model_name or 'none'} (sent as {config.llm.model_id or 'none'})")
-    setting = definition(explanation.key)
+        click.echo(f"model: {config.llm.model_name or 'none'}, sent as {config.llm.model_id or 'none'}")
+    _definition(definition(explanation.key))
+
+
+def _from(origin: Origin) -> str:
+    layer, where = render.place(origin)
+    return " ".join(click.style(cell.text, **cell.style) for cell in (layer, where))
+
+
+def _definition(setting: Setting) -> None:
     click.echo(f"definition: {setting.doc}")
-    facts = [setting.kind.expects, "may be null" if setting.nullable else "", setting.access]
-    facts += [setting.variable or "no variable", "taken live" if setting.reload == "live" else "needs a restart"]
-    click.echo(f"  {' · '.join(fact for fact in facts if fact)}")
+    change = "a running worker takes a change" if setting.reload == "live" else "a worker must restart for a change"
+    columns(
+        [
+            ["  takes", setting.kind.expects + (", or null for none" if setting.nullable else "")],
+            ["  variable", setting.variable or "none"],
+            ["  access", _ACCESS[setting.access]],
+            ["  change", change],
+        ]
+    )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
-from ..config import RESOLVED
-from ..loader import Loaded
-from ..problems import Problem
+from ..problems import printable
 from . import render
-from .common import Where, common, complete_key, exit_status, require_key, tell
+from .common import Where, common, concerning, exit_status, require_alias, require_key, tell
+from .completion import complete_key
 
 
 @click.command("get")
@@ -18,7 +18,10 @@ from .common import Where, common, complete_key, exit_status, require_key, tell
 @click.option("--reveal", is_flag=True, help="Print a secret instead of masking it.")
 @common
 def command(key: str, where: Where, *, reveal: bool) -> None:
-    """Print the bare effective value of KEY, for scripts. Nothing is printed for a key without a value.
+    """Print the bare effective value of KEY, for scripts.
+
+    A key without a value prints nothing; a list or a mapping is printed as JSON. Besides the keys of the
+    file there are llm.alias, llm.model_name and llm.model_id: what llm.model came to.
 
     It fails only for an error on that key, or for a file that could not be read (the value might stand in
     it).
@@ -27,22 +30,18 @@ def command(key: str, where: Where, *, reveal: bool) -> None:
     Examples:
       stigmer config get llm.model
       stigmer config get llm.model_id
+      stigmer config get --reveal llm.api_key | wc -c
     """
     require_key(key)
     loaded = where.load()
+    require_alias(loaded, key)
     value = render.plain(loaded.config.value(key), reveal=reveal)
     if value is not None:
-        click.echo(json.dumps(value) if isinstance(value, (dict, list, bool)) else value)
+        click.echo(_bare(value))
     problems = concerning(loaded, key)
     tell(problems)
     raise SystemExit(exit_status(problems))
 
 
-def concerning(loaded: Loaded, key: str) -> list[Problem]:
-    """The problems of a key, and those of whole files: its value might have stood there."""
-    own = "llm.model" if key in RESOLVED else key
-    return [
-        problem
-        for problem in loaded.problems
-        if problem.key == own or (not problem.key and problem.severity == "error")
-    ]
+def _bare(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, (dict, list, bool)) else printable(str(value))

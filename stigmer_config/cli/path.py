@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
+from ..loader import Loaded
 from ..problems import printable
+from ..provenance import Layer
 from . import render
-from .common import Where, common, exit_status
+from .common import Where, common, exit_status, tell
+from .table import Cell, columns
 
 _COLOURS = {"loaded": "green", "absent": "bright_black", "empty": "bright_black", "error": "red", "untrusted": "red"}
 
@@ -17,7 +18,14 @@ _COLOURS = {"loaded": "green", "absent": "bright_black", "empty": "bright_black"
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @common
 def command(form: str, where: Where) -> None:
-    """List every place that was looked at, lowest layer first: loaded, empty, absent, error or untrusted, and why.
+    """List every place that was looked at, lowest layer first, with what was found there.
+
+    \b
+    loaded     it is there and sets something
+    empty      it is there and sets nothing
+    absent     it is not there, and need not be
+    error      it has faults: stigmer config validate tells them
+    untrusted  it is a project's, and sets what only you may set
 
     \b
     Examples:
@@ -26,12 +34,31 @@ def command(form: str, where: Where) -> None:
     """
     loaded = where.load()
     if form == "json":
-        click.echo(json.dumps([{**render.layer_json(layer), "why": layer.why} for layer in loaded.layers], indent=2))
+        rows = [{**render.layer_json(layer), "why": _why(loaded, layer)} for layer in loaded.layers]
+        click.echo(render.json_text(rows))
     else:
-        render.columns(
+        columns(
             [
-                [layer.name, click.style(layer.status, fg=_COLOURS[layer.status]), printable(layer.source), layer.why]
+                [
+                    Cell(layer.name, {"fg": render.LAYER_COLOURS[layer.name]}),
+                    Cell(layer.status, {"fg": _COLOURS[layer.status]}),
+                    printable(layer.source),
+                    printable(_why(loaded, layer)),
+                ]
                 for layer in loaded.layers
             ]
         )
+    tell([], others=len(loaded.problems))
     raise SystemExit(exit_status(loaded.problems))
+
+
+def _why(loaded: Loaded, layer: Layer) -> str:
+    """Why a layer has its status: its errors, or the variables and flags that were found."""
+    errors = [problem for problem in loaded.errors if problem.origin and problem.origin.layer == layer.name]
+    # What makes a project untrusted comes before its slips.
+    errors.sort(key=lambda problem: problem.code != "untrusted-key")
+    if layer.status in ("error", "untrusted") and errors:
+        return "; ".join(f"{problem.code} {problem.key}".rstrip() for problem in errors)
+    if layer.status == "loaded" and layer.name in ("vendor", "env", "flags"):
+        return ", ".join(dict.fromkeys(entry.origin.source for entry in layer.entries.values()))
+    return layer.why

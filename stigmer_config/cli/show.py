@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -10,16 +9,20 @@ import click
 
 from ..config import Config
 from ..loader import Loaded
+from ..problems import printable
+from ..provenance import Origin
 from ..settings import SETTINGS
 from ..sources.flags import from_command_line
 from . import render
-from .common import Where, common, complete_key, exit_status, require_key, tell
+from .common import Where, common, exit_status, require_alias, require_key, tell
+from .completion import complete_assignment, complete_key_or_section, complete_model, complete_provider
+from .table import Cell, columns
 
 
 @click.command("show")
-@click.argument("keys", nargs=-1, metavar="[KEY]...", shell_complete=complete_key)
-@click.option("--origin", is_flag=True, help="Show where each value comes from.")
-@click.option("--all", "everything", is_flag=True, help="Show providers, aliases and the values that lost, too.")
+@click.argument("keys", nargs=-1, metavar="[KEY]...", shell_complete=complete_key_or_section)
+@click.option("--origin", is_flag=True, help="Show where each value comes from: layer and file:line:column.")
+@click.option("--all", "everything", is_flag=True, help="Show every key there is, and the values that lost.")
 @click.option(
     "--format",
     "form",
@@ -28,43 +31,79 @@ from .common import Where, common, complete_key, exit_status, require_key, tell
     show_default=True,
     help="yaml is a valid configuration file, env can be sourced by a shell.",
 )
-@click.option("--llm-provider", metavar="P", help="As if the flag set llm.provider.")
-@click.option("--llm-model", metavar="M", help="As if the flag set llm.model.")
-@click.option("--anthropic-key", metavar="-", help="Read an Anthropic key from standard input.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As if a flag set KEY. Repeatable.")
+@click.option(
+    "--llm-provider",
+    metavar="P",
+    shell_complete=complete_provider,
+    help="As if llm.provider were P: anthropic, ollama, openai or auto.",
+)
+@click.option(
+    "--llm-model",
+    metavar="M",
+    shell_complete=complete_model,
+    help="As if llm.model were M: an alias, a model, or provider:model.",
+)
+@click.option("--anthropic-key", metavar="-", help="Read an Anthropic key from standard input, and use Anthropic.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=complete_assignment,
+    help="As if KEY had VALUE (null: none). Repeatable.",
+)
 @click.option("--reveal", is_flag=True, help="Print secrets instead of masking them.")
 @common
 def command(keys: tuple[str, ...], form: str, where: Where, **options: Any) -> None:
     """Show the effective configuration: what is in force after all layers.
 
-    KEY is a key (llm.model) or a section (llm); without one, all are shown. What can be told is shown even
-    when there are errors: they follow on standard error, and the exit status is 1 (or 3, when a project sets
-    what only you may).
+    KEY is a key (llm.model) or a section (llm); without one, all that have a value are shown, but
+    providers.* and aliases.* only with --all. Nothing is changed: the flags below show what would be.
+
+    \b
+    Layers, lowest first; a higher one wins:
+      defaults  packaged, by mode: local (Ollama) or cloud (Anthropic)
+      vendor    ANTHROPIC_API_KEY, OPENAI_API_KEY, OLLAMA_HOST, ...
+      site      the machine's config.yaml
+      user      ~/.stigmer/config.yaml
+      project   .stigmer/config.yaml of this folder or one above
+      env       MODE, STIGMER_LLM_MODEL, STIGMER_LLM_PROVIDER, ...
+      flags     the options of this command
+
+    What can be told is shown even when there are errors; they follow on standard error.
+
+    \b
+    Exit status:
+      0  no errors (there may be warnings)
+      1  the configuration has errors
+      2  wrong usage, an unknown key too
+      3  the project's file sets what only you may set
 
     \b
     Examples:
       stigmer config show --origin
-      stigmer config show llm --origin
+      stigmer config show llm --origin --mode local
+      stigmer config show llm.model --all --origin
       stigmer config show --llm-model fast
       stigmer config show --set llm.temperature=0.2 --format json
-      stigmer config show --all --format yaml > config.yaml
+      stigmer config show --all --format yaml > settings.yaml
     """
     for key in keys:
         require_key(key, sections=True)
     loaded = where.load(_flags(options))
+    for key in keys:
+        require_alias(loaded, key)
     reveal: bool = options["reveal"]
     shown = render.keys(loaded.config, everything=options["everything"], wanted=keys)
     if form == "json" and options["origin"]:
-        click.echo(json.dumps(render.document(loaded, shown, reveal=reveal), indent=2))
+        click.echo(render.json_text(render.document(loaded, shown, reveal=reveal)))
         raise SystemExit(exit_status(loaded.problems))
     if form == "json":
-        click.echo(json.dumps(render.nested(loaded.config, shown, reveal=reveal), indent=2))
-    elif form == "yaml":
-        click.echo(render.yaml(loaded.config, shown, reveal=reveal))
-    elif form == "env":
-        click.echo(render.shell(loaded.config, shown, reveal=reveal))
+        click.echo(render.json_text(render.nested(loaded.config, shown, reveal=reveal)))
+    elif form == "table":
+        _table(loaded, shown, keys, options)
     else:
-        _table(loaded, shown, options)
+        _file(loaded.config, form, shown, options, whole=not keys)
     tell(loaded.problems)
     raise SystemExit(exit_status(loaded.problems))
 
@@ -77,14 +116,22 @@ def _flags(options: dict[str, Any]) -> Any:
     for assignment in options["assignments"]:
         key, separator, value = assignment.partition("=")
         require_key(key)
-        if not separator:
-            raise click.UsageError(f"--set {key}: write KEY=VALUE")
         if key in SETTINGS and SETTINGS[key].is_secret:
-            raise click.UsageError(f"--set {key}: a secret on a command line can be read by others; put it in a file")
+            where = f"put it into ~/.stigmer/config.yaml (mode 600){_or_variable(key)}"
+            raise click.UsageError(f"--set {key}: a secret on a command line can be read by others; {where}")
+        if not separator:
+            raise click.UsageError(f"--set {key}: write --set {key}=VALUE")
         if key == "mode":
-            raise click.UsageError("--set mode: use --mode")
+            raise click.UsageError("--set mode: write --mode local or --mode cloud")
+        if key not in SETTINGS and not key.startswith("aliases."):
+            raise click.UsageError(f"--set {key}: it is worked out from llm.model; set that")
         rows.append((key, value, f"--set {key}"))
     return from_command_line(rows, _anthropic_key(options["anthropic_key"]))
+
+
+def _or_variable(key: str) -> str:
+    variable = SETTINGS[key].variable
+    return f", or export {variable}" if variable else ""
 
 
 def _anthropic_key(given: str | None) -> str | None:
@@ -92,30 +139,48 @@ def _anthropic_key(given: str | None) -> str | None:
         return None
     if given != "-":
         raise click.UsageError("--anthropic-key takes - and reads standard input: others can read a command line")
-    key = sys.stdin.readline().strip()
+    if sys.stdin is not None and sys.stdin.isatty():
+        key = str(click.prompt("Anthropic key", hide_input=True, err=True))
+    else:
+        key = sys.stdin.readline().strip() if sys.stdin is not None else ""
     if not key:
         raise click.UsageError("--anthropic-key -: there is no key on standard input")
     return key
 
 
-def _table(loaded: Loaded, shown: list[str], options: dict[str, Any]) -> None:
+def _file(config: Config, form: str, shown: list[str], options: dict[str, Any], *, whole: bool) -> None:
+    from .formats import Writer
+
+    writer = Writer(config, reveal=options["reveal"], origins=options["origin"])
+    text = writer.yaml(shown, whole=whole) if form == "yaml" else writer.shell(shown)
+    if text:
+        click.echo(text)
+
+
+def _table(loaded: Loaded, shown: list[str], wanted: tuple[str, ...], options: dict[str, Any]) -> None:
     config = loaded.config
-    rows: list[list[str]] = []
-    for key in shown:
-        explanation = config.explain(key)
-        if explanation.origin is None and not (options["everything"] and explanation.losers):
-            continue
+    faulty = {problem.key for problem in loaded.errors}
+    explained = {key: config.explain(key) for key in shown}
+    told = [key for key in shown if options["everything"] or explained[key].origin or key in faulty or key in wanted]
+    rows: list[list[Cell | str]] = []
+    for key in told or shown:  # a section without any value still has keys
+        explanation = explained[key]
         value = _value(config, key, reveal=options["reveal"])
-        rows.append([key, value, render.place(explanation.origin)] if options["origin"] else [key, value])
+        rows.append([printable(key), value, *_place(explanation.origin, options)])
         for loser in explanation.losers if options["everything"] else ():
-            lost = click.style(render.text(loser.value, reveal=options["reveal"]), strikethrough=True, dim=True)
-            rows.append(["", lost, f"{render.place(loser.origin)} ({loser.reason})"])
-    render.columns(rows)
+            lost = Cell(render.text(loser.value, reveal=options["reveal"]), {"dim": True})
+            rows.append([Cell(f"  {loser.reason}", {"dim": True}), lost, *_place(loser.origin, options)])
+    columns(rows, give_way=3 if options["origin"] else None)
 
 
-def _value(config: Config, key: str, *, reveal: bool) -> str:
-    value = render.text(config.value(key), reveal=reveal)
-    if key != "llm.model":
-        return value
-    steps = [value, config.llm.model_name, config.llm.model_id]
-    return " → ".join(dict.fromkeys(step for step in steps if step))
+def _place(origin: Origin | None, options: dict[str, Any]) -> tuple[Cell, ...]:
+    return render.place(origin) if options["origin"] else ()
+
+
+def _value(config: Config, key: str, *, reveal: bool) -> Cell:
+    value = config.value(key)
+    shown = render.text(value, reveal=reveal)
+    if key == "llm.model":
+        steps = [shown, config.llm.model_name, config.llm.model_id]
+        return Cell(printable(" → ".join(dict.fromkeys(step for step in steps if step))))
+    return Cell(shown, {"dim": True} if value is None else {})

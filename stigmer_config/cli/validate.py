@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from ..environment import Environment
 from ..loader import read_alone
 from ..problems import Problem
 from . import render
-from .common import Where, common, exit_status, tell
+from .common import Where, capture, common, count, exit_status, tell
 
 
 @click.command("validate")
@@ -25,23 +23,27 @@ def command(files: tuple[Path, ...], form: str, where: Where) -> None:
     only this machine has are not missed. A file .stigmer/config.yaml is checked as a project's.
 
     \b
+    Exit status:
+      0  no errors (there may be warnings)
+      1  errors
+      3  a project sets what only you may set
+
+    \b
     Examples:
       stigmer config validate
       stigmer config validate .stigmer/config.yaml --format json
     """
     problems: list[Problem] = []
     if files:
-        environment = Environment.capture()
+        environment = capture()
         for file in files:
-            problems += read_alone(environment, file, where.mode)
+            problems += read_alone(environment, file, where.mode).problems
     else:
         problems += where.load().problems
     if form == "json":
         ok = exit_status(problems) == 0
-        click.echo(json.dumps({"ok": ok, "problems": [render.problem_json(problem) for problem in problems]}, indent=2))
+        click.echo(render.json_text({"ok": ok, "problems": [render.problem_json(problem) for problem in problems]}))
     else:
         tell(problems)
-        errors = sum(problem.severity == "error" for problem in problems)
-        warnings = len(problems) - errors
-        click.echo(f"{errors} errors, {warnings} warnings" if problems else "no problems")
+        click.echo(count(problems))
     raise SystemExit(exit_status(problems))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .. import references
 from ..kinds import PROVIDERS, InvalidValueError, Model, described
 from ..problems import Problem, did_you_mean, quoted
 from ..provenance import Entry, LayerName, Origin
@@ -86,13 +88,21 @@ class Collector:
         if node.bad:
             return
         try:
-            value = setting.check(_plain(node), setting.key)
+            value = self._secret(setting, node) if setting.is_secret else setting.check(_plain(node), setting.key)
         except InvalidValueError as fault:
             self.problems.append(fault.problem(setting.key, self._origin(node)))
             return
         if setting.key == "locked":
             self._locked(node)
         self.entries[setting.key] = Entry(value, self._origin(node))
+
+    def _secret(self, setting: Setting, node: Node) -> Any:
+        if self.layer == "project":
+            return None  # whatever it is, it is refused: nothing of it is looked at or kept
+        value = _plain(node)
+        if isinstance(value, dict):
+            return references.parse(value, os.path.dirname(self.source), commands=self.layer == "user")
+        return setting.check(value, setting.key)
 
     def _locked(self, node: Node) -> None:
         for item in node.value:
@@ -150,45 +160,77 @@ def _plain(node: Node) -> Any:
     return node.value
 
 
+# What a mapping gives, flat: key, value, key, value, … in the settings' types. Overrides are kept so: they must stay
+# small.
+Pairs = tuple[Any, ...]
+
+_OVERRIDABLE = {key: setting for key, setting in SETTINGS.items() if key.startswith("llm.")}
+
+
 def from_mapping(
     given: Mapping[str, Any], layer: LayerName, place: Callable[[str], Origin]
 ) -> tuple[dict[str, Entry], list[Problem]]:
     """Entries of a mapping, dotted or nested (`{"llm": {"model": "fast"}}` or `{"llm.model": "fast"}`).
 
-    `place` gives an entry's Origin by its key. In the execution layer an empty string counts as unset (a
-    request's unset field), and only `llm.*` may be set.
+    `place` gives an entry's Origin by its key.
     """
-    entries: dict[str, Entry] = {}
+    pairs, problems = read_pairs(given, layer, place)
+    return entries_of(pairs, place), problems
+
+
+def entries_of(pairs: Pairs, place: Callable[[str], Origin]) -> dict[str, Entry]:
+    """The entries of pairs."""
+    keys = pairs[::2]
+    return dict(zip(keys, map(Entry, pairs[1::2], map(place, keys)), strict=True))
+
+
+def read_pairs(
+    given: Mapping[str, Any], layer: LayerName, place: Callable[[str], Origin]
+) -> tuple[Pairs, list[Problem]]:
+    """The checked pairs of a mapping, and every fault.
+
+    In the execution layer an empty string counts as unset (a request's unset field), and only `llm.*` may be set.
+    """
+    pairs: list[Any] = []
     problems: list[Problem] = []
-    for key, value in _flat(given, ""):
-        if layer == "execution" and type(value) is str and not value:
+    is_override = layer == "execution"
+    settings = _OVERRIDABLE if is_override else SETTINGS
+    for key, value in _flat(given, "", []):
+        if is_override and type(value) is str and not value:
             continue
-        origin = place(key)
-        setting = SETTINGS.get(key)
-        if setting is None and not key.startswith("aliases."):
-            near = suggest(key)
-            hint = f"did you mean {near}?" if near else "stigmer config schema lists the keys"
-            message = f"there is no key {quoted(key)}"
-            problems.append(Problem(code="unknown-key", key=key, message=message, hint=hint, origin=origin))
-        elif layer == "execution" and not key.startswith("llm."):
-            message = f"an override sets llm.* only, not {key}"
-            hint = f"set {key} in a file, a variable or a flag"
-            problems.append(Problem(code="unknown-key", key=key, message=message, hint=hint, origin=origin))
-        else:
-            try:
-                entries[key] = Entry(setting.check(value, key) if setting else _alias_value(key, value, origin), origin)
-            except InvalidValueError as fault:
-                problems.append(fault.problem(key, origin))
-    return entries, problems
+        setting = settings.get(key)
+        try:
+            if setting is not None:
+                pairs += key, setting.check(value, key)
+            elif key.startswith("aliases.") and not is_override:
+                pairs += key, _alias_value(key, value, place(key))
+            else:
+                problems.append(_not_settable(key, place(key)))
+        except InvalidValueError as fault:
+            problems.append(fault.problem(key, place(key)))
+    return tuple(pairs), problems
 
 
-def _flat(given: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
+def _not_settable(key: str, origin: Origin) -> Problem:
+    """The fault of a key that does not exist, or is none of those that an override may set."""
+    if key in SETTINGS or key.startswith("aliases."):
+        message = f"an override sets llm.* only, not {key}"
+        hint = f"set {key} in a file, a variable or a flag"
+    else:
+        near = suggest(key)
+        message = f"there is no key {quoted(key)}"
+        hint = f"did you mean {near}?" if near else "stigmer config schema lists the keys"
+    return Problem(code="unknown-key", key=key, message=message, hint=hint, origin=origin)
+
+
+def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     for name, value in given.items():
         key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and key in CHILDREN:
-            rows += _flat(value, f"{key}.")
-        elif value is not None or key not in CHILDREN:  # a section that is null is empty
+        if key not in CHILDREN:
+            rows.append((key, value))
+        elif type(value) is dict or isinstance(value, Mapping):  # the first is the usual one, and quick
+            _flat(value, f"{key}.", rows)
+        elif value is not None:  # a section that is null is empty
             rows.append((key, value))
     return rows
 

@@ -71,7 +71,7 @@ class _StopError(Exception):
     """The text cannot be read any further."""
 
 
-class _Reader:
+class Reader:
     """One reading of one text. `problems` collects what was found on the way."""
 
     def __init__(self, text: str, layer: LayerName, source: str) -> None:
@@ -269,6 +269,6 @@ def parse(text: str, layer: LayerName, source: str) -> tuple[Node | None, list[P
     The tree is None when the text holds nothing or cannot be read. It takes under 1 s and 64 MiB for any
     text of 64 KiB.
     """
-    reader = _Reader(text, layer, source)
+    reader = Reader(text, layer, source)
     root = reader.read()
     return root, reader.problems

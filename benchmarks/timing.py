@@ -1,0 +1,44 @@
+"""Interleaved runs: all that is compared runs in each round, so that a busy moment hits every side."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Runs = Mapping[str, list[float]]
+
+
+def interleaved(work: Mapping[str, Callable[[], float]], rounds: int) -> Runs:
+    """Seconds by name, one figure each round. The order turns, and a first round warms up and does not count."""
+    names = list(work)
+    runs: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            seconds = work[name]()
+            if number:
+                runs[name].append(seconds)
+    return runs
+
+
+def median(runs: Runs, name: str) -> float:
+    return statistics.median(runs[name])
+
+
+def ratio(runs: Runs, name: str, base: str) -> float:
+    """The median of the ratios of each round."""
+    return statistics.median(a / b for a, b in zip(runs[name], runs[base], strict=True))
+
+
+def repeated(statement: str, names: Mapping[str, Any], number: int) -> Callable[[], float]:
+    """A measurement of one statement, in seconds per run, with its names as local variables.
+
+    It runs ten times in each turn of the loop, so that the loop itself weighs little.
+    """
+    import timeit
+
+    setup = "; ".join(f"{name} = _{name}" for name in names)
+    timer = timeit.Timer(
+        "; ".join([statement] * 10), setup, globals={f"_{name}": value for name, value in names.items()}
+    )
+    return lambda: timer.timeit(number) / (number * 10)

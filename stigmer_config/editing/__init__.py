@@ -1,0 +1,1 @@
+"""Changing one key of a configuration file by patching its text, so that everything else stays as it is."""

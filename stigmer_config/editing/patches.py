@@ -1,0 +1,236 @@
+"""A text and the patches to it: what is replaced, put in or taken out, by span. Nothing else is touched.
+
+Whole lines for what stands in blocks, commas and entries for what stands between brackets. A comment on a
+line of its own always stays; one beside a value goes only with the line it is on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .spans import BREAK, Piece, spans
+from .style import column, key_text, line_end, line_start, style_of, value_text
+
+_COMMA = re.compile("(?:[ \t\r\n\x85\u2028\u2029]|#[^\r\n\x85\u2028\u2029]*)*,")
+_COLON = re.compile(r"[ \t]*:")
+_HEADER_COMMENT = re.compile("[|>][0-9+-]*([ \t]+#[^\r\n\x85\u2028\u2029]*)")
+_REST_IS_COMMENT = re.compile("[ \t]*(?:#[^\r\n\x85\u2028\u2029]*)?(?=[\r\n\x85\u2028\u2029]|\\Z)")
+
+
+class EditError(Exception):
+    """The text cannot be changed in the way that was asked for. It says why; no value stands in it."""
+
+
+class Patch(NamedTuple):
+    """`text[start:end]` becomes `new`."""
+
+    start: int
+    end: int
+    new: str
+
+
+class Patches:
+    """The patches to one text. Each method answers the patches of one change."""
+
+    def __init__(self, text: str) -> None:
+        found = spans(text)
+        if not found.readable:
+            raise EditError("the file has a fault that keeps it from being read")
+        self.text = text
+        self.root = found.root
+        self.document_end = found.end
+        self.style = style_of(text, found.root)
+
+    def apply(self, patches: Sequence[Patch]) -> str:
+        """The text with the patches in it. They must not overlap; of two at one place the first comes first."""
+        parts: list[str] = []
+        at = 0
+        for start, end, new in sorted(patches, key=lambda patch: patch[:2]):
+            parts += [self.text[at:start], new]
+            at = end
+        return "".join([*parts, self.text[at:]])
+
+    def replaced(self, piece: Piece, value: Any, *, flow: bool) -> list[Patch]:
+        """`value` in the place of a scalar or a collection."""
+        quotes = piece.style if piece.style in ("'", '"') else self.style.quotes
+        if type(piece.value) is str and not piece.style:
+            quotes = ""
+        new = value_text(value, quotes, flow=flow)
+        if type(piece.value) in (dict, list) and not piece.is_flow:
+            colon = self._colon(piece)
+            return [Patch(colon, colon, f" {new}"), self._without_lines(piece.start, piece.end)]
+        return [self.rewritten(piece, new)]
+
+    def rewritten(self, piece: Piece, new: str) -> Patch:
+        """The text `new` in the place of a scalar, or of a collection between brackets."""
+        if piece.start == piece.end:  # nothing was written: it goes behind the colon
+            colon = self.text[piece.start - 1 : piece.start] == ":"
+            return Patch(piece.start, piece.end, f" {new}" if colon else f": {new}")
+        comment = _HEADER_COMMENT.match(self.text, piece.start) if piece.style in ("|", ">") else None
+        return Patch(piece.start, piece.end, new + (comment[1] if comment else ""))
+
+    def filled(self, section: Piece, parent: Piece, names: Sequence[str], value: Any, *, flow: bool) -> list[Patch]:
+        """The first key of an empty section."""
+        if flow:
+            return [self.rewritten(section, f"{{{self._entry(names, value, None)}}}")]
+        patches: list[Patch] = []
+        start = section.start
+        if section.start < section.end:  # a `null` that was written out
+            while self.text[start - 1] in " \t":
+                start -= 1
+            patches.append(Patch(start, section.end, ""))
+        lines = self._lines(names, value, column(self.text, parent.start) + self.style.step)
+        return [*patches, self._below(section.end, lines)]
+
+    def inserted(self, parent: Piece, names: Sequence[str], value: Any) -> list[Patch]:
+        """A new key below a mapping, after the last one."""
+        last = max(parent.children, key=lambda child: child.end, default=None)
+        if parent.is_flow:
+            return self._entered(parent, last, self._entry(names, value, last))
+        if last is None:
+            raise EditError("an empty block")
+        return [self._below(last.end, self._lines(names, value, column(self.text, parent.start)))]
+
+    def appended(self, names: Sequence[str], value: Any) -> list[Patch]:
+        """A new key or section at the end of the file."""
+        patches: list[Patch] = []
+        root = self.root
+        if root is not None and root.value is None and root.start < root.end:
+            patches.append(Patch(root.start, root.end, ""))
+        content = len(self.text[: self.document_end].rstrip())
+        if root is not None and root.value is not None:
+            content = max(content, root.end)
+        lines = self._lines(names, value, column(self.text, root.start) if root is not None and root.value else 0)
+        if content == 0:
+            return [Patch(0, 0, self.style.newline.join([*lines, ""]))]
+        lines = ["", *lines] if self.style.spaced else lines
+        return [*patches, self._below(content, lines)]
+
+    def item_added(self, listed: Piece, value: str) -> list[Patch]:
+        """One more item at the end of a list that has some."""
+        last = listed.children[-1]
+        quotes = last.style if last.style in ("'", '"') else ""
+        if listed.is_flow:
+            return self._entered(listed, last, value_text(value, quotes, flow=True))
+        prefix = self.text[line_start(self.text, last.start) : last.start]
+        if prefix.strip() != "-":
+            raise EditError("a list in an unusual form")
+        return [self._below(last.end, [prefix + value_text(value, quotes, flow=False)])]
+
+    def removed(self, parent: Piece, piece: Piece) -> list[Patch]:
+        """An entry of a mapping or an item of a list taken out, with its lines or its comma."""
+        if not parent.is_flow:
+            return [self._without_lines(piece.first, piece.end)]
+        siblings = sorted(parent.children, key=lambda child: child.start)
+        at = siblings.index(piece)
+        own_comma = self._comma(piece.end, parent.end)
+        if own_comma is None and at > 0:
+            return self._last_removed(siblings[at - 1], piece)
+        end = piece.end if own_comma is None else own_comma + 1
+        return [self._without_span(piece.first, end)]
+
+    def _last_removed(self, before: Piece, piece: Piece) -> list[Patch]:
+        comma = self._comma(before.end, piece.first)
+        if comma is None:
+            raise EditError("a list without its commas")
+        if not self.text[comma + 1 : piece.first].strip(" \t"):
+            return [Patch(comma, piece.end, "")]
+        return [Patch(comma, comma + 1, ""), self._without_span(piece.first, piece.end)]
+
+    def _without_span(self, start: int, end: int) -> Patch:
+        """A span between brackets taken out: with its lines when nothing else is on them, else with blanks."""
+        lead = self.text[line_start(self.text, start) : start]
+        if not lead.strip(" \t") and _REST_IS_COMMENT.match(self.text, end):
+            return self._without_lines(start, end)
+        while self.text[end : end + 1] in (" ", "\t"):
+            end += 1
+        return Patch(start, end, "")
+
+    def _without_lines(self, start: int, end: int) -> Patch:
+        """The lines of a span taken out, but for the comments that have a line of their own."""
+        first, last = line_start(self.text, start), line_end(self.text, end)
+        stop = BREAK.match(self.text, last)
+        after = stop.end() if stop else last
+        kept = "".join(line for at, line in _lines_of(self.text, first, after) if self._is_comment(at, line))
+        if stop is None:  # the file had no last line break, and goes without one
+            if kept:
+                kept = kept[: len(kept) - len(_break_at_end(kept))]
+            else:
+                first -= len(_break_at_end(self.text[:first]))
+        return Patch(first, after, kept)
+
+    def _is_comment(self, at: int, line: str) -> bool:
+        """Whether the line there is a comment, and not part of a text of several lines."""
+        if not line.lstrip(" \t").startswith("#") or self.root is None:
+            return False
+        return not any(
+            piece.start < at < piece.end for piece in self.root.walk() if type(piece.value) not in (dict, list)
+        )
+
+    def _below(self, index: int, lines: Sequence[str]) -> Patch:
+        """Lines put in below the line of a character."""
+        at = line_end(self.text, index)
+        stop = BREAK.match(self.text, at)
+        newline = stop.group() if stop else self.style.newline
+        return Patch(at, at, "".join(newline + line for line in lines))
+
+    def _lines(self, names: Sequence[str], value: Any, indent: int) -> list[str]:
+        style = self.style
+        *sections, name = (key_text(name, style) for name in names)
+        lines = [f"{' ' * (indent + n * style.step)}{section}:" for n, section in enumerate(sections)]
+        indent += len(sections) * style.step
+        return [*lines, f"{' ' * indent}{name}: {value_text(value, style.quotes, flow=False)}"]
+
+    def _entry(self, names: Sequence[str], value: Any, sibling: Piece | None) -> str:
+        key = sibling.key if sibling is not None and self.style.key_quotes else None
+        tight = sibling is not None and key is not None and self.text[key.end : sibling.start] == ":"
+        colon = ":" if tight else ": "
+        entry = value_text(value, self.style.quotes, flow=True)
+        for name in reversed(names[1:]):
+            entry = f"{{{key_text(name, self.style)}{colon}{entry}}}"
+        return f"{key_text(names[0], self.style)}{colon}{entry}"
+
+    def _entered(self, parent: Piece, last: Piece | None, entry: str) -> list[Patch]:
+        """An entry put in between brackets, after the last one: on a line of its own where that has one."""
+        if last is None:
+            return [Patch(parent.start + 1, parent.start + 1, entry)]
+        comma = self._comma(last.end, parent.end)
+        after = last.end if comma is None else comma + 1
+        lead = self.text[line_start(self.text, last.first) : last.first]
+        own_line = not lead.strip(" \t") and line_start(self.text, last.first) > parent.start
+        if not own_line:
+            blank = " " if " " in self.text[parent.start : parent.end] or len(parent.children) < 2 else ""
+            return [Patch(after, after, f",{blank}{entry}" if comma is None else f"{blank}{entry},")]
+        if not _REST_IS_COMMENT.match(self.text, after):  # the bracket closes on this line
+            after = last.end
+            return [Patch(after, after, f",{self.style.newline}{lead}{entry}")]
+        below = self._below(after, [lead + entry + ("" if comma is None else ",")])
+        return [below] if comma is not None else [Patch(last.end, last.end, ","), below]
+
+    def _comma(self, start: int, end: int) -> int | None:
+        match = _COMMA.match(self.text, start, end)
+        return match.end() - 1 if match else None
+
+    def _colon(self, piece: Piece) -> int:
+        match = _COLON.match(self.text, piece.key.end) if piece.key is not None else None
+        if match is None:
+            raise EditError("a key in an unusual form")
+        return match.end()
+
+
+def _lines_of(text: str, start: int, end: int) -> list[tuple[int, str]]:
+    """The lines of a span, each with its start and its line break."""
+    lines: list[tuple[int, str]] = []
+    while start < end:
+        stop = BREAK.search(text, start, end)
+        after = stop.end() if stop else end
+        lines.append((start, text[start:after]))
+        start = after
+    return lines
+
+
+def _break_at_end(text: str) -> str:
+    *_, last = ["", *BREAK.findall(text)]
+    return last if text.endswith(last) else ""

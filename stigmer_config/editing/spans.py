@@ -1,0 +1,160 @@
+"""YAML text → pieces: where each key and each value begins and ends, and how it is written.
+
+It is `yaml_text`'s own reading, with its refusals; the spans are kept beside it, so that only editing pays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from ..provenance import LayerName
+from ..sources.yaml_text import Node, Reader
+
+# A line ends where the parser says so (YAML 1.1's breaks).
+BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_BLOCK_HEADER = re.compile(r"[|>][0-9+-]*")
+_LAST_BREAK = re.compile("(?:\r\n|[\n\r\x85\u2028\u2029])\\Z")
+_BLANK_TAIL = re.compile("(?:[ \t]*(?:\r\n|[\n\r\x85\u2028\u2029]))+[ \t]*\\Z")
+
+
+class Piece(msgspec.Struct, eq=False):
+    """A value and its span, in characters of the text: `text[start:end]`.
+
+    `value` is a scalar's plain value, a list of pieces, or a dict name → piece. `style` is how it opens:
+    `'`, `"`, `|` or `>` for a scalar that is not plain, `{` or `[` for a collection between brackets, else
+    "". `key` is the key it stands under, or None for the root and a list's items.
+    """
+
+    value: Any
+    start: int
+    end: int
+    style: str
+    key: Piece | None = None
+
+    @property
+    def first(self) -> int:
+        """Where its entry begins: at its key, if it has one."""
+        return self.key.start if self.key is not None else self.start
+
+    @property
+    def is_flow(self) -> bool:
+        return self.style in ("{", "[")
+
+    @property
+    def children(self) -> list[Piece]:
+        """The pieces right below it, in the text's order."""
+        if type(self.value) is dict:
+            return list(self.value.values())
+        return self.value if type(self.value) is list else []
+
+    def walk(self) -> Iterator[Piece]:
+        """This piece and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+class Spans(msgspec.Struct, frozen=True):
+    """One text's pieces. `root` is None when it holds nothing; `end` is where its `...` stands, or its length.
+
+    `readable` is False when the parser found any fault: then the pieces are not the whole truth.
+    """
+
+    root: Piece | None
+    end: int
+    readable: bool
+
+
+class _SpanReader(Reader):
+    """A reading that keeps each node's span, style and key."""
+
+    def __init__(self, text: str, layer: LayerName, source: str) -> None:
+        super().__init__(text, layer, source)
+        self.kept: dict[int, tuple[Node, Piece, Node | None]] = {}
+        self.document_end = len(text)
+        self._event: Any = None
+
+    def _handlers(self) -> dict[type, Callable[[Any], None]]:
+        from ruamel.yaml import events
+
+        return {**super()._handlers(), events.DocumentEndEvent: self._document_ends}
+
+    def _document_ends(self, event: Any) -> None:
+        if event.explicit:
+            self.document_end = event.start_mark.index
+
+    def _scalar(self, event: Any) -> None:
+        self._event = event
+        super()._scalar(event)
+
+    def _start(self, event: Any, empty: Any) -> None:
+        self._event = event
+        super()._start(event, empty)
+
+    def _alias(self, event: Any) -> None:
+        self._event = event
+        super()._alias(event)
+
+    def _end(self, event: Any) -> None:
+        piece = self.kept[id(self.open[-1])][1]
+        if piece.is_flow:
+            piece.end = event.end_mark.index
+        super()._end(event)
+
+    def _place(self, node: Node) -> None:
+        key = self.keys[-1] if self.keys else None
+        super()._place(node)
+        start, end = self._event.start_mark.index, self._event.end_mark.index
+        style = getattr(self._event, "style", None) or ""
+        if getattr(self._event, "flow_style", None):
+            style = self.text[start]
+        elif style in ("|", ">"):
+            end = start + len(_content(self.text[start:end]))
+        # The node is kept too: another one must not get its id.
+        self.kept[id(node)] = (node, Piece(None, start, end, style), key)
+
+    def piece(self, node: Node) -> Piece:
+        """The piece of a node, with all below it."""
+        _, piece, key = self.kept[id(node)]
+        piece.value = node.value
+        if key is not None:
+            piece.key = self.kept[id(key)][1]
+            piece.key.value = key.value
+        if type(node.value) is dict:
+            piece.value = {name: self.piece(child) for name, child in node.value.items()}
+        elif type(node.value) is list:
+            piece.value = [self.piece(child) for child in node.value]
+        if not piece.is_flow and type(piece.value) in (dict, list):
+            piece.end = max((child.end for child in piece.children), default=piece.start)
+        return piece
+
+
+def _content(text: str) -> str:
+    """A block scalar without what is not its own: the blank lines below it, unless it keeps them (`|+`)."""
+    header = _BLOCK_HEADER.match(text)
+    keeps = header is not None and "+" in header.group()
+    return (_LAST_BREAK if keeps else _BLANK_TAIL).sub("", text)
+
+
+def spans(text: str) -> Spans:
+    """The pieces of a text."""
+    reader = _SpanReader(text, "user", "")
+    node = reader.read()
+    readable = not reader.problems
+    root = reader.piece(node) if node is not None and readable else None
+    return Spans(root, reader.document_end, readable)
+
+
+def plain(piece: Piece | None) -> Any:
+    """A piece's value as plain Python; an empty mapping is None, as an empty section is."""
+    if piece is None:
+        return None
+    if type(piece.value) is dict:
+        return {name: plain(child) for name, child in piece.value.items()} or None
+    if type(piece.value) is list:
+        return [plain(item) for item in piece.value]
+    return piece.value

@@ -1,0 +1,139 @@
+"""How a file is written, and how a new key or value is written so that it looks like the rest."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from ..sources.yaml_text import scalar
+from .spans import BREAK, Piece
+
+# Plain text that every YAML version reads as this text: no indicator, no blank, no `: `.
+_PLAIN = re.compile(r"[A-Za-z_./](?:[A-Za-z0-9_./+-]|[:@](?=[A-Za-z0-9_./+-]))*")
+# Words and numbers to other YAML versions (https://yaml.org/type/): in quotes they are text to all.
+_YAML_1_1 = re.compile(r"y|n|yes|no|on|off|true|false|null|[-+]?[0-9._:]*|[-+]?\.?[0-9][0-9_.]*(e[-+]?[0-9]+)?", re.IGNORECASE)
+_BLANK_LINE = re.compile("(?:\r\n|[\n\r\x85\u2028\u2029])[ \t]*(?:\r\n|[\n\r\x85\u2028\u2029])")
+
+
+class Style(msgspec.Struct, frozen=True):
+    """What a file does mostly: its line end, its step of indentation, its quotes, blank lines between sections.
+
+    `quotes` and `key_quotes` are `'`, `"` or "" for none.
+    """
+
+    newline: str = "\n"
+    step: int = 2
+    quotes: str = ""
+    key_quotes: str = ""
+    spaced: bool = False
+
+
+def style_of(text: str, root: Piece | None) -> Style:
+    """The style of a text; where it says nothing, two spaces and no quotes."""
+    first = BREAK.search(text)
+    newline = first.group() if first else "\n"
+    if root is None:
+        return Style(newline, spaced=_BLANK_LINE.search(text) is not None)
+    pieces = list(root.walk())
+    texts = [piece for piece in pieces if type(piece.value) is str and piece.style in ("", "'", '"')]
+    key_quotes = _most(piece.key.style for piece in pieces if piece.key is not None)
+    return Style(
+        newline=newline,
+        step=_step(text, pieces),
+        quotes=_most(piece.style for piece in texts) or ("" if texts else key_quotes),
+        key_quotes=key_quotes,
+        spaced=_spaced(text, root),
+    )
+
+
+def _most(styles: Iterable[str]) -> str:
+    counted = Counter(styles)
+    quoted = max("'\"", key=lambda quotes: counted[quotes])
+    return quoted if counted[quoted] > counted[""] else ""
+
+
+def _step(text: str, pieces: Sequence[Piece]) -> int:
+    for outer in pieces:
+        for inner in outer.children if type(outer.value) is dict and not outer.is_flow else ():
+            if type(inner.value) is dict and not inner.is_flow:
+                return max(column(text, inner.start) - column(text, outer.start), 1)
+    return 2
+
+
+def _spaced(text: str, root: Piece) -> bool:
+    """Whether a blank line stands between two sections; with one section only, anywhere."""
+    children = root.children
+    if len(children) < 2:
+        return _BLANK_LINE.search(text) is not None
+    gaps = (text[one.end : other.first] for one, other in itertools.pairwise(children))
+    return any(_BLANK_LINE.search(gap) for gap in gaps)
+
+
+def line_start(text: str, index: int) -> int:
+    """Where the line of a character begins."""
+    last = 0
+    for match in BREAK.finditer(text, 0, index):
+        last = match.end()
+    return last
+
+
+def line_end(text: str, index: int) -> int:
+    """Where the line of a character ends, before its line break."""
+    match = BREAK.search(text, index)
+    return match.start() if match else len(text)
+
+
+def column(text: str, index: int) -> int:
+    """How many characters stand before this one on its line."""
+    return index - line_start(text, index)
+
+
+def key_text(name: str, style: Style) -> str:
+    """A key as the file writes its keys."""
+    return value_text(name, style.key_quotes, flow=False)
+
+
+def value_text(value: Any, quotes: str, *, flow: bool) -> str:
+    """A value as YAML, in `quotes` if it is a text and they can hold it; `flow`: it stands between brackets."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, list):
+        return f"[{', '.join(value_text(item, quotes, flow=True) for item in value)}]"
+    if not quotes and _is_plain(value) and not (flow and ":" in value):
+        return str(value)
+    return _single(value) if quotes == "'" and value.isprintable() else _double(value)
+
+
+def _is_plain(text: str) -> bool:
+    return (
+        _PLAIN.fullmatch(text) is not None
+        and _YAML_1_1.fullmatch(text) is None
+        and not text.startswith("...")
+        and scalar(text) == text
+    )
+
+
+def _single(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _double(text: str) -> str:
+    return '"' + "".join(_escaped(character) for character in text) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

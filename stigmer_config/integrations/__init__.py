@@ -1,0 +1,1 @@
+"""What connects the configuration with the world: model clients and Ollama. Nothing here is imported by the core."""

@@ -1,0 +1,144 @@
+"""The configuration as a LangChain chat model: `chat_model(config.llm)`.
+
+Each class gets every value under its own name, and nothing from the environment: neither an endpoint nor a
+key, a header or an account comes from a variable that the configuration did not read. No request follows a
+redirect, so that neither key nor prompt goes where `show` does not say.
+
+LangChain is imported by the first call, in two to three seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..catalogue import catalogue
+from ..config import LLMConfig
+from ..kinds import InvalidValueError
+from ..problems import ConfigError, Problem
+from ..provenance import Origin
+from ..resolve import refused
+from ..settings import SETTINGS
+from . import clients
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+_CLASSES = {
+    "anthropic": ("langchain_anthropic", "ChatAnthropic"),
+    "ollama": ("langchain_ollama", "ChatOllama"),
+    "openai": ("langchain_openai", "ChatOpenAI"),
+}
+_PARAMETERS = frozenset({"max_tokens", "temperature", "num_ctx", "reasoning_effort", "timeout", "max_retries"})
+# Arguments of the classes that decide who is called, and with which key.
+_DECIDED = frozenset(
+    {
+        *("model", "model_name", "base_url", "api_key", "client_kwargs", "sync_client_kwargs", "async_client_kwargs"),
+        *("anthropic_api_url", "anthropic_api_key", "anthropic_proxy"),
+        *("openai_api_base", "openai_api_key", "openai_proxy", "http_client", "http_async_client"),
+        *("client", "async_client", "root_client", "root_async_client"),
+    }
+)
+
+
+class MissingExtra(ImportError):  # noqa: N818 - it is what is missing
+    """The provider's client is not installed; the message names the `pip install` to run."""
+
+
+def chat_model(llm: LLMConfig, **extra: Any) -> BaseChatModel:
+    """The `ChatAnthropic`, `ChatOpenAI` or `ChatOllama` that `llm` describes.
+
+    `extra`: any of `max_tokens`, `temperature`, `num_ctx`, `reasoning_effort`, `timeout` and `max_retries`
+    replaces the configured value and is checked as an override is; anything else goes to the class as it is
+    (`callbacks=…`, `organization=…`). What decides who is called (model, base_url, api_key, HTTP clients) is
+    the configuration's alone: use `config.override(…)`.
+
+    Without `llm.timeout` a call may take 10 minutes. Ollama's class knows no retries. A reasoning effort of
+    `minimal` is `low` for Anthropic and Ollama; `none` is as little as the model can.
+
+    Each has connections of its own: keep it as long as `llm` is equal (`functools.lru_cache` does).
+
+    Raises `MissingExtra` when the provider's client is not installed, `ConfigError` for a key or a base_url
+    that is missing and for an `extra` value that is not allowed, `TypeError` for an argument that is the
+    configuration's.
+    """
+    decided = sorted(_DECIDED & extra.keys())
+    if decided:
+        raise TypeError(f"chat_model takes no {decided[0]}=: it comes from the configuration; use config.override()")
+    llm = _replaced(llm, {name: extra.pop(name) for name in _PARAMETERS & extra.keys()})
+    _complete(llm)
+    model: BaseChatModel = clients.MAKERS[llm.provider](client_class(llm.provider), llm, extra)
+    return model
+
+
+def parse_model_string(
+    model: str, max_tokens: int | None = None, temperature: float | None = None, **model_kwargs: Any
+) -> BaseChatModel:
+    """A chat model from a model string (`anthropic:claude-sonnet-4.5`, `fast`), as graphton has it.
+
+    The string is an override on top of the configuration of this process: provider, key, endpoint and every
+    other value come from `load()`, with its aliases and checks, and so does the model's full id. `max_tokens`
+    and `temperature` replace the configured ones; `model_kwargs` are `chat_model`'s `extra`.
+
+    Raises `ConfigError` (a `ValueError`) with every problem, and what `chat_model` raises.
+    """
+    from ..loader import load
+
+    wanted: dict[str, Any] = {"llm.model": model.strip()}
+    if not wanted["llm.model"]:  # an empty override would mean: the configured model
+        raise _error("empty-model", "model", "Model name cannot be empty", "give a model string", "parse_model_string")
+    if max_tokens is not None:
+        wanted["llm.max_tokens"] = max_tokens
+    if temperature is not None:
+        wanted["llm.temperature"] = temperature
+    return chat_model(load(overrides=[wanted]).llm, **model_kwargs)
+
+
+def client_class(provider: str) -> Any:
+    """A provider's LangChain class, imported. Raises `MissingExtra` when it is not installed."""
+    module, name = _CLASSES[provider]
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != module:
+            raise
+        distribution = module.replace("_", "-")
+        text = f"{distribution} is not installed: pip install 'stigmer-config[{provider}]'"
+        raise MissingExtra(text, name=module) from None
+
+
+def _error(code: str, field: str, message: str, hint: str, source: str) -> ConfigError:
+    return ConfigError(
+        [Problem(code=code, key=f"llm.{field}", message=message, hint=hint, origin=Origin("execution", source))]
+    )
+
+
+def _replaced(llm: LLMConfig, values: Mapping[str, Any]) -> LLMConfig:
+    """`llm` with other parameters, each checked. Raises `ConfigError`."""
+    changes: dict[str, Any] = {}
+    facts = catalogue().find(llm.model_id, llm.provider)
+    for name, value in values.items():
+        source = f"chat_model({name}=)"
+        key = f"llm.{name}" if name in ("timeout", "max_retries") else f"providers.{llm.provider}.{name}"
+        try:
+            changes[name] = SETTINGS[key].check(value, name)
+        except InvalidValueError as fault:
+            raise _error(fault.code, name, fault.message, fault.hint, source) from None
+        effort = values.get("reasoning_effort", llm.reasoning_effort)
+        refusal = None if value is None else refused(name, value, llm.provider, facts, effort)
+        if refusal is not None:
+            raise _error("unsupported-parameter", name, refusal, f"leave {name} out, or change the model", source)
+    return msgspec.structs.replace(llm, **changes)
+
+
+def _complete(llm: LLMConfig) -> None:
+    """Refuses a configuration with a hole, into which the SDKs would put what the environment has."""
+    if not llm.model_id or not llm.base_url:
+        field = "base_url" if llm.model_id else "model"
+        raise _error("missing-value", field, f"llm.{field} is missing", "see stigmer config validate", "chat_model")
+    if llm.api_key is None and llm.provider != "ollama":
+        message = f"api_key is required for {llm.provider} provider. Set STIGMER_LLM_API_KEY"
+        raise _error("missing-api-key", "api_key", message, "see stigmer config doctor", "chat_model")

@@ -1,0 +1,229 @@
+"""What an Ollama server has: its version, the installed models, a model's context length and capabilities.
+
+It needs the standard library only. https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from ..catalogue import Model, catalogue
+from ..problems import nearest
+from ..secret import Secret
+from ..wire import WireError, ask, at_once, lines, safe
+
+GIB = 2**30
+_SIZE = re.compile(r":(?:[a-z0-9.]*-)?e?([0-9]+(?:\.[0-9]+)?)b\b", re.IGNORECASE)
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+class Installed(msgspec.Struct, frozen=True):
+    """A model that is on the server. `size` is in bytes; `capabilities` is None where the server tells none."""
+
+    name: str
+    size: int = 0
+    capabilities: tuple[str, ...] | None = None
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the server says of one installed model, in tokens; None is untold.
+
+    `context`: the longest the model takes. `num_ctx`: what its own Modelfile sets. `loaded`: what it runs
+    with at this moment.
+    """
+
+    context: int | None = None
+    num_ctx: int | None = None
+    loaded: int | None = None
+    capabilities: tuple[str, ...] | None = None
+
+
+class Server(msgspec.Struct, frozen=True):
+    """What was seen of a server. `version` is "" where it tells none; `facts` are those of the model asked for."""
+
+    version: str
+    installed: tuple[Installed, ...]
+    facts: Facts | None = None
+
+    def find(self, name: str) -> Installed | None:
+        """The installed model of exactly that name and tag; without a tag `:latest` is meant, as for Ollama."""
+        return next((model for model in self.installed if model.name == full_name(name)), None)
+
+    def nearest(self, name: str) -> str | None:
+        """The installed model most like `name`: the same with another tag first; None when nothing is near."""
+        names = [model.name for model in self.installed]
+        siblings = [known for known in names if known.partition(":")[0] == name.partition(":")[0]]
+        return nearest(full_name(name), siblings) or (siblings[0] if siblings else nearest(full_name(name), names))
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """A step of a pull: what Ollama does now, and for a download how many bytes of how many are there."""
+
+    status: str = ""
+    completed: int | None = None
+    total: int | None = None
+
+
+def endpoint(base_url: str) -> str:
+    """The address of Ollama's own API: a `/v1` at the end, which is its imitation of OpenAI's, is left out."""
+    return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def full_name(name: str) -> str:
+    """A model's name with its tag."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def look(base_url: str, model: str | None = None, *, key: Secret | None = None, timeout: float = 5.0) -> Server:
+    """What the server has, and what it says of `model`. Takes at most `timeout` seconds.
+
+    `key` goes along only when the server asks for one. Raises `WireError` when the server does not answer as
+    Ollama does.
+    """
+    base = endpoint(base_url)
+
+    def asking(path: str, shape: Any, body: dict[str, Any] | None = None) -> Callable[[], Any]:
+        return lambda: ask(base + path, shape, body=body, key=key, timeout=timeout)
+
+    calls = {"tags": asking("/api/tags", _Models), "version": asking("/api/version", _Version)}
+    if model is not None:
+        calls |= {"ps": asking("/api/ps", _Models), "show": asking("/api/show", _Show, {"model": model})}
+    answers = at_once(calls, timeout)
+    tags = answers["tags"]
+    if isinstance(tags, WireError) and tags.status == 404:
+        raise WireError("garbled", "nothing at /api/tags")
+    if isinstance(tags, Exception):
+        raise tags
+    version = answers["version"]
+    return Server(
+        version=safe(version.version) if isinstance(version, _Version) else "",
+        installed=tuple(model.as_installed() for model in tags.models or ()),
+        facts=_facts(model, answers.get("show"), answers.get("ps")),
+    )
+
+
+def pull(
+    base_url: str,
+    name: str,
+    progress: Callable[[Progress], None],
+    *,
+    key: Secret | None = None,
+    timeout: float = 60.0,
+) -> None:
+    """Lets the server download a model, and tells of each step.
+
+    `timeout`: seconds without a sign of life. Raises `WireError`: the download is then not complete, and a
+    next pull goes on where it stopped.
+    """
+    body = {"model": name, "stream": True}
+    for line in lines(f"{endpoint(base_url)}/api/pull", body, key=key, timeout=timeout):
+        try:
+            step = msgspec.json.decode(line, type=_Step)
+        except msgspec.DecodeError as error:
+            raise WireError("garbled", "no download is told of like that") from error
+        if step.error:
+            raise WireError("error", safe(step.error))
+        progress(Progress(safe(step.status), step.completed, step.total))
+        if step.status == "success":
+            return
+    raise WireError("cut-off", "the download is not complete")
+
+
+def parameters(name: str) -> float | None:
+    """The billions of parameters that a model's tag tells (`qwen2.5-coder:7b`: 7), or None."""
+    found = _SIZE.search(name)
+    return float(found[1]) if found else None
+
+
+def recommended(memory: int) -> tuple[Model, ...]:
+    """Known models that call tools and run well in so many bytes of memory, the largest first.
+
+    Ollama's rule: 8 GB for 7 billion parameters, 16 for 13, 32 for 33; that is one GiB for each billion.
+    """
+    room = memory / GIB
+    fitting = [
+        (size, model)
+        for model in catalogue().models
+        if model.provider == "ollama" and model.tools and (size := parameters(model.id)) is not None and size <= room
+    ]
+    return tuple(model for _, model in sorted(fitting, key=lambda pair: -pair[0]))
+
+
+def machine_memory() -> int | None:
+    """The bytes of memory this machine (or this container) has, or None where nobody tells."""
+    try:
+        known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, OSError, ValueError):
+        return None
+    for path in _CGROUP_LIMITS:
+        try:
+            with open(path, encoding="ascii") as file:
+                text = file.read(64).strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if text.isdigit():
+            known.append(int(text))
+    return min(known)
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+class _Model(msgspec.Struct):
+    name: str = ""
+    model: str = ""
+    size: int = 0
+    context_length: int | None = None
+    capabilities: tuple[str, ...] | None = None
+
+    def as_installed(self) -> Installed:
+        return Installed(safe(self.name or self.model), self.size, self.capabilities)
+
+
+class _Models(msgspec.Struct):
+    models: list[_Model] | None
+
+
+class _Show(msgspec.Struct):
+    model_info: dict[str, msgspec.Raw] | None = None
+    parameters: str | None = None
+    capabilities: tuple[str, ...] | None = None
+
+
+class _Step(msgspec.Struct):
+    status: str = ""
+    completed: int | None = None
+    total: int | None = None
+    error: str = ""
+
+
+def _facts(name: str | None, shown: Any, running: Any) -> Facts | None:
+    if name is None or not isinstance(shown, _Show):
+        return None
+    loaded = running.models or () if isinstance(running, _Models) else ()
+    return Facts(
+        context=_context(shown.model_info or {}),
+        num_ctx=_modelfile_num_ctx((shown.parameters or "").splitlines()),
+        loaded=next((m.context_length for m in loaded if (m.name or m.model) == full_name(name)), None),
+        capabilities=shown.capabilities,
+    )
+
+
+def _context(model_info: dict[str, msgspec.Raw]) -> int | None:
+    """`<architecture>.context_length`."""
+    raw = next((value for key, value in model_info.items() if key.endswith(".context_length")), None)
+    try:
+        return None if raw is None else msgspec.json.decode(raw, type=int)
+    except msgspec.DecodeError:
+        return None
+
+
+def _modelfile_num_ctx(rows: Iterable[str]) -> int | None:
+    words = next((row.split() for row in rows if row.split()[:1] == ["num_ctx"]), [])
+    return int(words[1]) if len(words) == 2 and words[1].isdigit() else None

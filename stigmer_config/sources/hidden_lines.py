@@ -1,0 +1,150 @@
+"""Which lines of a file no message shows: those that hold a secret, or may.
+
+What looks like a secret's name hides its value wherever it stands: in an unknown section, given twice, in a
+list, in a comment. What nobody can judge is hidden too: a message loses its excerpt sooner than a secret
+its secrecy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ..kinds import PROVIDERS
+from ..problems import nearest
+from ..settings import CHILDREN, SETTINGS
+
+if TYPE_CHECKING:
+    from .yaml_text import Node
+
+_SECRETIVE = re.compile(r"key|secret|passw|pwd|token(?!s)|cred|auth|\bsk-", re.IGNORECASE)
+_SECRET_NAMES = tuple({key.rpartition(".")[2]: None for key, setting in SETTINGS.items() if setting.is_secret})
+_WORD = re.compile(r"[A-Za-z][\w-]{2,40}")
+# How many names and words are compared with those of secrets; what comes after them counts as secret.
+_MAX_GUESSES = 300
+
+
+def is_secretive(name: str) -> bool:
+    """Whether people give such a name to secrets."""
+    return _SECRETIVE.search(name) is not None
+
+
+def hidden_lines(text: str, tree: Node | None, lost: Iterable[tuple[str, Node]]) -> frozenset[int]:
+    """The 1-based numbers of the lines that no message shows.
+
+    `tree` is what was read of the text, None when it cannot be read; `lost` what was left out of it.
+    """
+    lines = text.splitlines()
+    if tree is None:
+        return _from_first_secret(lines)
+    hider = _Hider()
+    if _SECRETIVE.search(text):
+        hider.lines.update(number for number, line in enumerate(lines, start=1) if _SECRETIVE.search(line))
+    hider.root(tree)
+    for name, node in lost:
+        hider.lost(name, node)
+    return frozenset(hider.lines)
+
+
+def _from_first_secret(lines: list[str]) -> frozenset[int]:
+    """Where nobody knows where a value ends, nothing is shown from the first secret on."""
+    guesses = _Guesses()
+    for number, line in enumerate(lines, start=1):
+        if _SECRETIVE.search(line) or any(guesses.may_be_secret(word) for word in _WORD.findall(line)):
+            return frozenset(range(number, len(lines) + 2))
+    return frozenset()
+
+
+class _Guesses:
+    """Names compared with those of secrets: mistyped ones are found. Each costs, so their number is bounded."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_GUESSES
+        self._known = {name: False for children in CHILDREN.values() for name in children}
+
+    def may_be_secret(self, name: str) -> bool:
+        known = self._known.get(name)
+        if known is None:
+            self._left -= 1
+            known = self._left < 0 or is_secretive(name) or nearest(name, _SECRET_NAMES) is not None
+            self._known[name] = known
+        return known
+
+
+class _Hider:
+    """Walks a tree as `settings` declares it. `lines` gathers what is hidden."""
+
+    def __init__(self) -> None:
+        self.lines: set[int] = set()
+        self._guesses = _Guesses()
+
+    def _hide(self, first: int, node: Node) -> None:
+        self.lines.update(range(first, max(node.end_line, node.line) + 1))
+
+    def root(self, node: Node) -> None:
+        if type(node.value) is dict:
+            self._section("", node)
+        elif node.value is not None:
+            self._hide(1, node)
+
+    def _section(self, section: str, node: Node) -> None:
+        children = CHILDREN[section]
+        for name, child in node.value.items():
+            key = children.get(name)
+            if key is None:
+                self._unknown(name, child)
+            elif key in CHILDREN:
+                self._below(key, child)
+            else:
+                self._leaf(key, child)
+
+    def _below(self, section: str, node: Node) -> None:
+        if type(node.value) is not dict:
+            if node.value is not None:  # in the place of a section may stand the one secret in it
+                self._hide(node.line, node)
+        elif section == "aliases":
+            for name, child in node.value.items():
+                self._alias(name, child)
+        else:
+            self._section(section, node)
+
+    def _leaf(self, key: str, node: Node) -> None:
+        if SETTINGS[key].is_secret:
+            self._hide(node.key_line, node)
+        elif _may_hold_secret(node):
+            self._hide(node.line, node)
+
+    def _alias(self, name: str, node: Node) -> None:
+        if is_secretive(name):
+            self._hide(node.key_line, node)
+        elif type(node.value) is dict:
+            for provider, child in node.value.items():
+                if provider not in PROVIDERS:
+                    self._unknown(provider, child)
+                elif _may_hold_secret(child):
+                    self._hide(child.line, child)
+        elif _may_hold_secret(node):
+            self._hide(node.line, node)
+
+    def _unknown(self, name: str, node: Node) -> None:
+        if type(node.value) in (dict, list) or _may_hold_secret(node):
+            self._hide(node.line, node)
+        if node.value is not None and self._guesses.may_be_secret(name):
+            self._hide(node.key_line, node)
+
+    def lost(self, name: str, node: Node) -> None:
+        """What is not in the tree: only the values of names that are no secret's are shown."""
+        if is_secretive(name) or not any(name in children for children in CHILDREN.values()):
+            self._hide(node.key_line, node)
+        elif _may_hold_secret(node):
+            self._hide(node.line, node)
+
+
+def _may_hold_secret(node: Node) -> bool:
+    """Whether a value that is no secret's may hold one: a URL's password or query, a mapping out of place."""
+    if type(node.value) is str:
+        return "@" in node.value or "?" in node.value
+    if type(node.value) is list:
+        return any(_may_hold_secret(item) for item in node.value)
+    return type(node.value) is dict

@@ -1,0 +1,106 @@
+"""watchdog on Linux, the short way: one thread reads inotify and calls us at once.
+
+watchdog's own emitter takes a thread per folder, hands each event through two more threads, and holds back every
+event of a folder for 0.5 s when a file is moved out of it. A path here needs a dozen folders, and no pairs of moves.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
+from watchdog.observers.inotify import InotifyObserver
+from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
+
+Changed = Callable[[str, str, bool], None]  # folder, name, created
+Lost = Callable[[str | None], None]  # a folder, or None for all
+
+# Not what our own reads raise (opened, closed without a write).
+MASK: Final = Mask(
+    InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_MOVE
+    | InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_DELETE
+    | InotifyConstants.IN_ONLYDIR
+    | InotifyConstants.IN_DONT_FOLLOW
+)
+
+
+class Inotify(InotifyFD):
+    """One inotify instance and its thread, which leaves no descriptor behind however early it ends."""
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+        try:
+            super().__init__()
+            self._held = [self._inotify_fd, self._kill_r, self._kill_w]
+        except OSError:  # the instance was had, the pipe was not
+            self._held = [fd for fd in (vars(self).get("_inotify_fd"),) if fd is not None]
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Closes the descriptors, each once, and leaves the watches to the kernel."""
+        while self._held:
+            os.close(self._held.pop())
+
+    # The parent does not reach this when it is stopped before its thread runs, nor guards it against a second call.
+    _close_resources = release
+
+
+class Folder(EventEmitter):
+    """One watched folder. No thread: it is called by that of the inotify instance."""
+
+    def __init__(
+        self, event_queue: EventQueue, watch: ObservedWatch, *, inotify: Inotify, changed: Changed, lost: Lost, **_: Any
+    ) -> None:
+        super().__init__(event_queue, watch)
+        self._path = watch.raw_path
+        self._inotify = inotify
+        self._changed = changed
+        self._lost = lost
+        self._id = CallbackId(id(self))
+        self._descriptor: WatchDescriptor | None = None
+
+    def start(self) -> None:
+        """Adds the watch. Raises OSError when it is refused."""
+        descriptor = self._inotify.add_callback(os.fsencode(self._path), MASK, self, self._id)
+        if descriptor == -1:  # watchdog keeps silent about EACCES
+            self._inotify.remove_callbacks([(descriptor, self._id)])
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self._path)
+        self._descriptor = descriptor
+
+    def on_thread_stop(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._inotify.remove_callbacks([(descriptor, self._id)])
+
+    def is_alive(self) -> bool:
+        return self._inotify.is_alive() and self._descriptor is not None
+
+    def on_event(self, event: InotifyEvent) -> None:
+        if event.name:
+            self._changed(self._path, os.fsdecode(event.name), event.is_create and not event.is_directory)
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """The folder was removed or unmounted."""
+        self._lost(self._path)
+
+    def on_queue_overflow(self) -> None:
+        self._lost(None)
+
+
+class FolderObserver(InotifyObserver):
+    """watchdog's observer with these two in place of its own."""
+
+    def __init__(self, changed: Changed, lost: Lost) -> None:
+        self._inotify_fd = self.inotify = Inotify()
+        try:
+            self.inotify.start()
+        except RuntimeError:  # no more threads
+            self.inotify.release()
+            raise
+        BaseObserver.__init__(self, Folder, inotify=self.inotify, changed=changed, lost=lost)

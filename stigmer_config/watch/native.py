@@ -1,0 +1,108 @@
+"""Native events of a set of folders. They are hints: what they miss, the sweep finds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Set
+from typing import Final
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver, ObservedWatch
+
+from .routes import Identity
+
+LINUX: Final = sys.platform == "linux"
+
+# Our own reads raise none of these. Only Linux tells when a file is closed; elsewhere each write has to do.
+EVENTS: Final[list[type[FileSystemEvent]]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileClosedEvent if LINUX else FileModifiedEvent,
+]
+
+
+class Native(FileSystemEventHandler):
+    """Follows folders, one watch each, nothing recursive.
+
+    Calls `changed(folder, name, created)` for what happens in one, and `lost(folder)` when a folder is gone or its
+    events are (None: all of them). Both are called in a thread of watchdog's. The rest is for one thread at a time.
+    """
+
+    def __init__(self, changed: Callable[[str, str, bool], None], lost: Callable[[str | None], None]) -> None:
+        """Raises what watchdog raises when the system has nothing left to watch with, and leaks nothing then."""
+        self.fault = ""  # why the last refused folder was
+        self._changed = changed
+        self._watches: dict[str, tuple[Identity, ObservedWatch]] = {}
+        self._release: Callable[[], None] = lambda: None
+        self._observer: BaseObserver
+        if LINUX:
+            from .inotify import FolderObserver
+
+            self._observer = observer = FolderObserver(changed, lost)
+            self._release = observer.inotify.release
+        else:
+            self._observer = Observer()
+        try:
+            self._observer.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def follow(self, folders: Mapping[str, Identity], renew: Set[str]) -> set[str]:
+        """Watches these folders and no others; gives those that cannot be watched.
+
+        A watch holds on to the folder it was made for: one that is another by now, or in `renew`, is made anew.
+        """
+        for folder, (known, watch) in list(self._watches.items()):
+            if folders.get(folder) != known or folder in renew:
+                del self._watches[folder]
+                self._observer.unschedule(watch)
+        refused = set()
+        for folder in folders.keys() - self._watches.keys():
+            try:
+                watch = self._observer.schedule(self, folder, recursive=False, event_filter=EVENTS)
+            except (OSError, RuntimeError) as error:  # no watch left, not allowed, gone, or no thread left
+                self.fault = str(error)
+                refused.add(folder)
+            else:
+                self._watches[folder] = (folders[folder], watch)
+        return refused
+
+    def alive(self) -> bool:
+        """Whether everything that should hand us events still does."""
+        return self._observer.is_alive() and all(emitter.is_alive() for emitter in self._observer.emitters)
+
+    def close(self) -> None:
+        """Ends every thread and watch and closes every descriptor."""
+        self._observer.stop()
+        if self._observer.is_alive():
+            self._observer.join()
+        self._release()
+
+    def forget(self) -> None:
+        """In a forked child: closes its copies of the descriptors. The watches are the parent's and stay."""
+        self._release()
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """For watchdog: takes an event of its own emitters, where they are used."""
+        for path in (event.src_path, event.dest_path):
+            if path:
+                folder, name = os.path.split(os.fsdecode(path))
+                self._changed(folder, name, isinstance(event, FileCreatedEvent))

@@ -1,0 +1,64 @@
+"""The folders and names through which a path is resolved: exactly what must be watched to follow it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePath
+from typing import Final, NamedTuple
+
+LINKS: Final = 40  # the kernel follows no more, path_resolution(7)
+
+Identity = tuple[int, int]  # device and inode
+
+
+class Route(NamedTuple):
+    """One path's way, from its anchor to the file or to the first thing that is missing.
+
+    `steps` are (folder, name) pairs in order, each folder free of links: what happens to any other name cannot
+    change where the path leads. `folders` gives the identity of each folder. `end` is where the walk ended, free
+    of links. `whole`: nothing of the path is left behind `end`, so that is the file itself (there or not).
+    """
+
+    steps: tuple[tuple[str, str], ...]
+    folders: dict[str, Identity]
+    end: str
+    whole: bool
+
+
+def walk(path: Path) -> Route:
+    """Walks an absolute path as the kernel would, link by link."""
+    folder = here = path.anchor
+    todo = list(reversed(path.parts[1:]))
+    steps: list[tuple[str, str]] = []
+    folders: dict[str, Identity] = {}
+    links = 0
+    while todo and links <= LINKS:
+        name = todo.pop()
+        if name == "..":  # the folder is free of links, so its parent is what its name says
+            folder = here = os.path.dirname(folder)
+            continue
+        here = os.path.join(folder, name)
+        try:
+            if folder not in folders:
+                folders[folder] = identity(folder)
+            steps.append((folder, name))
+            kind = os.lstat(here).st_mode
+            target = PurePath(os.readlink(here)) if stat.S_ISLNK(kind) else None
+        except OSError:
+            break  # missing, or not ours to enter: nothing behind it matters until it changes
+        if target is not None:
+            links += 1
+            folder = target.anchor or folder
+            todo += reversed(target.parts[1:] if target.anchor else target.parts)
+        elif todo:
+            if not stat.S_ISDIR(kind):
+                break
+            folder = here
+    return Route(tuple(steps), folders, here, not todo)
+
+
+def identity(folder: str) -> Identity:
+    """What tells a folder from another one of the same name."""
+    status = os.lstat(folder)
+    return status.st_dev, status.st_ino

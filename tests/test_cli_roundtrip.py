@@ -1,0 +1,143 @@
+"""What `show --format yaml` and `env` print gives the same effective values again."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import io
+import json
+import os
+import subprocess
+from typing import Any
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from stigmer_config import Config, Secret
+from stigmer_config.cli.formats import Writer
+from stigmer_config.cli.render import keys
+from stigmer_config.settings import VARIABLES
+
+from .cli_tools import OBEYED
+from .conftest import Sandbox
+from .worlds import DAYS, World, layers, sandboxed
+
+# Any text a setting may hold: letters of all scripts, control characters, quotes, what a shell or YAML would obey.
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+variable_texts = texts.filter(lambda text: "\0" not in text)
+
+
+def effective(config: Config, *, providers: bool = True) -> dict[str, Any]:
+    """Every effective value, secrets revealed; aliases and providers' own settings only when asked for."""
+    return {
+        key: value.reveal() if isinstance(value, Secret) else value
+        for key, value in config.effective()
+        if providers or not key.startswith(("providers.", "aliases."))
+    }
+
+
+def written(config: Config, *, everything: bool, form: str = "yaml") -> str:
+    writer = Writer(config, reveal=True, origins=False)
+    shown = keys(config, everything=everything)
+    return writer.yaml(shown, whole=True) if form == "yaml" else writer.shell(shown)
+
+
+def sourced(text: str) -> dict[str, str]:
+    """The variables that a POSIX shell has after sourcing `text`, and nothing of this process's."""
+    script = 'set -a; eval "$1"; exec env -0'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", text], env={"PATH": os.environ["PATH"]}, capture_output=True, check=True
+    )
+    pairs = (pair.partition(b"=") for pair in done.stdout.split(b"\0") if pair)
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+@settings(max_examples=60)
+@given(st.data(), st.sampled_from(DAYS), st.booleans())
+def test_yaml_output_as_the_only_file_gives_the_same_values(
+    data: st.DataObject, today: datetime.date, everything: bool
+) -> None:
+    """Any layers that load, printed by show --format yaml --reveal, are the same as a user file on an empty machine."""
+    mode, found = data.draw(layers(overrides=0))
+    with sandboxed() as sandbox:
+        loaded = World(sandbox, mode, found).read(today)
+        assume(not loaded.errors)
+        text = written(loaded.config, everything=everything)
+    with sandboxed() as fresh:
+        again = fresh.write(user=text + "\n").load(today=today)
+    before, after = (effective(config, providers=everything) for config in (loaded.config, again))
+    # A name that is another provider's, on an address that is no gateway any more, has one place: the provider's own.
+    moved = f"providers.{loaded.config.llm.provider}.model"
+    if before.get(moved) != after.get(moved) == loaded.config.llm.model:
+        before[moved] = after[moved]
+    assert after == before, text
+
+
+TEMPORAL = {
+    "TEMPORAL_NAMESPACE": "temporal.namespace",
+    "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE": "temporal.task_queue",
+}
+
+
+@settings(max_examples=60)
+@given(texts, texts, st.booleans())
+def test_any_text_survives_yaml(namespace: str, root: str, everything: bool) -> None:
+    """A text of any characters, NUL and half-written escapes included, comes back from yaml output as it was."""
+    with sandboxed() as sandbox:
+        user = json.dumps({"mode": "local", "temporal": {"namespace": "x"}})
+        before = sandbox.write(user=user).load(flags={"temporal.namespace": namespace, "sandbox.root_dir": root})
+        text = written(before, everything=everything)
+        assert not OBEYED.search(text)
+        after = sandbox.write(user=text + "\n").load()
+    assert (after.temporal.namespace, after.sandbox.root_dir) == (namespace, root)
+
+
+@settings(max_examples=30)
+@given(st.lists(variable_texts, min_size=2, max_size=2), st.sampled_from(["utf-8", "ascii"]))
+def test_any_text_survives_a_shell(given_texts: list[str], encoding: str) -> None:
+    """What a POSIX shell has after sourcing env output is the text that was in force; nothing in it is obeyed."""
+    variables = dict(zip(TEMPORAL, given_texts, strict=True))
+    with sandboxed() as sandbox:
+        before = sandbox.load({"MODE": "local", **variables})
+        with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding=encoding)):
+            text = written(before, everything=False, form="env")
+        assert not OBEYED.search(text)
+        assert encoding != "ascii" or text.isascii()
+        found = sourced(text)
+        after = sandbox.load({name: found[name] for name in found if name not in ("PWD", "PATH", "_", "SHLVL")})
+    assert {name: found[name] for name in TEMPORAL} == variables
+    assert effective(after) == effective(before)
+
+
+@settings(max_examples=30)
+@given(st.data(), st.sampled_from(DAYS))
+def test_env_output_sourced_by_a_shell_gives_the_same_values(data: st.DataObject, today: datetime.date) -> None:
+    """Any layers that load, printed by show --format env --reveal and sourced, over the same files: the same values."""
+    mode, found = data.draw(layers(overrides=0))
+    with sandboxed() as sandbox:
+        world = World(sandbox, mode, found)
+        loaded = world.read(today)
+        assume(not loaded.errors)
+        text = written(loaded.config, everything=False, form="env")
+        # A variable cannot say none: what a lower layer sets and a higher one takes away is left to the layers.
+        set_keys = {key for key, value in effective(loaded.config, providers=False).items() if value is not None}
+        variables = {name: value for name, value in sourced(text).items() if name in VARIABLES}
+        again = sandbox.read({**world.variables, **variables}, today=today).config
+    before, after = (effective(config, providers=False) for config in (loaded.config, again))
+    # The name of a model that another provider's would be called by has to have its provider before it here.
+    skipped = (
+        {"llm.model", "llm.alias"}
+        if after["llm.model"] == f"{loaded.config.llm.provider}:{loaded.config.llm.model_name}"
+        else set()
+    )
+    skipped |= {"llm.api_key"} if loaded.config.llm.provider == "ollama" else set()
+    assert {key: after[key] for key in set_keys - skipped} == {key: before[key] for key in set_keys - skipped}, text
+
+
+def test_a_name_that_no_variable_can_hold_is_a_comment(sandbox: Sandbox) -> None:
+    """A NUL in a value is told in a comment, and the rest of env output is still sourceable."""
+    config = sandbox.load({"MODE": "local"}, flags={"temporal.namespace": "a\0b"})
+    text = written(config, everything=False, form="env")
+    assert "# TEMPORAL_NAMESPACE: " in text
+    assert "TEMPORAL_NAMESPACE" not in sourced(text)
+    assert sourced(text)["MODE"] == "local"

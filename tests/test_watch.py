@@ -1,0 +1,982 @@
+"""watch/ and settled.py, with the real watcher on the real file system; another process does the damage."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import logging
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchDescriptor
+
+from stigmer_config import settled
+from stigmer_config.settled import Gone, Reader, Settled, Unsettled, read_settled
+from stigmer_config.watch import State, Watcher, native
+
+OPS = int(os.environ.get("STIGMER_FUZZ_OPS", "150"))
+DEADLINE = 10.0  # seconds for what should take milliseconds: only a failure waits for it
+NEVER = 3600.0  # a sweep that far away finds nothing: events have to do
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify, leases and /proc are Linux's")
+
+
+def document(body: bytes) -> bytes:
+    """Content that shows when part of it is missing."""
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def is_whole(data: bytes) -> bool:
+    return data == b"" or document(data.partition(b"\n")[2]) == data
+
+
+class Consumer:
+    """Follows paths as a worker does: reads what it is told, asks again for what has not settled."""
+
+    FAULT = b"cannot be read"
+
+    def __init__(self, *paths: Path, poll: float = NEVER) -> None:
+        self.held: dict[Path, bytes | None] = {}
+        self.told: list[frozenset[Path]] = []
+        self.torn: list[bytes] = []
+        self.states: list[State] = []
+        self.errors: list[BaseException] = []
+        self.before_read: Callable[[], None] = lambda: None
+        self._changed = threading.Condition()
+        self._reader = Reader()
+        self.watcher = Watcher(
+            paths, self._take, on_state=lambda state, _: self.states.append(state), on_error=self._error, poll=poll
+        )
+
+    def __enter__(self) -> Consumer:
+        paths = set(self.watcher._ledger.files)
+        self.watcher.start()
+        self.wait(lambda: self.held.keys() >= paths)  # each is told once at the start
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.watcher.close()
+
+    def _take(self, paths: frozenset[Path]) -> None:
+        with self._changed:
+            self.told.append(paths)
+            self._changed.notify_all()
+        self.before_read()
+        for path in paths:
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        content: bytes | None
+        try:
+            result = self._reader.read(path)
+        except OSError:
+            content = self.FAULT
+        else:
+            if isinstance(result, Unsettled):
+                self.watcher.request(path, result.retry_in)
+                return
+            content = result.data if isinstance(result, Settled) else None
+        with self._changed:
+            if content and content != self.FAULT and not is_whole(content):
+                self.torn.append(content)
+            self.held[path] = content
+            self._changed.notify_all()
+
+    def _error(self, error: BaseException) -> None:
+        with self._changed:
+            self.errors.append(error)
+            self._changed.notify_all()
+
+    def wait(self, condition: Callable[[], bool], timeout: float = DEADLINE) -> bool:
+        with self._changed:
+            return self._changed.wait_for(condition, timeout)
+
+    def sees(self, path: Path, content: bytes | None, timeout: float = DEADLINE) -> bool:
+        return self.wait(lambda: self.held.get(path, b"-") == content, timeout)
+
+
+def on_disk(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return Consumer.FAULT
+
+
+def resources() -> tuple[int, list[str]]:
+    return threading.active_count(), sorted(os.listdir("/proc/self/fd"))
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    """For what tells nobody: looks every millisecond."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+# -- what it sees ----------------------------------------------------------------------------------------------------
+
+
+def replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def backup_and_rename(path: Path, content: bytes) -> None:
+    path.replace(path.with_name(f"{path.name}~"))
+    path.write_bytes(content)
+
+
+def delete_and_create(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)
+
+
+def hard_link(path: Path, content: bytes) -> None:
+    other = path.with_name("other")
+    other.write_bytes(content)
+    path.unlink()
+    os.link(other, path)
+
+
+def become_link(path: Path, content: bytes) -> None:
+    target = path.parent / "elsewhere" / "target"
+    target.parent.mkdir()
+    target.write_bytes(content)
+    path.unlink()
+    path.symlink_to(target)
+
+
+def swap_folder(path: Path, content: bytes) -> None:
+    new = path.parent.with_name("new")
+    new.mkdir()
+    (new / path.name).write_bytes(content)
+    path.parent.rename(path.parent.with_name("old"))
+    new.rename(path.parent)
+
+
+def recreate_folder(path: Path, content: bytes) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        Path.write_bytes,
+        replace,
+        backup_and_rename,
+        delete_and_create,
+        hard_link,
+        become_link,
+        swap_folder,
+        recreate_folder,
+    ],
+)
+def test_each_way_to_save_is_seen_by_events_alone(tmp_path: Path, save: Callable[[Path, bytes], object]) -> None:
+    """Each way to save a file is followed, and so is a plain write after it."""
+    path = tmp_path / "folder" / "config.yaml"
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    with Consumer(path) as consumer:
+        save(path, b"new")
+        assert consumer.sees(path, b"new")
+        path.write_bytes(b"newer")
+        assert consumer.sees(path, b"newer")
+
+
+def test_a_file_far_from_existing_is_noticed_when_it_appears(tmp_path: Path) -> None:
+    """Folders that do not exist yet are followed as they are made."""
+    path = tmp_path / "a" / "b" / "c" / "config.yaml"
+    with Consumer(path) as consumer:
+        assert consumer.held[path] is None
+        for _ in range(2):
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"here")
+            assert consumer.sees(path, b"here")
+            shutil.rmtree(tmp_path / "a")
+            assert consumer.sees(path, None)
+
+
+def test_a_renamed_parent_takes_the_file_away_and_brings_it_back(tmp_path: Path) -> None:
+    """Whatever is renamed on the way to the file counts, and what happened meanwhile too."""
+    path = tmp_path / "a" / "b" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"one")
+    with Consumer(path) as consumer:
+        (tmp_path / "a").rename(tmp_path / "z")
+        assert consumer.sees(path, None)
+        (tmp_path / "z" / "b" / "config.yaml").write_bytes(b"two")
+        (tmp_path / "z").rename(tmp_path / "a")
+        assert consumer.sees(path, b"two")
+        replace(path, b"three")
+        assert consumer.sees(path, b"three")
+
+
+def test_a_config_map_swaps_its_files_in_one_step(tmp_path: Path) -> None:
+    """A swap of `..data`, as Kubernetes does it, is followed, time and again."""
+    path = tmp_path / "config.yaml"
+    path.symlink_to("..data/config.yaml")
+    with Consumer(path) as consumer:
+        for number in range(5):
+            version = tmp_path / f"..{number}"
+            version.mkdir()
+            content = f"version {number}".encode()
+            (version / "config.yaml").write_bytes(content)
+            (tmp_path / "..data_tmp").symlink_to(version.name)
+            (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+            assert consumer.sees(path, content)
+
+
+def test_links_are_followed_to_their_targets(tmp_path: Path) -> None:
+    """A chain of links through `..` and absolute targets is followed; so is a change at its far end."""
+    real = tmp_path / "real" / "config.yaml"
+    real.parent.mkdir()
+    real.write_bytes(b"one")
+    (tmp_path / "one").symlink_to(tmp_path / "real")
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / "folder" / "link"
+    path.symlink_to("../one/config.yaml")
+    with Consumer(path) as consumer:
+        assert consumer.held[path] == b"one"
+        real.write_bytes(b"two")
+        assert consumer.sees(path, b"two")
+        real.parent.rename(tmp_path / "moved")
+        assert consumer.sees(path, None)
+
+
+@pytest.mark.parametrize("target", ["link", "/"])
+def test_a_link_that_leads_nowhere_is_waited_out(tmp_path: Path, target: str) -> None:
+    """A loop of links, or a link to a folder, is no file, and does no harm."""
+    path = tmp_path / "link"
+    path.symlink_to(target)
+    with Consumer(path) as consumer:
+        assert consumer.held[path] == Consumer.FAULT
+        path.unlink()
+        path.write_bytes(b"a file")
+        assert consumer.sees(path, b"a file")
+
+
+@linux
+def test_a_file_moved_out_is_seen_at_once(tmp_path: Path) -> None:
+    """A move out of the folder holds nothing back: watchdog's own way takes 0.5 s."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"old")
+    (tmp_path / "away").mkdir()
+    with Consumer(path) as consumer:
+        told = len(consumer.told)
+        path.rename(tmp_path / "away" / "config.yaml")
+        assert consumer.wait(lambda: len(consumer.told) > told, timeout=0.4)
+        path.write_bytes(b"new")
+        assert consumer.sees(path, b"new", timeout=0.4)
+
+
+def test_reading_and_noise_wake_nobody(tmp_path: Path) -> None:
+    """Own reads, and what happens to other files, tell nothing."""
+    path, last = tmp_path / "config.yaml", tmp_path / "last"
+    path.write_bytes(b"x")
+    with Consumer(path, last) as consumer:
+        told = len(consumer.told)
+        for number in range(100):
+            assert path.read_bytes() == b"x"
+            (tmp_path / f"noise{number}").write_bytes(b"noise")
+        last.write_bytes(b"done")
+        assert consumer.sees(last, b"done")
+        assert frozenset().union(*consumer.told[told:]) == {last}
+
+
+def test_paths_come_and_go(tmp_path: Path) -> None:
+    """The followed set may change while it runs, from the callback too; what left it is told no more."""
+    one, two = tmp_path / "one", tmp_path / "folder" / "two"
+    two.parent.mkdir()
+    two.write_bytes(b"two")
+    with Consumer(one) as consumer:
+        consumer.before_read = lambda: consumer.watcher.set_paths([two])
+        one.write_bytes(b"one")
+        assert consumer.sees(two, b"two")  # told once, for it may have changed since its owner read it
+        told = len(consumer.told)
+        one.write_bytes(b"not yours")
+        two.write_bytes(b"more")
+        assert consumer.sees(two, b"more")
+        assert frozenset().union(*consumer.told[told:]) == {two}
+    with pytest.raises(ValueError, match="not an absolute path"):
+        consumer.watcher.set_paths([Path("relative")])
+
+
+def test_a_storm_of_saves_is_told_seldom_and_its_end_always(tmp_path: Path) -> None:
+    """Saves as fast as they go are told some 50 times a second; the last one is."""
+    path = tmp_path / "config.yaml"
+    with Consumer(path) as consumer:
+        told, begin = len(consumer.told), time.monotonic()
+        for number in range(3000):
+            replace(path, b"%d" % number)
+        assert consumer.sees(path, b"2999")
+        assert len(consumer.told) - told <= (time.monotonic() - begin) / 0.02 + 2
+
+
+def test_a_request_is_told_in_its_time(tmp_path: Path) -> None:
+    """`request` tells a path that did not change, once, and not early."""
+    path = tmp_path / "config.yaml"
+    with Consumer(path) as consumer:
+        told, begin = len(consumer.told), time.monotonic()
+        consumer.watcher.request(path, 0.05)
+        assert consumer.wait(lambda: len(consumer.told) > told)
+        assert 0.05 <= time.monotonic() - begin
+        consumer.watcher.request(tmp_path / "unknown", 0.0)
+
+
+def test_what_raises_no_event_is_found_by_the_sweep(tmp_path: Path) -> None:
+    """A write through a hard link in another folder raises no event here: the sweep finds it."""
+    path, other = tmp_path / "folder" / "config.yaml", tmp_path / "other"
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    os.link(path, other)
+    with Consumer(path, poll=0.05) as consumer:
+        other.write_bytes(b"new!")
+        assert consumer.sees(path, b"new!")
+
+
+# -- what does not stop it -------------------------------------------------------------------------------------------
+
+
+def test_a_callback_that_raises_hurts_nothing(tmp_path: Path) -> None:
+    """What a callback raises is handed on, SystemExit too, and the next change is told."""
+    path = tmp_path / "config.yaml"
+    with Consumer(path) as consumer:
+        for error in (ValueError("bad"), SystemExit(1)):
+
+            def fail(error: BaseException = error) -> None:
+                raise error
+
+            consumer.before_read = fail
+            replace(path, b"raises")
+            assert consumer.wait(lambda error=error: error in consumer.errors)  # type: ignore[misc]
+        consumer.before_read = lambda: None
+        replace(path, b"good")
+        assert consumer.sees(path, b"good")
+
+
+def test_errors_go_to_the_threads_hook_if_nobody_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `on_error`, and when `on_error` raises, `threading.excepthook` is told."""
+    hooked: list[object] = []
+    done = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda args: (hooked.append(args.exc_type), done.set()))
+
+    def fail(_: object) -> None:
+        raise KeyError
+
+    def fail_worse(_: BaseException) -> None:
+        raise LookupError
+
+    for on_error, expected in ((None, KeyError), (fail_worse, LookupError)):
+        watcher = Watcher([tmp_path / "x"], fail, on_error=on_error)
+        watcher.start()
+        assert done.wait(DEADLINE)
+        done.clear()
+        watcher.close()
+        assert hooked.pop() is expected
+
+
+@linux
+def test_two_hundred_lives_leave_nothing_behind(tmp_path: Path) -> None:
+    """Starting and closing leaks neither threads nor descriptors, however soon it closes."""
+    Watcher([tmp_path / "x"], lambda _: None).start  # noqa: B018  (imports stay out of the count)
+    before = resources()
+    for number in range(200):
+        watcher = Watcher([tmp_path / "x" / "y"], lambda _: None)
+        watcher.start()
+        assert watcher.state == "native"
+        if number % 3 == 0:
+            (tmp_path / "x").mkdir(exist_ok=True)
+        watcher.close()
+        watcher.close()
+        assert watcher.state == "stopped"
+    assert resources() == before
+
+
+@linux
+def test_it_may_be_closed_from_its_own_callback(tmp_path: Path) -> None:
+    """close() in the callback does not wait for itself; in other threads it waits for the end."""
+    before = resources()
+    holder: list[Watcher] = []
+    watcher = Watcher([tmp_path / "x"], lambda _: holder[0].close())
+    holder.append(watcher)
+    watcher.start()
+    watcher.close()
+    assert watcher.state == "stopped"
+    assert resources() == before
+    with pytest.raises(RuntimeError, match="once"):
+        watcher.start()
+
+
+def test_closing_before_the_start_is_fine(tmp_path: Path) -> None:
+    """A watcher that never started closes without a word."""
+    watcher = Watcher([tmp_path / "x"], lambda _: None)
+    watcher.close()
+    assert watcher.state == "stopped"
+
+
+def refuse_all(number: int) -> Callable[..., object]:
+    def schedule(*_: object, **__: object) -> object:
+        raise OSError(number, os.strerror(number))
+
+    return schedule
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC, errno.EACCES])
+def test_refused_watches_are_polled_until_there_are_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Limits and permissions leave it polling, quickly; once they are lifted it is native again."""
+    path = tmp_path / "config.yaml"
+    with monkeypatch.context() as broken:
+        broken.setattr(BaseObserver, "schedule", refuse_all(number))
+        with Consumer(path, poll=0.5) as consumer:
+            assert consumer.watcher.state == "polling"
+            path.write_bytes(b"polled")
+            assert consumer.sees(path, b"polled")
+            broken.undo()
+            assert until(lambda: consumer.watcher.state == "native")
+            path.write_bytes(b"by event")
+            assert consumer.sees(path, b"by event")
+    assert consumer.states == ["polling", "native", "stopped"]
+
+
+@linux
+def test_one_folder_that_cannot_be_watched_degrades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one folder refused the state is degraded, and what depends on that folder is polled quickly."""
+    schedule = BaseObserver.schedule
+
+    def picky(self: BaseObserver, handler: object, path: str, **options: object) -> object:
+        if path == str(tmp_path):
+            raise PermissionError(errno.EACCES, "no", path)
+        return schedule(self, handler, path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(BaseObserver, "schedule", picky)
+    path = tmp_path / "config.yaml"
+    with Consumer(path) as consumer:
+        assert consumer.watcher.state == "degraded"
+        path.write_bytes(b"polled")
+        assert consumer.sees(path, b"polled")
+
+
+@linux
+@pytest.mark.parametrize("broken", ["instance", "pipe", "thread"])
+def test_a_failed_start_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """No inotify instance, no descriptor, no thread to be had: it polls, and keeps nothing half-open."""
+    path = tmp_path / "config.yaml"
+    start = threading.Thread.start
+
+    def no_instance() -> int:
+        ctypes.set_errno(errno.EMFILE)
+        return -1
+
+    def no_pipe() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def no_thread(self: threading.Thread) -> None:
+        if isinstance(self, InotifyFD):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    before = resources()
+    with monkeypatch.context() as patch:
+        patch.setattr("watchdog.observers.inotify_c.inotify_init", no_instance) if broken == "instance" else None
+        patch.setattr("os.pipe", no_pipe) if broken == "pipe" else None
+        patch.setattr(threading.Thread, "start", no_thread) if broken == "thread" else None
+        with Consumer(path, poll=0.3) as consumer:
+            assert consumer.watcher.state == "polling"
+            assert resources() == (before[0] + 1, before[1])
+            path.write_bytes(b"polled")
+            assert consumer.sees(path, b"polled")
+            patch.undo()
+            assert until(lambda: consumer.watcher.state == "native")
+    assert resources() == before
+
+
+@linux
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_emitter_is_noticed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When watchdog's thread dies the sweep notices, says so, and starts another."""
+    path = tmp_path / "config.yaml"
+    with Consumer(path, poll=0.2) as consumer:
+        with monkeypatch.context() as patch:
+            dead = threading.Event()
+
+            def die(*_: object) -> None:
+                dead.set()
+                raise OSError(errno.EIO, "broken on purpose")
+
+            patch.setattr(InotifyFD, "handle_event", die)
+            path.write_bytes(b"unheard")
+            assert dead.wait(DEADLINE)
+        assert until(lambda: consumer.states[1:] == ["degraded", "native"]), consumer.states
+        assert consumer.sees(path, b"unheard")
+        path.write_bytes(b"heard")
+        assert consumer.sees(path, b"heard")
+
+
+@linux
+def test_an_overflow_marks_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a queue overflow all is looked at again, without waiting for the sweep; a folder swapped too."""
+    path = tmp_path / "folder" / "config.yaml"
+    path.parent.mkdir()
+    handle = InotifyFD.handle_event
+    dropped = threading.Event()
+
+    def drop(self: InotifyFD, event: InotifyEvent) -> None:
+        if event.name != b"end":
+            return
+        dropped.set()
+        handle(self, InotifyEvent(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, 0, b""))
+
+    logging.getLogger("watchdog").setLevel(logging.ERROR)
+    with Consumer(path) as consumer:
+        with monkeypatch.context() as patch:
+            patch.setattr(InotifyFD, "handle_event", drop)
+            swap_folder(path, b"swapped")
+            (tmp_path / "end").touch()
+            assert dropped.wait(DEADLINE)
+            assert consumer.sees(path, b"swapped")
+        path.write_bytes(b"again")
+        assert consumer.sees(path, b"again")
+
+
+@linux
+def test_a_forked_child_leaves_its_parents_watches_alone(tmp_path: Path) -> None:
+    """In a child, close() (as forget()) ends nothing of the parent's and takes no lock of the parent's."""
+    path = tmp_path / "config.yaml"
+    with Consumer(path) as consumer:
+        with consumer.watcher._ledger._changed:  # held while it forks: a child that waited for it would hang
+            child = os.fork()
+            if child == 0:
+                signal.alarm(5)
+                descriptors = len(os.listdir("/proc/self/fd"))
+                consumer.watcher.close()
+                consumer.watcher.close()
+                consumer.watcher.request(path, 0.0)
+                closed = descriptors - len(os.listdir("/proc/self/fd"))
+                os._exit(0 if closed == 3 and consumer.watcher.state == "stopped" else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        path.write_bytes(b"still watched")
+        assert consumer.sees(path, b"still watched")
+
+
+def test_importing_it_imports_no_watchdog() -> None:
+    """Only a started watcher costs what watchdog costs."""
+    code = "import sys, stigmer_config.watch; sys.exit('watchdog' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode == 0
+
+
+# -- the settled read ------------------------------------------------------------------------------------------------
+
+
+def test_a_settled_read_gives_bytes_signature_and_digest(tmp_path: Path) -> None:
+    """A file at rest is read at once."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"content")
+    result = read_settled(path)
+    assert isinstance(result, Settled)
+    assert result.data == b"content"
+    assert result.signature == settled.signature(path.stat())
+    assert result.sha256 == hashlib.sha256(b"content").hexdigest()
+
+
+@pytest.mark.parametrize("missing", ["none", "none/below", "file/below"])
+def test_a_missing_file_is_gone(tmp_path: Path, missing: str) -> None:
+    """A missing file, a missing folder and a file in a folder's place are the same: no file."""
+    (tmp_path / "file").touch()
+    assert read_settled(tmp_path / missing) == Gone()
+
+
+@pytest.mark.parametrize("size", [9, 10, 11, 10_000])
+def test_no_more_than_the_limit_and_a_byte_is_read(tmp_path: Path, size: int) -> None:
+    """A file over the limit shows as too long, and is never read whole."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"x" * size)
+    result = read_settled(path, 10)
+    assert isinstance(result, Settled)
+    assert len(result.data) == min(size, 11)
+
+
+def test_what_waiting_does_not_heal_is_raised(tmp_path: Path) -> None:
+    """A folder, a FIFO and a refused link are errors, at once."""
+    with pytest.raises(IsADirectoryError):
+        read_settled(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="Not a regular file"):
+        read_settled(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "target").touch()
+    with pytest.raises(OSError, match="symbolic links"):
+        read_settled(tmp_path / "link", flags=os.O_NOFOLLOW)
+
+
+@linux
+def test_a_file_open_for_writing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a writer has the file open it has not settled; one that never closes it is given up on."""
+    path = tmp_path / "config.yaml"
+    with path.open("wb") as writer:
+        writer.write(b"half")
+        writer.flush()
+        first = read_settled(path)
+        assert isinstance(first, Unsettled)
+        second = read_settled(path, earlier=first)
+        assert isinstance(second, Unsettled)
+        assert (second.since, second.retry_in) == (first.since, 2 * first.retry_in)
+        monkeypatch.setattr(settled, "HELD", 0.0)
+        assert isinstance(read_settled(path, earlier=second), Settled)
+        monkeypatch.undo()
+    assert isinstance(read_settled(path), Settled)
+
+
+@linux
+def test_the_lease_ends_with_the_read_and_no_signal_comes(tmp_path: Path) -> None:
+    """A writer right after the read is neither held up nor refused."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"x")
+    for _ in range(1000):
+        assert isinstance(read_settled(path), Settled)
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
+def test_without_leases_a_change_has_to_be_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody tells of writers, a file counts after 0.1 s without a change, whatever the clock says."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"half")
+    monkeypatch.setattr(settled, "_open_for_writing", lambda _: None)
+    first = read_settled(path)
+    assert isinstance(first, Unsettled)
+    assert 0 < first.retry_in <= settled.QUIET
+    old = first._replace(since=first.since - settled.QUIET)
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # a file server's clock, far from ours
+    assert isinstance(read_settled(path), Unsettled)
+    assert isinstance(read_settled(path, earlier=old), Settled)
+    path.write_bytes(b"whole")
+    assert isinstance(read_settled(path, earlier=old), Unsettled)
+
+
+@pytest.mark.parametrize("change", [Path.write_bytes, replace, lambda path, _: path.unlink()])
+def test_a_read_that_races_a_writer_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, bytes], object]
+) -> None:
+    """A file that changes between open and the second look is read again, a few times."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"0")
+    read, reads = os.read, [0]
+
+    def racing(descriptor: int, size: int) -> bytes:
+        data = read(descriptor, size)
+        reads[0] += 1
+        change(path, b"longer" * reads[0])
+        return data
+
+    monkeypatch.setattr(os, "read", racing)
+    result = read_settled(path)
+    if path.exists():
+        assert isinstance(result, Unsettled)
+        assert reads[0] == settled.TRIES
+    else:
+        assert result == Gone()
+
+
+def test_a_vanished_or_emptied_file_counts_after_its_grace(tmp_path: Path) -> None:
+    """An editor between two steps is no news; a file that was never there, or always empty, is told at once."""
+    path = tmp_path / "config.yaml"
+    reader = Reader()
+    assert reader.read(path) == Gone()
+    for vanish in (path.unlink, lambda: os.truncate(path, 0)):
+        path.write_bytes(b"content")
+        assert isinstance(reader.read(path), Settled)
+        vanish()
+        begin = time.monotonic()
+        while isinstance(result := reader.read(path), Unsettled):
+            assert 0 < result.retry_in <= settled.GRACE
+            time.sleep(result.retry_in)
+        assert time.monotonic() - begin >= settled.GRACE
+        assert isinstance(reader.read(path), type(result))
+    vanish()
+    path.write_bytes(b"back")
+    assert isinstance(reader.read(path), Settled)
+
+
+# -- another process, at random --------------------------------------------------------------------------------------
+
+
+class Vandal:
+    """Does to files what editors, operators and accidents do."""
+
+    def __init__(self, root: Path, paths: list[Path], seed: int, quiet: set[str]) -> None:
+        self.random = random.Random(seed)
+        self.root = root
+        self.paths = paths
+        self.count = 0
+        self.aside = root / "aside"
+        self.aside.mkdir(exist_ok=True)
+        operations = sorted(name for name in vars(Vandal) if name.startswith("do_") and name not in quiet)
+        self.operations: list[Callable[[Path], None]] = [getattr(self, name) for name in operations]
+
+    def act(self) -> None:
+        path = self.random.choice(self.paths)
+        with suppress(OSError):  # the file it wanted is not there: as good an accident as any
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.random.choice(self.operations)(path)
+
+    def content(self) -> bytes:
+        self.count += 1
+        return document(b"%d %s" % (self.count, b"x" * self.random.choice([0, 10, 10, 4000, 60_000])))
+
+    def pause(self, most: float = 0.02) -> None:
+        if self.random.random() < 0.7:
+            time.sleep(self.random.uniform(0, most))
+
+    def spare(self) -> Path:
+        self.count += 1
+        return self.aside / str(self.count)
+
+    def do_write(self, path: Path) -> None:
+        path.write_bytes(self.content())
+
+    def do_write_slowly(self, path: Path) -> None:
+        content = self.content()
+        with path.open("wb", buffering=0) as file:
+            for start in range(0, len(content), 16_000):
+                file.write(content[start : start + 16_000])
+                self.pause()
+
+    def do_truncate_and_wait(self, path: Path) -> None:
+        with path.open("wb") as file:
+            self.pause(0.2)
+            file.write(self.content())
+
+    def do_truncate_close_and_wait(self, path: Path) -> None:
+        path.write_bytes(b"")
+        self.pause(0.2)
+        path.write_bytes(self.content())
+
+    def do_hold_open(self, path: Path) -> None:
+        content = self.content()
+        with path.open("wb", buffering=0) as file:
+            file.write(content[:50])
+            self.pause(0.4)
+            file.write(content[50:])
+            self.pause(0.2)
+
+    def do_overwrite_in_the_middle(self, path: Path) -> None:
+        content = self.content()
+        with path.open("r+b", buffering=0) as file:
+            file.write(content[:30])
+            self.pause()
+            file.write(content[30:])
+            file.truncate()
+
+    def do_rename(self, path: Path) -> None:
+        replace(path, self.content())
+
+    def do_rename_while_open(self, path: Path) -> None:
+        temporary = path.with_name("open.tmp")
+        content = self.content()
+        with temporary.open("wb", buffering=0) as file:
+            file.write(content[:40])
+            temporary.replace(path)
+            self.pause()
+            file.write(content[40:])
+
+    def do_rename_from_another_folder(self, path: Path) -> None:
+        spare = self.spare()
+        spare.write_bytes(self.content())
+        spare.replace(path)
+
+    def do_back_up_and_rename(self, path: Path) -> None:
+        path.replace(path.with_name("config.yaml~"))
+        self.pause()
+        path.write_bytes(self.content())
+
+    def do_move_out(self, path: Path) -> None:
+        path.replace(self.spare())
+
+    def do_move_out_and_back(self, path: Path) -> None:
+        spare = self.spare()
+        path.replace(spare)
+        self.pause(0.2)
+        spare.replace(path)
+
+    def do_delete(self, path: Path) -> None:
+        path.unlink()
+
+    def do_delete_and_create(self, path: Path) -> None:
+        path.unlink()
+        self.pause()
+        path.write_bytes(self.content())
+
+    def do_remove_folder(self, path: Path) -> None:
+        shutil.rmtree(path.parent)
+
+    def do_remove_folder_and_bring_it_back(self, path: Path) -> None:
+        shutil.rmtree(path.parent)
+        self.pause()
+        path.parent.mkdir(parents=True)
+        self.pause()
+        path.write_bytes(self.content())
+
+    def do_swap_folder(self, path: Path) -> None:
+        new = self.spare()
+        new.mkdir()
+        (new / path.name).write_bytes(self.content())
+        path.parent.rename(self.spare())
+        new.rename(path.parent)
+
+    def do_swap_grandparent(self, path: Path) -> None:
+        away = self.spare()
+        path.parent.parent.rename(away)
+        self.pause()
+        (away / path.parent.name / path.name).write_bytes(self.content())
+        self.pause()
+        away.rename(path.parent.parent)
+
+    def do_swap_data_link(self, path: Path) -> None:
+        version = path.parent / f"..{self.spare().name}"
+        version.mkdir()
+        (version / path.name).write_bytes(self.content())
+        temporary = path.parent / "..data_tmp"
+        temporary.symlink_to(version.name)
+        temporary.replace(path.parent / "..data")
+        if not path.is_symlink():
+            link = path.with_name("link_tmp")
+            link.symlink_to(f"..data/{path.name}")
+            link.replace(path)
+
+    def do_become_a_link(self, path: Path) -> None:
+        spare = self.spare()
+        spare.write_bytes(self.content())
+        path.unlink(missing_ok=True)
+        path.symlink_to(spare)
+
+    def do_make_its_folder_a_link(self, path: Path) -> None:
+        spare = self.spare()
+        path.parent.rename(spare)
+        path.parent.symlink_to(spare)
+
+    def do_become_a_folder(self, path: Path) -> None:
+        path.unlink()
+        path.mkdir()
+        self.pause()
+        path.rmdir()
+
+    def do_burst(self, path: Path) -> None:
+        for _ in range(self.random.randrange(2, 40)):
+            self.random.choice([self.do_write, self.do_rename, self.do_delete_and_create])(path)
+
+    def do_noise(self, path: Path) -> None:
+        for number in range(20):
+            (path.parent / f"noise{number}").write_bytes(b"noise")
+            path.exists()
+
+    def do_touch(self, path: Path) -> None:
+        path.touch()
+
+    def do_write_through_a_hard_link(self, path: Path) -> None:
+        spare = self.spare()
+        os.link(path, spare)
+        spare.write_bytes(self.content())
+
+    def do_nothing_but_read(self, path: Path) -> None:
+        path.read_bytes()
+
+
+SILENT = {"do_write_through_a_hard_link", "do_burst"} - {"do_burst"}  # what raises no event
+
+
+def vandalise(line: Connection, root: Path, paths: list[Path], seed: int, quiet: set[str]) -> None:
+    """In the other process: so many operations whenever asked for, then a word."""
+    vandal = Vandal(root, paths, seed, quiet)
+    while number := line.recv():
+        for _ in range(number):
+            vandal.act()
+            vandal.pause()
+        line.send("done")
+
+
+@contextmanager
+def vandal(root: Path, paths: list[Path], seed: int, quiet: set[str]) -> Iterator[Callable[[int], None]]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=vandalise, args=(there, root, paths, seed, quiet))
+    process.start()
+
+    def act(number: int) -> None:
+        here.send(number)
+        here.recv()
+
+    try:
+        yield act
+    finally:
+        here.send(0)
+        process.join()
+
+
+def converge(tmp_path: Path, poll: float, ops: int, quiet: set[str]) -> State:
+    """Random operations; whenever they rest, the consumer holds what is on disk. Gives the state it ended in."""
+    seed = int(os.environ.get("STIGMER_FUZZ_SEED", random.SystemRandom().randrange(10**6)))
+    root = tmp_path / "root"
+    paths = [root / where / "config.yaml" for where in ("user/.stigmer", "w/project/.stigmer", "etc/site")]
+    root.mkdir()
+    choice = random.Random(seed)
+    with Consumer(*paths, poll=poll) as consumer, vandal(root, paths, seed, quiet) as act:
+        done = 0
+        while done < ops:
+            number = choice.randrange(1, 6)
+            act(number)
+            done += number
+            expected = {path: on_disk(path) for path in paths}
+            for path, content in expected.items():
+                assert consumer.sees(path, content), (
+                    f"seed {seed}, after {done} operations: {path} is {content and content[:80]!r}, "
+                    f"held is {(consumer.held[path] or b'')[:80]!r}"
+                )
+            assert not consumer.torn, f"seed {seed}, after {done} operations"
+        assert not consumer.errors
+        return consumer.watcher.state
+
+
+def test_random_damage_is_followed_by_events_alone(tmp_path: Path) -> None:
+    """Without a sweep, whatever another process does, the consumer ends up with what is on disk, never torn."""
+    assert converge(tmp_path, NEVER, OPS, quiet=SILENT) == "native"
+
+
+def test_random_damage_is_followed_with_the_sweep(tmp_path: Path) -> None:
+    """The same with what raises no events, found by the sweep."""
+    assert converge(tmp_path, 0.1, OPS, quiet=set()) == "native"
+
+
+def test_random_damage_is_followed_by_polling_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with native watching broken on purpose."""
+    monkeypatch.setattr(BaseObserver, "schedule", refuse_all(errno.ENOSPC))
+    assert converge(tmp_path, 1.0, OPS // 3, quiet=set()) == "polling"
+
+
+@linux
+def test_random_damage_is_followed_with_watchdogs_own_emitters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as on systems where watchdog's own emitters serve; their pauses and deaf spots are the sweep's."""
+    monkeypatch.setattr(native, "LINUX", False)
+    assert converge(tmp_path, 0.3, OPS // 3, quiet=set()) in {"native", "degraded"}
