@@ -8,36 +8,41 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import references
-from ..kinds import PROVIDERS, InvalidValueError, Model, described
+from ..kinds import PROVIDERS, InvalidValueError, Model, shape
 from ..problems import Problem, did_you_mean, quoted
 from ..provenance import Entry, LayerName, Origin
 from ..settings import CHILDREN, SETTINGS, Setting, suggest
-from .yaml_text import Node
+from .yaml_text import MAX_PROBLEMS, Node
 
 _ALIAS_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-# Names that people give to secrets: the value under such an unknown key is never shown.
-_SECRETIVE = re.compile(r"key|secret|passw|pwd|token|cred|auth", re.IGNORECASE)
+# A name as people write them; a key of some providers begins with sk-.
+_NAME_START = re.compile(r"(?!sk-)[A-Za-z0-9_.-]{0,64}")
 _MODEL = Model()
 
 
+class _EnoughError(Exception):
+    """More faults than anybody makes by mistake; each of them costs."""
+
+
 class Collector:
-    """Gathers one layer's entries. `entries`, `problems` and `secret_lines` hold what was found."""
+    """Gathers one layer's entries. `entries` and `problems` hold what was found."""
 
     def __init__(self, layer: LayerName, source: str) -> None:
         self.layer = layer
         self.source = source
         self.entries: dict[str, Entry] = {}
         self.problems: list[Problem] = []
-        self.secret_lines: set[int] = set()
 
     def tree(self, root: Node | None) -> None:
         """Takes a file's tree: sections and keys as `settings` declares them."""
         if root is None:
             return
-        if type(root.value) is not dict and not root.bad:
-            self._fault("not-a-mapping", "", f"the file must hold keys, not {described(_plain(root))}", root)
-            return
-        self._section("", root)
+        try:
+            self._section("", root)
+        except _EnoughError:
+            message = f"{MAX_PROBLEMS} faults: the rest of the file was not checked"
+            origin = self.problems[-1].origin
+            self.problems.append(Problem(code="too-large", message=message, hint="mend these first", origin=origin))
 
     def _origin(self, node: Node, *, of_key: bool = False) -> Origin:
         if of_key:
@@ -46,13 +51,19 @@ class Collector:
 
     def _fault(self, code: str, key: str, message: str, node: Node, hint: str = "", *, of_key: bool = False) -> None:
         origin = self._origin(node, of_key=of_key)
-        self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=origin))
+        self._report(Problem(code=code, key=key, message=message, hint=hint, origin=origin))
+
+    def _report(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _EnoughError
 
     def _section(self, section: str, node: Node) -> None:
         if node.bad or node.value is None:
             return  # reported already, or a section with only comments in it
         if type(node.value) is not dict:
-            message = f"{section} must hold keys, not {described(_plain(node))}"
+            # Not its text: it may be the secret that belongs below.
+            message = f"{section or 'the file'} must hold keys, not {shape(node.value)}"
             self._fault("not-a-mapping", section, message, node, f"known keys: {', '.join(CHILDREN[section])}")
             return
         children = CHILDREN[section]
@@ -69,28 +80,21 @@ class Collector:
 
     def _unknown(self, key: str, name: str, node: Node) -> None:
         near = suggest(key)
-        setting = SETTINGS.get(near or "")
-        if type(node.value) in (str, dict, list) and (_SECRETIVE.search(name) or (setting and setting.is_secret)):
-            self._hide(node)
-        section = key.rpartition(".")[0]
+        section = key.removesuffix(name).rstrip(".")
+        key = key.removesuffix(name) + _shown_name(name)
         known = ", ".join(CHILDREN.get(section, CHILDREN[""]))
         hint = f"did you mean {near}?" if near else f"known keys{f' of {section}' if section else ''}: {known}"
         if near and "." in name:
             hint = f"write it nested: {near.replace('.', ': {')}: …{'}' * near.count('.')}"
         self._fault("unknown-key", key, f"there is no key {quoted(key)}", node, hint, of_key=True)
 
-    def _hide(self, node: Node) -> None:
-        self.secret_lines.update(range(node.key_line, max(node.end_line, node.line) + 1))
-
     def _leaf(self, setting: Setting, node: Node) -> None:
-        if setting.is_secret:
-            self._hide(node)
         if node.bad:
             return
         try:
             value = self._secret(setting, node) if setting.is_secret else setting.check(_plain(node), setting.key)
         except InvalidValueError as fault:
-            self.problems.append(fault.problem(setting.key, self._origin(node)))
+            self._report(fault.problem(setting.key, self._origin(node)))
             return
         if setting.key == "locked":
             self._locked(node)
@@ -115,7 +119,7 @@ class Collector:
         if node.bad or node.value is None:
             return
         if type(node.value) is not dict:
-            self._fault("not-a-mapping", "aliases", f"aliases must hold names, not {described(_plain(node))}", node)
+            self._fault("not-a-mapping", "aliases", f"aliases must hold names, not {shape(node.value)}", node)
             return
         for name, child in node.value.items():
             key = f"aliases.{name}"
@@ -136,7 +140,7 @@ class Collector:
             self.entries[key] = Entry(_MODEL.check(_plain(node), key), self._origin(node))
         except InvalidValueError as fault:
             hint = "write a model, an alias, or a mapping of providers to models"
-            self.problems.append(fault.problem(key, self._origin(node), hint))
+            self._report(fault.problem(key, self._origin(node), hint))
 
     def _target(self, key: str, provider: str, node: Node) -> Entry | None:
         if provider not in PROVIDERS:
@@ -147,8 +151,15 @@ class Collector:
             try:
                 return Entry(_MODEL.check(_plain(node), f"{key}.{provider}"), self._origin(node))
             except InvalidValueError as fault:
-                self.problems.append(fault.problem(f"{key}.{provider}", self._origin(node)))
+                self._report(fault.problem(f"{key}.{provider}", self._origin(node)))
         return None
+
+
+def _shown_name(name: str) -> str:
+    """An unknown key's name, as far as it is one: what follows a forgotten colon may be a secret."""
+    plain = _NAME_START.match(name)
+    start = plain.group() if plain else ""
+    return name if start == name else f"{start}…"
 
 
 def _plain(node: Node) -> Any:
@@ -213,6 +224,10 @@ def read_pairs(
 
 def _not_settable(key: str, origin: Origin) -> Problem:
     """The fault of a key that does not exist, or is none of those that an override may set."""
+    if key and key in CHILDREN:
+        message = f"{key} is a section: it must hold keys"
+        hint = f"known keys: {', '.join(CHILDREN[key])}" if CHILDREN[key] else "for example aliases.fast"
+        return Problem(code="not-a-mapping", key=key, message=message, hint=hint, origin=origin)
     if key in SETTINGS or key.startswith("aliases."):
         message = f"an override sets llm.* only, not {key}"
         hint = f"set {key} in a file, a variable or a flag"
@@ -243,6 +258,6 @@ def _alias_value(key: str, value: Any, origin: Origin) -> Any:
         return _MODEL.check(value, key)
     for provider in value:
         if provider not in PROVIDERS:
-            hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
+            hint = did_you_mean(str(provider), PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
             raise InvalidValueError("unknown-alias-provider", f"there is no provider {quoted(provider)}", hint)
     return {provider: Entry(_MODEL.check(target, f"{key}.{provider}"), origin) for provider, target in value.items()}
