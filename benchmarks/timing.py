@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import time
+import timeit
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,20 +27,28 @@ def median(runs: Runs, name: str) -> float:
     return statistics.median(runs[name])
 
 
+def least(runs: Runs, name: str) -> float:
+    """What it costs undisturbed: for differences between figures, which noise would swallow."""
+    return min(runs[name])
+
+
 def ratio(runs: Runs, name: str, base: str) -> float:
     """The median of the ratios of each round."""
     return statistics.median(a / b for a, b in zip(runs[name], runs[base], strict=True))
 
 
 def repeated(statement: str, names: Mapping[str, Any], number: int) -> Callable[[], float]:
-    """A measurement of one statement, in seconds per run, with its names as local variables.
+    """A measurement of one statement, in CPU seconds per run, with its names as local variables.
 
-    It runs ten times in each turn of the loop, so that the loop itself weighs little.
+    CPU time, because nothing measured so waits, and because other programs on the machine would count otherwise. The
+    statement runs ten times in each turn of the loop, so that the loop itself weighs little.
     """
-    import timeit
 
     setup = "; ".join(f"{name} = _{name}" for name in names)
     timer = timeit.Timer(
-        "; ".join([statement] * 10), setup, globals={f"_{name}": value for name, value in names.items()}
+        "; ".join([statement] * 10),
+        setup,
+        time.process_time,
+        globals={f"_{name}": value for name, value in names.items()},
     )
     return lambda: timer.timeit(number) / (number * 10)

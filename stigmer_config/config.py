@@ -18,6 +18,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high"]
 
 # What the model string came to: effective values like any key's, without being keys.
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
+_SECRETS = frozenset(key for key, setting in SETTINGS.items() if setting.is_secret)
 
 
 class _Frozen(msgspec.Struct, frozen=True):
@@ -215,7 +216,7 @@ class Config(_Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tr
         """32 hex digits over every effective value and the resolved model, but no secret."""
         import hashlib
 
-        values = {key: value for key, value in self.effective() if not isinstance(value, Secret)}
+        values = {key: value for key, value in self.effective() if key not in _SECRETS}
         text = msgspec.json.encode(values, enc_hook=dict, order="deterministic")
         return hashlib.sha256(text).hexdigest()[:32]
 

@@ -208,7 +208,7 @@ class Derivation:
 def _baseline(layers: Iterable[Layer], catalogue: Catalogue) -> Walk:
     """The walk without the project: by it is judged what a credential belongs to."""
     trusted = [layer for layer in layers if layer.name != "project"]
-    return Walk(ModelNames(merge(trusted), catalogue), trusted)
+    return Walk(ModelNames(merge(trusted, "aliases."), catalogue), trusted)
 
 
 def _warnings(before: tuple[Problem, ...], found: tuple[Problem, ...]) -> tuple[Problem, ...]:

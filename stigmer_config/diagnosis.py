@@ -10,6 +10,7 @@ import msgspec
 
 from .config import LLMConfig
 from .problems import ConfigError
+from .references import Unread
 from .wire import WireError, redirect_target, safe, said
 
 CheckState = Literal["ok", "warning", "failed"]
@@ -154,6 +155,9 @@ def _refusal(happened: _Happened, llm: LLMConfig) -> Check:
         seen = f"{url} answers {status} and points elsewhere" + (f" ({detail})" if detail else "")
         fix = "no model request follows a redirect; set llm.base_url to the address that serves"
         return Check("provider", "failed", seen, fix, "llm.base_url")
+    if status in (401, 403) and isinstance(llm.api_key, Unread):
+        seen = f"{url} asks for the key, whose command was not run ({status})"
+        return Check("key", "failed", seen, "stigmer config doctor --probe runs it", "llm.api_key")
     if status in (401, 403):
         what = "refuses the key" if llm.api_key is not None else "asks for a key"
         # What it says may quote the key.

@@ -11,7 +11,8 @@ from .catalogue import catalogue
 from .config import LLMConfig
 from .diagnosis import KEY_VARIABLES, Check, diagnose
 from .integrations import ollama
-from .wire import WireError, at_once, is_this_machine, status_of
+from .references import Unread
+from .wire import at_once, is_this_machine, status_of
 
 # Where each hosted provider lists its models, below its base_url: it answers there with or without a key.
 _LISTING = {"anthropic": "/v1/models", "openai": "/models"}
@@ -65,6 +66,8 @@ def _hosted(llm: LLMConfig, base_url: str, timeout: float) -> Check:
 
 
 def _api_key(llm: LLMConfig) -> Check:
+    if isinstance(llm.api_key, Unread):
+        return Check("key", "ok", f"the API key is {llm.api_key}; --probe runs its command", key="llm.api_key")
     if llm.api_key is not None:
         return Check("key", "ok", "an API key is set (not tried; --probe does)", key="llm.api_key")
     variable = KEY_VARIABLES[llm.provider]
@@ -73,9 +76,10 @@ def _api_key(llm: LLMConfig) -> Check:
 
 
 def _ollama(llm: LLMConfig, base_url: str, timeout: float) -> Iterable[Check]:
+    key = None if isinstance(llm.api_key, Unread) else llm.api_key
     try:
-        server = ollama.look(base_url, llm.model_id or None, key=llm.api_key, timeout=timeout)
-    except WireError as error:
+        server = ollama.look(base_url, llm.model_id or None, key=key, timeout=timeout)
+    except Exception as error:  # noqa: BLE001 - whatever the server does, the check says it
         yield diagnose(error, llm)
         return
     version = f"Ollama {server.version}" if server.version else "Ollama"
@@ -87,7 +91,8 @@ def _ollama(llm: LLMConfig, base_url: str, timeout: float) -> Iterable[Check]:
     yield Check("model", "ok", f"{installed.name} is installed", key="llm.model")
     facts = server.facts or ollama.Facts()
     yield _context(llm, facts)
-    yield _tools(llm.model_id, facts.capabilities or installed.capabilities)
+    told = facts.capabilities if facts.capabilities is not None else installed.capabilities
+    yield _tools(llm.model_id, told)
     if is_this_machine(base_url):
         yield from _memory(installed)
 
@@ -101,7 +106,7 @@ def not_installed(model: str, server: ollama.Server) -> Check:
         seen += f" and {len(server.installed) - 6} more"
     fix = f"ollama pull {model}"
     if near:
-        fix += f", or take the nearest installed: stigmer config set llm.model {near}"
+        fix += f"; or set llm.model to the nearest that is installed: {near}"
     return Check("model", "failed", seen, fix, "llm.model")
 
 
@@ -116,7 +121,7 @@ def _context(llm: LLMConfig, facts: ollama.Facts) -> Check:
         return Check("context", "warning", seen, f"stigmer config set llm.num_ctx {_suggested(longest)}", key)
     if longest is not None and in_force > longest:
         seen = f"num_ctx is {in_force}, and {takes}"
-        return Check("context", "warning", seen, f"stigmer config set llm.num_ctx {longest}", key)
+        return Check("context", "warning", seen, f"lower llm.num_ctx to {longest}", key)
     if llm.max_tokens is not None and llm.max_tokens >= in_force:
         seen = f"max_tokens is {llm.max_tokens}, and num_ctx ({in_force}) holds prompt and answer together"
         return Check("context", "warning", seen, "raise llm.num_ctx, or lower llm.max_tokens", key)
@@ -133,7 +138,8 @@ def _tools(model: str, capabilities: tuple[str, ...] | None) -> Check:
     can = "tools" in capabilities if capabilities is not None else facts.tools if facts is not None else None
     if can:
         return Check("tools", "ok", f"{model} can call tools", key="llm.model")
-    fix = "agents need tools: take a model that calls them, for example qwen2.5-coder:7b"
+    example = next((m.id for m in catalogue().models if m.provider == "ollama" and m.tools and m.id != model), "")
+    fix = f"agents need tools: take a model that calls them, for example {example}"
     if can is None:
         return Check("tools", "warning", f"whether {model} can call tools is not told", fix, "llm.model")
     return Check("tools", "warning", f"{model} cannot call tools", fix, "llm.model")

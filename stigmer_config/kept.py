@@ -10,8 +10,10 @@ import msgspec
 from .problems import Problem
 from .provenance import Layer, LayerName
 from .settled import Gone, Reader, Unsettled
-from .sources.files import MAX_BYTES, Contents, judged, open_flags, refused_link, unreadable
+from .sources.files import MAX_BYTES, Contents, failed, judged, open_flags, refused_link, unreadable
 from .sources.yaml_file import layer_of
+
+Identity = tuple[int, int]  # device and inode
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -33,12 +35,13 @@ class KeptFiles:
         self.waiting: dict[Path, float] = {}
         self._reader = Reader(MAX_BYTES)
         self._kept: dict[tuple[LayerName, str], _Kept] = {}
+        self._identities: dict[str, Identity] = {}
 
     def refresh(self, told: Collection[Path] | None) -> bool:
         """Reads the `told` files again, with None all that were read before. Whether one says something else."""
         self.waiting = {}
         changed = False
-        for (layer, path), kept in self._kept.items():
+        for (layer, path), kept in list(self._kept.items()):
             if told is None or Path(path) in told:
                 contents = self._contents(path, layer, kept.uid)
                 if contents is not None and contents != kept.contents:
@@ -50,8 +53,30 @@ class KeptFiles:
         """The layer of a file, as `file_layer` gives it: the kept one, where there is one."""
         kept = self._kept.get((layer, path))
         if kept is None:
-            kept = self._keep(self._contents(path, layer, uid) or Contents(), path, layer, uid, named=named)
+            # A file that was never seen whole cannot be passed over.
+            busy = failed(path, layer, "somebody is writing it", "try again when that is done")
+            kept = self._keep(self._contents(path, layer, uid) or busy, path, layer, uid, named=named)
         return kept.layer, list(kept.problems)
+
+    def has_settled(self, path: str, layer: LayerName, uid: int) -> bool:
+        """Whether a file that was not read before can be: then it is kept. Else it is `waiting`."""
+        if (layer, path) in self._kept:
+            return Path(path) not in self.waiting
+        contents = self._contents(path, layer, uid)
+        if contents is not None:
+            self._keep(contents, path, layer, uid, named=False)
+        return contents is not None
+
+    def forget(self, layer: LayerName, path: str) -> None:
+        """The file is none of ours any more."""
+        self._kept.pop((layer, path), None)
+        self._identities.pop(path, None)
+        self.waiting.pop(Path(path), None)
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two paths led to one file when they were read last."""
+        identity = self._identities.get(one)
+        return identity is not None and identity == self._identities.get(other)
 
     def _keep(self, contents: Contents, path: str, layer: LayerName, uid: int, *, named: bool) -> _Kept:
         read, problems = layer_of(contents, path, layer, named=named)
@@ -72,4 +97,5 @@ class KeptFiles:
             return None
         if isinstance(result, Gone):
             return unreadable(path, layer, FileNotFoundError())
+        self._identities[path] = (result.status.st_dev, result.status.st_ino)
         return judged(path, layer, uid, result.data, result.status)

@@ -56,9 +56,20 @@ def described(value: object) -> str:
         return f"the text {quoted(value)}" if value else "an empty text"
     if isinstance(value, (int, float)):
         return f"the number {quoted(value)}"
+    return shape(value)
+
+
+def shape(value: object) -> str:
+    """What a value is, without the value itself: for what may hold a secret."""
+    if value is None or isinstance(value, bool):
+        return quoted(value)
     if isinstance(value, Secret):
         return "a secret"
-    return "a mapping" if hasattr(value, "keys") else "a list"
+    if isinstance(value, (str, int, float)):
+        return "a text" if isinstance(value, str) else "a number"
+    if hasattr(value, "keys"):
+        return "a mapping"
+    return "a list" if isinstance(value, (list, tuple)) else f"a {type(value).__name__} object"
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -92,6 +103,9 @@ class Text(Kind, frozen=True):
             raise self.wrong_type(value, what, "put it in quotes" if isinstance(value, (int, float)) else "")
         if not value:
             raise InvalidValueError("out-of-range", f"{what} must not be empty")
+        # A variable that is not UTF-8 has halves of characters: nothing can print or send them. NUL ends C's texts.
+        if "\0" in value or (not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value)):
+            raise InvalidValueError("out-of-range", f"{what} must be valid text, without NUL characters")
         return value
 
 
@@ -159,7 +173,8 @@ class Number(Kind, frozen=True):
             raise self.wrong_type(value, what)
         # Compared before it is converted: an int of 400 digits has no float.
         low = value > self.least if self.above else value >= self.least
-        if not (low and value <= self.most and value < 1e300):
+        high = value <= self.most and value < (1e300 if type(value) is float else MAX_INT)
+        if not (low and high):
             bottom = f"greater than {self.least:g}" if self.above else f"at least {self.least:g}"
             top = f" and at most {self.most:g}" if self.most != math.inf else " and finite"
             raise InvalidValueError("out-of-range", f"{what} must be {bottom}{top}, not {quoted(value)}")
@@ -208,8 +223,10 @@ class Url(Kind, frozen=True):
 
     def _invalid(self, value: str, what: str) -> InvalidValueError:
         if "@" in value:  # what stands before it may be a password: not shown
-            message = f"{what} holds a user name or password"
-            return InvalidValueError("invalid-url", message, "leave them out; put the key into api_key")
+            return _with_password("invalid-url", what)
+        if "?" in value or "#" in value:  # keys are given there, too
+            message = f"{what} holds a query (?…) or a fragment (#…)"
+            return InvalidValueError("invalid-url", message, "leave it out; put the key into api_key")
         hint = f"write http://{value}" if _ADDRESS.fullmatch(value) else "for example http://localhost:11434"
         return InvalidValueError("invalid-url", f"{what} must be an http:// or https:// URL, not {quoted(value)}", hint)
 
@@ -223,6 +240,8 @@ class Address(Kind, frozen=True):
 
     def check(self, value: Any, what: str) -> str:
         match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+        if isinstance(value, str) and "@" in value:
+            raise _with_password("wrong-type", what)
         if match is None:
             raise self.wrong_type(value, what, "for example localhost:7233")
         if not 0 < int(match["port"]) < 65536:
@@ -243,9 +262,8 @@ class Credential(Kind, frozen=True):
         if isinstance(value, Secret):
             return value
         if not isinstance(value, str):
-            kind = "a number" if isinstance(value, (int, float)) else described(value)
             hint = "put it in quotes" if isinstance(value, (int, float)) else ""
-            raise InvalidValueError("wrong-type", f"{what} must be text, not {kind}", hint)
+            raise InvalidValueError("wrong-type", f"{what} must be text, not {shape(value)}", hint)
         # A line end or a control character cannot be part of an HTTP header, where keys are sent.
         if not value.isprintable() or not value.strip() or not value.isascii():
             raise InvalidValueError("out-of-range", f"{what} must be one line of printable ASCII characters")
@@ -260,13 +278,23 @@ class KeyList(Kind, frozen=True):
         return "a list of keys"
 
     def check(self, value: Any, what: str) -> tuple[str, ...]:
-        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        if not isinstance(value, (list, tuple)):
             raise self.wrong_type(value, what, "for example [llm.model, sandbox]")
+        for item in value:
+            if not isinstance(item, str):
+                message = f"{what} must be {self.expects}, and one of its items is {described(item)}"
+                raise InvalidValueError("wrong-type", message, "for example [llm.model, sandbox]")
         return unique(value)
 
     def parse(self, text: str, what: str) -> tuple[str, ...]:
         del what  # any text is a list of names
         return unique(part.strip() for part in text.strip("[] ").split(",") if part.strip())
+
+
+def _with_password(code: str, what: str) -> InvalidValueError:
+    """The fault of an address with something before an `@`. It may be a password: the value is not shown."""
+    message = f"{what} holds a user name or password"
+    return InvalidValueError(code, message, "leave them out; put the key into api_key")
 
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:

@@ -64,6 +64,7 @@ class Request(msgspec.Struct, frozen=True):
     `read_layer` reads the files. `project` is where the project's file was found, when that is known.
     `keep_mode` is the mode to stay in whatever the layers say (a worker keeps the one it started with).
     `opener` reads secret references, by default a new one, which runs commands if `runs_commands`.
+    `trust` is what is granted to the project's file, when that is not to be taken from the record.
     """
 
     environment: Environment
@@ -78,6 +79,7 @@ class Request(msgspec.Struct, frozen=True):
     keep_mode: str | None = None
     runs_commands: bool = True
     opener: Opener | None = None
+    trust: grants.Trust | None = None
 
 
 def load(
@@ -144,7 +146,7 @@ def read(asked: Request, generation: int = 1) -> Loaded:
     problems: list[Problem] = []
     layers = _layers(asked, problems)
     project = next(layer for layer in layers if layer.name == "project")
-    trust = grants.decide(asked.environment, project)
+    trust = asked.trust or grants.decide(asked.environment, project)
     vetted, refused = vet(layers, catalogue(), asked.environment.today, trust.covered)
     problems += refused
     overrides: list[Pairs] = []

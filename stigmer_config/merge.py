@@ -14,47 +14,65 @@ reserved names (`dynaconf_merge`, …), be folded in case, split at dots, cast o
 
 from __future__ import annotations
 
+import builtins
 import functools
-import os
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 from typing import Any, cast
 
 from .kinds import unique
 from .provenance import Entry, Layer
 
-_importing = threading.Lock()
-
 
 @functools.cache
 def _object_merge() -> Callable[..., dict[Any, Any]]:
-    """The fold of dynaconf, imported with none of its ambient switches in sight.
+    """The fold of dynaconf: its module `dynaconf.utils` and nothing else of it.
 
-    `REDIS_PORT_FOR_DYNACONF=abc` and its like break the import itself, or are read by it for good.
+    The whole package would read `DYNACONF_*` and `*_FOR_DYNACONF` variables while it is imported
+    (`REDIS_PORT_FOR_DYNACONF=abc` breaks that), and take longer than all the rest of a load.
     """
-    with _importing:
-        hidden = {name: os.environ.pop(name) for name in list(os.environ) if _is_switch(name)}
-        try:
-            from dynaconf.utils import object_merge
-        finally:
-            os.environ.update(hidden)
-    return cast(Callable[..., dict[Any, Any]], object_merge)
+    package = find_spec("dynaconf")  # finds, and runs nothing
+    if package is None:
+        raise ModuleNotFoundError("broken installation: there is no dynaconf", name="dynaconf")
+    fold = _private("dynaconf.utils", package.submodule_search_locations).object_merge
+    return cast(Callable[..., dict[Any, Any]], fold)
 
 
-def _is_switch(name: str) -> bool:
-    return name.endswith("_FOR_DYNACONF") or name.startswith("DYNACONF_")
+def _private(name: str, folders: Sequence[str] | None) -> ModuleType:
+    """A module without the package it is in, and known to nobody else.
+
+    It does not stand in `sys.modules`: a program that uses dynaconf has its own. What the module imports from
+    below itself comes the same way: its `__import__` is ours
+    (https://docs.python.org/3/reference/executionmodel.html#builtins-and-restricted-execution).
+    """
+    spec = PathFinder.find_spec(name, folders)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"broken installation: there is no {name}", name=name)
+    module = module_from_spec(spec)
+
+    def import_(wanted: str, *rest: Any) -> ModuleType:
+        if wanted.startswith(f"{name}."):
+            return _private(wanted, spec.submodule_search_locations)
+        return __import__(wanted, *rest)
+
+    vars(module)["__builtins__"] = {**vars(builtins), "__import__": import_}
+    spec.loader.exec_module(module)
+    return module
 
 
-def _wrapped(layer: Layer) -> dict[Any, Any]:
+def _wrapped(layer: Layer, below: str) -> dict[Any, Any]:
     """A layer's entries as the fold gets them: a fresh dict each time, since the fold writes into it."""
     return {
         (key,): {(name,): target for name, target in entry.value.items()} if type(entry.value) is dict else entry
         for key, entry in layer.entries.items()
+        if key.startswith(below)
     }
 
 
-def merge(layers: Iterable[Layer]) -> dict[str, Entry]:
-    """The winning entry of each key over the layers, lowest first.
+def merge(layers: Iterable[Layer], below: str = "") -> dict[str, Entry]:
+    """The winning entry of each key over the layers, lowest first; of those only that start with `below`.
 
     An alias given as mappings in several layers is one mapping of them all, at the highest one's place;
     `locked` is the union of all layers.
@@ -63,14 +81,15 @@ def merge(layers: Iterable[Layer]) -> dict[str, Entry]:
     layers = list(layers)
     merged: dict[Any, Any] = {}
     for layer in layers:
-        if layer.entries:
-            merged = fold(merged, _wrapped(layer), list_merge="shallow")
+        wrapped = _wrapped(layer, below)
+        if wrapped:
+            merged = fold(merged, wrapped, list_merge="shallow")
     winners = {key: value for (key,), value in merged.items() if isinstance(value, Entry)}
     for (key,), value in merged.items():
         if not isinstance(value, Entry):
             winners[key] = Entry({name: target for (name,), target in value.items()}, _highest(layers, key).origin)
     locks = [layer.entries["locked"] for layer in layers if "locked" in layer.entries]
-    if len(locks) > 1:
+    if len(locks) > 1 and "locked" in winners:
         winners["locked"] = Entry(unique(key for entry in locks for key in entry.value), locks[-1].origin)
     return winners
 

@@ -111,7 +111,7 @@ class ModelNames:
         """Faults of the aliases themselves, used or not: cycles, and entries with a foreign prefix."""
         found: list[Problem] = []
         cycles: set[frozenset[str]] = set()
-        for name, entry in self.aliases.items():
+        for name, entry in sorted(self.aliases.items()):
             by_provider = targets(entry)
             starts: list[tuple[str | None, Entry]] = [(None, entry)]
             if by_provider is not None:

@@ -36,10 +36,24 @@ def quoted(value: object, limit: int = 60) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > 4 * limit:
+        # Python refuses to write more than 4 300 digits.
+        return f"≈{'-' if value < 0 else ''}1e{int(value.bit_length() * 0.30103)}"
     if not isinstance(value, str):
         return printable(str(value))[:limit]
     text = printable(value)
     return f"'{text if len(text) <= limit else text[: limit - 1] + '…'}'"
+
+
+# A name as people write them, up to where a provider's key begins (sk-… with a digit in it).
+_NAME_START = re.compile(r"(?:(?!sk-[^0-9]*[0-9])[A-Za-z0-9_.-]){0,64}")
+
+
+def shown_name(name: str) -> str:
+    """An unknown key's name, as far as it is one: behind a forgotten colon may stand a secret."""
+    plain = _NAME_START.match(name)
+    start = plain.group() if plain else ""
+    return name if start == name else f"{start}…"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
@@ -76,11 +90,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         place = f"{printable(str(self.origin))}: " if self.origin else ""
         key = f" {printable(self.key)}" if self.key else ""
-        lines = [f"{place}{self.severity}[{self.code}]{key}: {self.message}"]
+        lines = [f"{place}{self.severity}[{self.code}]{key}: {printable(self.message)}"]
         if self.excerpt:
             lines.append(self.excerpt)
         if self.hint:
-            lines.append(f"hint: {self.hint}")
+            lines.append(f"hint: {printable(self.hint)}")
         return "\n".join(lines)
 
 
@@ -92,7 +106,16 @@ def excerpt(line: str, column: int) -> str:
         head = "…" + head[-59:]
     if len(tail) > 60:
         tail = tail[:59] + "…"
-    return f"    {head}{tail}\n    {' ' * len(head)}^"
+    return f"    {head}{tail}\n    {' ' * _cells(head)}^"
+
+
+def _cells(text: str) -> int:
+    """How many cells of a terminal a text takes: letters of East Asia take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 class ConfigError(ValueError):

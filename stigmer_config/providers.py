@@ -223,7 +223,8 @@ def _trusted_names(names: ModelNames, layers: Sequence[Layer]) -> ModelNames | N
     project = next((layer for layer in layers if layer.name == "project"), None)
     if project is None or not any(key.startswith("aliases.") for key in project.entries):
         return None
-    return ModelNames(merge(layer for layer in layers if layer is not project), names.catalogue)
+    others = (layer for layer in layers if layer is not project)
+    return ModelNames(merge(others, "aliases."), names.catalogue)
 
 
 def _packaged_urls(layers: Sequence[Layer]) -> dict[str, str]:

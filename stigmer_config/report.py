@@ -7,9 +7,12 @@ touches structlog's global configuration or the standard library's logging.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from .config import Config
 from .problems import Problem, printable
@@ -28,63 +31,132 @@ def redact_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) ->
     del logger, method
     if event.get("exc_info"):
         event = _with_plain_traceback(event)
-    secrets = sorted((text for text in registered() if len(text) >= _SHORTEST), key=len, reverse=True)
+    spellings = _spellings()
     for name in list(event):
-        event[name] = _redacted(event[name], secrets)
+        event[name] = _redacted(event[name], spellings)
     return event
+
+
+def _spellings() -> list[str]:
+    """Every registered secret as it may stand in a text, the longest first."""
+    found: set[str] = set()
+    for text in registered():
+        if len(text) >= _SHORTEST:
+            found |= {text, repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
+    return sorted(found, key=len, reverse=True)
 
 
 def _with_plain_traceback(event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    import traceback
-
     info = event.pop("exc_info")
     error = info if isinstance(info, BaseException) else info[1] if isinstance(info, tuple) else sys.exc_info()[1]
     if error is not None:
-        event["exception"] = "".join(traceback.format_exception(error)).rstrip()
+        event["exception"] = _traceback(error)
     return event
 
 
-def _redacted(value: Any, secrets: list[str]) -> Any:
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _redacted(value: Any, spellings: list[str]) -> Any:
     if isinstance(value, str):
-        for secret in secrets:
+        for secret in spellings:
             value = value.replace(secret, MASK)
         return value
     if isinstance(value, Mapping):
-        return {name: _redacted(part, secrets) for name, part in value.items()}
+        return {_redacted(name, spellings): _redacted(part, spellings) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_redacted(part, secrets) for part in value]
+        parts = [_redacted(part, spellings) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    return _redacted(MASK if isinstance(value, Secret) else str(value), secrets)
+    if isinstance(value, Secret):
+        return MASK
+    # Another object is the renderer's to show: as it is, unless that would show a secret.
+    shown = f"{value} {value!r}"
+    return _redacted(str(value), spellings) if _redacted(shown, spellings) != shown else value
 
 
-def _logger(config: Config | None) -> Any:
+def _logger(config: Config) -> Any:
     """Where events go: to the program's own structlog, or to stderr in the configured form."""
     import structlog
 
     if structlog.is_configured():
         return structlog.get_logger("stigmer")
-    level = _LEVELS[config.logging.level] if config is not None else _LEVELS["info"]
-    form = config.logging.format if config is not None else "auto"
-    console = form == "console" or (form == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
-    if console:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
+    form = config.logging.format
+    renderer = _console if form == "console" or (form == "auto" and _is_terminal()) else _json
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     return structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        processors=[structlog.processors.add_log_level, stamp, redact_secrets, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        _Stderr(),
+        processors=[structlog.processors.add_log_level, stamp, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.logging.level]),
     )
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _console(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """An event as a person reads it; problems stand below it, each with its line."""
+    import structlog
+
+    colours = _is_terminal()
+    render = structlog.dev.ConsoleRenderer(
+        colors=colours, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    problems = event.pop("problems", None)
+    if problems is not None:
+        event["exception"] = "\n".join(problems)
+    return render(logger, method, event)
+
+
+def _json(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """An event as one line, what it is first."""
+    import structlog
+
+    head = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+    return structlog.processors.JSONRenderer(ensure_ascii=False)(logger, method, {**head, **event})
+
+
+class _Stderr:
+    """Writes lines to the stderr of the moment, without a lock that a fork could leave held."""
+
+    def msg(self, message: str) -> None:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{message}\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+def _emit(config: Config, method: str, event: str, **fields: Any) -> None:
+    """Logs an event without secrets. That it cannot be written harms nobody."""
+    try:
+        spellings = _spellings()
+        clean = {name: _redacted(value, spellings) for name, value in fields.items()}
+        getattr(_logger(config), method)(event, **clean)
+    except Exception as error:  # noqa: BLE001 - the program's own processors run here too
+        with contextlib.suppress(Exception):
+            # Only the type: the message might quote a value.
+            print(f"stigmer: {event} could not be logged: {type(error).__name__}", file=sys.__stderr__)
 
 
 class Reporter:
     """Tells what happens to a worker's configuration, as log events."""
 
+    def __init__(self) -> None:
+        self._degraded = False
+        self._unpublished = ""
+
     def loaded(self, config: Config, layers: Iterable[Layer]) -> None:
         """`config.loaded`: what the worker starts with, and where every value that is no default comes from."""
         llm = config.llm
-        _logger(config).info(
+        _emit(
+            config,
+            "info",
             "config.loaded",
             mode=config.mode,
             generation=config.generation,
@@ -102,7 +174,9 @@ class Reporter:
 
     def reloaded(self, config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
         """`config.reloaded`: each changed key, old → new, with where the new value comes from."""
-        _logger(config).info(
+        _emit(
+            config,
+            "info",
             "config.reloaded",
             generation=config.generation,
             fingerprint=config.fingerprint,
@@ -113,25 +187,29 @@ class Reporter:
 
     def rejected(self, config: Config, problems: Iterable[Problem]) -> None:
         """`config.reload_rejected`: why the last good configuration stays."""
-        _logger(config).error(
-            "config.reload_rejected", generation=config.generation, problems=[str(problem) for problem in problems]
-        )
+        told = [str(problem) for problem in problems]
+        _emit(config, "error", "config.reload_rejected", generation=config.generation, problems=told)
 
     def watching(self, config: Config, state: str, detail: str) -> None:
-        """`config.watch_degraded`, or `config.watch_restored`: how changes are noticed from now on."""
-        if state == "native":
-            _logger(config).info("config.watch_restored", watching=state)
-        else:
-            _logger(config).warning("config.watch_degraded", watching=state, detail=printable(detail))
+        """`config.watch_degraded` when changes are noticed by polling, `config.watch_restored` when that is over."""
+        if state in ("degraded", "polling"):
+            self._degraded = True
+            _emit(config, "warning", "config.watch_degraded", watching=state, detail=printable(detail))
+        elif state == "native" and self._degraded:
+            self._degraded = False
+            _emit(config, "info", "config.watch_restored", watching=state)
 
     def callback_failed(self, config: Config, callback: object, error: BaseException) -> None:
         """`config.callback_failed`: a subscriber raised; the others and the watcher go on."""
-        name = getattr(callback, "__qualname__", repr(callback))
-        _logger(config).error("config.callback_failed", callback=name, exc_info=error)
+        name = getattr(callback, "__qualname__", None) or type(callback).__qualname__
+        _emit(config, "error", "config.callback_failed", callback=name, exception=_traceback(error))
 
-    def unpublished(self, config: Config, error: OSError) -> None:
-        """`config.state_unpublished`: `stigmer config workers` will not see this worker's newest state."""
-        _logger(config).warning("config.state_unpublished", reason=error.strerror or type(error).__name__)
+    def published(self, config: Config, error: OSError | None) -> None:
+        """`config.state_unpublished`: `stigmer config workers` does not see this worker. Once for each reason."""
+        reason = "" if error is None else error.strerror or type(error).__name__
+        if reason and reason != self._unpublished:
+            _emit(config, "warning", "config.state_unpublished", reason=reason)
+        self._unpublished = reason
 
 
 def _model(config: Config) -> str:

@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 
 LOCK_WAIT = 60.0  # seconds to wait for another writer
-_PAUSE = 0.02  # seconds between two tries, on average
+_FIRST_PAUSE = 0.005  # seconds until the next try for the lock, growing up to _LAST_PAUSE
+_LAST_PAUSE = 0.1
 # Nothing here follows a link, waits for a FIFO or is inherited by a child.
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _SAFE |= getattr(os, "O_BINARY", 0)
@@ -85,8 +86,6 @@ class Locked:
             os.unlink(self._at(name), dir_fd=self._folder)
 
     def _write(self, data: bytes, mode: int | None) -> None:
-        # We hold the lock: a temporary file that is there is a dead writer's.
-        self._remove(self._temporary)
         old = self._status()
         if mode is None and old is not None:
             mode = stat.S_IMODE(old.st_mode)
@@ -156,14 +155,21 @@ def locked(path: str, *, follow: bool, wait: float = LOCK_WAIT) -> Iterator[Lock
         try:
             folder = _folder(os.path.dirname(path), follow=follow)
             if folder is not None:
-                held.callback(os.close, folder)
+                held.callback(_close, folder)
             file = Locked(path, folder)
-            held.callback(os.close, _lock(file, time.monotonic() + wait))
+            held.callback(_close, _lock(file, time.monotonic() + wait))
+            # A temporary file that is there now is a dead writer's.
+            file._remove(file._temporary)  # noqa: SLF001
         except OSError as error:
             raise SaveError(_reason(error, path)) from error
         # Taken away while it is held: who waits for it sees that it is gone, and makes a new one.
         held.callback(file._remove, _lock_name(path))  # noqa: SLF001 - the lock is a part of it
         yield file
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # nothing was written through it
+        os.close(descriptor)
 
 
 def _folder(path: str, *, follow: bool) -> int | None:
@@ -197,15 +203,22 @@ def _lock(file: Locked, deadline: float) -> int:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, f"{name} is not a regular file")
-            if _try_lock(descriptor) and _is_there(file, name, descriptor):
+            _wait(descriptor, deadline)
+            if _is_there(file, name, descriptor):
                 held, descriptor = descriptor, -1
                 return held
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _wait(descriptor: int, deadline: float) -> None:
+    pause = _FIRST_PAUSE
+    while not _try_lock(descriptor):
         if time.monotonic() > deadline:
             raise OSError(errno.EAGAIN, "another process is writing it, and does not come to an end")
-        time.sleep(random.uniform(0.5, 1.5) * _PAUSE)  # noqa: S311 - so that waiting writers do not march in step
+        time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - so that waiting writers do not march in step
+        pause = min(pause * 1.5, _LAST_PAUSE)
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -235,7 +248,7 @@ def _is_there(file: Locked, name: str, descriptor: int) -> bool:
 def _reason(error: OSError, path: str) -> str:
     if error.errno == errno.EBUSY:
         return f"{path} is a mount of its own: change it where it is mounted from"
-    if error.errno == errno.ELOOP:
+    if error.errno == errno.ELOOP or (error.errno == errno.ENOTDIR and os.path.islink(os.path.dirname(path))):
         return f"there is a symbolic link on the way to {path}"
     name = os.path.join(os.path.dirname(path), str(error.filename)) if error.filename else path
     return f"{name}: {error.strerror or 'it cannot be written'}"

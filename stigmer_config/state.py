@@ -1,35 +1,31 @@
-"""What a running worker tells the machine: one small file, for `stigmer config workers`.
+"""What running workers tell this machine, each by one small file, and how it compares with the disk.
 
-It stands in platformdirs' runtime folder for `stigmer`, is replaced atomically, and holds no secret. A disk
-that is full, or a folder that cannot be written to, harms nobody.
+`published` writes the files. They stand in platformdirs' runtime folder for `stigmer`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import hashlib
-import itertools
 import os
+import stat
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from . import loader
-from .config import Config
 from .environment import Environment
-from .loader import Loaded, Request
-from .problems import ConfigError
-from .secret import MASK, Secret
-from .settings import VARIABLES
+from .loader import Request
+from .problems import Problem
+from .provenance import Entry, Origin
+from .references import Opener, Reference, Unread
+from .secret import Secret
 from .sources.files import MAX_BYTES
 
-_numbers = itertools.count(1)
-# Variables that decide which files are read, beside those that set a key.
-_PLACES = ("STIGMER_HOME", "STIGMER_SITE_CONFIG")
-_VENDOR_PLAIN = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "OLLAMA_HOST")
-_VENDOR_SECRET = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
+MAX_STATE = 1024 * 1024  # bytes of a state file that is looked at
 
 
 class SourceState(msgspec.Struct, frozen=True):
@@ -51,13 +47,21 @@ class Began(msgspec.Struct, frozen=True):
     uid: int
     site_dir: str
     state_dir: str
+    mode: str | None
     project_dir: str | Literal[False] | None
     variables: dict[str, str]
     flags: dict[str, Any]
+    implied_provider: str | None
+    overrides: tuple[dict[str, Any], ...]
+    require: tuple[str, ...]
 
 
 class WorkerState(msgspec.Struct, frozen=True):
-    """One running worker. Times are UTC; `values` are effective values by key, secrets masked."""
+    """One running worker. Times are UTC.
+
+    `values` are the effective values that the worker uses, by key, secrets masked: for a key that waits for a
+    restart the value of its start. `rejected` are the problems of its newest reload, if that was rejected.
+    """
 
     pid: int
     born: str
@@ -73,12 +77,18 @@ class WorkerState(msgspec.Struct, frozen=True):
     began: Began
 
 
-def folder() -> Path:
-    """Where workers publish their state on this machine."""
+def folder(environment: Environment) -> Path:
+    """Where workers publish their state: platformdirs' folder, or the XDG_RUNTIME_DIR of another world than ours.
+
+    Raises `OSError` where there is none that is this user's alone.
+    """
     import warnings
 
     import platformdirs
 
+    given = environment.variable("XDG_RUNTIME_DIR")
+    if given is not None and given != os.environ.get("XDG_RUNTIME_DIR"):  # which is what platformdirs looks at
+        return Path(given) / "stigmer" / "workers"
     with warnings.catch_warnings():
         # It warns when it passes over an XDG_RUNTIME_DIR that others can enter: no news for our users.
         warnings.simplefilter("ignore")
@@ -87,101 +97,32 @@ def folder() -> Path:
 
 def born(pid: int) -> str:
     """What tells a process from a later one of the same number; "" where the system does not say."""
+    state = _process(pid)
+    return state[19] if len(state) > 19 else ""
+
+
+def _process(pid: int) -> list[str]:
+    """What Linux tells of a process, from its state on (proc(5), stat)."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
-class Published:
-    """The state file of one LiveConfig."""
-
-    def __init__(self, asked: Request) -> None:
-        self._asked = asked
-        self._started = datetime.datetime.now(datetime.UTC)
-        self._path = folder() / f"{os.getpid()}-{next(_numbers)}.json"
-
-    def write(
-        self, config: Config, loaded: Loaded, restart_required: tuple[str, ...], fault: ConfigError | None
-    ) -> OSError | None:
-        """Replaces the file. Returns what kept it from it, instead of raising."""
-        llm = config.llm
-        state = WorkerState(
-            pid=os.getpid(),
-            born=born(os.getpid()),
-            started=self._started,
-            mode=config.mode,
-            generation=config.generation,
-            fingerprint=config.fingerprint,
-            model=" → ".join(dict.fromkeys((llm.model, llm.model_id))),
-            values={key: MASK if isinstance(value, Secret) else value for key, value in config.effective()},
-            sources=tuple(
-                SourceState(layer.name, layer.source, layer.digest)
-                for layer in loaded.layers
-                if layer.name in ("site", "user", "project") and layer.source
-            ),
-            restart_required=restart_required,
-            rejected=tuple(str(problem) for problem in fault.problems) if fault is not None else (),
-            began=_began(self._asked),
-        )
-        data = msgspec.json.encode(state, enc_hook=dict)
-        new = self._path.with_suffix(".new")
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new.write_bytes(data)
-            new.replace(self._path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            return error
-        return None
-
-    def remove(self) -> None:
-        """Removes the file: the worker has ended."""
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-
-
-def _began(asked: Request) -> Began:
-    world = asked.environment
-    variables: dict[str, str] = {}
-    for name in (*_PLACES, *_VENDOR_PLAIN, *_VENDOR_SECRET, *VARIABLES):
-        value = world.variable(name)
-        setting = VARIABLES.get(name)
-        if value is not None:
-            secret = name in _VENDOR_SECRET or (setting is not None and setting.is_secret)
-            variables[name] = MASK if secret else value
-    entries = asked.flags[0].entries
-    flags = {key: MASK if isinstance(entry.value, Secret) else entry.value for key, entry in entries.items()}
-    project_dir = asked.project_dir
-    return Began(
-        cwd=os.fspath(world.cwd),
-        home=os.fspath(world.home),
-        uid=world.uid,
-        site_dir=os.fspath(world.site_dir),
-        state_dir=os.fspath(world.state_dir),
-        project_dir=project_dir if project_dir is False or project_dir is None else os.fspath(project_dir),
-        variables=variables,
-        flags={key: value for key, value in flags.items() if not isinstance(value, dict)},
-    )
-
-
-def running() -> list[WorkerState]:
+def running(environment: Environment) -> list[WorkerState]:
     """The workers of this user that run on this machine, oldest first. Files of ended ones are removed."""
     found: list[WorkerState] = []
     try:
-        paths = sorted(folder().glob("*.json"))
+        paths = sorted(folder(environment).glob("*.json"))
     except OSError:
         return []
     for path in paths:
         try:
-            if path.stat().st_uid != os.getuid():
-                continue  # where the runtime folder is a shared one, others may have put files there
-            worker = msgspec.json.decode(path.read_bytes(), type=WorkerState)
-        except (OSError, msgspec.MsgspecError):
-            continue  # ended this moment, or of another version
-        if _alive(worker):
+            worker = msgspec.json.decode(_own(path), type=WorkerState)
+        except (OSError, ValueError):
+            continue  # ended this moment, of another version, or of another user
+        if _runs(worker):
             found.append(worker)
         else:
             with contextlib.suppress(OSError):
@@ -189,14 +130,30 @@ def running() -> list[WorkerState]:
     return sorted(found, key=lambda worker: worker.started)
 
 
-def _alive(worker: WorkerState) -> bool:
+def _own(path: Path) -> bytes:
+    """A state file's bytes. Raises `OSError` for one that this user did not write: the folder may be a shared one."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    with open(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
+            raise PermissionError(errno.EACCES, "not a file of this user", os.fspath(path))
+        return file.read(MAX_STATE)
+
+
+def _runs(worker: WorkerState) -> bool:
+    """Whether the worker's process is there: not ended, waited for or not, and no later one of the same number."""
+    if worker.pid <= 0:
+        return False
+    process = _process(worker.pid)
+    if process:
+        return process[0] not in ("Z", "X") and (not worker.born or born(worker.pid) == worker.born)
     try:
         os.kill(worker.pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
         pass  # it runs, as another user
-    return not worker.born or born(worker.pid) == worker.born
+    return not worker.born
 
 
 def behind(worker: WorkerState) -> list[SourceState]:
@@ -209,6 +166,11 @@ def in_step(worker: WorkerState) -> bool:
     return not worker.restart_required and not behind(worker)
 
 
+def is_healthy(worker: WorkerState) -> bool:
+    """Whether it is in step, and its newest reload was good."""
+    return in_step(worker) and not worker.rejected
+
+
 def _digest(path: str) -> str | None:
     try:
         with open(path, "rb") as file:
@@ -218,19 +180,35 @@ def _digest(path: str) -> str | None:
 
 
 def request_of(worker: WorkerState) -> Request:
-    """What the worker was started with, to load it again here. A secret it had is there as a mask."""
+    """What the worker was started with, to load it again here. No secret is read: those it had are masks."""
     began = worker.began
     given = loader.request(
+        mode=began.mode,
         project_dir=False if began.project_dir is False else Path(began.project_dir) if began.project_dir else None,
         flags=began.flags,
+        overrides=began.overrides,
+        require=began.require,
         environment=Environment(
             variables=began.variables,
             cwd=Path(began.cwd),
             home=Path(began.home),
             uid=began.uid,
-            today=Environment.capture().today,
+            today=datetime.date.today(),  # noqa: DTZ011 - the date on this machine's calendar
             site_dir=Path(began.site_dir),
             state_dir=Path(began.state_dir),
         ),
     )
-    return msgspec.structs.replace(given, keep_mode=worker.mode, runs_commands=False)
+    if began.implied_provider is not None:
+        layer, faults = given.flags
+        implied = Entry(began.implied_provider, Origin("flags", "--anthropic-key"))
+        given = msgspec.structs.replace(given, flags=(msgspec.structs.replace(layer, implied_provider=implied), faults))
+    return msgspec.structs.replace(given, keep_mode=worker.mode, opener=_Unopened(given.environment, runs=False))
+
+
+class _Unopened(Opener):
+    """Opens nothing: what a worker could read need not be ours to read."""
+
+    def open(self, key: str, entry: Entry) -> tuple[Secret | None, Problem | None]:
+        if isinstance(entry.value, Reference):
+            return Unread(entry.value), None
+        return super().open(key, entry)

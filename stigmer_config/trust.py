@@ -17,7 +17,7 @@ from .catalogue import Catalogue
 from .merge import merge, targets
 from .model_names import ModelNames, is_ollama_cloud
 from .problems import Problem, quoted
-from .provenance import Entry, Layer, Reason, Refused
+from .provenance import Entry, Layer, Origin, Reason, Refused
 from .providers import Walk
 from .resolve import resolve
 from .secret import MASK, Secret
@@ -26,6 +26,11 @@ from .settings import MODEL_FIELDS, PROVIDERS, find
 _TRUST_HINT = "if you trust this project, review it with: stigmer config trust"
 # What decides which model answers, and where.
 _STEERING = ("llm.", "providers.", "aliases.")
+# An override may choose any provider: what is locked is locked then, too.
+_SWITCHES = tuple(
+    Layer("execution", "override", "loaded", {"llm.provider": Entry(provider, Origin("execution", "override"))})
+    for provider in PROVIDERS
+)
 
 
 class _Vetting:
@@ -223,11 +228,16 @@ class _Vetting:
 
 
 def _in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str, Any]:
-    """The effective values of some `llm` fields; the model with what it stands for."""
-    llm = resolve(walk, today, opener=None).llm
-    values: dict[str, Any] = {field: getattr(llm, field) for field in fields}
-    if "model" in values:
-        values["model"] = (llm.provider, llm.model, llm.model_name, llm.model_id)
+    """The effective values of some `llm` fields, now and with each provider chosen by an override.
+
+    A model's is what it stands for, too.
+    """
+    values: dict[str, Any] = {field: [] for field in fields}
+    for switched in (walk, *(walk.over(layer) for layer in _SWITCHES)):
+        llm = resolve(switched, today, opener=None).llm
+        for field in fields:
+            model = (llm.provider, llm.model, llm.model_name, llm.model_id)
+            values[field].append(model if field == "model" else getattr(llm, field))
     return values
 
 

@@ -26,9 +26,8 @@ from .secret import MASK, Secret, registered
 MAX_BYTES = 8 * 1024 * 1024  # of one answer
 _MAX_LINE = 64 * 1024
 
-Trouble = Literal[
-    "refused", "unresolved", "unreachable", "timeout", "tls", "garbled", "too-large", "redirect", "status", "cut-off", "error"
-]
+_NoAnswer = Literal["refused", "unresolved", "unreachable", "timeout", "tls", "cut-off"]
+Trouble = _NoAnswer | Literal["garbled", "too-large", "redirect", "status", "error"]
 T = TypeVar("T")
 
 
@@ -36,7 +35,8 @@ class WireError(Exception):
     """A request that got no good answer.
 
     `trouble` says in a word what happened; `detail` what is to be said of it beyond that, safe to print: for
-    `status` and `error` the other side's words, for `redirect` where it points. `status` is the HTTP status of these two.
+    `status` and `error` the other side's words, for `redirect` where it points. `status` is the HTTP status
+    that came with a `status` or a `redirect`.
     """
 
     def __init__(self, trouble: Trouble, detail: str = "", status: int | None = None) -> None:
@@ -235,7 +235,8 @@ _TROUBLES: tuple[tuple[type[Exception], Trouble], ...] = (
 
 
 def _wire_error(error: Exception) -> WireError:
-    trouble: Trouble = next((word for kind, word in _TROUBLES if isinstance(error, kind)), "garbled")
+    known: list[Trouble] = [word for kind, word in _TROUBLES if isinstance(error, kind)]
+    trouble = known[0] if known else "garbled"
     why = getattr(error, "verify_message", None)
     if trouble == "unreachable" and isinstance(error, OSError):
         why = error.strerror or str(error)

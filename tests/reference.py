@@ -38,6 +38,10 @@ class Given:
         shown = {} if self.name == "defaults" else self.values
         return f"Given({self.name!r}, {shown!r}{', anthropic_key=True' if self.anthropic_key else ''})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        del cycle
+        printer.text(repr(self))
+
 
 @dataclass
 class Outcome:
@@ -321,6 +325,10 @@ class Naive:
         way = chain(values["model"], self.aliases, self.provider)
         if way.missing:
             self.problem("alias-unavailable", "llm.model", places["model"])
+        if way.end is not None and prefix(way.end) not in (None, self.provider):
+            on_the_way = {(places["model"] or (0, ""))[1], *(f"aliases.{name}" for name in way.names)}
+            if not any(code == "provider-mismatch" and key in on_the_way for _, code, key, _ in self.problems):
+                self.problem("provider-mismatch", "llm.model", places["model"])
         facts, name, model_id = self._model(way, places["model"])
         reasons: dict[Place, str] = {}
         self._parameters(values, places, facts, reasons)

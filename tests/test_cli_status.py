@@ -78,7 +78,8 @@ def test_get_fails_only_for_its_own_key_or_a_file_that_cannot_be_read(sandbox: S
 def test_get_fails_for_an_error_where_its_effective_value_would_stand(sandbox: Sandbox) -> None:
     """A broken setting of the active provider, or a broken alias behind the model, concerns the effective value."""
     sandbox.write(
-        user="llm: {model: mine}\naliases: {mine: a, a: b, b: a}\nproviders: {ollama: {max_tokens: 0}, openai: {max_tokens: 0}}\n"
+        user="llm: {model: mine}\naliases: {mine: a, a: b, b: a}\n"
+        "providers: {ollama: {max_tokens: 0}, openai: {max_tokens: 0}}\n"
     )
     assert ask(sandbox, "get", "llm.max_tokens", variables=LOCAL).status == 1
     assert "alias-cycle" in ask(sandbox, "get", "llm.model_id", variables=LOCAL).err
@@ -241,6 +242,6 @@ def test_validate_checks_files_by_themselves(sandbox: Sandbox) -> None:
         "error[untrusted-key] llm.base_url",
     ):
         assert said in answer.err
-    missing = ask(sandbox, "validate", str(sandbox.root / "none.yaml"), "--format", "json")
+    missing = ask(sandbox, "validate", "--mode", "local", str(sandbox.root / "none.yaml"), "--format", "json")
     assert missing.status == 1
     assert [problem["code"] for problem in json.loads(missing.out)["problems"]] == ["unreadable-file"]

@@ -50,6 +50,7 @@ class Reader:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             timeout=60,
+            check=False,
         )
         shown = done.stdout.replace(packaged.FOLDER, "…/defaults").replace(str(self.home), "/home/you")
         return done.returncode, shown.replace(str(self.site), "/etc/xdg")

@@ -260,7 +260,10 @@ def test_a_swap_between_display_and_record_is_asked_again(sandbox: Sandbox) -> N
 
 def test_a_worktree_is_a_place_of_its_own(sandbox: Sandbox) -> None:
     """`git worktree` makes another folder: the grant does not go along."""
-    run = lambda *argv: subprocess.run(argv, cwd=sandbox.project, check=True, capture_output=True)  # noqa: E731
+
+    def run(*argv: str) -> None:
+        subprocess.run(argv, cwd=sandbox.project, check=True, capture_output=True)
+
     (sandbox.project / ".git").rmdir()
     run("git", "init", "-q", ".")
     sandbox.write(project=ASKS)

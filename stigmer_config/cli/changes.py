@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from ..problems import printable
-from ..provenance import Change
+from ..provenance import Change, Origin
 from . import render
 
 
@@ -17,12 +18,13 @@ def echo(changes: Iterable[Change]) -> None:
     for change in changes:
         restart = "  (restart required)" if change.restart_required else ""
         click.echo(click.style(f"{change.key}{restart}", bold=True))
-        for sign, value, origin, colour in (
-            ("-", change.old, change.old_origin, "red"),
-            ("+", change.new, change.new_origin, "green"),
-        ):
-            place = f"  ({origin.layer}: {printable(str(origin))})" if origin is not None else ""
-            click.echo(click.style(f"  {sign} {render.text(value)}", fg=colour) + place)
+        _echo_side("-", change.old, change.old_origin, "red")
+        _echo_side("+", change.new, change.new_origin, "green")
+
+
+def _echo_side(sign: str, value: Any, origin: Origin | None, colour: str) -> None:
+    place = f"  ({origin.layer}: {printable(str(origin))})" if origin is not None else ""
+    click.echo(click.style(f"  {sign} {render.text(value)}", fg=colour) + place)
 
 
 def document(change: Change) -> dict[str, Any]:
@@ -35,3 +37,8 @@ def document(change: Change) -> dict[str, Any]:
         "new_origin": render.origin_json(change.new_origin),
         "restart_required": change.restart_required,
     }
+
+
+def line(change: Change, generation: int) -> str:
+    """A change as one line of JSON, with nothing a terminal would obey."""
+    return json.dumps({"generation": generation, **document(change)}).replace("\x7f", "\\u007f")

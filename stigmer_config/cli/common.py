@@ -138,8 +138,7 @@ def tell(problems: Iterable[Problem], *, others: int = 0) -> None:
     for number, problem in enumerate(problems):
         if number and sys.stderr is not None and sys.stderr.isatty():
             click.echo(err=True)  # a person reads them one by one
-        safe = msgspec.structs.replace(problem, message=printable(problem.message), hint=printable(problem.hint))
-        head, *rest = str(safe).split("\n")
+        head, *rest = str(problem).split("\n")
         mark = f"{problem.severity}[{problem.code}]"
         colour = "red" if problem.severity == "error" else "yellow"
         before, found, after = head.partition(mark)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,9 +11,11 @@ from .. import state
 from ..loader import Loaded, read, read_alone
 from ..problems import Problem
 from ..provenance import Change
+from ..secret import MASK, Secret
 from . import changes as diffs
 from . import render
-from .common import Where, capture, common, exit_status, tell
+from .common import OK, Where, capture, common, exit_status, tell
+from .workers import UNHEALTHY
 
 _MODES = ("local", "cloud")
 
@@ -27,8 +29,8 @@ _MODES = ("local", "cloud")
 def command(one: str | None, other: str | None, worker: int | None, form: str, where: Where) -> None:
     """Compare effective values. A and B are modes (local, cloud) or files; a file counts by itself.
 
-    With --worker, - is what the worker has and + what a load would give it now. Secrets are only compared as
-    set or not set.
+    With --worker, - is what the worker works with and + what a load would give it now; secrets are only
+    compared as set or not set. The exit status is 4 when the worker is not healthy (stigmer config workers).
 
     \b
     Examples:
@@ -40,20 +42,20 @@ def command(one: str | None, other: str | None, worker: int | None, form: str, w
         raise click.UsageError("--worker compares with the disk: leave A and B out")
     if worker is None and other is None:
         raise click.UsageError("name two modes or files, for example: stigmer config diff local cloud")
-    found, problems = _worker(worker) if worker is not None else _two(str(one), str(other), where)
+    found, problems, healthy = _worker(worker) if worker is not None else _two(str(one), str(other), where)
     if form == "json":
-        click.echo(json.dumps([diffs.document(change) for change in found], indent=2))
+        click.echo(render.json_text([diffs.document(change) for change in found]))
     else:
         diffs.echo(found)
     tell(problems)
-    raise SystemExit(exit_status(problems))
+    raise SystemExit(exit_status(problems) or healthy)
 
 
-def _two(one: str, other: str, where: Where) -> tuple[tuple[Change, ...], list[Problem]]:
+def _two(one: str, other: str, where: Where) -> tuple[tuple[Change, ...], list[Problem], int]:
     before, after = _side(one, where), _side(other, where)
     # Whether this machine has a key says nothing about the difference of two modes.
     problems = [p for p in (*before.problems, *after.problems) if p.code != "missing-api-key"]
-    return before.config.diff(after.config), list(dict.fromkeys(problems))
+    return before.config.diff(after.config), list(dict.fromkeys(problems)), OK
 
 
 def _side(name: str, where: Where) -> Loaded:
@@ -62,24 +64,30 @@ def _side(name: str, where: Where) -> Loaded:
     return read_alone(capture(), Path(name), where.mode)
 
 
-def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem]]:
-    """What differs between what a worker has and what it would load now."""
-    known = {worker.pid: worker for worker in state.running()}
-    if pid not in known:
+def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
+    """What differs between what a worker has and what it would load now; 4 when it is not healthy."""
+    workers = [worker for worker in state.running(capture()) if worker.pid == pid]
+    if not workers:
         raise click.UsageError(f"no worker runs as process {pid}: stigmer config workers lists them")
-    worker = known[pid]
+    worker = workers[-1]
     loaded = read(state.request_of(worker))
-    now = {key: render.plain(value) for key, value in loaded.config.effective()}
-    differing = [key for key in dict.fromkeys([*now, *worker.values]) if worker.values.get(key) != now.get(key)]
+    has, now = worker.values, {key: _comparable(value) for key, value in loaded.config.effective()}
+    now["mode"] = loaded.wanted_mode
     changes = [
         Change(
             key=key,
-            old=worker.values.get(key),
+            old=has.get(key),
             new=now.get(key),
             old_origin=None,
             new_origin=loaded.config.explain(key).origin if key in now else None,
             restart_required=key in worker.restart_required,
         )
-        for key in differing
+        for key in dict.fromkeys([*now, *has])
+        if has.get(key) != now.get(key)
     ]
-    return tuple(changes), list(loaded.problems)
+    return tuple(changes), list(loaded.problems), OK if state.is_healthy(worker) else UNHEALTHY
+
+
+def _comparable(value: Any) -> Any:
+    """A value as a worker's state has it."""
+    return MASK if isinstance(value, Secret) else render.plain(value)

@@ -14,15 +14,16 @@ from ..config import RESOLVED, Config
 from ..kinds import same_url
 from ..model_names import ModelNames, split
 from ..problems import printable
+from ..references import Unread
 from ..secret import Secret
 from ..settings import find
 from ..sources.defaults import defaults_layer
 from .render import plain, text
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 # Not among `printable`'s, and YAML does not allow them as they are.
 _NO_CHARACTER = re.compile("[\ufffe\uffff]")
-_SAFE_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,=+@ ")
+# What printf's format may hold as it is: no -, which might begin an option.
+_SAFE_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,=+@ ")
 
 
 class _Leaf(NamedTuple):
@@ -81,16 +82,15 @@ class Writer:
         setting = find(key)
         if key in RESOLVED:
             return _Leaf(value, f"{text(value)} (worked out, no setting)")
-        if isinstance(value, Secret) and not self.reveal:
-            return _Leaf(value, f"set ({self._origin(key)}); --reveal prints it")
+        if isinstance(value, Secret) and (not self.reveal or isinstance(value, Unread)):
+            more = "" if isinstance(value, Unread) else "; --reveal prints it"
+            label = str(value) if isinstance(value, Unread) else "set"
+            return _Leaf(value, f"{label} ({self._origin(key)}){more}")
         if key in self.replaced:
             return _Leaf(value, f"{text(value)} (packaged; it was retired, and {self.config.llm.model_id} is called)")
         if value is None and (setting is None or not setting.nullable):
             return _Leaf(value, "none")
-        shown = plain(value, reveal=self.reveal)
-        if isinstance(shown, str) and _SURROGATE.search(shown):
-            return _Leaf(value, "not Unicode text: it cannot stand in a file")
-        return _Leaf(shown, origin=origin)
+        return _Leaf(plain(value, reveal=self.reveal), origin=origin)
 
     def _origin(self, key: str) -> str:
         origin = self.config.explain(key).origin
@@ -104,21 +104,19 @@ class Writer:
             if setting is None or setting.variable is None:
                 continue
             leaf = self._leaf(key)
+            if key == "llm.model" and key in self.replaced:
+                leaf = _Leaf(self.config.llm.model_id)  # in a variable the name would mean the retired model
             if key == "llm.api_key" and self.config.llm.provider == "ollama" and leaf.value is not None:
                 leaf = _Leaf(leaf.value, "Ollama's key has no variable; see providers.ollama.api_key")
             lines.append(self._assignment(key, setting.variable, leaf))
         return "\n".join(lines)
 
     def _assignment(self, key: str, variable: str, leaf: _Leaf) -> str:
-        if leaf.instead and not _SURROGATE.search(str(leaf.value)):
-            return f"# {variable}: {leaf.instead}"
-        if leaf.value is None:
-            return f"# {variable}: none"
-        text = str(self.config.value(key) if leaf.instead else leaf.value)
+        if leaf.instead or leaf.value is None:
+            return f"# {variable}: {leaf.instead or 'none'}"
+        text = str(leaf.value)
         if key == "llm.model" and self.foreign_model:
             text = f"{self.config.llm.provider}:{self.config.llm.model_name}"
-        if "\0" in text:
-            return f"# {variable}: holds a NUL character, which no variable can"
         return _shell_assignment(variable, text) + (f"  # {leaf.origin}" if leaf.origin else "")
 
 
@@ -181,6 +179,5 @@ def _shell_assignment(variable: str, text: str) -> str:
     if (text.isascii() and text.isprintable()) or (encoding == "utf8" and printable(text) == text):
         return f"{variable}={shlex.quote(text)}"
     # printf makes every byte; the full stop keeps line ends at the end from being dropped.
-    data = text.encode("utf-8", "surrogateescape")
-    octal = "".join(chr(byte) if byte in _SAFE_BYTES else f"\\{byte:03o}" for byte in data)
+    octal = "".join(chr(byte) if byte in _SAFE_BYTES else f"\\{byte:03o}" for byte in text.encode())
     return f'{variable}="$(printf \'{octal}.\')"; {variable}="${{{variable}%.}}"'

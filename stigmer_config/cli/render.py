@@ -55,8 +55,7 @@ def text(value: Any, *, reveal: bool = False) -> str:
 
 def json_text(document: Any) -> str:
     """A document as JSON, in ASCII, with nothing a terminal would obey."""
-    # The one control character that JSON leaves as it is.
-    return json.dumps(document, indent=2).replace("\x7f", "\\u007f")
+    return json.dumps(document, indent=2)
 
 
 def origin_json(origin: Origin | None) -> dict[str, Any] | None:

@@ -42,7 +42,8 @@ def command(where: Where, *, shows: bool, revokes: bool, credentials: bool) -> N
     project = _project(read(request))
     if revokes:
         had = grants.revoke(request.environment, project.source)
-        click.echo(f"the grant for {project.source} is revoked" if had else f"there was no grant for {project.source}")
+        shown = printable(project.source)
+        click.echo(f"the grant for {shown} is revoked" if had else f"there was no grant for {shown}")
     elif shows:
         _show(request, project)
     else:
@@ -53,7 +54,7 @@ def command(where: Where, *, shows: bool, revokes: bool, credentials: bool) -> N
 def _project(loaded: Loaded) -> Layer:
     project = next(layer for layer in loaded.layers if layer.name == "project")
     if project.text is None:
-        click.echo(f"there is no project file to trust: {project.why}", err=True)
+        click.echo(f"there is no project file to trust: {printable(project.why)}", err=True)
         tell([problem for problem in loaded.problems if problem.origin and problem.origin.layer == "project"])
         raise SystemExit(FAULTY)
     return project
@@ -101,7 +102,7 @@ def _ask(request: Request, *, credentials: bool) -> None:
         again = _whole(_project(read(request)))
         if grants.covered(again) == covered:
             path = grants.record(request.environment, project, pairs)
-            click.echo(f"granted; recorded in {path}")
+            click.echo(f"granted; recorded in {printable(str(path))}")
             return
         click.echo("the file was changed meanwhile: here is what it says now", err=True)
 

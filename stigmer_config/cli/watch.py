@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import click
 
 from ..config import Config
-from ..problems import ConfigError, Problem
+from ..live import LiveConfig
+from ..problems import ConfigError, Problem, printable
 from ..provenance import Change
+from ..reloader import Reloader
+from ..report import Reporter
 from . import changes as diffs
 from .common import OK, Where, common, exit_status, tell
 
@@ -23,53 +24,65 @@ from .common import OK, Where, common, exit_status, tell
 def command(form: str, where: Where) -> None:
     """Follow the files and print each effective change as it happens; end with Ctrl-C.
 
-    A change that does not load is told on standard error, and the last good configuration stays.
+    A change that does not load is told on standard error, and the last good configuration stays. With
+    --format json each change is one line.
 
     \b
     Examples:
       stigmer config watch
       stigmer config watch --format json | jq .key
     """
-    from ..live import LiveConfig
-    from ..reloader import Reloader
-
-    def show(new: Config, changed: tuple[Change, ...]) -> None:
-        if form == "json":
-            for change in changed:
-                click.echo(json.dumps({"generation": new.generation, **diffs.document(change)}))
-        else:
-            click.echo(click.style(f"generation {new.generation}", dim=True))
-            diffs.echo(changed)
-
+    printer = _Printer(form)
     try:
-        live = LiveConfig(Reloader(where.request()), _told(), publishes=False)
+        live = LiveConfig(Reloader(where.request()), printer, publishes=False)
     except ConfigError as error:
         tell(error.problems)
         raise SystemExit(exit_status(error.problems)) from None
     live.begin()
     with live:
-        live.subscribe(show)
         click.echo("watching; Ctrl-C ends it", err=True)
         with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            printer.ended.wait()
+    if printer.fault is not None:
+        raise printer.fault
     raise SystemExit(OK)
 
 
-def _told() -> Any:
-    """A reporter for a person: problems as the other commands print them, and nothing that `show` prints."""
-    from ..report import Reporter
+class _Printer(Reporter):
+    """Prints for a person, or for a program, what a worker would log. `ended`: nobody reads it any more."""
 
-    class Told(Reporter):
-        def reloaded(self, config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
-            del config, changes, restart_required  # the subscriber prints them
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.ended = threading.Event()
+        self.fault: OSError | None = None
+        self._form = form
 
-        def rejected(self, config: Config, problems: Iterable[Problem]) -> None:
-            del config
+    def reloaded(self, config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
+        del restart_required  # the changes say so, each for itself
+        with self._printing():
+            if self._form == "json":
+                for change in changes:
+                    click.echo(diffs.line(change, config.generation))
+            else:
+                click.echo(click.style(f"generation {config.generation}", dim=True))
+                diffs.echo(changes)
+
+    def rejected(self, config: Config, problems: Iterable[Problem]) -> None:
+        del config
+        with self._printing():
             click.echo("not taken, the last good configuration stays:", err=True)
             tell(tuple(problems))
 
-        def watching(self, config: Config, state: str, detail: str) -> None:
-            del config
-            click.echo(f"watching: {state} {detail}".rstrip(), err=True)
+    def watching(self, config: Config, state: str, detail: str) -> None:
+        del config
+        with self._printing():
+            if state in ("degraded", "polling"):
+                click.echo(f"changes are noticed late ({state}): {printable(detail)}", err=True)
 
-    return Told()
+    @contextlib.contextmanager
+    def _printing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # the reader is gone
+            self.fault = error
+            self.ended.set()

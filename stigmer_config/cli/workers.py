@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import json
 
 import click
 
 from .. import state
 from ..problems import printable
-from .common import OK, Where, common
+from . import render
+from .common import OK, Where, capture, common
 from .table import Cell, columns
 
-_UNHEALTHY = 4
+UNHEALTHY = 4
+_HEADER = ("pid", "generation", "fingerprint", "model", "in step", "newest reload", "started")
 
 
 @click.command("workers")
@@ -30,22 +31,18 @@ def command(form: str, where: Where) -> None:
       stigmer config diff --worker 4711
     """
     del where
-    running = state.running()
+    running = state.running(capture())
     if form == "json":
-        click.echo(json.dumps([_document(worker) for worker in running], indent=2))
-    elif not running:
-        click.echo("no worker is running", err=True)
-    else:
-        header = ["pid", "generation", "fingerprint", "model", "in step", "started"]
-        rows: list[list[Cell | str]] = [
-            [str(w.pid), str(w.generation), w.fingerprint[:12], printable(w.model), _step(w), _age(w)] for w in running
-        ]
-        columns([[Cell(cell, {"bold": True}) for cell in header], *rows])
+        click.echo(render.json_text([_document(worker) for worker in running]))
+    elif running:
+        columns([[Cell(title, {"bold": True}) for title in _HEADER], *map(_row, running)])
         for worker in running:
             for fault in worker.rejected:
-                click.echo(f"{worker.pid} rejected its newest reload:\n{fault}", err=True)
-    healthy = all(state.in_step(worker) and not worker.rejected for worker in running)
-    raise SystemExit(OK if healthy else _UNHEALTHY)
+                click.echo(f"\n{worker.pid} rejected its newest reload, and keeps generation {worker.generation}:")
+                click.echo("\n".join(map(printable, fault.split("\n"))))
+    else:
+        click.echo("no worker is running", err=True)
+    raise SystemExit(OK if all(map(state.is_healthy, running)) else UNHEALTHY)
 
 
 def _document(worker: state.WorkerState) -> dict[str, object]:
@@ -57,9 +54,16 @@ def _document(worker: state.WorkerState) -> dict[str, object]:
         "model": worker.model,
         "started": worker.started.isoformat(),
         "in_step": state.in_step(worker),
+        "behind": [source.path for source in state.behind(worker)],
         "restart_required": list(worker.restart_required),
         "rejected": list(worker.rejected),
     }
+
+
+def _row(worker: state.WorkerState) -> list[Cell | str]:
+    reload = Cell("rejected", {"fg": "red"}) if worker.rejected else Cell("ok", {"fg": "green"})
+    model, age = printable(worker.model), _age(worker)
+    return [str(worker.pid), str(worker.generation), worker.fingerprint[:12], model, _step(worker), reload, age]
 
 
 def _step(worker: state.WorkerState) -> Cell:

@@ -27,13 +27,16 @@ def with_value(data: bytes, key: str, value: Any) -> bytes:
     Raises `EditError` when only a person can do it.
     """
     mark, text = _decoded(data)
-    names = _names(Patches(text).root, key)
-    wanted = _changed(plain(spans(text).root), names, value)
+    patches = Patches(text)
+    names = _names(patches.root, key)
+    way = _way(patches.root, names)
+    if way is not None and _same(plain(way[-1]), value):
+        return data
+    wanted = _changed(plain(patches.root), names, value)
     if type(value) is list:
         itemwise = _with_items(text, names, value)
         if itemwise is not None and _holds(itemwise, wanted):
             return mark + itemwise.encode()
-    patches = Patches(text)
     return mark + _checked(patches.apply(_set(patches, names, value)), wanted).encode()
 
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from .spans import BREAK, Piece, spans
 from .style import column, key_text, line_end, line_start, style_of, value_text
 
-_COMMA = re.compile("(?:[ \t\r\n\x85\u2028\u2029]|#[^\r\n\x85\u2028\u2029]*)*,")
+# (`*+`: a comma in a comment is none.)
+_COMMA = re.compile("(?:[ \t\r\n\x85\u2028\u2029]|#[^\r\n\x85\u2028\u2029]*+)*,")
 _COLON = re.compile(r"[ \t]*:")
 _HEADER_COMMENT = re.compile("[|>][0-9+-]*([ \t]+#[^\r\n\x85\u2028\u2029]*)")
 _REST_IS_COMMENT = re.compile("[ \t]*(?:#[^\r\n\x85\u2028\u2029]*)?(?=[\r\n\x85\u2028\u2029]|\\Z)")

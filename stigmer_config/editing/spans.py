@@ -6,7 +6,7 @@ It is `yaml_text`'s own reading, with its refusals; the spans are kept beside it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -78,12 +78,8 @@ class _SpanReader(Reader):
         self.document_end = len(text)
         self._event: Any = None
 
-    def _handlers(self) -> dict[type, Callable[[Any], None]]:
-        from ruamel.yaml import events
-
-        return {**super()._handlers(), events.DocumentEndEvent: self._document_ends}
-
-    def _document_ends(self, event: Any) -> None:
+    def _document_end(self, event: Any) -> None:
+        super()._document_end(event)
         if event.explicit:
             self.document_end = event.start_mark.index
 

@@ -16,7 +16,9 @@ from .spans import BREAK, Piece
 # Plain text that every YAML version reads as this text: no indicator, no blank, no `: `.
 _PLAIN = re.compile(r"[A-Za-z_./](?:[A-Za-z0-9_./+-]|[:@](?=[A-Za-z0-9_./+-]))*")
 # Words and numbers to other YAML versions (https://yaml.org/type/): in quotes they are text to all.
-_YAML_1_1 = re.compile(r"y|n|yes|no|on|off|true|false|null|[-+]?[0-9._:]*|[-+]?\.?[0-9][0-9_.]*(e[-+]?[0-9]+)?", re.IGNORECASE)
+_YAML_1_1 = re.compile(
+    r"y|n|yes|no|on|off|true|false|null|[-+]?[0-9._:]*|[-+]?\.?[0-9][0-9_.]*(e[-+]?[0-9]+)?", re.IGNORECASE
+)
 _BLANK_LINE = re.compile("(?:\r\n|[\n\r\x85\u2028\u2029])[ \t]*(?:\r\n|[\n\r\x85\u2028\u2029])")
 
 

@@ -103,7 +103,7 @@ def client_class(provider: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != module:
+        if error.name != module:  # something that the client itself needs
             raise
         distribution = module.replace("_", "-")
         text = f"{distribution} is not installed: pip install 'stigmer-config[{provider}]'"

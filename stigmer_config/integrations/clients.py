@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -73,7 +74,7 @@ def _anthropic(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
         arguments["thinking"] = {"type": "disabled"}
     own = {"model": llm.model_id, "base_url": llm.base_url, "api_key": _key(llm), "anthropic_proxy": None}
     model = chat_class(**{**arguments, "timeout": llm.timeout or DEFAULT_TIMEOUT, **extra, **own})
-    sdk = {
+    sdk: dict[str, Any] = {
         "base_url": llm.base_url,
         "api_key": _key(llm),
         "max_retries": model.max_retries,
@@ -134,7 +135,10 @@ def _ollama(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
         "verify": _tls("httpx"),
         "auth": _OnlyThisKey(llm.api_key),
     }
-    return chat_class(**{**arguments, **extra, "model": llm.model_id, "base_url": base_url, "client_kwargs": client})
+    model = chat_class(**{**arguments, **extra, "model": llm.model_id, "base_url": base_url, "client_kwargs": client})
+    with contextlib.suppress(AttributeError):  # else the connections end with the garbage collection's warning
+        weakref.finalize(model._client, model._client._client.close)  # noqa: SLF001 - no public way to close it
+    return model
 
 
 class _OnlyThisKey:

@@ -9,14 +9,12 @@ from typing import Any
 
 from .. import references
 from ..kinds import PROVIDERS, InvalidValueError, Model, shape
-from ..problems import Problem, did_you_mean, quoted
+from ..problems import Problem, did_you_mean, quoted, shown_name
 from ..provenance import Entry, LayerName, Origin
 from ..settings import CHILDREN, SETTINGS, Setting, suggest
 from .yaml_text import MAX_PROBLEMS, Node
 
 _ALIAS_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-# A name as people write them; a key of some providers begins with sk-.
-_NAME_START = re.compile(r"(?!sk-)[A-Za-z0-9_.-]{0,64}")
 _MODEL = Model()
 
 
@@ -81,7 +79,7 @@ class Collector:
     def _unknown(self, key: str, name: str, node: Node) -> None:
         near = suggest(key)
         section = key.removesuffix(name).rstrip(".")
-        key = key.removesuffix(name) + _shown_name(name)
+        key = key.removesuffix(name) + shown_name(name)
         known = ", ".join(CHILDREN.get(section, CHILDREN[""]))
         hint = f"did you mean {near}?" if near else f"known keys{f' of {section}' if section else ''}: {known}"
         if near and "." in name:
@@ -125,7 +123,8 @@ class Collector:
             key = f"aliases.{name}"
             if not _ALIAS_NAME.fullmatch(name):
                 hint = "an alias starts with a small letter; then small letters, digits and _ . -, 64 at most"
-                self._fault("unknown-key", key, f"{quoted(name)} is not an alias name", child, hint, of_key=True)
+                message = f"{quoted(shown_name(name))} is not an alias name"
+                self._fault("unknown-key", f"aliases.{shown_name(name)}", message, child, hint, of_key=True)
             elif not child.bad:
                 self._alias(key, child)
 
@@ -145,21 +144,14 @@ class Collector:
     def _target(self, key: str, provider: str, node: Node) -> Entry | None:
         if provider not in PROVIDERS:
             hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
-            message = f"there is no provider {quoted(provider)}"
-            self._fault("unknown-alias-provider", f"{key}.{provider}", message, node, hint, of_key=True)
+            message = f"there is no provider {quoted(shown_name(provider))}"
+            self._fault("unknown-alias-provider", f"{key}.{shown_name(provider)}", message, node, hint, of_key=True)
         elif not node.bad:
             try:
                 return Entry(_MODEL.check(_plain(node), f"{key}.{provider}"), self._origin(node))
             except InvalidValueError as fault:
                 self._report(fault.problem(f"{key}.{provider}", self._origin(node)))
         return None
-
-
-def _shown_name(name: str) -> str:
-    """An unknown key's name, as far as it is one: what follows a forgotten colon may be a secret."""
-    plain = _NAME_START.match(name)
-    start = plain.group() if plain else ""
-    return name if start == name else f"{start}…"
 
 
 def _plain(node: Node) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 
 import msgspec
 
@@ -15,6 +16,7 @@ from ..problems import Problem, quoted
 from ..provenance import LayerName, Origin
 
 MAX_BYTES = 64 * 1024
+_MAX_LINKS = 40  # as the kernel has it
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -159,12 +161,25 @@ def _insecure(path: str, status: os.stat_result, layer: LayerName, uid: int) -> 
     return [Problem(code="insecure-permissions", message=message, hint=hint, origin=Origin(layer, path))]
 
 
-def _insecure_folders(path: str, layer: LayerName, uid: int) -> list[Problem]:
-    """The folder the path names, and the one a link leads to: who writes there replaces the file."""
-    problems: list[Problem] = []
-    for folder in dict.fromkeys((os.path.dirname(path), os.path.dirname(os.path.realpath(path)))):
+def _folders(path: str) -> Iterator[str]:
+    """The folder the path names, and each that a link on the way leads to: who writes there replaces the file."""
+    for _ in range(_MAX_LINKS):
+        yield os.path.dirname(path)
         try:
-            problems += _insecure(folder, os.stat(folder), layer, uid)
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:  # not a link
+            return
+
+
+def _insecure_folders(path: str, layer: LayerName, uid: int) -> list[Problem]:
+    problems: list[Problem] = []
+    seen: set[tuple[int, int]] = set()
+    for folder in _folders(path):
+        try:
+            status = os.stat(folder)
         except OSError:
             continue  # gone since the file was opened: the next read tells
+        if (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            problems += _insecure(folder, status, layer, uid)
     return problems

@@ -18,16 +18,24 @@ from ..settings import CHILDREN, SETTINGS
 if TYPE_CHECKING:
     from .yaml_text import Node
 
-_SECRETIVE = re.compile(r"key|secret|passw|pwd|token(?!s)|cred|auth|\bsk-", re.IGNORECASE)
+# Parts of the names that people give to secrets; and how the keys of some providers begin.
+_SECRET_WORDS = ("key", "secret", "passw", "pwd", "token", "cred", "auth", "sk-")
 _SECRET_NAMES = tuple({key.rpartition(".")[2]: None for key, setting in SETTINGS.items() if setting.is_secret})
 _WORD = re.compile(r"[A-Za-z][\w-]{2,40}")
 # How many names and words are compared with those of secrets; what comes after them counts as secret.
 _MAX_GUESSES = 300
+_KNOWN = frozenset(name for children in CHILDREN.values() for name in children)
+
+
+def _folded(text: str) -> str:
+    """A text as it is searched for secret words: tokens of a model are no secret."""
+    return text.lower().replace("max_tokens", "")
 
 
 def is_secretive(name: str) -> bool:
     """Whether people give such a name to secrets."""
-    return _SECRETIVE.search(name) is not None
+    name = _folded(name)
+    return any(word in name for word in _SECRET_WORDS)
 
 
 def hidden_lines(text: str, tree: Node | None, lost: Iterable[tuple[str, Node]]) -> frozenset[int]:
@@ -35,12 +43,14 @@ def hidden_lines(text: str, tree: Node | None, lost: Iterable[tuple[str, Node]])
 
     `tree` is what was read of the text, None when it cannot be read; `lost` what was left out of it.
     """
-    lines = text.splitlines()
     if tree is None:
-        return _from_first_secret(lines)
-    hider = _Hider()
-    if _SECRETIVE.search(text):
-        hider.lines.update(number for number, line in enumerate(lines, start=1) if _SECRETIVE.search(line))
+        return _from_first_secret(text.splitlines())
+    folded = _folded(text)
+    words = [word for word in _SECRET_WORDS if word in folded]
+    hider = _Hider(secretive=bool(words))
+    if words:
+        lines = enumerate(folded.splitlines(), start=1)
+        hider.lines.update(number for number, line in lines if any(word in line for word in words))
     hider.root(tree)
     for name, node in lost:
         hider.lost(name, node)
@@ -51,7 +61,7 @@ def _from_first_secret(lines: list[str]) -> frozenset[int]:
     """Where nobody knows where a value ends, nothing is shown from the first secret on."""
     guesses = _Guesses()
     for number, line in enumerate(lines, start=1):
-        if _SECRETIVE.search(line) or any(guesses.may_be_secret(word) for word in _WORD.findall(line)):
+        if is_secretive(line) or any(guesses.may_be_secret(word) for word in _WORD.findall(line)):
             return frozenset(range(number, len(lines) + 2))
     return frozenset()
 
@@ -61,22 +71,28 @@ class _Guesses:
 
     def __init__(self) -> None:
         self._left = _MAX_GUESSES
-        self._known = {name: False for children in CHILDREN.values() for name in children}
+        self._guessed: dict[str, bool] = {}
 
     def may_be_secret(self, name: str) -> bool:
-        known = self._known.get(name)
-        if known is None:
+        if name in _KNOWN:
+            return is_secretive(name)
+        guess = self._guessed.get(name)
+        if guess is None:
             self._left -= 1
-            known = self._left < 0 or is_secretive(name) or nearest(name, _SECRET_NAMES) is not None
-            self._known[name] = known
-        return known
+            guess = self._left < 0 or is_secretive(name) or nearest(name, _SECRET_NAMES) is not None
+            self._guessed[name] = guess
+        return guess
 
 
 class _Hider:
-    """Walks a tree as `settings` declares it. `lines` gathers what is hidden."""
+    """Walks a tree as `settings` declares it. `lines` gathers what is hidden.
 
-    def __init__(self) -> None:
+    `secretive`: whether the text holds a secret word at all; most do not, and are spared the search.
+    """
+
+    def __init__(self, *, secretive: bool) -> None:
         self.lines: set[int] = set()
+        self._secretive = secretive
         self._guesses = _Guesses()
 
     def _hide(self, first: int, node: Node) -> None:
@@ -116,7 +132,7 @@ class _Hider:
             self._hide(node.line, node)
 
     def _alias(self, name: str, node: Node) -> None:
-        if is_secretive(name):
+        if self._secretive and is_secretive(name):
             self._hide(node.key_line, node)
         elif type(node.value) is dict:
             for provider, child in node.value.items():
@@ -130,21 +146,22 @@ class _Hider:
     def _unknown(self, name: str, node: Node) -> None:
         if type(node.value) in (dict, list) or _may_hold_secret(node):
             self._hide(node.line, node)
-        if node.value is not None and self._guesses.may_be_secret(name):
+        # Without a value, a colon was forgotten: the value may be part of the name.
+        if any(self._guesses.may_be_secret(word) for word in (name, *_WORD.findall(name))):
             self._hide(node.key_line, node)
 
     def lost(self, name: str, node: Node) -> None:
         """What is not in the tree: only the values of names that are no secret's are shown."""
-        if is_secretive(name) or not any(name in children for children in CHILDREN.values()):
+        if name not in _KNOWN or is_secretive(name):
             self._hide(node.key_line, node)
         elif _may_hold_secret(node):
             self._hide(node.line, node)
 
 
 def _may_hold_secret(node: Node) -> bool:
-    """Whether a value that is no secret's may hold one: a URL's password or query, a mapping out of place."""
+    """Whether a value that is no secret's may hold one: a URL's password, query or fragment, a mapping out of place."""
     if type(node.value) is str:
-        return "@" in node.value or "?" in node.value
+        return any(sign in node.value for sign in "@?#")
     if type(node.value) is list:
         return any(_may_hold_secret(item) for item in node.value)
-    return type(node.value) is dict
+    return type(node.value) is dict and bool(node.value)

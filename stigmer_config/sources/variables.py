@@ -68,8 +68,9 @@ def _ollama_url(host: str) -> str:
     scheme, separator, rest = host.strip().strip("\"'").rpartition("://")
     scheme = scheme.lower() if separator else "http"
     port = {"http": "80", "https": "443"}.get(scheme, "") if separator else "11434"
+    if "@" in rest:
+        return f"{scheme}://{rest}"  # refused as it is, unseen
     address, slash, path = rest.partition("/")
-    name = address
     if address.startswith("["):
         name, _, given = address.partition("]")
         name, given = f"{name}]", given.removeprefix(":")
@@ -79,4 +80,6 @@ def _ollama_url(host: str) -> str:
         name, given = (f"[{address}]" if ":" in address else address), ""
     loopback = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - bind addresses, not bound here
     name = loopback.get(name, name)
-    return f"{scheme}://{name}:{given or port}{slash}{path}".rstrip("/")
+    if not given.isdecimal() or int(given[:6]) > 65535:
+        given = port  # as Ollama does
+    return f"{scheme}://{name}:{given}{slash}{path}".rstrip("/")

@@ -16,6 +16,7 @@ _HINTS = {
     "did not find expected ',' or ']'": "close the list with ]",
     "did not find expected ',' or '}'": "close the mapping with }",
     "did not find expected alphabetic or numeric character": "quote a text that starts with * or &",
+    "found unexpected ':'": "between brackets, quote a text that holds ':'",
     "found unknown directive name": "remove the line",
     "found incompatible YAML document": "remove the line",
 }

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
 
 from ..problems import Problem
 from ..provenance import Layer, LayerName, Origin
 from .entries import Collector
 from .files import Contents, read_contents
-from .yaml_text import parse, place
+from .hidden_lines import hidden_lines
+from .yaml_text import Reader, place
 
-# In a text that cannot be parsed nobody knows where a secret ends: from the first such line on, nothing is shown.
-_SECRET_WORD = re.compile(r"_?key\s*:|secret|passw|credential|\btoken\b|sk-", re.IGNORECASE)
 # With these the whole file counts for nothing: its bytes are not what its owner wrote.
 _FATAL = frozenset({"yaml-syntax", "yaml-forbidden", "too-large", "not-a-mapping", "bad-encoding", "unreadable-file"})
 
@@ -44,18 +42,16 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
     digest = hashlib.sha256(data).hexdigest()
     problems = list(contents.problems)
     try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
+        text = _decoded(data)
     except UnicodeDecodeError as error:
         problems.append(_not_utf8(data, error, path, layer))
         return Layer(layer, path, "error", why=problems[-1].message, digest=digest), problems
-    tree, faults = parse(text, layer, path)
-    problems += faults
+    reader = Reader(text, layer, path)
+    tree = reader.read()
+    problems += reader.problems
     collector = Collector(layer, path)
     collector.tree(tree)
     problems += collector.problems
-    secret_lines = collector.secret_lines
-    if tree is None and faults:
-        secret_lines = _guessed_secret_lines(text)
     if contents.readable_by_others:
         problems += _readable_secrets(collector, path)
     fatal = next((p for p in problems if p.code in _FATAL and not p.key), None) or _writable(problems)
@@ -67,7 +63,7 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
         entries={} if fatal else collector.entries,
         why=why,
         text=text,
-        secret_lines=frozenset(secret_lines),
+        secret_lines=hidden_lines(text, tree, reader.lost),
         digest=digest,
     )
     return read, problems
@@ -78,19 +74,23 @@ def _writable(problems: list[Problem]) -> Problem | None:
     return next((p for p in problems if p.code == "insecure-permissions" and not p.key), None)
 
 
+def _is_wide(data: bytes) -> bool:
+    """Whether a file starts like UTF-16 or UTF-32 (https://yaml.org/spec/1.2.2/#52-character-encodings)."""
+    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:2]
+
+
+def _decoded(data: bytes) -> str:
+    if _is_wide(data):
+        raise UnicodeDecodeError("utf-8", data, 0, 1, "not UTF-8")
+    return data.decode("utf-8").removeprefix("\ufeff")
+
+
 def _not_utf8(data: bytes, error: UnicodeDecodeError, path: str, layer: LayerName) -> Problem:
-    line, column = place(data[: error.start].decode("utf-8"), error.start)
-    hint = "save it as UTF-8" + (" (it starts like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "")
+    before = data[: error.start].decode("utf-8").removeprefix("\ufeff")
+    line, column = place(before, len(before))
+    hint = "save it as UTF-8" + (" (it starts like UTF-16)" if _is_wide(data) else "")
     origin = Origin(layer, path, line, column)
     return Problem(code="bad-encoding", message="the file is not UTF-8 text", hint=hint, origin=origin)
-
-
-def _guessed_secret_lines(text: str) -> set[int]:
-    lines = text.splitlines()
-    for number, line in enumerate(lines, start=1):
-        if _SECRET_WORD.search(line):
-            return set(range(number, len(lines) + 2))
-    return set()
 
 
 def _readable_secrets(collector: Collector, path: str) -> list[Problem]:

@@ -11,14 +11,18 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ..problems import Problem, quoted
+from ..problems import Problem, quoted, shown_name
 from ..provenance import LayerName, Origin
+from .hidden_lines import is_secretive
+from .yaml_faults import told
 
 MAX_DEPTH = 16
 MAX_EVENTS = 8192
 MAX_SCALAR = 8192
 # The C scanner's time grows with the square of the open brackets: 60 000 cost it 6 s.
 MAX_BRACKETS = 4096
+# Nobody makes so many by mistake, and each of them costs.
+MAX_PROBLEMS = 100
 
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -28,8 +32,10 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
-# What YAML does not allow in a text (https://yaml.org/spec/1.2.2/#51-character-set).
-_NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What YAML does not allow in a text (https://yaml.org/spec/1.2.2/#51-character-set). As two small classes: one negated
+# class of all that is allowed takes `re` ten times as long to compile.
+_NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|[\ud800-\udfff\ufffe\uffff]")
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _NUMERIC_START = frozenset("+-.0123456789")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -72,22 +78,36 @@ class _StopError(Exception):
 
 
 class Reader:
-    """One reading of one text. `problems` collects what was found on the way."""
+    """One reading of one text.
+
+    `problems` collects what was found on the way. `lost` has what was left out of the tree with its name: the
+    second of two equal keys, the value of a key that was refused.
+    """
 
     def __init__(self, text: str, layer: LayerName, source: str) -> None:
         self.text = text
         self.layer = layer
         self.source = source
         self.problems: list[Problem] = []
+        self.lost: list[tuple[str, Node]] = []
         self.root: Node | None = None
         self.open: list[Node] = []  # the open mappings and lists, outermost first
         self.names: list[str] = []  # beside each, its name in its parent
         self.keys: list[Node | None] = []  # beside each, the key that waits for its value
         self.documents = 0
+        self.ended = False  # by `...`
 
     def problem(self, code: str, message: str, hint: str, line: int, column: int, key: str = "") -> None:
         origin = Origin(self.layer, self.source, line, column)
         self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=origin))
+
+    def fault(self, code: str, message: str, hint: str, node: Node, key: str = "") -> None:
+        """A problem the reading can go on after, unless there are too many."""
+        self.problem(code, message, hint, node.line, node.column, key)
+        if len(self.problems) >= MAX_PROBLEMS:
+            message = f"{MAX_PROBLEMS} faults: the rest of the file was not read"
+            self.problem("too-large", message, "mend these first", node.line, node.column)
+            raise _StopError
 
     def read(self) -> Node | None:
         """The root node; None when the text holds nothing, or nothing readable."""
@@ -134,19 +154,12 @@ class Reader:
             events.SequenceEndEvent: self._end,
             events.AliasEvent: self._alias,
             events.DocumentStartEvent: self._document,
+            events.DocumentEndEvent: self._document_end,
         }
 
     def _syntax(self, error: Any) -> None:
-        # The parser's own text may quote the file; `problem` and `context` are fixed phrases of libyaml.
-        phrase = getattr(error, "problem", None) or "cannot be read"
-        context = getattr(error, "context", None)
-        marks = [getattr(error, "problem_mark", None), getattr(error, "context_mark", None)]
-        if phrase.startswith("did not find expected ',' or") or phrase == "found unexpected end of stream":
-            marks.reverse()  # what was opened and never closed, not the end of the file
-        mark = marks[0] or marks[1]
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        code = "yaml-forbidden" if any(word in phrase for word in ("tag", "directive", "document")) else "yaml-syntax"
-        self.problem(code, phrase, _SYNTAX_HINTS.get(phrase, context or ""), line, column)
+        fault = told(error, only_document=self.documents == 1 and not self.ended)
+        self.problem(*fault)
 
     def _stop(self, code: str, message: str, mark: Any) -> NoReturn:
         self.problem(code, message, "", mark.line + 1, mark.column + 1)
@@ -159,13 +172,16 @@ class Reader:
         if event.version or event.tags:
             self._stop("yaml-forbidden", "YAML directives (%) are not allowed here", event.start_mark)
 
+    def _document_end(self, event: Any) -> None:
+        self.ended = event.explicit
+
     def _node(self, event: Any) -> Node:
         mark = event.start_mark
         return Node(None, mark.line + 1, mark.column + 1)
 
     def _forbid(self, node: Node, what: str, hint: str) -> None:
         node.bad = True
-        self.problem("yaml-forbidden", f"{what} are not allowed here", hint, node.line, node.column)
+        self.fault("yaml-forbidden", f"{what} are not allowed here", hint, node)
 
     def _decorated(self, node: Node, event: Any) -> None:
         if event.anchor is not None:
@@ -185,14 +201,12 @@ class Reader:
             self._decorated(node, event)
         if len(event.value) > MAX_SCALAR:
             node.bad = True
-            self.problem("too-large", f"a value of more than {MAX_SCALAR} characters", "", node.line, node.column)
+            self.fault("too-large", f"a text of more than {MAX_SCALAR} characters", "shorten it", node)
         is_key = self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict
         # A key is what was written: `1`, `true` and `null` are names like any other.
-        if event.style == "":
-            if not is_key:
-                node.value = scalar(event.value)
-        else:
-            node.end_line = event.end_mark.line + 1
+        if event.style == "" and not is_key:
+            node.value = scalar(event.value)
+        node.end_line = event.end_mark.line + 1
         self._place(node)
 
     def _start(self, event: Any, empty: Any) -> None:
@@ -224,43 +238,39 @@ class Reader:
             return
         key = self.keys[-1]
         if key is None:
-            if type(node.value) is not str and not node.bad:
-                self._forbid(node, "keys that are lists or mappings", "a key is a name")
+            if type(node.value) is not str:
+                self.lost.append(("", node))
+                if not node.bad:
+                    self._forbid(node, "keys that are lists or mappings", "a key is a name")
             self.keys[-1] = node
             return
         self.keys[-1] = None
         node.key_line, node.key_column = key.line, key.column
-        if key.value == "<<":
+        name = key.value if type(key.value) is str else ""
+        if not key.bad and name != "<<" and name not in parent:
+            parent[name] = node
+            return
+        self.lost.append((name, node))
+        if name == "<<":
             self._forbid(key, "YAML merge keys (<<)", "write the values out")
-        elif key.value in parent if type(key.value) is str else False:
-            self._duplicate(key, parent[key.value])
         elif not key.bad:
-            parent[key.value] = node
+            self._duplicate(key, parent[name])
 
     def _duplicate(self, key: Node, first: Node) -> None:
         # The first one stays in the tree: which of the two was meant only their author knows.
-        path = ".".join(name for name in [*self.names, key.value] if name)
+        names = [name for name in [*self.names, key.value] if name]
+        secret = next((n for n, name in enumerate(names[:-1], start=1) if is_secretive(name)), None)
+        # What stands inside a secret's value may be the secret.
+        path = ".".join(map(shown_name, names[:secret]))
+        shown = quoted(shown_name(key.value)) if secret is None else "a key"
         hint = f"remove one of the two; the first is on line {first.key_line}"
-        self.problem("duplicate-key", f"{quoted(key.value)} is given twice", hint, key.line, key.column, path)
-
-
-_SYNTAX_HINTS = {
-    "mapping values are not allowed in this context": "quote a value that holds ': ', check the indentation",
-    "found character that cannot start any token": "no tabs; quote a value that starts with @ or `",
-    "did not find expected key": "check the indentation and the quotes of this line and the one before",
-    "could not find expected ':'": "write it as key: value",
-    "found unexpected end of stream": "a quote or a bracket is not closed",
-    "did not find expected ',' or ']'": "close the list with ]",
-    "did not find expected ',' or '}'": "close the mapping with }",
-}
+        self.fault("duplicate-key", f"{shown} is given twice", hint, key, path)
 
 
 def place(text: str, index: int) -> tuple[int, int]:
     """The 1-based line and column of a character of the text, by index."""
-    before = text[:index].splitlines(keepends=True)
-    if not before or before[-1] != before[-1].rstrip("\r\n\x85\u2028\u2029"):
-        return len(before) + 1, 1
-    return len(before), len(before[-1]) + 1
+    starts = [found.end() for found in _BREAK.finditer(text, 0, index)]
+    return len(starts) + 1, index - (starts[-1] if starts else 0) + 1
 
 
 def parse(text: str, layer: LayerName, source: str) -> tuple[Node | None, list[Problem]]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+from watchdog.events import FileSystemEvent
 from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
 from watchdog.observers.inotify import InotifyObserver
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
@@ -37,8 +38,10 @@ class Inotify(InotifyFD):
         try:
             super().__init__()
             self._held = [self._inotify_fd, self._kill_r, self._kill_w]
-        except OSError:  # the instance was had, the pipe was not
-            self._held = [fd for fd in (vars(self).get("_inotify_fd"),) if fd is not None]
+            os.set_inheritable(self._inotify_fd, False)  # watchdog forgets it
+        except OSError:
+            if not self._held and "_inotify_fd" in vars(self):  # the instance was to be had, the pipe was not
+                self._held = [self._inotify_fd]
             self.release()
             raise
 
@@ -55,9 +58,17 @@ class Folder(EventEmitter):
     """One watched folder. No thread: it is called by that of the inotify instance."""
 
     def __init__(
-        self, event_queue: EventQueue, watch: ObservedWatch, *, inotify: Inotify, changed: Changed, lost: Lost, **_: Any
+        self,
+        event_queue: EventQueue,
+        watch: ObservedWatch,
+        *,
+        timeout: float,
+        event_filter: list[type[FileSystemEvent]] | None,
+        inotify: Inotify,
+        changed: Changed,
+        lost: Lost,
     ) -> None:
-        super().__init__(event_queue, watch)
+        super().__init__(event_queue, watch, timeout=timeout, event_filter=event_filter)
         self._path = watch.raw_path
         self._inotify = inotify
         self._changed = changed
@@ -85,7 +96,7 @@ class Folder(EventEmitter):
         if event.name:
             self._changed(self._path, os.fsdecode(event.name), event.is_create and not event.is_directory)
 
-    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:  # noqa: ARG002
         """The folder was removed or unmounted."""
         self._lost(self._path)
 

@@ -64,10 +64,10 @@ class Ledger:
             if file := self.files.get(path):
                 self._mark(file, CHANGED, time.monotonic() + delay)
 
-    def walk_again(self, file: File) -> None:
+    def walk_again(self, file: File, delay: float) -> None:
         """It does not look as it did: it may have been replaced, or something on the way to it."""
         with self._changed:
-            self._mark(file, MOVED, time.monotonic())
+            self._mark(file, MOVED, time.monotonic() + delay)
 
     def event(self, folder: str, name: str, created: bool) -> None:
         """Something happened to `name` in `folder`. Few names matter: the others cost one look-up."""
@@ -131,10 +131,11 @@ class Ledger:
     def unwatched(self) -> bool:
         return self._unwatched
 
-    def route(self) -> tuple[dict[str, Identity], set[str]]:
+    def route(self, *, deep: bool) -> tuple[dict[str, Identity], set[str]]:
         """Takes events by the files' routes from now on. Gives the folders to watch, and the watches to renew.
 
-        The watcher's thread, and before it watches them: an event of a step that is not known here is dropped.
+        Not `deep`: those that the files are in, and none on the way there. The watcher's thread, and before it
+        watches them: an event of a step that is not known here is dropped.
         """
         with self._changed:
             self._unwatched = False
@@ -142,10 +143,12 @@ class Ledger:
             steps: dict[tuple[str, str], list[tuple[File, bool]]] = {}
             folders: dict[str, Identity] = {}
             for file in self.files.values():
-                for step in file.route.steps:
-                    last = file.route.whole and step == file.route.steps[-1]
+                route = file.route
+                for step in route.steps:
+                    last = route.whole and step == route.steps[-1]
                     steps.setdefault(step, []).append((file, last))
-                folders.update(file.route.folders)
+                    if deep or last:
+                        folders[step[0]] = route.folders[step[0]]
             self._steps = steps
         return folders, renew
 

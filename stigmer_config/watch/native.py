@@ -47,7 +47,8 @@ class Native(FileSystemEventHandler):
 
     def __init__(self, changed: Callable[[str, str, bool], None], lost: Callable[[str | None], None]) -> None:
         """Raises what watchdog raises when the system has nothing left to watch with, and leaks nothing then."""
-        self.fault = ""  # why the last refused folder was
+        # Elsewhere a watch takes in all that is below the folder (FSEvents), or a descriptor per file in it (kqueue).
+        self.deep = LINUX
         self._changed = changed
         self._watches: dict[str, tuple[Identity, ObservedWatch]] = {}
         self._release: Callable[[], None] = lambda: None
@@ -65,8 +66,8 @@ class Native(FileSystemEventHandler):
             self.close()
             raise
 
-    def follow(self, folders: Mapping[str, Identity], renew: Set[str]) -> set[str]:
-        """Watches these folders and no others; gives those that cannot be watched.
+    def follow(self, folders: Mapping[str, Identity], renew: Set[str]) -> dict[str, Exception]:
+        """Watches these folders and no others; gives those that cannot be watched, and why.
 
         A watch holds on to the folder it was made for: one that is another by now, or in `renew`, is made anew.
         """
@@ -74,13 +75,12 @@ class Native(FileSystemEventHandler):
             if folders.get(folder) != known or folder in renew:
                 del self._watches[folder]
                 self._observer.unschedule(watch)
-        refused = set()
+        refused = {}
         for folder in folders.keys() - self._watches.keys():
             try:
                 watch = self._observer.schedule(self, folder, recursive=False, event_filter=EVENTS)
-            except (OSError, RuntimeError) as error:  # no watch left, not allowed, gone, or no thread left
-                self.fault = str(error)
-                refused.add(folder)
+            except Exception as error:  # noqa: BLE001  no watch or thread left, not allowed, gone: it is polled
+                refused[folder] = error
             else:
                 self._watches[folder] = (folders[folder], watch)
         return refused

@@ -27,38 +27,37 @@ class Route(NamedTuple):
 
 
 def walk(path: Path) -> Route:
-    """Walks an absolute path as the kernel would, link by link."""
+    """Walk an absolute path as the kernel would, link by link."""
     folder = here = path.anchor
     todo = list(reversed(path.parts[1:]))
     steps: list[tuple[str, str]] = []
     folders: dict[str, Identity] = {}
     links = 0
-    while todo and links <= LINKS:
-        name = todo.pop()
-        if name == "..":  # the folder is free of links, so its parent is what its name says
-            folder = here = os.path.dirname(folder)
-            continue
-        here = os.path.join(folder, name)
-        try:
+    try:
+        while todo and links <= LINKS:
             if folder not in folders:
-                folders[folder] = identity(folder)
+                folders[folder] = identity(os.lstat(folder))
+            name = todo.pop()
+            if name == "..":  # the folder is free of links, so its parent is what its name says
+                folder = here = os.path.dirname(folder)
+                continue
+            here = os.path.join(folder, name)
             steps.append((folder, name))
-            kind = os.lstat(here).st_mode
-            target = PurePath(os.readlink(here)) if stat.S_ISLNK(kind) else None
-        except OSError:
-            break  # missing, or not ours to enter: nothing behind it matters until it changes
-        if target is not None:
-            links += 1
-            folder = target.anchor or folder
-            todo += reversed(target.parts[1:] if target.anchor else target.parts)
-        elif todo:
-            if not stat.S_ISDIR(kind):
+            status = os.lstat(here)
+            if stat.S_ISLNK(status.st_mode):
+                links += 1
+                target = PurePath(os.readlink(here))
+                folder = target.anchor or folder
+                todo += reversed(target.parts[1:] if target.anchor else target.parts)
+            elif todo and not stat.S_ISDIR(status.st_mode):
                 break
-            folder = here
+            elif todo:
+                folder, folders[here] = here, identity(status)
+    except (OSError, ValueError):
+        pass  # missing, not ours to enter, or no name at all: what is behind it matters once it changes
     return Route(tuple(steps), folders, here, not todo)
 
 
-def identity(folder: str) -> Identity:
-    """What tells a folder from another one of the same name."""
-    status = os.lstat(folder)
+def identity(status: os.stat_result) -> Identity:
+    """Tell a folder from another one of the same name."""
     return status.st_dev, status.st_ino

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 State = Literal["native", "polling", "degraded", "stopped"]
 
+VANISHED: Final = (FileNotFoundError, NotADirectoryError)
+
 QUICK: Final = 0.2  # seconds between two looks at a file that cannot be watched natively
 TICK: Final = 0.02  # seconds within which a clock may give two changes of a file the same time
-WALKS: Final = 8  # walks in a row while the ground moves, before others get their turn
+WALKS: Final = 8  # walks in a row while the ground moves
+PAUSE: Final = 0.05  # seconds until the next ones
 
 
 class Watcher:
@@ -46,7 +49,7 @@ class Watcher:
         paths: Iterable[Path],
         on_change: Callable[[frozenset[Path]], None],
         *,
-        on_state: Callable[[State, str], None] = lambda state, detail: None,
+        on_state: Callable[[State, str], None] = lambda _state, _detail: None,
         on_error: Callable[[BaseException], None] | None = None,
         poll: float = 1.0,
     ) -> None:
@@ -60,7 +63,7 @@ class Watcher:
         self._native: Native | None = None
         self._fault = ""
         self._folders: dict[str, Identity] = {}
-        self._refused: set[str] = set()
+        self._refused: dict[str, Exception] = {}
         self._thread: threading.Thread | None = None
         self._process = 0
 
@@ -135,32 +138,39 @@ class Watcher:
         moved = [file for file, why in due if why & MOVED]
         if moved or self._ledger.unwatched:
             self._follow(moved)
-        told = [file.path for file, why in due if self._look(file, why)]
-        if told:
-            self._call(self._on_change, frozenset(told))
+        changed = {file.path for file, why in due if self._look(file, why)}
+        changed &= self._ledger.files.keys()  # one may have left meanwhile
+        if changed:
+            self._call(self._on_change, frozenset(changed))
 
     def _follow(self, files: Collection[File]) -> None:
-        """Walks and watches until a walk finds nothing moved since the watches stand."""
+        """Walk and watch until a walk finds nothing moved since the watches stand."""
         for _ in range(WALKS):
             routes = [(file, walk(file.path)) for file in files]
             if not self._ledger.unwatched and all(file.route == route for file, route in routes):
-                return
+                break
             for file, route in routes:
                 file.route = route
             self._watch()
-        for file in files:
-            self._ledger.walk_again(file)
+        else:
+            for file in files:
+                self._ledger.walk_again(file, PAUSE)
+        self._judge()
 
     def _watch(self) -> None:
-        self._folders, renew = self._ledger.route()
-        self._refused = self._native.follow(self._folders, renew) if self._native else set(self._folders)
+        self._folders, renew = self._ledger.route(deep=self._native is None or self._native.deep)
+        self._refused = self._native.follow(self._folders, renew) if self._native else {}
+        watched = self._folders.keys() - self._refused.keys() if self._native else set()
         for file in self._ledger.files.values():
-            file.quick = not self._refused.isdisjoint(file.route.folders)
+            file.quick = not watched.issuperset(file.route.folders)
+
+    def _judge(self) -> None:
+        """Enters the state that fits. A folder that vanished since the walk is no fault: the next walk knows."""
+        faults = [error for error in self._refused.values() if not isinstance(error, VANISHED)]
         if self._native is None:
             self._enter("polling", self._fault)
-        elif self._refused:
-            some = len(self._refused) < len(self._folders)
-            self._enter("degraded" if some else "polling", self._native.fault)
+        elif faults:
+            self._enter("polling" if len(faults) == len(self._folders) else "degraded", str(faults[0]))
         else:
             self._enter("native", "")
 
@@ -176,18 +186,18 @@ class Watcher:
             file.seen = seen
         if not told or not isinstance(seen, Signature):
             self._ledger.spare(file)
-        elif file.quick and time.time() - seen.ctime_ns / 1e9 < TICK:  # stat may not tell the next change from this
-            self._ledger.ask(file.path, TICK)
+        elif file.quick and abs(time.time() - seen.ctime_ns / 1e9) < TICK:
+            self._ledger.ask(file.path, TICK)  # stat may not tell the next change from this one
         return told
 
     def _check(self, item: File | str) -> None:
-        """One step of the sweep: is this file, or this folder, still what we think it is?"""
+        """One step of the sweep: whether this file, or this folder, is still what we think it is."""
         if isinstance(item, File):
             if _status(item.path) != item.seen:
-                self._ledger.walk_again(item)
+                self._ledger.walk_again(item, 0.0)
         elif item in self._folders:
             try:
-                same = identity(item) == self._folders[item]
+                same = identity(os.lstat(item)) == self._folders[item]
             except OSError:
                 same = False
             if not same:
@@ -205,14 +215,14 @@ class Watcher:
                 self._ledger.lost(None)
             self._ledger.rewatch()
         elif self._refused:
-            self._watch()
+            self._ledger.rewatch()
 
     def _open(self) -> None:
         try:
             from .native import Native
 
             self._native = Native(self._ledger.event, self._ledger.lost)
-        except Exception as error:  # no instance, thread or descriptor left, no watchdog: polling does without
+        except Exception as error:  # noqa: BLE001  no instance, thread or descriptor left, no watchdog: polling does without
             self._fault = f"{type(error).__name__}: {error}"
 
     def _stop(self) -> None:
@@ -230,10 +240,10 @@ class Watcher:
         """Nothing a callback raises, SystemExit included, ends the thread."""
         try:
             callback(*arguments)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             try:
                 self._on_error(error)
-            except BaseException as worse:
+            except BaseException as worse:  # noqa: BLE001
                 _report(worse)
 
 
@@ -248,8 +258,8 @@ def _glance(file: File) -> tuple[Signature | int, bool]:
         return _status(file.path), False
     try:
         status = os.lstat(file.route.end)
-    except OSError as error:
-        return error.errno or -1, False
+    except (OSError, ValueError) as error:
+        return _number(error), False
     return signature(status), stat.S_ISLNK(status.st_mode)
 
 
@@ -257,7 +267,10 @@ def _status(path: Path) -> Signature | int:
     """The file's signature, or the errno of having none."""
     try:
         return signature(os.stat(path))
-    except OSError as error:
-        return error.errno or -1
-    except ValueError:  # a path no file can have
-        return -1
+    except (OSError, ValueError) as error:
+        return _number(error)
+
+
+def _number(error: OSError | ValueError) -> int:
+    """A path that no file can have is a ValueError."""
+    return (error.errno or -1) if isinstance(error, OSError) else -1

@@ -1,0 +1,82 @@
+"""Which file a command writes, and what it says about that: written, refused, or failed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ..editing.candidate import NoTarget, Refused, Scope, Target, target
+from ..editing.edit import EditError
+from ..editing.writing import Change, Outcome, write
+from ..problems import printable
+from ..saving import SaveError
+from .common import FAULTY, Where, exit_status, tell
+
+
+def scoped(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --user and --project; the command gets them as one `scope`."""
+
+    @click.option("--user", "user", is_flag=True, help="Write ~/.stigmer/config.yaml (this is the default).")
+    @click.option("--project", "project", is_flag=True, help="Write the project's .stigmer/config.yaml.")
+    @functools.wraps(command)
+    def wrapped(*, user: bool, project: bool, **rest: Any) -> None:
+        if user and project:
+            raise click.UsageError("--user and --project exclude each other")
+        command(scope="project" if project else "user", **rest)
+
+    return wrapped
+
+
+def file_of(where: Where, scope: Scope) -> Target:
+    """The file to write. Raises a usage error (exit 2) where there is none of that scope."""
+    try:
+        return target(where.request(), scope)
+    except NoTarget as error:
+        raise click.UsageError(printable(str(error))) from error
+
+
+def written(aimed: Target, change: Change, key: str | None = None) -> Outcome:
+    """Makes an edit. Exits with what is wrong (1, or 3 for `untrusted-key`): then the file is as it was."""
+    try:
+        outcome = write(aimed, change, key)
+    except Refused as refusal:
+        tell(refusal.problems)
+        say(f"nothing was written: {place(aimed)} is as it was")
+        raise SystemExit(exit_status(refusal.problems)) from None
+    except EditError as error:
+        say(f"{place(aimed)}: {error}")
+        say("hint: stigmer config edit opens it in your editor; nothing was written")
+        raise SystemExit(FAULTY) from None
+    except SaveError as error:
+        failed(aimed, error)
+    tell_outcome(aimed, outcome)
+    return outcome
+
+
+def tell_outcome(aimed: Target, outcome: Outcome) -> None:
+    """Says what is worth knowing about a file that was written."""
+    if not outcome.durable:
+        say(f"{place(aimed)} is the new one, but the disk did not confirm it: a power cut may bring the old one back")
+    if outcome.trusted:
+        say("what you set here is trusted on this machine; others are asked to: stigmer config trust")
+    known = set(outcome.before.problems)
+    tell(p for p in outcome.after.problems if p.severity == "warning" and p not in known)
+
+
+def failed(aimed: Target, error: SaveError) -> None:
+    """Says why a file could not be written, and exits."""
+    say(f"{printable(str(error))}\nnothing was written: {place(aimed)} is as it was")
+    raise SystemExit(FAULTY) from None
+
+
+def place(aimed: Target, line: int | None = None) -> str:
+    """The file as a message names it."""
+    return printable(aimed.path) + (f":{line}" if line else "")
+
+
+def say(message: str) -> None:
+    """A line for the person: standard output is for data."""
+    click.echo(message, err=True)

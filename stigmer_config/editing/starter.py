@@ -1,0 +1,58 @@
+"""What a new file says: a few comments, and where editors find the schema.
+
+The schema lies beside the file and is named by a relative path: that works without a network, and for a
+project on every machine that has it checked out (a path into the installed package would not, nor would one
+into somebody's home).
+"""
+
+from __future__ import annotations
+
+import os
+
+from .candidate import Scope
+
+SCHEMA = "schema.json"
+
+_USER = """\
+# yaml-language-server: $schema=schema.json
+# Your own settings, for every project on this machine. Only you should be able to read this file.
+#   stigmer config show --origin    what is in force, and where it comes from
+#   stigmer config set KEY VALUE    change one line here; secrets: stigmer config set KEY
+#   stigmer config --help           everything else
+
+# llm:
+#   model: balanced               # an alias, a model, or provider:model
+#   temperature: 0.2
+
+# providers:
+#   ollama:
+#     base_url: http://localhost:11434
+
+# aliases:
+#   mine: qwen2.5-coder:14b
+"""
+
+_PROJECT = """\
+# yaml-language-server: $schema=schema.json
+# What this project asks for, for everybody who works on it. Commit it, with schema.json beside it.
+# Keys, endpoints and the mode are each user's own: they belong into ~/.stigmer/config.yaml.
+#   stigmer config show --origin    what is in force, and where it comes from
+#   stigmer config --help           everything else
+
+# llm:
+#   model: balanced               # an alias, a model, or provider:model
+#   temperature: 0.2
+
+# aliases:
+#   reviewer: powerful
+"""
+
+
+def starter(scope: Scope) -> str:
+    """The text of a new file. It sets nothing yet."""
+    return _USER if scope == "user" else _PROJECT
+
+
+def schema_path(path: str) -> str:
+    """Where the schema of the configuration file at `path` lies."""
+    return os.path.join(os.path.dirname(path), SCHEMA)

@@ -1,0 +1,145 @@
+"""The reloads of one worker, one at a time: read, judge, swap, log, publish, and watch what has to be watched next."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from .config import Config
+from .held import Held, mode_change
+from .loader import Loaded
+from .outcome import Closed, Outcome, Rejected, Reloaded, Unchanged
+from .provenance import Change
+from .published import Published
+from .reloader import Reloader
+from .report import Reporter
+from .watch import State, Watcher
+
+
+class Follower:
+    """Follows the files of one worker from `begin` on. `swap` gets each Config that is to be current.
+
+    `publishes`: whether `stigmer config workers` lists this worker.
+    """
+
+    def __init__(
+        self, reloader: Reloader, reporter: Reporter, swap: Callable[[Config], None], *, publishes: bool
+    ) -> None:
+        """Loads. Raises `ConfigError`."""
+        self.held = Held(reloader.first())
+        self.closed = False
+        self._reloader = reloader
+        self._reporter = reporter
+        self._swap = swap
+        self._publishes = publishes
+        self._watching = False
+
+    def begin(self) -> None:
+        """Watches from now on. Once in a process."""
+        self._lock = threading.RLock()  # held by whoever reloads
+        self._inside: int | None = None  # the thread that reloads now
+        self._published = Published(self._reloader.asked) if self._publishes else None
+        self._paths = self._reloader.paths
+        self._watcher = Watcher(self._paths, self._on_change, on_state=self._on_state)
+        self._watching = True
+        self._publish()
+        self._watcher.start()
+
+    @property
+    def watching(self) -> State:
+        return self._watcher.state if self._watching else "stopped"
+
+    def is_here(self) -> bool:
+        """Whether this thread is in the middle of a reload: a log processor can be, or a signal's handler."""
+        return self._inside == threading.get_ident()
+
+    def reload(self) -> Outcome:
+        """Reads everything in this thread. In the middle of another reload of it, that is left to the watcher."""
+        if self.is_here():
+            self._watcher.request(self._paths[0], 0.0)
+            return Unchanged(self.held.current)
+        return self._reload(None)
+
+    def close(self) -> None:
+        """Ends watching, and waits for the end but in the watcher's own thread."""
+        self.closed = True
+        self._watcher.close()
+        with self._lock:  # whoever is about to publish
+            if self._published is not None:
+                self._published.remove()
+
+    def leave(self) -> None:
+        """The process ends, and with it the threads: nobody is waited for long, who may be stuck."""
+        self.closed = True
+        if self._watching and self._published is not None and self._lock.acquire(timeout=1.0):
+            self._published.remove()
+            self._lock.release()
+
+    def forget(self) -> None:
+        """In a forked child: the parent's thread is not here, its watches and its state file are its own."""
+        self._watching = False
+        self._watcher.forget()
+
+    def restart(self) -> None:
+        """In a forked child: begins again. The parent may have been in the middle of a reload."""
+        self._reloader = self._reloader.anew()
+        self.begin()
+
+    def _on_change(self, told: frozenset[Path]) -> None:
+        if not self.closed:
+            self._reload(told)
+
+    def _reload(self, told: Collection[Path] | None) -> Outcome:
+        """Reads what is told (None: everything) and takes it. A fault that nobody asked for may be too young."""
+        with self._lock:
+            if self.closed:  # while this waited
+                raise Closed("it was closed")
+            self._inside = threading.get_ident()
+            try:
+                loaded = self._reloader.read(told)
+                patience = self.held.patience(loaded) if told is not None else 0.0
+                outcome = self._take(loaded) if not patience else Unchanged(self.held.current)
+                self._look_ahead(patience)
+            finally:
+                self._inside = None
+        return outcome
+
+    def _take(self, loaded: Loaded) -> Outcome:
+        """Takes a load, or rejects it whole."""
+        held, old, before = self.held, self.held.current, self.held.newest
+        if loaded.errors:
+            if held.reject(loaded):
+                self._reporter.rejected(old, loaded.problems)
+                self._publish()
+            return Rejected(loaded.problems)
+        if held.has(loaded):
+            return Unchanged(old)
+        new = held.accept(loaded)
+        self._swap(new)
+        changes = old.diff(new) if new.generation != old.generation else ()
+        self._tell((*mode_change(before, loaded), *changes))
+        self._publish()
+        return Reloaded(new, changes) if changes else Unchanged(new)
+
+    def _tell(self, changes: tuple[Change, ...]) -> None:
+        if changes:
+            self._reporter.reloaded(self.held.current, changes, self.held.restart_required)
+
+    def _look_ahead(self, patience: float) -> None:
+        """Watches what has to be watched now; looks again at files that somebody is writing, and at young faults."""
+        paths = self._reloader.paths
+        if paths != self._paths:
+            self._paths = paths
+            self._watcher.set_paths(paths)
+        for path, seconds in self._reloader.waiting.items():
+            self._watcher.request(path, seconds)
+        if patience:
+            self._watcher.request(paths[0], patience)
+
+    def _publish(self) -> None:
+        if self._published is not None and not self.closed:
+            self._reporter.published(self.held.current, self._published.write(self.held))
+
+    def _on_state(self, state: State, detail: str) -> None:
+        self._reporter.watching(self.held.current, state, detail)
