@@ -310,7 +310,7 @@ _SECTIONS = {
 
 def section(name: str, values: Mapping[str, Any]) -> Any:
     """A section's struct from the merged values of all keys; the defaults fill every field that is required."""
-    fields = {field: values.get(f"{name}.{field}") for field in _SECTIONS[name].__struct_fields__}
+    fields: dict[str, Any] = {field: values.get(f"{name}.{field}") for field in _SECTIONS[name].__struct_fields__}
     return _SECTIONS[name](**fields)
 
 

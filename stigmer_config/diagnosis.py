@@ -155,13 +155,8 @@ def _refusal(happened: _Happened, llm: LLMConfig) -> Check:
         seen = f"{url} answers {status} and points elsewhere" + (f" ({detail})" if detail else "")
         fix = "no model request follows a redirect; set llm.base_url to the address that serves"
         return Check("provider", "failed", seen, fix, "llm.base_url")
-    if status in (401, 403) and isinstance(llm.api_key, Unread):
-        seen = f"{url} asks for the key, whose command was not run ({status})"
-        return Check("key", "failed", seen, "stigmer config doctor --probe runs it", "llm.api_key")
     if status in (401, 403):
-        what = "refuses the key" if llm.api_key is not None else "asks for a key"
-        # What it says may quote the key.
-        return Check("key", "failed", f"{url} {what} ({status})", _key_fix(llm), "llm.api_key")
+        return _unauthorized(llm, status)
     if status == 404:
         return _not_found(llm, detail)
     if status == 429:
@@ -173,6 +168,15 @@ def _refusal(happened: _Happened, llm: LLMConfig) -> Check:
     key = _blamed(detail)
     seen = _with(f"{url} refuses the request ({status})", detail)
     return Check("request", "failed", seen, f"stigmer config explain {key} tells where the value comes from", key)
+
+
+def _unauthorized(llm: LLMConfig, status: int) -> Check:
+    # What it says may quote the key.
+    if isinstance(llm.api_key, Unread):
+        seen, fix = "asks for the key, whose command was not run", "stigmer config doctor --probe runs it"
+    else:
+        seen, fix = "refuses the key" if llm.api_key is not None else "asks for a key", _key_fix(llm)
+    return Check("key", "failed", f"{llm.base_url} {seen} ({status})", fix, "llm.api_key")
 
 
 def _not_found(llm: LLMConfig, detail: str) -> Check:

@@ -5,6 +5,7 @@ What loading found is told as loading told it; the provider is asked; nothing is
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.util
 import time
@@ -33,7 +34,6 @@ _GROUPS = {
 }
 _GROUP_OF = {code: group for group, codes in _GROUPS.items() for code in codes.split()}
 _OLD = 180  # days after which the catalogue's facts are stale
-_IMPORT = 20.0  # seconds for the client's import, which no network holds up
 _PROBE_TOKENS = 64
 _MODULES = {"anthropic": "langchain_anthropic", "ollama": "langchain_ollama", "openai": "langchain_openai"}
 
@@ -54,7 +54,8 @@ def examine(loaded: Loaded, today: datetime.date, *, timeout: float = 5.0, probe
     calls: dict[str, Any] = {"health": lambda: check_provider(llm, timeout)}
     if probe and not loaded.errors:
         calls["probe"] = lambda: probe_model(llm, timeout)
-    answers = at_once(calls, timeout + (_IMPORT if probe else 1))
+        _import(llm)
+    answers = at_once(calls, timeout + 1)  # each keeps to its own bound
     health = answers["health"] if isinstance(answers["health"], Health) else Health((diagnose(answers["health"], llm),))
     findings = list(_loading(loaded))
     told = {finding.check.name for finding in findings if finding.check.state != "ok"}
@@ -67,9 +68,8 @@ def examine(loaded: Loaded, today: datetime.date, *, timeout: float = 5.0, probe
 
 def probe_model(llm: LLMConfig, timeout: float) -> Check:
     """One small real call, as a worker would make it. Raises what the client raises, `WireError` when it hangs."""
-    from .integrations.chat import chat_model, client_class
+    from .integrations.chat import chat_model
 
-    client_class(llm.provider)  # its import counts for nothing
     small = min(llm.max_tokens or _PROBE_TOKENS, _PROBE_TOKENS)
     model = chat_model(llm, max_tokens=small, timeout=timeout, max_retries=0)
     started = time.monotonic()
@@ -81,6 +81,14 @@ def probe_model(llm: LLMConfig, timeout: float) -> Check:
     return Check(
         "probe", "ok", f"{llm.model_id} answered in {time.monotonic() - started:.1f} s{tokens}", key="llm.model"
     )
+
+
+def _import(llm: LLMConfig) -> None:
+    """Imports the client before any clock runs: it takes seconds, and no network holds it up."""
+    from .integrations.chat import client_class
+
+    with contextlib.suppress(ImportError):  # the probe tells of it
+        client_class(llm.provider)
 
 
 def _probed(answer: Any, llm: LLMConfig) -> Check:

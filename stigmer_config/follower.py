@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -38,7 +39,7 @@ class Follower:
     def begin(self) -> None:
         """Watches from now on. Once in a process."""
         self._lock = threading.RLock()  # held by whoever reloads
-        self._inside: int | None = None  # the thread that reloads now
+        self._inside: set[int] = set()  # the threads that reload, or wait for it
         self._published = Published(self._reloader.asked) if self._publishes else None
         self._paths = self._reloader.paths
         self._watcher = Watcher(self._paths, self._on_change, on_state=self._on_state)
@@ -52,7 +53,7 @@ class Follower:
 
     def is_here(self) -> bool:
         """Whether this thread is in the middle of a reload: a log processor can be, or a signal's handler."""
-        return self._inside == threading.get_ident()
+        return threading.get_ident() in self._inside
 
     def reload(self) -> Outcome:
         """Reads everything in this thread. In the middle of another reload of it, that is left to the watcher."""
@@ -87,23 +88,23 @@ class Follower:
         self.begin()
 
     def _on_change(self, told: frozenset[Path]) -> None:
-        if not self.closed:
+        with contextlib.suppress(Closed):  # the end came first
             self._reload(told)
 
     def _reload(self, told: Collection[Path] | None) -> Outcome:
         """Reads what is told (None: everything) and takes it. A fault that nobody asked for may be too young."""
-        with self._lock:
-            if self.closed:  # while this waited
-                raise Closed("it was closed")
-            self._inside = threading.get_ident()
-            try:
+        self._inside.add(threading.get_ident())
+        try:
+            with self._lock:
+                if self.closed:  # while this waited
+                    raise Closed("it was closed")
                 loaded = self._reloader.read(told)
                 patience = self.held.patience(loaded) if told is not None else 0.0
                 outcome = self._take(loaded) if not patience else Unchanged(self.held.current)
                 self._look_ahead(patience)
-            finally:
-                self._inside = None
-        return outcome
+                return outcome
+        finally:
+            self._inside.discard(threading.get_ident())
 
     def _take(self, loaded: Loaded) -> Outcome:
         """Takes a load, or rejects it whole."""

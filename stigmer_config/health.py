@@ -67,7 +67,7 @@ def _hosted(llm: LLMConfig, base_url: str, timeout: float) -> Check:
 
 def _api_key(llm: LLMConfig) -> Check:
     if isinstance(llm.api_key, Unread):
-        return Check("key", "ok", f"the API key is {llm.api_key}; --probe runs its command", key="llm.api_key")
+        return Check("key", "ok", f"the API key is {llm.api_key!s}; --probe runs its command", key="llm.api_key")
     if llm.api_key is not None:
         return Check("key", "ok", "an API key is set (not tried; --probe does)", key="llm.api_key")
     variable = KEY_VARIABLES[llm.provider]

@@ -124,6 +124,8 @@ class LiveConfig:
 
     def changes(self) -> AsyncIterator[Config]:
         """The current Config, then the newest after each change (one waits at most); ends at `close()`."""
+        if not self._follower.closed:
+            self._look()
         return self._waiters.each()
 
     def reload(self) -> Reloaded | Unchanged | Rejected:

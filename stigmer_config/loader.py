@@ -31,7 +31,9 @@ from .trust import vet
 _KEPT_MODE = Origin("flags", "the mode at the start")
 ProjectDir = str | Path | Literal[False] | None
 # One of these may be a mere consequence when what it judges by is itself broken.
-CONSEQUENCES = frozenset({"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch"})
+CONSEQUENCES = frozenset(
+    {"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch", "model-retiring", "model-retired"}
+)
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -267,7 +269,9 @@ def _required(config: Config, keys: Iterable[str]) -> list[Problem]:
 
 def _with_excerpts(problems: list[Problem], layers: Sequence[Layer]) -> tuple[Problem, ...]:
     """The problems, errors first, with the source line under each that has a place."""
-    files = {(layer.name, layer.source): layer for layer in layers if layer.text is not None}
+    files: dict[tuple[LayerName, str], Layer] = {
+        (layer.name, layer.source): layer for layer in layers if layer.text is not None
+    }
     shown = [
         msgspec.structs.replace(problem, excerpt=_excerpt(problem.origin, files)) if problem.origin else problem
         for problem in problems

@@ -231,14 +231,14 @@ def find(key: str) -> Setting | None:
 
 
 def suggest(key: str) -> str | None:
-    """The known key nearest to `key`: a sibling's name first, then any whole key."""
+    """The known key nearest to `key`: the same name elsewhere, then a sibling's name, then any whole key."""
     section, _, name = key.rpartition(".")
-    sibling = nearest(name, CHILDREN.get(section, {}))
-    if sibling:
-        return CHILDREN[section][sibling]
     same_name = [known for known in SETTINGS if known.rpartition(".")[2] == name]
     if len(same_name) == 1 or (same_name and same_name[0].startswith("llm.")):
         return same_name[0]
+    sibling = nearest(name, CHILDREN.get(section, {}))
+    if sibling:
+        return CHILDREN[section][sibling]
     return nearest(key, [*SETTINGS, *CHILDREN])
 
 

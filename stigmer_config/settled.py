@@ -8,7 +8,6 @@ nobody has the file open for writing.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import signal
 import stat
@@ -71,6 +70,8 @@ class Settled(NamedTuple):
     @property
     def sha256(self) -> str:
         """Hex digest of `data`."""
+        import hashlib  # 10 ms, which a command that only reads need not spend
+
         return hashlib.sha256(self.data).hexdigest()
 
 

@@ -48,7 +48,7 @@ def _(kind: Whole) -> dict[str, Any]:
 @shape.register
 def _(kind: Number) -> dict[str, Any]:
     least = {"exclusiveMinimum" if kind.above else "minimum": kind.least}
-    most = {"maximum": kind.most} if kind.most < MAX_INT else {"exclusiveMaximum": 1e300}
+    most = {"maximum": kind.most} if kind.most < MAX_INT else {"exclusiveMaximum": MAX_INT}
     return {"type": "number", **least, **most}
 
 

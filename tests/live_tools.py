@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+from structlog.testing import capture_logs
+
 from stigmer_config import Change, Config, Environment, LiveConfig
 
 from .conftest import Sandbox
@@ -30,6 +33,16 @@ def living(sandbox: Sandbox, variables: Mapping[str, str] | None = None, **argum
         sandbox.write(user=LOCAL)
     with LiveConfig.start(environment=world(sandbox, variables), **arguments) as live:
         yield live
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[Any]]:
+    """The events of the block; structlog is left as it was found."""
+    try:
+        with capture_logs() as events:
+            yield events
+    finally:
+        structlog.reset_defaults()
 
 
 def save(path: Path, text: str) -> None:

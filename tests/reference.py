@@ -139,7 +139,7 @@ def chain(text: str, aliases: dict[str, tuple[Any, Any]], provider: str | None) 
 
 
 def prefix(text: str) -> str | None:
-    head = text.split(":")[0].lower()
+    head = text.split(":", maxsplit=1)[0].lower()
     return head if ":" in text and head in PROVIDERS else None
 
 
@@ -177,7 +177,11 @@ def is_ollama_cloud(target: str) -> bool:
 
 def origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
-    return parts.scheme.lower(), (parts.hostname or "").rstrip("."), parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return (
+        parts.scheme.lower(),
+        (parts.hostname or "").rstrip("."),
+        parts.port or {"http": 80, "https": 443}[parts.scheme],
+    )
 
 
 def address(url: str) -> tuple[Any, ...]:
@@ -329,7 +333,7 @@ class Naive:
             on_the_way = {(places["model"] or (0, ""))[1], *(f"aliases.{name}" for name in way.names)}
             if not any(code == "provider-mismatch" and key in on_the_way for _, code, key, _ in self.problems):
                 self.problem("provider-mismatch", "llm.model", places["model"])
-        facts, name, model_id = self._model(way, places["model"])
+        facts, model_name, model_id = self._model(way, places["model"])
         reasons: dict[Place, str] = {}
         self._parameters(values, places, facts, reasons)
         passed = self._credential(values, places)
@@ -342,7 +346,7 @@ class Naive:
             places=places,
             lost={name: self._lost(name, places[name], reasons) for name in FIELDS},
             alias=values["model"] if way.names and way.end is not None else None,
-            model_name=name,
+            model_name=model_name,
             model_id=model_id,
             problems=self.problems,
         )
@@ -447,7 +451,9 @@ class Naive:
         """Sets the key that may be used and returns those that were passed over."""
         needs = self.provider != "ollama"
         if not needs:
-            unused = [p for p, value, own in self.entries("api_key") if own and p[1] == "llm.api_key" and value is not None]
+            unused = [
+                p for p, value, own in self.entries("api_key") if own and p[1] == "llm.api_key" and value is not None
+            ]
             if unused:
                 self.problem("unused-credential", "llm.api_key", unused[0], "warning")
         passed: list[Place] = []
@@ -487,68 +493,95 @@ def is_locked(key: str, locks: set[str]) -> bool:
     return any(key == lock or key.startswith(lock + ".") for lock in locks)
 
 
+class Vetting:
+    """One project layer: what is `left` of it under the rules, in their order, and key → code of what is `refused`."""
+
+    def __init__(self, layers: list[Given], here: int, today: datetime.date) -> None:
+        self.layers = layers
+        self.here = here
+        self.today = today
+        self.left = dict(layers[here].values)
+        self.refused: dict[str, str] = {}
+        self.without = self.rules({})
+        self.home = self.without.provider
+        self.by_class()
+        self.aliases()
+        self.provider()
+        self.model()
+        self.ollamas_own_model()
+
+    def rules(self, project: dict[str, Any]) -> Naive:
+        """The rules over all layers, with these words in the project's."""
+        below, above = self.layers[: self.here], self.layers[self.here + 1 :]
+        return Naive([*below, Given("project", dict(project)), *above], self.today)
+
+    def refuse(self, key: str, code: str) -> None:
+        del self.left[key]
+        self.refused[key] = code
+
+    def by_class(self) -> None:
+        """Never in a project; secrets; locked keys; protected keys."""
+        locks = {lock for layer in self.without.layers for lock in layer.values.get("locked", ())}
+        for key in list(self.left):
+            if key in ("mode", "locked"):
+                self.refuse(key, "forbidden-in-project")
+            elif key.endswith((".api_key", ".password")):
+                self.refuse(key, "secret-in-project")
+            elif is_locked(key, locks):
+                self.refuse(key, "locked-key")
+            elif key.endswith(".base_url") or key.split(".")[0] not in ("llm", "providers", "aliases"):
+                self.refuse(key, "untrusted-key")
+
+    def aliases(self) -> None:
+        """An alias to another provider, of a known model's name, or to Ollama's cloud; all judged as written."""
+        aliases = self.rules(self.left).aliases
+        gateway = self.without.is_gateway(
+            self.home, self.without.url_given(self.home, self.without.named, len(self.layers))
+        )
+        for key in [key for key in self.left if key.startswith("aliases.")]:
+            target = self.left[key]
+            named = None
+            if not isinstance(target, dict):
+                named = names_a_provider(target, aliases, gateway=gateway)
+                target = dict.fromkeys(PROVIDERS, target)
+            cloud = any(leads_to_cloud(text, aliases, provider) for provider, text in target.items())
+            if named not in (None, self.home) or key.removeprefix("aliases.") in models() or cloud:
+                self.refuse(key, "untrusted-key")
+
+    def provider(self) -> None:
+        """`llm.provider` where the final provider would differ; with it falls the model."""
+        if "llm.provider" in self.left and self.rules(self.left).provider_if_project_counted() != self.home:
+            self.refuse("llm.provider", "untrusted-key")
+        if "llm.provider" in self.refused:
+            self.left.pop("llm.model", None)
+
+    def model(self) -> None:
+        """`llm.model` where the final provider would differ, or to Ollama's cloud."""
+        if "llm.model" in self.left:
+            now = self.rules(self.left)
+            cloud = leads_to_cloud(self.left["llm.model"], now.aliases, now.in_force(self.here))
+            if now.provider_if_project_counted() != self.home or cloud:
+                self.refuse("llm.model", "untrusted-key")
+
+    def ollamas_own_model(self) -> None:
+        key = "providers.ollama.model"
+        if key in self.left and leads_to_cloud(self.left[key], self.rules(self.left).aliases, "ollama"):
+            self.refuse(key, "untrusted-key")
+
+
+def leads_to_cloud(text: str, aliases: dict[str, tuple[Any, Any]], provider: str) -> bool:
+    """Whether a provider's model string ends at a model that Ollama runs on its own servers."""
+    end = chain(text, aliases, provider).end
+    return end is not None and (prefix(end) or provider) == "ollama" and is_ollama_cloud(end)
+
+
 def vet(layers: list[Given], today: datetime.date) -> tuple[list[Given], dict[str, str]]:
     """The layers with what counts of the project, and key → code of what was refused in it."""
     here = next((number for number, layer in enumerate(layers) if layer.name == "project"), None)
     if here is None:
         return layers, {}
-    trusted = [*layers[:here], Given("project"), *layers[here + 1 :]]
-    locks = {lock for layer in trusted for lock in layer.values.get("locked", ())}
-    left = dict(layers[here].values)
-    refused: dict[str, str] = {}
-
-    def refuse(key: str, code: str) -> None:
-        del left[key]
-        refused[key] = code
-
-    def rules() -> Naive:
-        return Naive([*layers[:here], Given("project", dict(left)), *layers[here + 1 :]], today)
-
-    without = Naive(trusted, today)
-    home = without.provider
-    for key in list(left):
-        if key in ("mode", "locked"):
-            refuse(key, "forbidden-in-project")
-        elif key.endswith((".api_key", ".password")):
-            refuse(key, "secret-in-project")
-    for key in list(left):
-        if is_locked(key, locks):
-            refuse(key, "locked-key")
-    for key in list(left):
-        if key.endswith(".base_url") or key.split(".")[0] not in ("llm", "providers", "aliases"):
-            refuse(key, "untrusted-key")
-
-    with_aliases = rules()
-    gateway = without.is_gateway(home, without.url_given(home, without.named, len(layers)))
-    for key in [key for key in left if key.startswith("aliases.")]:
-        target = left[key]
-        by_provider = target if isinstance(target, dict) else dict.fromkeys(PROVIDERS, target)
-        ends = [(provider, chain(text, with_aliases.aliases, provider).end) for provider, text in by_provider.items()]
-        cloud = any(
-            end is not None and is_ollama_cloud(end) and (provider == "ollama" or prefix(end) == "ollama")
-            for provider, end in ends
-        )
-        named = None
-        if not isinstance(target, dict):
-            named = names_a_provider(target, with_aliases.aliases, gateway=gateway)
-        if named not in (None, home) or key.removeprefix("aliases.") in models() or cloud:
-            refuse(key, "untrusted-key")
-    if "llm.provider" in left and rules().provider_if_project_counted() != home:
-        refuse("llm.provider", "untrusted-key")
-    if "llm.provider" in refused:
-        left.pop("llm.model", None)
-    if "llm.model" in left:
-        after = rules()
-        end = chain(left["llm.model"], after.aliases, after.in_force(here)).end
-        cloud = end is not None and after.in_force(here) == "ollama" and is_ollama_cloud(end)
-        if after.provider_if_project_counted() != home or cloud:
-            refuse("llm.model", "untrusted-key")
-    own = left.get("providers.ollama.model")
-    if own is not None:
-        end = chain(own, rules().aliases, "ollama").end
-        if end is not None and is_ollama_cloud(end):
-            refuse("providers.ollama.model", "untrusted-key")
-    return rules().layers, refused
+    vetting = Vetting(layers, here, today)
+    return vetting.rules(vetting.left).layers, vetting.refused
 
 
 def effective(layers: list[Given], today: datetime.date) -> Outcome:
@@ -558,9 +591,9 @@ def effective(layers: list[Given], today: datetime.date) -> Outcome:
     naive = Naive([*vetted, *layers[len(loaded) :]], today)
     outcome = naive.outcome()
     outcome.problems |= {("error", code, key, "project") for key, code in refused.items()}
-    here = next((number for number, layer in enumerate(layers) if layer.name == "project"), None)
-    for name in FIELDS if here is not None else ():
-        outcome.lost[name] = _with_refused(naive, outcome, name, layers[here], here, refused)
+    for here, layer in enumerate(layers):
+        for name in FIELDS if layer.name == "project" else ():
+            outcome.lost[name] = _with_refused(naive, outcome, name, layer, here, refused)
     return outcome
 
 

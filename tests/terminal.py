@@ -17,7 +17,7 @@ PATIENCE = 60.0  # seconds: a loaded machine is slow, and nothing else ends the 
 
 
 class Terminal:
-    """One program on a screen of 100 × 30, ended at the end of the `with`."""
+    """One program on a screen of 100 by 30, ended at the end of the `with`."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, *needs: str) -> None:
         missing = [program for program in ("tmux", *needs) if shutil.which(program) is None]

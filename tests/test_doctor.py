@@ -295,8 +295,8 @@ def test_a_keys_command_is_run_for_a_probe_only(sandbox: Sandbox, server: FakePr
     tool = sandbox.root / "tool"
     tool.write_text(f"#!/bin/sh\ntouch {ran}\necho {KEY}\n")
     tool.chmod(0o700)
-    own = f"base_url: {server.url}, model: claude-sonnet-4-6, api_key: {{command: [{tool}]}}"
-    sandbox.write(user=f"providers: {{anthropic: {{{own}}}}}\n")
+    own = f"    base_url: {server.url}\n    model: claude-sonnet-4-6\n    api_key: {{command: [{tool}]}}\n"
+    sandbox.write(user=f"providers:\n  anthropic:\n{own}")
     status, found = doctor(sandbox)
     assert (status, found["key"]["state"], ran.exists()) == (0, "ok", False)
     assert "set (not run)" in found["key"]["seen"]
@@ -307,8 +307,8 @@ def test_a_keys_command_is_run_for_a_probe_only(sandbox: Sandbox, server: FakePr
 def test_an_ollama_that_asks_for_a_key_whose_command_was_not_run(sandbox: Sandbox, server: FakeProviders) -> None:
     """The line says that the key was not read, and how to have it read."""
     server.key = KEY
-    own = f"base_url: {server.url}, api_key: {{command: [/bin/echo, {KEY}]}}"
-    sandbox.write(user=f"llm: {{provider: ollama}}\nproviders: {{ollama: {{{own}}}}}\n")
+    own = f"    base_url: {server.url}\n    num_ctx: 16384\n    api_key: {{command: [/bin/echo, {KEY}]}}\n"
+    sandbox.write(user=f"llm:\n  provider: ollama\nproviders:\n  ollama:\n{own}")
     done = sandbox.run("doctor")
     assert done.returncode == 4
     assert "whose command was not run (401)" in done.stdout

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stigmer_config.editing.edit import EditError, with_value, without
+from stigmer_config.editing.spans import plain, spans
 
 from .conftest import Sandbox
 from .edit_styles import KEYS, Made, files, settings_and_values, values
@@ -165,6 +166,32 @@ def test_the_load_reads_the_value_that_was_set(
     loaded = layer.entries[key].value
     expected = tuple(value) if isinstance(value, list) else value
     assert (loaded.reveal() if hasattr(loaded, "reveal") else loaded) == expected
+
+
+# fmt: off
+_FRAGMENTS = (
+    "llm", "model", "aliases", "locked", ":", ": ", "\n", "\n  ", "\n    ", "? ", "- ", "{", "}", "[", "]", ",", ", ", "'", '"',
+    "|", "|+", ">-", "# c", " # c", "---\n", "\n...\n", "null", "~", "fast", "\t", "&a ", "*a", "!!str ", "<<", "\r",
+)
+# fmt: on
+_WILD = st.lists(st.sampled_from(_FRAGMENTS), max_size=25).map("".join)
+
+
+@settings(max_examples=500)
+@given(_WILD, st.sampled_from(["llm.model", "aliases.a.ollama", "locked"]))
+def test_whatever_the_text_is_the_answer_is_an_edit_or_a_refusal(text: str, key: str) -> None:
+    """No text of YAML's own pieces breaks the editing itself; what comes out holds the value."""
+    value = ["llm"] if key == "locked" else "fast"
+    try:
+        new = with_value(text.encode(), key, value)
+        back = without(new, key)
+    except EditError:
+        return
+    node: Any = plain(spans(new.decode()).root)
+    for name in key.split("."):
+        node = node[name]
+    assert node == value
+    assert back is not None
 
 
 def values_of(key: str) -> st.SearchStrategy[Any]:

@@ -8,17 +8,17 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from stigmer_config import ConfigError, LiveConfig, Rejected, Reloaded, Unchanged, grants, held, load, reloader, settled
 from stigmer_config.loader import read, request
 
 from .conftest import Sandbox
-from .live_tools import DEADLINE, LOCAL, Calls, living, rejected, save, takes, until, world
+from .live_tools import DEADLINE, LOCAL, Calls, living, logged, rejected, save, takes, until, world
 
 # -- the swap --------------------------------------------------------------------------------------------------------
 
@@ -112,6 +112,16 @@ def test_files_that_change_together_make_one_config(sandbox: Sandbox) -> None:
         assert outcome.config.generation == 2
         llm = outcome.config.llm
         assert (llm.timeout, llm.model, llm.temperature) == (1.0, "fast", 0.1)
+
+
+def test_a_link_that_leads_nowhere_goes_with_its_folder(sandbox: Sandbox) -> None:
+    """A dangling link is a fault, no file at all is none: the folder that is moved away takes the fault along."""
+    with LiveConfig.start(mode="local", environment=world(sandbox)) as live:
+        sandbox.project_file.parent.mkdir()
+        sandbox.project_file.symlink_to("nowhere")
+        assert rejected(live)
+        sandbox.project_file.parent.rename(sandbox.root / "away")
+        assert until(lambda: live.status.last_error is None)
 
 
 # -- reload() --------------------------------------------------------------------------------------------------------
@@ -240,7 +250,7 @@ def test_a_young_fault_is_no_news(sandbox: Sandbox, monkeypatch: pytest.MonkeyPa
     """A fault that is mended before it is 150 ms old is told nobody, however often that happens."""
     clock = Clock()
     monkeypatch.setattr(held, "time", clock)
-    with capture_logs() as events, living(sandbox) as live:
+    with logged() as events, living(sandbox) as live:
         for number in range(1, 4):
             seen = clock.asked
             save(sandbox.user_file, f"llm: [ # {number}")
@@ -261,7 +271,7 @@ def test_another_fault_is_young_again(sandbox: Sandbox, monkeypatch: pytest.Monk
     """While one fault stands, a slip of another kind between two saves is no news either."""
     clock = Clock()
     monkeypatch.setattr(held, "time", clock)
-    with capture_logs() as events, living(sandbox) as live:
+    with logged() as events, living(sandbox) as live:
         save(sandbox.user_file, "llm: [")
         assert until(lambda: clock.asked > 0)
         clock.now += 0.2
@@ -340,7 +350,7 @@ def test_the_mode_of_the_start_is_kept(sandbox: Sandbox) -> None:
     with living(sandbox) as live:
         save(sandbox.user_file, "mode: cloud\nllm: {timeout: 1}\n")
         assert until(lambda: live.status.restart_required)
-        assert live.status.restart_required == ("mode",)
+        assert list(live.status.restart_required) == ["mode"]
         assert (live.current.mode, live.current.llm.provider, live.current.generation) == ("local", "ollama", 1)
         save(sandbox.user_file, "mode: cloud\nllm: {timeout: 2}\n")
         assert takes(live, timeout=2.0) == load(mode="local", environment=world(sandbox))
@@ -353,7 +363,7 @@ def test_a_mode_that_was_asked_for_is_not_in_question(sandbox: Sandbox) -> None:
     with living(sandbox, mode="local") as live:
         save(sandbox.user_file, "mode: cloud\nllm: {timeout: 1}\n")
         takes(live, timeout=1.0)
-        assert live.status.restart_required == ()
+        assert not live.status.restart_required
 
 
 def test_what_needs_a_restart_is_told_and_taken_back(sandbox: Sandbox) -> None:
@@ -364,7 +374,7 @@ def test_what_needs_a_restart_is_told_and_taken_back(sandbox: Sandbox) -> None:
         save(sandbox.user_file, "mode: local\ntemporal: {address: 'temporal:1', namespace: ours}\nllm: {timeout: 1}\n")
         takes(live, timeout=1.0)
         assert live.current.temporal.address == "temporal:1"
-        assert live.status.restart_required == ("temporal.namespace", "temporal.address")
+        assert list(live.status.restart_required) == ["temporal.namespace", "temporal.address"]
         assert calls.reaches(1)
         assert {change.key: change.restart_required for change in calls.seen[0][1]} == {
             "llm.timeout": False,
@@ -373,7 +383,7 @@ def test_what_needs_a_restart_is_told_and_taken_back(sandbox: Sandbox) -> None:
         }
         save(sandbox.user_file, LOCAL)
         takes(live, timeout=None)
-        assert live.status.restart_required == ()
+        assert not live.status.restart_required
 
 
 # -- what is read again, and what is not -----------------------------------------------------------------------------
@@ -399,15 +409,10 @@ def test_variables_are_never_read_again(sandbox: Sandbox, monkeypatch: pytest.Mo
 
 def test_the_date_is_read_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that nears its end while the worker runs warns at the next reload, without a change of a file."""
-
-    class Later(datetime.date):
-        @classmethod
-        def today(cls) -> datetime.date:
-            return datetime.date.fromordinal(datetime.date.today().toordinal() + 170)  # noqa: DTZ011
-
+    later = datetime.date.today() + datetime.timedelta(days=170)  # noqa: DTZ011 - as the reloader counts days
     with living(sandbox, {"ANTHROPIC_API_KEY": "sk-of-nobody", "MODE": "cloud"}) as live:
         assert not live.current.warnings
-        monkeypatch.setattr(reloader.datetime, "date", Later)
+        monkeypatch.setattr(reloader, "datetime", SimpleNamespace(date=SimpleNamespace(today=lambda: later)))
         assert isinstance(live.reload(), Unchanged)
         assert [problem.code for problem in live.current.warnings] == ["model-retiring"]
 
@@ -571,7 +576,7 @@ def test_a_provider_that_is_not_in_force_may_have_its_key_in_a_file(sandbox: San
     key = sandbox.home / ".stigmer" / "key"
     sandbox.write(user="mode: local\nproviders:\n  anthropic:\n    api_key: {file: key}\n")
     save(key, "sk-first-key\n")
-    with capture_logs() as events, living(sandbox) as live:
+    with logged() as events, living(sandbox) as live:
         assert [event["event"] for event in events] == ["config.loaded"]
         override = {"llm.provider": "anthropic"}
         taken = live.current

@@ -13,7 +13,7 @@ from stigmer_config import Config
 from stigmer_config.loader import Loaded
 
 from .conftest import Sandbox
-from .reference import PROVIDERS, Given, with_project_layer
+from .reference import PROVIDERS, Given, is_locked, with_project_layer
 from .worlds import DAYS, World, everything, layers, revealed, sandboxed, some
 
 LOCKS = (
@@ -62,16 +62,14 @@ def _with_and_without(
 ) -> list[Loaded]:
     """The load with a project file, and without one."""
     with sandboxed() as sandbox:
-        return [
-            World(sandbox, mode, with_project_layer(found, values)).read(today, overrides) for values in (file, {})
-        ]
+        return [World(sandbox, mode, with_project_layer(found, values)).read(today, overrides) for values in (file, {})]
 
 
 def _effective(config: Config, lock: str) -> dict[str, Any]:
     """The effective values of a locked key, or of all keys of a locked section; of the model what it is, too."""
     locked = [lock, *(f"llm.{name}" for name in ("alias", "model_name", "model_id") if lock in ("llm", "llm.model"))]
     values = dict(config.effective())
-    return {key: value for key, value in values.items() if any(key == one or key.startswith(f"{one}.") for one in locked)}
+    return {key: value for key, value in values.items() if is_locked(key, set(locked))}
 
 
 @given(world=layers(), file=project_files, today=st.sampled_from(DAYS))
@@ -181,7 +179,8 @@ class TestKeys:
     def test_all_refusals_are_told_together(self, sandbox: Sandbox) -> None:
         """Not only the first; and the open keys beside them stay."""
         sandbox.write(
-            project="mode: cloud\nlocked: [llm]\nllm: {base_url: null, api_key: x, provider: openai, temperature: 0.5}\n"
+            project="mode: cloud\nlocked: [llm]\n"
+            "llm: {base_url: null, api_key: x, provider: openai, temperature: 0.5}\n"
         )
         assert refusals(sandbox) == {
             "mode": "forbidden-in-project",
@@ -299,10 +298,10 @@ class TestAliases:
         ],
     )
     def test_an_alias_may_not_lead_away(self, sandbox: Sandbox, alias: str, refused: bool) -> None:
-        """Another provider's target, a catalogue model's name and Ollama's cloud are refused; a mapping names nobody."""
+        """Another provider's target, a catalogue model's name and Ollama's cloud are; a mapping names nobody."""
         sandbox.write(user="aliases: {mine: 'mine:1b'}\n", project=f"aliases:\n  {alias}\n")
         found = refusals(sandbox)
-        assert (found.get(f"aliases.{alias.split(':')[0]}") == "untrusted-key") is refused
+        assert (found.get(f"aliases.{alias.split(':', maxsplit=1)[0]}") == "untrusted-key") is refused
         assert bool(found) is refused
 
     def test_its_own_words_are_judged_not_those_that_override_it(self, sandbox: Sandbox) -> None:

@@ -105,7 +105,8 @@ def test_a_provider_switch_leaves_nothing_of_the_old_one(sandbox: Sandbox) -> No
 def test_switching_back_finds_what_was_said_for_the_first_provider(sandbox: Sandbox) -> None:
     """Values wait for their provider: ollama's from the site count again once a flag returns to it."""
     sandbox.write(
-        site="llm: {base_url: 'http://gpu-box:11434', num_ctx: 4096}\n", user="llm: {provider: anthropic, max_tokens: 7}\n"
+        site="llm: {base_url: 'http://gpu-box:11434', num_ctx: 4096}\n",
+        user="llm: {provider: anthropic, max_tokens: 7}\n",
     )
     llm = sandbox.load(LOCAL, flags={"llm.provider": "ollama"}).llm
     assert (llm.base_url, llm.num_ctx, llm.max_tokens) == ("http://gpu-box:11434", 4096, 8192)
@@ -300,7 +301,11 @@ class TestAnthropicKey:
     def test_it_names_anthropic_and_brings_the_key(self, sandbox: Sandbox) -> None:
         """With nothing else, Anthropic and that key are in force."""
         shown = self.llm(sandbox, variables={"STIGMER_LLM_PROVIDER": "ollama", "ANTHROPIC_API_KEY": "k-vendor"})
-        assert (shown["provider"], shown["api_key"], shown["model"]) == ("anthropic", "k-from-flag", "claude-sonnet-4.5")
+        assert (shown["provider"], shown["api_key"], shown["model"]) == (
+            "anthropic",
+            "k-from-flag",
+            "claude-sonnet-4.5",
+        )
 
     @pytest.mark.parametrize("argv", [("--llm-provider", "openai"), ("--llm-model", "gpt-4o")])
     def test_the_flags_may_name_another(self, sandbox: Sandbox, argv: tuple[str, str]) -> None:

@@ -335,12 +335,14 @@ def test_what_appears_between_the_walk_and_the_watch_is_found(tmp_path: Path, mo
     schedule = BaseObserver.schedule
 
     def late(self: BaseObserver, handler: object, folder: str, **options: object) -> object:
-        if folder == str(tmp_path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if folder == str(tmp_path / "a"):
+            path.parent.mkdir(exist_ok=True)
         return schedule(self, handler, folder, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(BaseObserver, "schedule", late)
     with Consumer(path) as consumer:
+        (tmp_path / "a").mkdir()
+        assert until(path.parent.exists)
         path.write_bytes(b"here")
         assert consumer.sees(path, b"here")
 
@@ -676,7 +678,10 @@ def test_a_dead_emitter_is_noticed_and_replaced(tmp_path: Path, monkeypatch: pyt
 
 
 @linux
-def test_an_overflow_marks_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("save", [swap_folder, recreate_folder])
+def test_an_overflow_marks_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Callable[[Path, bytes], None]
+) -> None:
     """After a queue overflow all is looked at again, without waiting for the sweep; a folder swapped too."""
     path = tmp_path / "folder" / "config.yaml"
     path.parent.mkdir()
@@ -693,7 +698,7 @@ def test_an_overflow_marks_everything(tmp_path: Path, monkeypatch: pytest.Monkey
     with Consumer(path) as consumer:
         with monkeypatch.context() as patch:
             patch.setattr(InotifyFD, "handle_event", drop)
-            swap_folder(path, b"swapped")
+            save(path, b"swapped")
             (tmp_path / "end").touch()
             assert dropped.wait(DEADLINE)
             assert consumer.sees(path, b"swapped")

@@ -80,6 +80,9 @@ def test_nothing_of_a_file_with_forbidden_yaml_counts(sandbox: Sandbox, name: st
 SYNTAX = {
     "a list never closed": ("llm:\n  model: [unclosed\n", (2, 10)),
     "a mapping never closed": ("llm: {model: x\n", (1, 6)),
+    "a list never begun": ("llm:\n  model: [\n\n", (2, 10)),
+    "a mapping never begun": ("llm: {", (1, 6)),
+    "a key without a colon at the end": ("llm:\n  model: x\n  timeout", (3, 10)),
     "a quote never closed": ('llm:\n  model: "x:1b\n', (2, 10)),
     "a tab as indentation": ("llm:\n\tmodel: x:1b\n", (2, 1)),
     "a key too deep": ("llm:\n  model: x:1b\n    temperature: 1\n", (3, 16)),

@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from hypothesis import strategies as st
 
 from stigmer_config import Origin, Secret
 from stigmer_config.loader import Loaded, Request, read, request
+from stigmer_config.provenance import LayerName
 from stigmer_config.sources.flags import from_command_line
 
 from .conftest import Sandbox
@@ -195,7 +196,7 @@ def text(values: Mapping[str, Any]) -> tuple[str, dict[str, tuple[int, int]]]:
 
 
 class World:
-    """One set of layers, put where a load finds them. `origins` gives the Origin of a place."""
+    """One set of layers, put where a load finds them. `origin` gives the Origin of a place."""
 
     def __init__(self, sandbox: Sandbox, mode: str, given: list[Given]) -> None:
         self.sandbox = sandbox
@@ -248,14 +249,16 @@ class World:
             return None
         if number in self._lines:
             path, places = self._lines[number]
-            return Origin(layer.name, path, *places[key])
+            return Origin(cast("LayerName", layer.name), path, *places[key])
         if layer.name == "vendor":
             return Origin("vendor", VENDOR_VARIABLES[key])
         if layer.name == "env":
             return Origin("env", f"STIGMER_LLM_{key.removeprefix('llm.').upper()}")
         if key == "--anthropic-key":
             return Origin("flags", key)
-        return Origin(layer.name, f"{'flags' if layer.name == 'flags' else 'override'}[{key}]")  # type: ignore[arg-type]
+        if layer.name == "flags":
+            return Origin("flags", f"flags[{key}]")
+        return Origin("execution", f"override[{key}]")
 
 
 @contextmanager

@@ -143,9 +143,9 @@ _GONE = object()
 def _changed(tree: Any, names: Sequence[str], value: Any = _GONE) -> Any:
     """What a file's tree must be once the key is set, or gone."""
     name, *rest = names
-    tree = dict(tree or {})
+    tree = dict(tree) if type(tree) is dict else {}  # a value in its place is not overwritten: `_set` refuses
     if rest:
-        tree[name] = _changed(tree.get(name) if type(tree.get(name)) is dict else {}, rest, value)
+        tree[name] = _changed(tree.get(name), rest, value)
     elif value is _GONE:
         del tree[name]
     else:

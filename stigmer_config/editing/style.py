@@ -19,6 +19,7 @@ _PLAIN = re.compile(r"[A-Za-z_./](?:[A-Za-z0-9_./+-]|[:@](?=[A-Za-z0-9_./+-]))*"
 _YAML_1_1 = re.compile(
     r"y|n|yes|no|on|off|true|false|null|[-+]?[0-9._:]*|[-+]?\.?[0-9][0-9_.]*(e[-+]?[0-9]+)?", re.IGNORECASE
 )
+_ODD = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
 _BLANK_LINE = re.compile("(?:\r\n|[\n\r\x85\u2028\u2029])[ \t]*(?:\r\n|[\n\r\x85\u2028\u2029])")
 
 
@@ -107,7 +108,8 @@ def value_text(value: Any, quotes: str, *, flow: bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return repr(value)
+        # A number that no setting takes is written as YAML has it, for the load to refuse.
+        return _ODD.get(repr(value), repr(value))
     if isinstance(value, list):
         return f"[{', '.join(value_text(item, quotes, flow=True) for item in value)}]"
     if not quotes and _is_plain(value) and not (flow and ":" in value):

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # Parts of the names that people give to secrets; and how the keys of some providers begin.
 _SECRET_WORDS = ("key", "secret", "passw", "pwd", "token", "cred", "auth", "sk-")
 _SECRET_NAMES = tuple({key.rpartition(".")[2]: None for key, setting in SETTINGS.items() if setting.is_secret})
-_WORD = re.compile(r"[A-Za-z][\w-]{2,40}")
+_WORD = re.compile(r"[A-Za-z][^\s:=,'\"\[\]{}]{2,40}")
+_SIGN = re.compile(r"[:=,\[\]{}'\"]")
 # How many names and words are compared with those of secrets; what comes after them counts as secret.
 _MAX_GUESSES = 300
 _KNOWN = frozenset(name for children in CHILDREN.values() for name in children)
@@ -61,7 +62,8 @@ def _from_first_secret(lines: list[str]) -> frozenset[int]:
     """Where nobody knows where a value ends, nothing is shown from the first secret on."""
     guesses = _Guesses()
     for number, line in enumerate(lines, start=1):
-        if is_secretive(line) or any(guesses.may_be_secret(word) for word in _WORD.findall(line)):
+        names = [*_WORD.findall(line), *(part.strip() for part in _SIGN.split(line))]
+        if is_secretive(line) or any(guesses.may_be_secret(name) for name in names):
             return frozenset(range(number, len(lines) + 2))
     return frozenset()
 
@@ -146,8 +148,9 @@ class _Hider:
     def _unknown(self, name: str, node: Node) -> None:
         if type(node.value) in (dict, list) or _may_hold_secret(node):
             self._hide(node.line, node)
-        # Without a value, a colon was forgotten: the value may be part of the name.
-        if any(self._guesses.may_be_secret(word) for word in (name, *_WORD.findall(name))):
+        # Where a colon was forgotten, the secret is part of the name, or its name part of the value.
+        text = node.value if type(node.value) is str else ""
+        if any(self._guesses.may_be_secret(word) for word in (name, *_WORD.findall(f"{name} {text[:200]}"))):
             self._hide(node.key_line, node)
 
     def lost(self, name: str, node: Node) -> None:

@@ -158,8 +158,14 @@ class Reader:
         }
 
     def _syntax(self, error: Any) -> None:
-        fault = told(error, only_document=self.documents == 1 and not self.ended)
-        self.problem(*fault)
+        code, message, hint, line, column = told(error, only_document=self.documents == 1 and not self.ended)
+        last = place(self.text, len(self.text.rstrip()))
+        if (line, column) > last:  # something is missing: what is still open is where to look
+            line, column = last
+            if self.open and "node content" in message:
+                line, column = self.open[-1].line, self.open[-1].column
+                message, hint = "a list or a mapping is never closed", "close it with ] or }"
+        self.problem(code, message, hint, line, column)
 
     def _stop(self, code: str, message: str, mark: Any) -> NoReturn:
         self.problem(code, message, "", mark.line + 1, mark.column + 1)

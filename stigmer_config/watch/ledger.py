@@ -85,13 +85,15 @@ class Ledger:
                     self._mark(file, MOVED, max(now, file.ready))
 
     def lost(self, folder: str | None) -> None:
-        """The watch of `folder` came to its end, or (None) events of any folder were lost."""
+        """The watch of `folder` came to its end, or (None) events of any folder were lost, such an end among them.
+
+        The folder's identity would not tell: a new folder may be given the number of the one that was removed.
+        """
         with self._changed:
-            if folder is not None:
-                self._renew.add(folder)
-                self._unwatched = True
+            self._unwatched = True
             for file in self.files.values():
                 if folder is None or folder in file.route.folders:
+                    self._renew.update([folder] if folder else file.route.folders)
                     self._mark(file, CHANGED | MOVED, max(time.monotonic(), file.ready))
 
     def rewatch(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Set
+from threading import Thread
 from typing import Final
 
 from watchdog.events import (
@@ -53,13 +54,14 @@ class Native(FileSystemEventHandler):
         self._watches: dict[str, tuple[Identity, ObservedWatch]] = {}
         self._release: Callable[[], None] = lambda: None
         self._observer: BaseObserver
+        self._reader: Thread
         if LINUX:
             from .inotify import FolderObserver
 
             self._observer = observer = FolderObserver(changed, lost)
-            self._release = observer.inotify.release
+            self._reader, self._release = observer.inotify, observer.inotify.release
         else:
-            self._observer = Observer()
+            self._reader = self._observer = Observer()
         try:
             self._observer.start()
         except BaseException:
@@ -86,8 +88,12 @@ class Native(FileSystemEventHandler):
         return refused
 
     def alive(self) -> bool:
-        """Whether everything that should hand us events still does."""
-        return self._observer.is_alive() and all(emitter.is_alive() for emitter in self._observer.emitters)
+        """Whether events can still reach us."""
+        return self._observer.is_alive() and self._reader.is_alive()
+
+    def ended(self) -> list[str]:
+        """The folders whose watches came to their end unheard."""
+        return [emitter.watch.raw_path for emitter in self._observer.emitters if not emitter.is_alive()]
 
     def close(self) -> None:
         """Ends every thread and watch and closes every descriptor."""

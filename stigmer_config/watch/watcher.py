@@ -213,8 +213,10 @@ class Watcher:
             self._open()
             if self._native is not None:
                 self._ledger.lost(None)
-            self._ledger.rewatch()
-        elif self._refused:
+        else:
+            for folder in self._native.ended():
+                self._ledger.lost(folder)
+        if self._native is None or self._refused:
             self._ledger.rewatch()
 
     def _open(self) -> None:

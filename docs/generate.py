@@ -1,0 +1,182 @@
+"""Writes docs/reference.md from the settings' declarations, the packaged defaults and every command's --help.
+
+python docs/generate.py            write it
+python docs/generate.py --check    exit 1 when it is not what it would write
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stigmer_config.cli import COMMANDS, stigmer
+from stigmer_config.kinds import MAX_INT, Choice, Kind, Number, Whole
+from stigmer_config.provenance import Entry
+from stigmer_config.secret import Secret
+from stigmer_config.settings import MODEL_FIELDS, PROVIDERS, SETTINGS, Setting, find
+from stigmer_config.sources.defaults import defaults_layer
+from stigmer_config.sources.variables import _VENDOR
+
+PAGE = Path(__file__).with_name("reference.md")
+_DEFAULTS = {mode: defaults_layer(mode).entries for mode in ("local", "cloud")}
+_ACCESS = {
+    "open": "anyone",
+    "protected": "you; a trusted project",
+    "secret": "you (secret)",
+    "forbidden": "you",
+}
+_HEAD = """\
+# Reference
+
+<!-- Made by `python docs/generate.py` from the declarations and from --help: do not edit it here. -->
+
+Every key, every variable, every command. What they are good for stands in [the cascade](cascade.md), in
+[aliases](aliases.md), [trust](trust.md) and [reload](reload.md). `stigmer config explain KEY` tells the same
+about one key, with where its value comes from; `stigmer config schema` prints it for editors.
+"""
+_KEYS = """\
+Who may set it: *anyone* is every layer, a project's file too; *you* are your own file, the machine's, variables
+and flags. A change of a *live* key is taken by a running worker; one of a *restart* key is reported, and used
+after a restart. "none" means that `null` is a value.
+"""
+_PLACES = (
+    ("STIGMER_HOME", "The folder of your `config.yaml`, an absolute path, instead of `~/.stigmer`."),
+    ("STIGMER_SITE_CONFIG", "The machine's file, instead of the one in the site folder. It must exist."),
+    ("STIGMER_TRUST_PROJECT", "The digest that `stigmer config trust --show` prints: trusts the project's file once."),
+    ("VISUAL", "The editor of `stigmer config edit`; then `EDITOR`."),
+    ("NO_COLOR", "Set to anything: no colours."),
+)
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_HEAD, "## Keys\n", _KEYS, _keys(), "### Each provider's own\n", _providers(), "### Built-in aliases\n"]
+    parts += [_aliases(), "## Variables\n", _variables(), "## Commands\n", *_commands()]
+    return "\n".join(parts)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def _keys() -> str:
+    rows = [_row(setting) for key, setting in SETTINGS.items() if not key.startswith("providers.")]
+    aliases = find("aliases.name")
+    if aliases is not None:
+        rows.insert(len(MODEL_FIELDS) + 2, _row(aliases))
+    return _table(("key", "what it is", "takes", "default", "variable", "who may set it", "change"), rows)
+
+
+def _row(setting: Setting) -> tuple[str, ...]:
+    takes = _takes(setting.kind) + (", or a reference" if setting.is_secret else "")
+    takes += ", or none" if setting.nullable else ""
+    variable = f"`{setting.variable}`" if setting.variable else "-"
+    what = setting.doc.replace("<", "&lt;")
+    return f"`{setting.key}`", what, takes, _default(setting.key), variable, _ACCESS[setting.access], setting.reload
+
+
+def _takes(kind: Kind) -> str:
+    if isinstance(kind, Choice):
+        return " ".join(f"`{word}`" for word in (*kind.choices, *kind.extra))
+    if isinstance(kind, Whole):
+        top = f"{kind.most:,}".replace(",", " ")
+        return f"whole number, {kind.least} to {top}" if kind.most < MAX_INT else f"whole number, at least {kind.least}"
+    if isinstance(kind, Number):
+        bottom = f"above {kind.least:g}" if kind.above else f"{kind.least:g}"
+        return f"number, {bottom} to {kind.most:g}" if kind.most < MAX_INT else f"number {bottom}"
+    return kind.expects
+
+
+def _default(key: str) -> str:
+    if key == "mode":
+        return "`cloud`"
+    local, cloud = (_shown(entries.get(key)) for entries in _DEFAULTS.values())
+    if local == cloud:
+        field = key.removeprefix("llm.")
+        own = field in MODEL_FIELDS and any(f"providers.{p}.{field}" in _DEFAULTS["cloud"] for p in PROVIDERS)
+        return "the provider's" if own else local
+    return f"local {local}, cloud {cloud}"
+
+
+def _shown(entry: Entry | None) -> str:
+    if entry is None or entry.value is None:
+        return "-"
+    value: Any = entry.value
+    return f"`{value.reveal() if isinstance(value, Secret) else value}`"  # the package ships no real secret
+
+
+def _providers() -> str:
+    rows = [
+        (f"`providers.<provider>.{field}`", *(_default(f"providers.{provider}.{field}") for provider in PROVIDERS))
+        for field in MODEL_FIELDS
+    ]
+    note = (
+        "\nWhat they take and who may set them is as for the same field of `llm`, but that Anthropic's temperature\n"
+        "ends at 1. They have no variables of their own, except those of [other tools](#other-tools).\n"
+    )
+    return _table(("key", *PROVIDERS), rows) + note
+
+
+def _aliases() -> str:
+    rows = []
+    for key, entry in _DEFAULTS["cloud"].items():
+        if key.startswith("aliases."):
+            targets = [f"`{entry.value[provider].value}`" for provider in PROVIDERS]
+            rows.append((f"`{key.removeprefix('aliases.')}`", *targets))
+    return _table(("alias", *PROVIDERS), rows)
+
+
+def _variables() -> str:
+    own = _table(
+        ("variable", "key", "takes"),
+        [(f"`{s.variable}`", f"`{s.key}`", _takes(s.kind)) for s in SETTINGS.values() if s.variable],
+    )
+    others = [(" else ".join(f"`{name}`" for name in names), f"`{key}`") for key, names in _VENDOR.items()]
+    return "\n".join(
+        [
+            "One that is set to the empty text counts as unset. `ENV` is never read.\n",
+            own,
+            "### Other tools\n",
+            "These belong to other tools; anything you set elsewhere is above them.\n",
+            _table(("variable", "key"), others),
+            "### Places and manners\n",
+            _table(("variable", "what it is"), [(f"`{name}`", what) for name, what in _PLACES]),
+        ]
+    )
+
+
+def _commands() -> Iterable[str]:
+    yield "Every command takes `--mode`, `--project-dir`, `--no-project` and `--help`.\n"
+    top = stigmer.make_context("stigmer", [], resilient_parsing=True, terminal_width=80)
+    group = stigmer.get_command(top, "config")
+    if not isinstance(group, click.Group):
+        raise TypeError("stigmer config is no group")
+    between = group.make_context("config", [], parent=top, resilient_parsing=True)
+    for name in COMMANDS:
+        command = group.get_command(between, name)
+        if command is None:
+            raise LookupError(name)
+        context = command.make_context(name, [], parent=between, resilient_parsing=True)
+        yield f"### stigmer config {name}\n"
+        yield f"```text\n{command.get_help(context)}\n```\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes or checks the page; the exit status."""
+    text = page().rstrip("\n") + "\n"
+    if list(arguments) == ["--check"]:
+        if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
+            return 0
+        sys.stderr.write("docs/reference.md is not up to date: python docs/generate.py\n")
+        return 1
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,152 @@
+"""The pages of docs/ are executed as the README is, the reference is generated, every link leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from .test_readme import ROOT, Reader, aligned, commands
+
+DOCS = ROOT / "docs"
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+ERRORS = (DOCS / "errors.md").read_text(encoding="utf-8")
+
+# The contract's codes: each has an example and a remedy in errors.md.
+CODES = """
+yaml-syntax yaml-forbidden duplicate-key too-large not-a-mapping bad-encoding unreadable-file insecure-permissions
+unknown-key wrong-type out-of-range invalid-choice invalid-url invalid-model empty-model missing-base-url
+missing-api-key missing-value provider-mismatch alias-cycle alias-unavailable unknown-alias-provider untrusted-key
+secret-in-project forbidden-in-project locked-key credential-binding secret-unavailable unsupported-parameter
+unknown-variable model-retiring model-retired unused-credential insecure-endpoint
+""".split()
+# `sh` is for what needs a terminal, a network or an installation; `text` is read, not run.
+_NOT_RUN = {"sh", "text", "json"}
+_BLOCK = re.compile(
+    r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+class Block(NamedTuple):
+    """One fenced block of a page; `file` is where a reader puts it."""
+
+    file: str | None
+    language: str
+    body: str
+
+
+def blocks(text: str) -> list[Block]:
+    return [Block(found["file"], found["language"], found["body"]) for found in _BLOCK.finditer(text)]
+
+
+def follow(reader: Reader, block: Block) -> Iterator[str]:
+    """Does what a block says, and holds it to what it says comes of it. Yields what was printed."""
+    if block.file is not None:
+        reader.write(block.file, block.body)
+    elif block.language == "console":
+        for command in commands(block.body):
+            status, output = reader.run("/bin/sh", "-c", command.line)
+            said = [aligned(line) for line in command.output]
+            assert [aligned(line) for line in output.splitlines()] == said, command.line
+            assert status == command.status, command.line
+            yield output
+    elif block.language == "python":
+        yield _run(reader, block.body)
+    else:
+        assert block.language in _NOT_RUN, f"where does this go?\n{block.body}"
+
+
+def _run(reader: Reader, program: str) -> str:
+    """What a program prints, which is what its comments after `# →` say. Its log goes to stderr."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=reader.project,
+        env=reader.environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line.partition("# → ")[2] for line in program.splitlines() if "# → " in line]
+    assert done.stdout.splitlines() == said, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    """Someone who follows one page from its top, with nothing configured."""
+    someone = Reader(tmp_path.resolve())
+    someone.environment["XDG_RUNTIME_DIR"] = str(tmp_path.resolve() / "run")
+    os.mkdir(tmp_path / "run", 0o700)
+    return someone
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "errors.md"])
+def test_every_block_of_a_page_does_what_it_says(page: str, reader: Reader) -> None:
+    """From the top to the bottom: files written, commands and programs run, outputs the same."""
+    for block in blocks((DOCS / page).read_text(encoding="utf-8")):
+        for _ in follow(reader, block):
+            pass
+
+
+def sections() -> dict[str, str]:
+    """The sections of errors.md, by code."""
+    found = re.split(r"^### `([a-z-]+)`$", ERRORS, flags=re.MULTILINE)
+    return dict(zip(found[1::2], found[2::2], strict=True))
+
+
+def test_errors_has_every_code_once() -> None:
+    """One section for each code of the contract, and for no other."""
+    assert sorted(re.findall(r"^### `([a-z-]+)`$", ERRORS, re.MULTILINE)) == sorted(CODES)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_an_example_has_the_fault_that_its_section_is_about(code: str, reader: Reader) -> None:
+    """Each code's example, in a world of its own, gives that code and no other error; a remedy is told."""
+    section = sections()[code]
+    printed = [output for block in blocks(section) for output in follow(reader, block)]
+    told = {*re.findall(r"(?:error|warning)\[([a-z-]+)\]", "\n".join(printed))}
+    assert told == {code}
+    assert re.search(r"^\*\*Fix:\*\* \S", section, re.MULTILINE)
+
+
+def test_the_reference_is_what_the_declarations_say() -> None:
+    """`docs/generate.py --check` finds nothing to do, however wide the terminal is."""
+    command = [sys.executable, str(DOCS / "generate.py"), "--check"]
+    done = subprocess.run(command, env={**os.environ, "COLUMNS": "200"}, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_check_tells_of_a_drift(tmp_path: Path) -> None:
+    """A reference that says something else fails the check, and writing it anew mends that."""
+    script = tmp_path / "generate.py"
+    script.write_text((DOCS / "generate.py").read_text(encoding="utf-8"), encoding="utf-8")
+    page = tmp_path / "reference.md"
+    page.write_text((DOCS / "reference.md").read_text(encoding="utf-8").replace("8192", "8191"), encoding="utf-8")
+    statuses = [
+        subprocess.run([sys.executable, str(script), *flags], capture_output=True, timeout=60, check=False).returncode
+        for flags in (["--check"], [], ["--check"])
+    ]
+    assert statuses == [1, 0, 0]
+
+
+def test_the_site_builds_and_no_link_is_dead(tmp_path: Path) -> None:
+    """The generator, strict about links and anchors, makes a page of each of docs/ and leaves none out."""
+    site = tmp_path / "checkout"
+    site.mkdir()
+    (site / "docs").symlink_to(DOCS)
+    (site / "mkdocs.yml").write_text((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), encoding="utf-8")
+    command = [str(Path(sys.executable).parent / "zensical"), "build", "--strict"]
+    done = subprocess.run(command, cwd=site, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = {path.parent.name for path in (site / "site").glob("*/index.html")}
+    assert {Path(page).stem for page in PAGES} - {"index"} <= made
+    nav = re.findall(r"\b([a-z]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(nav) == PAGES

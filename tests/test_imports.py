@@ -1,0 +1,278 @@
+"""The order of the rooms, where outside libraries live, and what a command imports."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import stigmer_config
+
+from .conftest import Sandbox
+
+ROOT = Path(stigmer_config.__file__).parent
+
+# From the top of the house to its cellar; imports go down this list only. A new room gets its place here.
+ROOMS = (
+    "",  # what users import
+    "cli",
+    "testing",
+    "doctor",
+    "health",
+    "integrations",
+    "diagnosis",
+    "schema",
+    "shapes",
+    "wire",
+    "live",
+    "waiters",
+    "follower",
+    "published",
+    "subscribers",
+    "outcome",
+    "watch",
+    "editing",
+    "saving",
+    "report",
+    "reloader",
+    "held",
+    "state",
+    "kept_secrets",
+    "kept",
+    "settled",
+    "loader",
+    "trust",
+    "derive",
+    "resolve",
+    "providers",
+    "grants",
+    "model_names",
+    "binding",
+    "merge",
+    "places",
+    "sources",
+    "config",
+    "catalogue",
+    "packaged",
+    "settings",
+    "references",
+    "command_secret",
+    "kinds",
+    "problems",
+    "provenance",
+    "secret",
+    "environment",
+)
+
+# (from, to) inside functions, each with its reason.
+EXCEPTIONS = {
+    # `Config.load_from_env()` and `LLMConfig.load_from_env()`, the seed worker's names, are load() under the hood.
+    ("config", "loader"),
+}
+
+# An outside library and the only rooms that may know it.
+CONFINED: dict[str, set[str]] = {
+    "click": {"cli"},
+    "dynaconf": {"merge"},
+    "watchdog": {"watch"},
+    "structlog": {"report"},
+    "ruamel": {"sources", "editing"},
+    "_ruamel_yaml": {"sources"},
+    "rich": set(),
+    "langchain_core": {"integrations"},
+    "langchain_anthropic": {"integrations"},
+    "langchain_openai": {"integrations"},
+    "langchain_ollama": {"integrations"},
+}
+
+
+def module_name(path: Path) -> str:
+    """`cli.show` for `stigmer_config/cli/show.py`; "" for the package itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def room(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
+def _type_checking(tree: ast.Module) -> set[ast.AST]:
+    """The nodes that only a type checker sees."""
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    return {inner for block in blocks for statement in block.body for inner in ast.walk(statement)}
+
+
+@functools.cache
+def imports(module: str) -> tuple[tuple[str, bool], ...]:
+    """(what a module imports, whether at its top): our own as `.name`, others as they are."""
+    path = MODULES[module]
+    package = module.split(".") if path.name == "__init__.py" and module else module.split(".")[:-1]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    unseen = _type_checking(tree)
+    found: list[tuple[str, bool]] = []
+    for node in ast.walk(tree):
+        at_top = node in tree.body
+        if isinstance(node, ast.Import) and node not in unseen:
+            found += [(alias.name, at_top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node not in unseen:
+            if not node.level:
+                found.append((node.module or "", at_top))
+                continue
+            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                whole = ".".join([*base, alias.name])
+                found.append(("." + (whole if whole in MODULES else ".".join(base)), at_top))
+    return tuple(found)
+
+
+def own(module: str) -> Iterator[tuple[str, bool]]:
+    """The modules of ours that a module imports."""
+    for name, at_top in imports(module):
+        if name.startswith("."):
+            yield name[1:], at_top
+        else:
+            assert name.split(".")[0] != "stigmer_config", f"{module}: write imports of our own as relative ones"
+
+
+def test_every_module_stands_in_a_room_of_the_list() -> None:
+    """A module without a place has no order; a place without a module is history."""
+    rooms = {room(module) for module in MODULES}
+    assert sorted(rooms - set(ROOMS)) == []
+    assert sorted(set(ROOMS) - rooms) == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_go_down(module: str) -> None:
+    """At the top of a module and inside its functions, but for the exceptions that are explained."""
+    up = [
+        f"{module or 'stigmer_config'} → {target}"
+        for target, at_top in own(module)
+        if room(target) != room(module)
+        and ROOMS.index(room(target)) < ROOMS.index(room(module))
+        and (at_top or (module, target) not in EXCEPTIONS)
+    ]
+    assert up == []
+
+
+def test_the_exceptions_are_still_needed() -> None:
+    """An exception that nothing uses goes."""
+    assert {(module, target) for module in MODULES for target, _ in own(module)} >= EXCEPTIONS
+
+
+def test_within_a_room_nothing_goes_in_a_circle() -> None:
+    """The modules of one package import each other in one direction."""
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " → ".join((*way, module))
+        if module not in done:
+            for target, _ in own(module):
+                if (module, target) not in EXCEPTIONS and target != module:
+                    visit(target, (*way, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("library", CONFINED)
+def test_an_outside_library_lives_in_its_room_alone(library: str) -> None:
+    """No other room imports it, anywhere."""
+    users = {room(module) for module in MODULES for name, _ in imports(module) if name.split(".")[0] == library}
+    assert users <= CONFINED[library]
+
+
+def test_no_dynaconf_outside_merge() -> None:
+    """Nor is it asked for by its name."""
+    asking = {module for module, path in MODULES.items() if '"dynaconf' in path.read_text(encoding="utf-8")}
+    assert asking == {"merge"}
+
+
+def _modules_after(sandbox: Sandbox, code: str) -> set[str]:
+    """The modules that a fresh process has after some code."""
+    tell = "\nimport json, sys\nprint('\\n' + json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code + tell],
+        cwd=sandbox.project,
+        env={"HOME": str(sandbox.home), "MODE": "local", "XDG_CONFIG_DIRS": str(sandbox.root / "xdg")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def _command(argv: list[str]) -> str:
+    return (
+        f"import sys\nsys.argv = {['stigmer', 'config', *argv]!r}\nfrom stigmer_config.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as exit:\n    assert not exit.code, exit.code"
+    )
+
+
+COMMANDS = [
+    ["show", "--origin"],
+    ["show", "--origin", "--format", "json"],
+    ["get", "llm.model"],
+    ["explain", "llm.model"],
+    ["validate"],
+    ["path"],
+    ["aliases"],
+]
+# What these commands need beyond the libraries they stand on: digests of files and secrets, widths of characters.
+STANDARD = {"hashlib", "hmac", "unicodedata", "_hashlib", "_blake2"}
+# The rooms they do not enter.
+ELSEWHERE = set(ROOMS[: ROOMS.index("loader")]) - {"", "cli"}
+HEAVY = {
+    "asyncio",
+    "dynaconf.base",
+    "httpx",
+    "importlib.metadata",
+    "langchain_core",
+    "rich",
+    "ssl",
+    "structlog",
+    "subprocess",
+    "urllib.request",
+    "watchdog",
+}
+
+
+@pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
+def test_a_reading_command_imports_what_it_uses_and_no_more(sandbox: Sandbox, argv: list[str]) -> None:
+    """Beyond a bare import of the libraries: our own rooms from the loader down, and three small modules."""
+    sandbox.write(user="llm: {model: fast}\n", project="llm: {temperature: 0.5}\n")
+    bare = _modules_after(sandbox, "import dynaconf, click, msgspec, platformdirs")
+    got = _modules_after(sandbox, _command(argv))
+    ours = {name for name in got if name.split(".")[0] == "stigmer_config"}
+    assert sorted(got - bare - ours - STANDARD) == []
+    assert sorted(got & HEAVY) == []
+    entered = {room(name.removeprefix("stigmer_config").removeprefix(".")) for name in ours}
+    assert sorted(entered & ELSEWHERE) == []
+    assert {name for name in ours if name.startswith("stigmer_config.cli.")} <= {
+        f"stigmer_config.cli.{part}" for part in (argv[0], "common", "completion", "render", "table")
+    }
+
+
+def test_importing_the_package_imports_nothing_else(sandbox: Sandbox) -> None:
+    """`import stigmer_config` is one module; the parts load on first use."""
+    nothing = _modules_after(sandbox, "import typing, __future__")
+    assert _modules_after(sandbox, "import stigmer_config") - nothing == {"stigmer_config"}
+
+
+def test_load_needs_no_watcher_and_no_log(sandbox: Sandbox) -> None:
+    """A program that only loads pays for neither."""
+    got = _modules_after(sandbox, "from stigmer_config import load; load()")
+    assert (
+        sorted(got & {"watchdog", "structlog", "asyncio", "click", "rich", "subprocess", "stigmer_config.live"}) == []
+    )

@@ -1,0 +1,36 @@
+"""A user's mistakes: each line must be one for mypy (an unused `type: ignore` is an error) and for pyright."""
+
+from __future__ import annotations
+
+from stigmer_config import Config, LLMConfig, Secret, load
+
+
+def nothing_can_be_set(config: Config) -> None:
+    config.mode = "local"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    config.llm.temperature = 0.2  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    config.aliases["fast"] = "x"  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
+
+
+def nothing_else_is_there(config: Config) -> None:
+    _ = config.llm_provider  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+    _ = config.llm.modle  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+
+
+def what_may_be_none_is_asked_first(config: Config) -> None:
+    _ = config.redis.host  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    _ = config.llm.api_key.reveal()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def a_secret_is_no_text(secret: Secret) -> str:
+    return secret  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+
+def arguments_have_types() -> None:
+    load(project_dir=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    load(flags="llm.model=fast")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    load(model="fast")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    LLMConfig.load_from_env("lokal")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def providers_are_three(config: Config) -> bool:
+    return config.llm.provider == "gemini"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison]
