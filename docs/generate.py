@@ -123,7 +123,7 @@ def _providers() -> str:
 
 
 def _aliases() -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for key, entry in _DEFAULTS["cloud"].items():
         if key.startswith("aliases."):
             targets = [f"`{entry.value[provider].value}`" for provider in PROVIDERS]

@@ -69,7 +69,7 @@ def _happened(error: BaseException) -> _Happened:
         headers: Mapping[str, str] = getattr(getattr(told, "response", None), "headers", {})
         target = headers.get("location", "")
         return _Happened("redirect", redirect_target(target) if target else "", status)
-    names = set().union(*map(_names, _chain(error)))
+    names = {name for one in _chain(error) for name in _names(one)}
     trouble = next((word for kinds, word in _KINDS if names & kinds), "")
     if isinstance(error, ValueError) and str(error).startswith(_EMPTY_ANSWERS):
         trouble = "garbled"

@@ -9,7 +9,7 @@ import contextlib
 import datetime
 import importlib.util
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -76,7 +76,7 @@ def probe_model(llm: LLMConfig, timeout: float) -> Check:
     answer = at_once({"probe": lambda: model.invoke("Answer with the word: pong")}, timeout)["probe"]
     if isinstance(answer, Exception):
         raise answer
-    usage = answer.usage_metadata or {}
+    usage: Mapping[str, int] = answer.usage_metadata or {}
     tokens = f", {usage['input_tokens']} tokens in and {usage['output_tokens']} out" if usage else ""
     return Check(
         "probe", "ok", f"{llm.model_id} answered in {time.monotonic() - started:.1f} s{tokens}", key="llm.model"

@@ -109,7 +109,7 @@ class Opener:
         if isinstance(found, Secret):
             return found, None
         message = f"{key} cannot be had from {value if value.kind != 'command' else 'its command'}: {found}"
-        hint = "run it by hand, or mend the reference"
+        hint = {"env": "set the variable", "file": "mend the path or the file", "command": "run it by hand"}[value.kind]
         return None, Problem(code="secret-unavailable", key=key, message=message, hint=hint, origin=entry.origin)
 
     def glance(self, value: Any) -> Any:

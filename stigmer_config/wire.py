@@ -15,7 +15,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -132,13 +132,13 @@ def said(data: bytes | str) -> str:
     """What an error answer says, as one safe line of at most 200 characters; "" when that cannot be told."""
     text = ""
     try:
-        document = msgspec.json.decode(data)
+        document = msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        document = None
+        document = {}
     for name in ("error", "message", "detail"):
-        found = document.get(name) if isinstance(document, dict) else None
+        found: Any = document.get(name)
         if isinstance(found, dict):
-            found = found.get("message")
+            found = cast("dict[str, Any]", found).get("message")
         if isinstance(found, str):
             text = found
             break

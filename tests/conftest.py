@@ -71,11 +71,15 @@ class Sandbox:
             site_dir=self.site_dir,
         )
 
-    def load(self, variables: Mapping[str, str] | None = None, *, today: datetime.date = TODAY, **arguments: Any) -> Config:
+    def load(
+        self, variables: Mapping[str, str] | None = None, *, today: datetime.date = TODAY, **arguments: Any
+    ) -> Config:
         """`load()` in this world; raises `ConfigError`."""
         return load(environment=self.environment(variables, today=today), **arguments)
 
-    def read(self, variables: Mapping[str, str] | None = None, *, today: datetime.date = TODAY, **arguments: Any) -> Loaded:
+    def read(
+        self, variables: Mapping[str, str] | None = None, *, today: datetime.date = TODAY, **arguments: Any
+    ) -> Loaded:
         """A load with its faults in the result instead of raised."""
         return read(request(environment=self.environment(variables, today=today), **arguments))
 
@@ -100,12 +104,21 @@ class Sandbox:
             **(variables or {}),
         }
         return subprocess.run(
-            command, cwd=cwd or self.project, env=environment, input=stdin, capture_output=True, text=True, timeout=60
+            command,
+            cwd=cwd or self.project,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def show(self, *argv: str, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The document of `show --origin --format json`."""
-        document: dict[str, Any] = json.loads(self.run("show", "--origin", "--format", "json", *argv, variables=variables).stdout)
+        document: dict[str, Any] = json.loads(
+            self.run("show", "--origin", "--format", "json", *argv, variables=variables).stdout
+        )
         return document
 
 

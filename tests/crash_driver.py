@@ -1,6 +1,6 @@
 """Runs `stigmer config set llm.model balanced` again and again, with one system call going wrong each time.
 
-    python crash_driver.py EXISTING
+    python -P crash_driver.py EXISTING
 
 It counts the calls that `saving` makes, then breaks each in each way, and prints one JSON object per run. The
 user file holds OLD at the start (nothing, if EXISTING is 0). It runs in a process of its own: it kills children.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,13 +20,42 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 ERRORS = (DOCS / "errors.md").read_text(encoding="utf-8")
 
 # The contract's codes: each has an example and a remedy in errors.md.
-CODES = """
-yaml-syntax yaml-forbidden duplicate-key too-large not-a-mapping bad-encoding unreadable-file insecure-permissions
-unknown-key wrong-type out-of-range invalid-choice invalid-url invalid-model empty-model missing-base-url
-missing-api-key missing-value provider-mismatch alias-cycle alias-unavailable unknown-alias-provider untrusted-key
-secret-in-project forbidden-in-project locked-key credential-binding secret-unavailable unsupported-parameter
-unknown-variable model-retiring model-retired unused-credential insecure-endpoint
-""".split()
+CODES = (
+    "yaml-syntax",
+    "yaml-forbidden",
+    "duplicate-key",
+    "too-large",
+    "not-a-mapping",
+    "bad-encoding",
+    "unreadable-file",
+    "insecure-permissions",
+    "unknown-key",
+    "wrong-type",
+    "out-of-range",
+    "invalid-choice",
+    "invalid-url",
+    "invalid-model",
+    "empty-model",
+    "missing-base-url",
+    "missing-api-key",
+    "missing-value",
+    "provider-mismatch",
+    "alias-cycle",
+    "alias-unavailable",
+    "unknown-alias-provider",
+    "untrusted-key",
+    "secret-in-project",
+    "forbidden-in-project",
+    "locked-key",
+    "credential-binding",
+    "secret-unavailable",
+    "unsupported-parameter",
+    "unknown-variable",
+    "model-retiring",
+    "model-retired",
+    "unused-credential",
+    "insecure-endpoint",
+)
 # `sh` is for what needs a terminal, a network or an installation; `text` is read, not run.
 _NOT_RUN = {"sh", "text", "json"}
 _BLOCK = re.compile(
@@ -137,16 +167,37 @@ def test_the_check_tells_of_a_drift(tmp_path: Path) -> None:
     assert statuses == [1, 0, 0]
 
 
-def test_the_site_builds_and_no_link_is_dead(tmp_path: Path) -> None:
-    """The generator, strict about links and anchors, makes a page of each of docs/ and leaves none out."""
-    site = tmp_path / "checkout"
-    site.mkdir()
-    (site / "docs").symlink_to(DOCS)
-    (site / "mkdocs.yml").write_text((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), encoding="utf-8")
+def site(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The strict build of the checkout in `folder`."""
     command = [str(Path(sys.executable).parent / "zensical"), "build", "--strict"]
-    done = subprocess.run(command, cwd=site, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=120, check=False)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The sources of the site, and nothing else of the repository."""
+    shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    return tmp_path
+
+
+def test_the_site_builds_and_has_every_page(checkout: Path) -> None:
+    """The generator, strict about links and anchors, makes a page of each of docs/; the menu leaves none out."""
+    done = site(checkout)
     assert done.returncode == 0, done.stdout + done.stderr
-    made = {path.parent.name for path in (site / "site").glob("*/index.html")}
+    made = {path.parent.name for path in (checkout / "site").glob("*/index.html")}
     assert {Path(page).stem for page in PAGES} - {"index"} <= made
-    nav = re.findall(r"\b([a-z]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(nav) == PAGES
+    menu = re.findall(r"\b([a-z]+\.md)$", (checkout / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(menu) == PAGES
+
+
+def test_a_dead_link_fails_the_build(checkout: Path) -> None:
+    """A link to a page and one to a heading that do not exist are errors, each told with its place."""
+    page = checkout / "docs" / "aliases.md"
+    text = page.read_text(encoding="utf-8")
+    page.write_text(f"{text}\n[dead](nowhere.md)\n\n[dead](errors.md#no-such-code)\n", encoding="utf-8")
+    done = site(checkout)
+    assert done.returncode != 0
+    lines = len(text.splitlines())
+    told = re.findall(r"aliases\.md:(\d+)", done.stdout + done.stderr)
+    assert sorted(map(int, told)) == [lines + 2, lines + 4]

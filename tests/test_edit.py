@@ -170,8 +170,9 @@ def test_the_load_reads_the_value_that_was_set(
 
 # fmt: off
 _FRAGMENTS = (
-    "llm", "model", "aliases", "locked", ":", ": ", "\n", "\n  ", "\n    ", "? ", "- ", "{", "}", "[", "]", ",", ", ", "'", '"',
-    "|", "|+", ">-", "# c", " # c", "---\n", "\n...\n", "null", "~", "fast", "\t", "&a ", "*a", "!!str ", "<<", "\r",
+    "llm", "model", "aliases", "locked", ":", ": ", "\n", "\n  ", "\n    ", "? ", "- ", "{", "}", "[", "]", ",", ", ",
+    "'", '"', "|", "|+", ">-", "# c", " # c", "---\n", "\n...\n", "null", "~", "fast", "\t", "&a ", "*a", "!!str ",
+    "<<", "\r",
 )
 # fmt: on
 _WILD = st.lists(st.sampled_from(_FRAGMENTS), max_size=25).map("".join)
@@ -213,6 +214,12 @@ def test_a_value_is_not_overwritten_by_a_section() -> None:
     """`aliases.mine.ollama` does not throw away the one model that `mine` stood for."""
     with pytest.raises(EditError, match=r"aliases\.mine"):
         with_value(b"aliases: {mine: fast}\n", "aliases.mine.ollama", "phi4:14b")
+
+
+def test_a_value_that_is_no_text_is_refused() -> None:
+    """Bytes of a command line that are not UTF-8 have no place in a file."""
+    with pytest.raises(EditError, match="UTF-8"):
+        with_value(b"", "temporal.namespace", "caf\udce9")
 
 
 def test_a_form_that_needs_more_than_its_own_lines_is_refused() -> None:

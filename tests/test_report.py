@@ -292,12 +292,12 @@ def test_no_event_has_a_secret(sandbox: Sandbox) -> None:
 
         def leaks(*_: object) -> None:
             done.set()
-            local_of_mine = f"local {KEY}"
+            local = KEY[::-1]  # not registered as a secret: it would stand there if locals did
             try:
-                raise ValueError(f"cause {KEY}")
+                raise ValueError(f"cause {KEY} {len(local)}")
             except ValueError as error:
                 error.add_note(f"note {KEY}")
-                raise RuntimeError(f"with {KEY} in it and {local_of_mine!r}") from error
+                raise RuntimeError(f"with {KEY} in it") from error
 
         live.subscribe(leaks)
         save(sandbox.user_file, f"llm: {{api_key: {KEY}-rotated, timeout: 1}}\nmode: cloud\n")
@@ -314,7 +314,7 @@ def test_no_event_has_a_secret(sandbox: Sandbox) -> None:
     assert "with ******** in it" in text
     assert "cause ********" in text
     assert "note ********" in text
-    assert "local_of_mine" not in text.replace("{local_of_mine!r}", "").replace("local_of_mine = ", "")
+    assert KEY[::-1] not in text
     assert KEY not in text
 
 

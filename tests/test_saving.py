@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,12 +18,17 @@ from typing import Any
 
 import pytest
 
-from stigmer_config import saving
+from stigmer_config import grants, saving
+from stigmer_config.editing.candidate import target
+from stigmer_config.editing.edit import with_value
+from stigmer_config.editing.writing import write
+from stigmer_config.loader import request
 from stigmer_config.saving import ChangedError, SaveError, locked
 
 from .conftest import Sandbox
 from .crash_driver import NEW, OLD
 
+CLOUD = {"ANTHROPIC_API_KEY": "sk-ant-of-the-tests"}
 UNCONFIRMED = "the disk did not confirm it"
 UNTOUCHED = "nothing was written"
 
@@ -33,7 +39,7 @@ def test_any_call_that_fails_leaves_the_old_file_or_the_new_one(sandbox: Sandbox
     driver = Path(__file__).parent / "crash_driver.py"
     environment = {"HOME": str(sandbox.home), "PATH": os.environ["PATH"], "XDG_CONFIG_DIRS": str(sandbox.root)}
     done = subprocess.run(
-        [sys.executable, str(driver), "01"[existing]],
+        [sys.executable, "-P", str(driver), "01"[existing]],
         cwd=sandbox.project,
         env=environment,
         capture_output=True,
@@ -61,11 +67,11 @@ def _is_told(row: dict[str, Any]) -> bool:
 
 def test_an_unconfirmed_rename_is_told(sandbox: Sandbox) -> None:
     """The folder's fsync fails after the rename: the new file is there, exit 0, and the doubt is told."""
-    driver = Path(__file__).parent / "crash_driver.py"
+    root = Path(__file__).parent.parent
     environment = {"HOME": str(sandbox.home), "PATH": os.environ["PATH"], "XDG_CONFIG_DIRS": str(sandbox.root)}
     script = (
-        f"import sys; sys.path.insert(0, {str(driver.parent)!r}); sys.argv = ['x', '1']\n"
-        "import crash_driver as d, pathlib, os\n"
+        f"import sys; sys.path.insert(0, {str(root)!r})\n"
+        "import tests.crash_driver as d, pathlib, os\n"
         "calls = d.run(None, '')[2].calls\n"
         "at = max(n for n, name in enumerate(calls) if name == 'fsync')\n"
         "path = pathlib.Path(os.environ['HOME'], '.stigmer', 'config.yaml')\n"
@@ -352,3 +358,31 @@ def test_new_files_and_folders_have_the_modes_they_should(sandbox: Sandbox) -> N
     )
     for path, mode in modes:
         assert stat.S_IMODE(path.stat().st_mode) == mode, path
+
+
+@pytest.mark.parametrize("granted", [True, False], ids=["granted", "nothing-granted"])
+def test_a_write_that_fails_takes_its_trust_back(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, *, granted: bool
+) -> None:
+    """A full disk under `set --project` leaves file and trust as they were: what was trusted stays so, no more."""
+    environment = sandbox.environment(CLOUD)
+    aimed = target(request(environment=environment), "project")
+
+    def edit(key: str, value: str) -> None:
+        write(aimed, lambda contents: with_value(contents.data or b"", key, value), key)
+
+    def full(*names: str, **folders: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if granted:
+        edit("backend.endpoint", "localhost:1")
+    before = grants.recorded(environment, aimed.path)
+    monkeypatch.setattr(saving, "os", _Os(replace=full, link=full))
+    with pytest.raises(SaveError, match="No space left"):
+        edit("temporal.namespace", "other")
+    monkeypatch.undo()
+    after = grants.recorded(environment, aimed.path)
+    assert (before and before.digest) == (after and after.digest)
+    assert sandbox.load(CLOUD).backend.endpoint == ("localhost:1" if granted else "localhost:8080")
+    edit("temporal.namespace", "other")
+    assert sandbox.load(CLOUD).temporal.namespace == "other"

@@ -18,6 +18,7 @@ from .spans import Piece, plain, spans
 __all__ = ["EditError", "with_value", "without"]
 
 _MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors put in front
+_MOST_ITEMS = 100  # a list of more is written anew: each item costs a reading
 _BY_HAND = "it is written in a form that cannot be changed without touching more"
 
 
@@ -26,6 +27,8 @@ def with_value(data: bytes, key: str, value: Any) -> bytes:
 
     Raises `EditError` when only a person can do it.
     """
+    if any("\ud800" <= character <= "\udfff" for character in str(value)):
+        raise EditError("the value is not UTF-8 text")
     mark, text = _decoded(data)
     patches = Patches(text)
     names = _names(patches.root, key)
@@ -115,7 +118,7 @@ def _with_items(text: str, names: Sequence[str], items: list[str]) -> str | None
     try:
         there = [item.value for item in _listed(Patches(text), names).children]
         gone = [value for value in there if value not in items]
-        if len(gone) == len(there):
+        if len(gone) == len(there) or len(gone) + len(items) > _MOST_ITEMS:
             return None
         for value in gone:
             patches = Patches(text)

@@ -83,10 +83,11 @@ def _anthropic(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
     }
     http, http_async = _http_clients(anthropic, llm)
     # ChatAnthropic takes no HTTP client: its own two are put in place before they are made.
-    model.__dict__["_client"] = _without_ambient(anthropic.Anthropic(**sdk, http_client=http), model)
+    model.__dict__["_client"] = client = _without_ambient(anthropic.Anthropic(**sdk, http_client=http), model)
     model.__dict__["_async_client"] = _without_ambient(anthropic.AsyncAnthropic(**sdk, http_client=http_async), model)
     if model._client._client is not http or model._async_client._client is not http_async:  # noqa: SLF001 - as above
         raise RuntimeError("this release of langchain-anthropic is not known: its HTTP client cannot be chosen")
+    weakref.finalize(client, http.close)  # gives the connections back with the last copy of the model
     return model
 
 
@@ -114,6 +115,7 @@ def _openai(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
         _without_ambient(client, model)
         client.organization = model.openai_organization
         client.project = client.admin_api_key = None
+    weakref.finalize(model.root_client, http.close)
     return model
 
 
@@ -136,8 +138,8 @@ def _ollama(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
         "auth": _OnlyThisKey(llm.api_key),
     }
     model = chat_class(**{**arguments, **extra, "model": llm.model_id, "base_url": base_url, "client_kwargs": client})
-    with contextlib.suppress(AttributeError):  # else the connections end with the garbage collection's warning
-        weakref.finalize(model._client, model._client._client.close)  # noqa: SLF001 - no public way to close it
+    with contextlib.suppress(AttributeError):  # then they end with the garbage
+        weakref.finalize(model._client, model._client._client.close)  # noqa: SLF001 - there is no public way to them
     return model
 
 
@@ -171,24 +173,13 @@ def _http_clients(sdk: Any, llm: LLMConfig) -> tuple[Any, Any]:
     options: dict[str, Any] = {"follow_redirects": False, "timeout": _timeout(sdk, llm), "verify": _tls(library)}
     if is_this_machine(llm.base_url or ""):
         options["mounts"] = dict.fromkeys(("http://", "https://", "all://"))
-    return _closing(sdk.DefaultHttpxClient)(**options), sdk.DefaultAsyncHttpxClient(**options)
+    return sdk.DefaultHttpxClient(**options), sdk.DefaultAsyncHttpxClient(**options)
 
 
 @functools.cache
 def _tls(library: str) -> Any:
     """The certificates that httpx or httpx2 trusts, read once: that takes longer than all the rest."""
     return importlib.import_module(library).create_ssl_context()
-
-
-@functools.cache
-def _closing(client_class: Any) -> Any:
-    """An HTTP client's class that gives its connections back when it is no longer used."""
-
-    def close(self: Any) -> None:
-        with contextlib.suppress(Exception):  # the interpreter may be going down
-            self.close()
-
-    return type(client_class.__name__, (client_class,), {"__del__": close})
 
 
 MAKERS: Mapping[str, Callable[[Any, LLMConfig, dict[str, Any]], Any]] = {

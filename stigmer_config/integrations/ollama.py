@@ -225,5 +225,7 @@ def _context(model_info: dict[str, msgspec.Raw]) -> int | None:
 
 
 def _modelfile_num_ctx(rows: Iterable[str]) -> int | None:
-    words = next((row.split() for row in rows if row.split()[:1] == ["num_ctx"]), [])
-    return int(words[1]) if len(words) == 2 and words[1].isdigit() else None
+    for words in map(str.split, rows):
+        if len(words) == 2 and words[0] == "num_ctx" and words[1].isdecimal() and len(words[1]) < 10:
+            return int(words[1])
+    return None

@@ -25,6 +25,7 @@ _WORD = re.compile(r"[A-Za-z][^\s:=,'\"\[\]{}]{2,40}")
 _SIGN = re.compile(r"[:=,\[\]{}'\"]")
 # How many names and words are compared with those of secrets; what comes after them counts as secret.
 _MAX_GUESSES = 300
+_SECTIONS = frozenset(section.rpartition(".")[2] for section in CHILDREN)
 _KNOWN = frozenset(name for children in CHILDREN.values() for name in children)
 
 
@@ -157,7 +158,7 @@ class _Hider:
         """What is not in the tree: only the values of names that are no secret's are shown."""
         if name not in _KNOWN or is_secretive(name):
             self._hide(node.key_line, node)
-        elif _may_hold_secret(node):
+        elif _may_hold_secret(node) or (name in _SECTIONS and node.value is not None):
             self._hide(node.line, node)
 
 
