@@ -40,8 +40,8 @@ def server() -> Iterator[FakeProviders]:
         yield running
 
 
-def config_for(sandbox: Sandbox, base_url: str, provider: str) -> Config:
-    own = {"base_url": base_url, "model": MODELS[provider], "api_key": KEY, "timeout": 0.5, "max_retries": 0}
+def config_for(sandbox: Sandbox, base_url: str, provider: str, timeout: float = 30) -> Config:
+    own = {"base_url": base_url, "model": MODELS[provider], "api_key": KEY, "timeout": timeout, "max_retries": 0}
     lines = "".join(f"    {name}: {value}\n" for name, value in own.items())
     return sandbox.write(user=f"llm:\n  provider: {provider}\nproviders:\n  {provider}:\n{lines}").load()
 
@@ -101,7 +101,7 @@ def test_each_fault_of_a_call_names_key_place_and_fix(
     """Whatever a provider does, the message says which setting, where, what was seen and what to do."""
     fault, key, seen, fix = FAULTS[name]
     server.fail(fault(provider))
-    config = config_for(sandbox, server.base_url(provider), provider)
+    config = config_for(sandbox, server.base_url(provider), provider, 0.3 if key == "llm.timeout" else 30)
     check = failed(config, stream=stream)
     assert (check.state, check.key) == ("failed", key)
     assert server.base_url(provider) in check.seen
@@ -183,7 +183,8 @@ def test_a_provider_that_cannot_answer_is_not_ready(
     """Each fault is a Health with one fault that names its key, within the time that was given."""
     fault, key = CHECK_FAULTS[name]
     server.fail(fault)
-    health = check_provider(config_for(sandbox, server.base_url(provider), provider).llm, timeout=0.5)
+    llm = config_for(sandbox, server.base_url(provider), provider).llm
+    health = check_provider(llm, timeout=0.5 if key == "llm.timeout" else 30)
     assert not health.ready
     assert health.fault is not None
     assert health.fault.key == key

@@ -215,7 +215,7 @@ def test_a_provider_that_cannot_answer_fails_in_seconds(local: Sandbox, server: 
     fault, key = OLLAMA_FAULTS[name]
     server.fail(fault)
     started = time.monotonic()
-    status, found = doctor(local, "--timeout", "0.5")
+    status, found = doctor(local, "--timeout", "0.5" if key == "llm.timeout" else "30")
     assert time.monotonic() - started < 10
     assert status == 4
     (failed,) = [check for check in found.values() if check["state"] == "failed"]
@@ -228,7 +228,7 @@ def test_several_hanging_requests_take_no_longer_than_one(local: Sandbox, server
     server.fail(hangs)
     started = time.monotonic()
     assert checks(local, timeout=1.0)["provider"].state == "failed"
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 3.5
     assert len(server.arrived) == 4
 
 

@@ -164,9 +164,9 @@ def test_a_faulty_server_costs_a_problem_and_little_time(server: FakeProviders, 
     server.fail(fault)
     started = time.monotonic()
     with pytest.raises(WireError) as error:
-        look(server.url, "qwen2.5-coder:7b", timeout=1.0)
+        look(server.url, "qwen2.5-coder:7b", timeout=1.0 if trouble == "timeout" else 30)
     assert error.value.trouble == trouble
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 10
 
 
 def test_nobody_there_is_told_at_once() -> None:
@@ -240,7 +240,7 @@ def test_a_pull_that_fails_says_so(server: FakeProviders, name: str) -> None:
     fault, trouble = PULL_FAULTS[name]
     server.fail(fault, "/api/pull")
     with pytest.raises(WireError) as error:
-        pull(server.url, "gemma3:1b", lambda step: None, timeout=0.5)
+        pull(server.url, "gemma3:1b", lambda step: None, timeout=0.5 if trouble == "timeout" else 30)
     assert error.value.trouble == trouble
     if trouble == "error":
         assert error.value.detail == "no space left"

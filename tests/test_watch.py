@@ -1104,6 +1104,9 @@ def vandal(root: Path, paths: list[Path], seed: int, quiet: set[str]) -> Iterato
     finally:
         here.send(0)
         process.join()
+        process.close()
+        here.close()
+        there.close()
 
 
 def converge(tmp_path: Path, poll: float, ops: int, quiet: set[str]) -> State:

@@ -1,0 +1,184 @@
+"""A worker that never restarts for a configuration change: many executions at once, each on the Config it took.
+
+    MODE=local python examples/worker.py
+    python examples/worker.py --llm-model fast --at-once 4
+    echo "$KEY" | python examples/worker.py --llm-provider anthropic --anthropic-key -
+
+Edit ~/.stigmer/config.yaml while it runs: the next execution begins with what you saved, those that run keep what
+they have, and a file with a mistake changes nothing. Ctrl-C lets the running ones end; a second one does not.
+`--call` asks the model for real; without it each execution only tells what it would call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import getpass
+import itertools
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stigmer_config import Change, Config, ConfigError, LiveConfig, LLMConfig
+
+QUESTION = "Say hello in one short sentence."
+# What requests may bring along: each is one more layer on top, for one execution.
+REQUESTS: tuple[Mapping[str, Any], ...] = ({}, {"llm": {"model": "fast"}}, {"llm.max_tokens": 256, "llm.timeout": 30})
+
+
+class Worker:
+    """Runs executions until it is told to stop, or so many have begun."""
+
+    def __init__(self, live: LiveConfig, options: argparse.Namespace) -> None:
+        self.live = live
+        self.options = options
+        self.stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Begins an execution whenever one of the slots is free: every other one in a thread."""
+        slots = asyncio.Semaphore(self.options.at_once or self.live.current.temporal.max_concurrency)
+        async with asyncio.TaskGroup() as executions:
+            for number in itertools.count(1):
+                await slots.acquire()
+                if self.stopping.is_set() or number > (self.options.executions or number):
+                    break
+                begun = self.execute(number) if number % 2 else asyncio.to_thread(self.execute_in_thread, number)
+                executions.create_task(begun).add_done_callback(lambda _: slots.release())
+
+    async def execute(self, number: int) -> None:
+        """One execution in the event loop."""
+        config = self.take(number)
+        if config is None:
+            return
+        try:
+            if self.options.call:
+                self.end(number, config, (await client(config.llm).ainvoke(QUESTION)).text)
+            else:
+                await asyncio.sleep(self.options.seconds)
+                self.end(number, config)
+        except Exception as error:  # noqa: BLE001 - each client raises its own
+            failed(number, config, error)
+
+    def execute_in_thread(self, number: int) -> None:
+        """One execution in a thread of its own."""
+        config = self.take(number)
+        if config is None:
+            return
+        try:
+            if self.options.call:
+                self.end(number, config, client(config.llm).invoke(QUESTION).text)
+            else:
+                time.sleep(self.options.seconds)
+                self.end(number, config)
+        except Exception as error:  # noqa: BLE001
+            failed(number, config, error)
+
+    def take(self, number: int) -> Config | None:
+        """The Config of an execution: read once, and kept to its end. None when its request cannot be met."""
+        config = self.live.current
+        try:
+            config = config.override(REQUESTS[number % len(REQUESTS)])
+        except ConfigError as error:  # this request's fault: the others go on
+            print(f"#{number} refused: {error}", flush=True)
+            return None
+        print(f"#{number} begins on generation {config.generation}: {told(config.llm)}", flush=True)
+        return config
+
+    def end(self, number: int, config: Config, answer: str = "") -> None:
+        """Tells that an execution ended with what it began with."""
+        now = self.live.current.generation
+        newer = f" (generation {now} is current)" if now != config.generation else ""
+        print(f"#{number} ended on generation {config.generation}: {config.llm.model_id}{newer} {answer}".rstrip(), flush=True)
+
+
+@functools.lru_cache(maxsize=16)
+def client(llm: LLMConfig) -> Any:
+    """One client for each configuration: a changed model, endpoint or key makes a new one."""
+    from stigmer_config.integrations.chat import chat_model
+
+    return chat_model(llm)
+
+
+def failed(number: int, config: Config, error: Exception) -> None:
+    """Tells what is wrong and how to mend it: the other executions go on."""
+    from stigmer_config.diagnosis import diagnose
+
+    fault = diagnose(error, config.llm)
+    print(f"#{number} failed on generation {config.generation}: {fault.seen}; fix: {fault.fix}", flush=True)
+
+
+def told(llm: LLMConfig) -> str:
+    """What would be called."""
+    return f"{llm.provider} {llm.model_id} at {llm.base_url}, max_tokens={llm.max_tokens}, api_key={llm.api_key}"
+
+
+def changed(new: Config, changes: Sequence[Change]) -> None:
+    """Called after each change of `llm`: here a worker would drop what it built from the old values."""
+    keys = ", ".join(change.key for change in changes)
+    print(f"== generation {new.generation}: {keys} changed; now {told(new.llm)}", flush=True)
+
+
+def flags(options: argparse.Namespace) -> dict[str, Any]:
+    """The flags layer of `LiveConfig.start`."""
+    given = {"llm.provider": options.llm_provider, "llm.model": options.llm_model}
+    if options.anthropic_key is not None:
+        # Never as an argument, where `ps` shows it to everybody.
+        key = getpass.getpass("Anthropic key: ") if sys.stdin.isatty() else sys.stdin.readline()
+        given["providers.anthropic.api_key"] = key.strip()
+        given["llm.provider"] = options.llm_provider or "anthropic"
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="A worker that follows its configuration.")
+    parser.add_argument("--llm-provider", help="anthropic, ollama, openai or auto")
+    parser.add_argument("--llm-model", help="an alias, a name, an id, or provider:model")
+    parser.add_argument("--anthropic-key", choices=["-"], help="read Anthropic's key from standard input")
+    parser.add_argument("--at-once", type=int, help="executions at once; default: temporal.max_concurrency")
+    parser.add_argument("--executions", type=int, help="end after so many; default: at Ctrl-C")
+    parser.add_argument("--seconds", type=float, default=1.0, help="what one takes that calls nobody")
+    parser.add_argument("--call", action="store_true", help="ask the model; needs stigmer-config[ollama] or the like")
+    return parser.parse_args(argv)
+
+
+async def work(live: LiveConfig, options: argparse.Namespace) -> None:
+    """The worker, until Ctrl-C or SIGTERM; a second one ends it at once."""
+    worker = Worker(live, options)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, worker, loop)
+    await worker.run()
+
+
+def stop(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    """Begins nothing more, and takes its hands off the signals."""
+    print("== ending; the running executions go on to their end", flush=True)
+    worker.stopping.set()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The whole program; the exit status says how it went."""
+    options = parsed(argv)
+    try:
+        live = LiveConfig.start(flags=flags(options))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    with live:
+        live.subscribe(changed, "llm")
+        try:
+            asyncio.run(work(live, options))
+        except KeyboardInterrupt:
+            return 130
+    print(f"== ended on generation {live.current.generation}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
