@@ -91,7 +91,8 @@ class Worker:
         """Tells that an execution ended with what it began with."""
         now = self.live.current.generation
         newer = f" (generation {now} is current)" if now != config.generation else ""
-        print(f"#{number} ended on generation {config.generation}: {config.llm.model_id}{newer} {answer}".rstrip(), flush=True)
+        model = config.llm.model_id
+        print(f"#{number} ended on generation {config.generation}: {model}{newer} {answer}".rstrip(), flush=True)
 
 
 @functools.lru_cache(maxsize=16)

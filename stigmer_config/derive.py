@@ -180,7 +180,7 @@ class Derivation:
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
         """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
         config.aliases[alias]
-        ends = {provider: self.names.follow(alias, provider) for provider in PROVIDERS}
+        ends = {provider: self.names.end_of(alias, provider) for provider in PROVIDERS}
         return {provider: None if end.prefix not in (None, provider) else end.name for provider, end in ends.items()}
 
     def _rows(self, key: str) -> Iterator[tuple[Entry, Reason | None]]:

@@ -11,7 +11,6 @@ import contextlib
 import datetime
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
 
 
 def _names_provider(text: str, names: ModelNames) -> bool:
-    end = names.follow(text, None)
+    end = names.end_of(text, None)
     return end.name is not None and (names.named_by(text, gateway=False) is not None or is_ollama_cloud(end.name))
 
 
@@ -123,6 +122,8 @@ def record(environment: Environment, project: Layer, credentials: tuple[tuple[st
     )
     path = path_of(environment, project.source)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    import tempfile  # `show` reads grants and writes none
+
     descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(descriptor, "wb") as file:

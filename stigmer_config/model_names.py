@@ -17,6 +17,7 @@ from .merge import targets
 from .problems import Problem
 from .provenance import Entry, Hop
 
+_SHOWN = 24  # the most aliases of a cycle that a message shows
 _OPENAI = re.compile(r"gpt-(?!oss).*|chatgpt-.*|o[0-9].*|ft:.*")
 
 
@@ -57,41 +58,55 @@ class ModelNames:
         self.aliases = {
             key.removeprefix("aliases."): entry for key, entry in winners.items() if key.startswith("aliases.")
         }
-        self._ends: dict[tuple[str, str | None], End] = {}
+        self._ends: dict[str | None, dict[str, End]] = {}
 
     def follow(self, text: str, provider: str | None) -> End:
-        """Where `text` leads when `provider` is asked; with None, a mapping ends the way (`missing`)."""
+        """Where `text` leads when `provider` is asked, and the aliases on the way."""
+        end = self.end_of(text, provider)
         if text not in self.aliases:
-            prefix, name = split(text)
-            return End(name, prefix)
-        asked = (text, provider)
-        end = self._ends.get(asked)
-        if end is None:  # only names of aliases are kept: their number is bounded
-            end = self._ends[asked] = self._follow(text, provider)
-        return end
-
-    def _follow(self, text: str, provider: str | None) -> End:
-        hops: list[Hop] = []
-        seen: list[str] = []
-        while text in self.aliases:
-            if text in seen:
-                return End(None, hops=tuple(hops), cycle=(*seen[seen.index(text) :], text))
-            seen.append(text)
-            entry = self.aliases[text]
-            by_provider = targets(entry)
-            if by_provider is not None:
-                found = by_provider.get(provider or "")
-                if found is None:
-                    return End(None, hops=tuple(hops), missing=text, has=tuple(by_provider))
-                entry = found
-            hops.append(Hop(text, entry.value, entry.origin))
+            return end
+        hops: dict[str, Hop] = {}
+        while text in self.aliases and text not in hops:
+            entry: Entry | None = self.aliases[text]
+            by_provider = targets(entry) if entry is not None else None
+            entry = entry if by_provider is None else by_provider.get(provider or "")
+            if entry is None:
+                break
+            hops[text] = Hop(text, entry.value, entry.origin)
             text = entry.value
-        prefix, name = split(text)
-        return End(name, prefix, tuple(hops))
+        return msgspec.structs.replace(end, hops=tuple(hops.values()))
+
+    def end_of(self, text: str, provider: str | None) -> End:
+        """Where `text` leads when `provider` is asked; with None, a mapping ends the way (`missing`).
+
+        Each alias is walked once, however long the chains: what stands behind it is kept.
+        """
+        known = self._ends.setdefault(provider, {})
+        way: dict[str, int] = {}
+        end: End | None = None
+        while end is None:
+            entry = self.aliases.get(text)
+            if entry is None:
+                prefix, name = split(text)
+                end = End(name, prefix)
+            elif text in known:
+                end = known[text]
+            elif text in way:
+                end = End(None, cycle=(*list(way)[way[text] :], text))
+            else:
+                way[text] = len(way)
+                by_provider = targets(entry)
+                target = entry if by_provider is None else by_provider.get(provider or "")
+                if target is None:
+                    end = End(None, missing=text, has=tuple(by_provider or ()))
+                else:
+                    text = target.value
+        known |= dict.fromkeys(way, end)
+        return end
 
     def named_by(self, text: str, *, gateway: bool) -> str | None:
         """The provider a model string names, or None. Behind a `gateway` a bare name names nobody."""
-        end = self.follow(text, None)
+        end = self.end_of(text, None)
         if end.prefix is not None or end.name is None:
             return end.prefix
         return None if gateway else self.belongs_to(end.name)
@@ -110,7 +125,7 @@ class ModelNames:
     def problems(self) -> list[Problem]:
         """Faults of the aliases themselves, used or not: cycles, and entries with a foreign prefix."""
         found: list[Problem] = []
-        cycles: set[frozenset[str]] = set()
+        reported: set[str] = set()  # aliases of a cycle that was told
         for name, entry in sorted(self.aliases.items()):
             by_provider = targets(entry)
             starts: list[tuple[str | None, Entry]] = [(None, entry)]
@@ -118,9 +133,9 @@ class ModelNames:
                 starts = list(by_provider.items())
             for provider, target in starts:
                 for asked in PROVIDERS if provider is None else (provider,):
-                    end = self.follow(name, asked)
-                    if name in end.cycle and frozenset(end.cycle) not in cycles:
-                        cycles.add(frozenset(end.cycle))
+                    end = self.end_of(name, asked)
+                    if end.cycle and name not in reported and name in end.cycle:
+                        reported.update(end.cycle)
                         found.append(_cycle(name, end.cycle, target))
                     elif provider is not None and end.prefix not in (None, provider):
                         found.append(foreign(f"aliases.{name}", end, provider, target, f"its entry is for {provider}"))
@@ -130,6 +145,8 @@ class ModelNames:
 def _cycle(name: str, cycle: tuple[str, ...], entry: Entry) -> Problem:
     start = cycle.index(name)
     turned = (*cycle[start:-1], *cycle[:start], name)
+    if len(turned) > _SHOWN:
+        turned = (*turned[: _SHOWN - 2], "…", *turned[-2:])
     message = f"the alias leads back to itself: {' → '.join(turned)}"
     hint = "let one of them name a model"
     return Problem(code="alias-cycle", key=f"aliases.{name}", message=message, hint=hint, origin=entry.origin)

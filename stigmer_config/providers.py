@@ -195,7 +195,7 @@ class Walk(msgspec.Struct, eq=False):
         entries = layer.entries
         for provider, key in _MODEL_KEYS.items():
             entry = entries.get(key)
-            end = self.names.follow(entry.value, provider) if entry is not None else None
+            end = self.names.end_of(entry.value, provider) if entry is not None else None
             if entry is not None and end is not None and end.prefix not in (None, provider):
                 self.problems.append(foreign(key, end, provider, entry, f"{key} is for {provider}"))
         provider_entry, model = entries.get("llm.provider"), entries.get("llm.model")
@@ -213,7 +213,7 @@ class Walk(msgspec.Struct, eq=False):
         gateway = self.is_gateway(provider, self.chosen[provider].get("base_url"))
         named = self.names.named_by(model.value, gateway=gateway)
         if named not in (None, provider):
-            end = msgspec.structs.replace(self.names.follow(model.value, None), prefix=named)
+            end = msgspec.structs.replace(self.names.end_of(model.value, None), prefix=named)
             use = f"llm.provider beside it is {provider}"
             self.problems.append(foreign("llm.model", end, provider, model, use))
 

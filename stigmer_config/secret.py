@@ -18,7 +18,7 @@ _alive: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
 def registered() -> set[str]:
     """The texts of all Secrets that are alive in this process, for taking them out of logs."""
     alive = (reference() for reference in _alive.valuerefs())  # a copy: other threads make Secrets meanwhile
-    return {secret.reveal() for secret in alive if secret is not None}
+    return {secret.reveal() for secret in alive if type(secret) is Secret}  # one that was not read has no text
 
 
 class Secret:

@@ -146,7 +146,7 @@ class _Vetting:
         """All aliases as they are with what is left of the project."""
         project = msgspec.structs.replace(self.project, entries=self.entries)
         layers = [project if layer.name == "project" else layer for layer in self.layers]
-        return ModelNames(merge(layers), self.catalogue)
+        return ModelNames(merge(layers, "aliases."), self.catalogue)
 
     def _walk(self, only: frozenset[str] | None = None) -> Walk:
         """The walk with what is left of the project, or with some of its entries."""
@@ -204,24 +204,34 @@ class _Vetting:
     def _locked_in_effect(self) -> None:
         """A locked `llm` key keeps its effective value, whichever way the project tries to change it.
 
-        Entries are let in one by one, and one that changes a locked value stays out.
+        Entries are let in together where they change nothing, else by halves; one that changes a locked value
+        by itself stays out.
         """
         # No project touches a credential; what becomes of one under a granted URL is the binding's matter.
         fields = ("provider", *(field for field in MODEL_FIELDS if field != "api_key"))
         watched = [field for field in fields if self._is_locked(f"llm.{field}")]
         steering = [key for key in self.entries if key.startswith(_STEERING)]
-        if not watched or not steering:
+        if watched and steering:
+            waiting = {key: self.entries.pop(key) for key in steering}
+            self._let_in(waiting, watched, _in_effect(self.baseline, watched, self.today))
+
+    def _let_in(self, waiting: dict[str, Entry], watched: list[str], before: dict[str, Any]) -> None:
+        if "llm.provider" in self.refused:
+            waiting = {key: entry for key, entry in waiting.items() if key != "llm.model"}  # it falls with it
+        self.entries |= waiting
+        after = _in_effect(self._walk(), watched, self.today)
+        changed = next((field for field in watched if after[field] != before[field]), None)
+        if changed is None:
             return
-        before = _in_effect(self.baseline, watched, self.today)
-        waiting = {key: self.entries.pop(key) for key in steering}
-        for key, entry in waiting.items():
-            if key == "llm.model" and "llm.provider" in self.refused:
-                continue
-            self.entries[key] = entry
-            after = _in_effect(self._walk(), watched, self.today)
-            changed = next((field for field in watched if after[field] != before[field]), None)
-            if changed is not None:
-                self._refuse_locked(key, f"llm.{changed}")
+        if len(waiting) == 1:
+            self._refuse_locked(next(iter(waiting)), f"llm.{changed}")
+            return
+        for key in waiting:
+            del self.entries[key]
+        rows = list(waiting.items())
+        half = len(rows) // 2
+        self._let_in(dict(rows[:half]), watched, before)
+        self._let_in(dict(rows[half:]), watched, before)
 
     def _is_locked(self, key: str) -> bool:
         return any(key == lock or key.startswith(f"{lock}.") for lock in self._locks)
@@ -243,7 +253,7 @@ def _in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str,
 
 def _is_cloud(names: ModelNames, entry: Entry, provider: str) -> bool:
     """Whether a model string of `provider` leads to one of Ollama's cloud models."""
-    end = names.follow(entry.value, provider)
+    end = names.end_of(entry.value, provider)
     return (end.prefix or provider) == "ollama" and end.name is not None and is_ollama_cloud(end.name)
 
 

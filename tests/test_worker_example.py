@@ -144,7 +144,7 @@ def test_a_bad_start_is_told(sandbox: Sandbox) -> None:
 
 
 def test_it_calls_for_real_and_follows_the_endpoint(sandbox: Sandbox) -> None:
-    """With --call the model at the configured address answers; what fails is told with its fix; both follow the file."""
+    """With --call the model at the configured address answers; what fails is told with its fix."""
     models = [OllamaModel("mine:1b")]
     with FakeProviders(models) as one, FakeProviders([*models, OllamaModel("llama3.2:3b")]) as two:
         text = "mode: local\nllm: {{base_url: '{}', model: 'mine:1b'}}\n"

@@ -1,0 +1,298 @@
+"""`python benchmarks/live.py [--quick]`: what a running worker costs, and how soon it has a change.
+
+Latency is from just before the `rename` in one process to the first line of a subscriber in another, beside a bare
+inotify wake and watchfiles at its fastest setting, in turns. Prints a Markdown table as `run.py` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from reference import World
+from run import Goal
+from timing import interleaved, median, ratio, repeated
+
+PAUSE = 0.03  # seconds between two saves: longer than a worker's spacing
+IN_MOVED_TO = 0x80
+SUBJECTS = ("inotify", "watchfiles", "live")
+
+
+# -- subjects: each in a process of its own, each prints the time of each wake ----------------------------------------
+
+
+def woken() -> None:
+    """The first thing that is done with a change."""
+    os.write(1, b"%d\n" % time.monotonic_ns())
+
+
+def inotify(folder: str) -> None:
+    """The least there is: one blocking read."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.inotify_init()
+    libc.inotify_add_watch(descriptor, os.fsencode(folder), IN_MOVED_TO)
+    os.write(1, b"ready\n")
+    while os.read(descriptor, 4096):
+        woken()
+
+
+def watchfiles(folder: str) -> None:
+    """Its bare event, at its fastest setting; nothing is read."""
+    from watchfiles import watch
+
+    threading.Timer(0.3, lambda: os.write(1, b"ready\n")).start()
+    for _ in watch(folder, step=1, debounce=1, recursive=False, rust_timeout=60_000):
+        woken()
+
+
+def live(folder: str) -> None:
+    """Everything: read, checked, merged, resolved, swapped, and the subscriber called."""
+    from stigmer_config import LiveConfig
+
+    with LiveConfig.start() as config:
+        config.subscribe(lambda *_: woken(), "llm.timeout")
+        assert Path(folder).is_dir()
+        os.write(1, b"ready\n")
+        threading.Event().wait()
+
+
+def busy(count: int) -> None:
+    """So many threads that never rest."""
+
+    def work() -> None:
+        number = 0
+        while True:
+            number += 1
+
+    for _ in range(count):
+        threading.Thread(target=work, daemon=True).start()
+
+
+# -- latency ---------------------------------------------------------------------------------------------------------
+
+
+class Subject:
+    """One subject's process, and the file that it watches."""
+
+    def __init__(self, world: World, name: str, threads: int) -> None:
+        self.file = world.user if name == "live" else world.home / name / "config.yaml"
+        self.file.parent.mkdir(exist_ok=True)
+        environment = {**world.environment(), "XDG_RUNTIME_DIR": str(world.home / "run")}
+        # What is changed must be in force: no variable and no project above the user file.
+        environment = {key: value for key, value in environment.items() if key != "STIGMER_LLM_TIMEOUT"}
+        command = world.python(__file__, "subject", name, str(self.file.parent), str(threads))
+        self.process = subprocess.Popen(
+            command, cwd=world.home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self.line()
+
+    def line(self) -> bytes:
+        assert self.process.stdout is not None
+        found = self.process.stdout.readline()
+        if not found:
+            raise RuntimeError(f"{self.file} is watched by nobody any more")
+        return found
+
+    def save(self, text: str) -> float:
+        """Seconds from just before the rename to the wake."""
+        new = self.file.with_name("new.tmp")
+        new.write_text(text, encoding="utf-8")
+        new.chmod(0o600)
+        begin = time.monotonic_ns()
+        os.rename(new, self.file)
+        return (int(self.line()) - begin) / 1e9
+
+
+@contextlib.contextmanager
+def subjects(world: World, threads: int) -> Iterator[dict[str, Subject]]:
+    found: dict[str, Subject] = {}
+    try:
+        for name in SUBJECTS:
+            found[name] = Subject(world, name, threads)
+            os.kill(found[name].process.pid, signal.SIGSTOP)
+        yield found
+    finally:
+        for subject in found.values():
+            subject.process.kill()
+            subject.process.wait()
+
+
+def latencies(world: World, rounds: int, threads: int) -> dict[str, list[float]]:
+    """Seconds of each save, by subject, in turns. Who has no turn stands still: nobody is measured under another."""
+    text = world.user.read_text(encoding="utf-8")
+    took: dict[str, list[float]] = {name: [] for name in SUBJECTS}
+    with subjects(world, threads) as found:
+        for turn in range(-1, max(rounds // 20, 1)):
+            for name, subject in found.items():
+                os.kill(subject.process.pid, signal.SIGCONT)
+                time.sleep(PAUSE)
+                for number in range(20):
+                    seconds = subject.save(text.replace("llm:\n", f"llm:\n  timeout: {turn * 20 + number + 100}\n", 1))
+                    if turn >= 0:  # a first turn warms up
+                        took[name].append(seconds)
+                    time.sleep(PAUSE)
+                os.kill(subject.process.pid, signal.SIGSTOP)
+    return took
+
+
+def quantile(values: list[float], part: float) -> float:
+    return sorted(values)[min(int(len(values) * part), len(values) - 1)]
+
+
+def _ms(values: list[float]) -> str:
+    return f"{statistics.median(values) * 1e3:.3g} / {quantile(values, 0.99) * 1e3:.3g} ms"
+
+
+def latency_goals(world: World, rounds: int) -> list[Goal]:
+    took = latencies(world, rounds, 0)
+    ours, bare, peer = took["live"], took["inotify"], took["watchfiles"]
+    half = statistics.median
+    note = f"p50 / p99: ours {_ms(ours)}, inotify {_ms(bare)}, watchfiles {_ms(peer)}"
+    goals = [
+        Goal("rename → subscriber / bare inotify wake, p50", 12, half(ours) / half(bare), note=note),
+        Goal("the same, p99", 20, quantile(ours, 0.99) / quantile(bare, 0.99)),
+        Goal("rename → subscriber / watchfiles' bare event, p50", 1.5, half(ours) / half(peer)),
+    ]
+    took = latencies(world, rounds // 4, 8)
+    ours, bare, peer = took["live"], took["inotify"], took["watchfiles"]
+    note = f"p50 / p99: ours {_ms(ours)}, inotify {_ms(bare)}, watchfiles {_ms(peer)}"
+    what = "under 8 busy threads: rename → subscriber / bare inotify wake, p50"
+    return [*goals, Goal(what, float("inf"), half(ours) / half(bare), note=note)]
+
+
+# -- in one process --------------------------------------------------------------------------------------------------
+
+
+def in_process(rounds: int) -> dict[str, Any]:
+    """Reads while a writer swaps each millisecond, reloads of what did not change, and what idling costs."""
+    from warm import _Frozen
+
+    from stigmer_config import LiveConfig
+
+    with LiveConfig.start() as config:
+        frozen = _Frozen(_Frozen(None))
+        reads = {
+            "live": repeated("live.current.llm.model_name", {"live": config}, 20_000),
+            "slots": repeated("config.llm.model_name", {"config": frozen}, 20_000),
+        }
+        figures: dict[str, Any] = {
+            "reload": interleaved({"reload": repeated("live.reload()", {"live": config}, 2)}, rounds)
+        }
+        with swapping(config):
+            figures["read 1"] = interleaved(reads, rounds)
+            figures["read 8"] = interleaved({name: eightfold(read) for name, read in reads.items()}, rounds)
+        figures["idle"] = idle(1.0 if rounds < 10 else 10.0)
+    return figures
+
+
+@contextlib.contextmanager
+def swapping(config: Any) -> Iterator[None]:
+    """A writer that swaps the reference each millisecond."""
+    ended = threading.Event()
+    one, two = config.current, config.current.override({"llm.max_tokens": 7})
+
+    def write() -> None:
+        while not ended.wait(0.001):
+            config.current = two if config.current is one else one
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        config.current = one
+
+
+def eightfold(read: Callable[[], float]) -> Callable[[], float]:
+    """The mean of eight threads that do it at once."""
+
+    def measure() -> float:
+        found: list[float] = []
+        threads = [threading.Thread(target=lambda: found.append(read())) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return statistics.mean(found)
+
+    return measure
+
+
+def idle(seconds: float) -> dict[str, float]:
+    """The part of a core that a resting worker takes, and how often it wakes up in a second."""
+
+    def switches() -> int:
+        return sum(
+            int(line.split()[1])
+            for path in Path("/proc/self/task").glob("*/status")
+            for line in path.read_text().splitlines()
+            if line.startswith("voluntary_ctxt_switches")
+        )
+
+    begin, used, woke = time.monotonic(), time.process_time(), switches()
+    time.sleep(seconds)
+    passed = time.monotonic() - begin
+    return {"core": (time.process_time() - used) / passed, "wakes": (switches() - woke - 1) / passed}
+
+
+def process_goals(world: World, rounds: int) -> list[Goal]:
+    import json
+
+    environment = {**world.environment(), "XDG_RUNTIME_DIR": str(world.home / "run")}
+    done = subprocess.run(
+        world.python(__file__, "process", str(rounds)),
+        cwd=world.project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    figures = json.loads(done.stdout)
+    goals = []
+    for count in (1, 8):
+        runs = figures[f"read {count}"]
+        note = f"{median(runs, 'live') * 1e9:.3g} / {median(runs, 'slots') * 1e9:.3g} ns"
+        what = f"live read / a frozen slots attribute, {count} thread{'s' * (count > 1)}, a swap each ms"
+        goals.append(Goal(what, 1.4, ratio(runs, "live", "slots"), note=note))
+    goals.append(Goal("`live.reload()` with nothing changed", 0.3, median(figures["reload"], "reload") * 1e3, "ms"))
+    idling = figures["idle"]
+    note = f"{idling['wakes']:.2g} wake-ups a second"
+    return [*goals, Goal("an idle watcher, of a core", 0.1, idling["core"] * 100, "%", note)]
+
+
+def main() -> None:
+    argv = sys.argv[1:]
+    if argv[:1] == ["subject"]:
+        busy(int(argv[3]))
+        {"inotify": inotify, "watchfiles": watchfiles, "live": live}[argv[1]](argv[2])
+    elif argv[:1] == ["process"]:
+        import json
+
+        print(json.dumps(in_process(int(argv[1]))))
+    else:
+        quick = "--quick" in argv
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            world = World(Path(folder).resolve())
+            goals = [*process_goals(world, 5 if quick else 31), *latency_goals(world, 40 if quick else 400)]
+        print(f"{os.cpu_count()} cores, {platform.python_implementation()} {platform.python_version()}\n")
+        print("| what | goal | measured | | |\n|---|---|---|---|---|")
+        for goal in goals:
+            print(goal.row())
+
+
+if __name__ == "__main__":
+    main()
