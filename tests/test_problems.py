@@ -368,6 +368,10 @@ SECRET_FILES = {
     "in the fragment of a URL": f"llm: {{base_url: 'http://host/#{CANARY}'}}\n",
     "in an address": f"backend: {{endpoint: 'https://ann:{CANARY}@host:80'}}\n",
     "in an address without a scheme": f"temporal: {{address: '{CANARY}@host:7233'}}\n",
+    "under a misspelt key": f"llm: {{apy_kee: {CANARY}}}\n",
+    "under a misspelt key, with an anchor and no space": f"llm: {{}}\nllm:\n  &a api_ey:{CANARY}\n",
+    "under a misspelt key of an unknown section": f"other:\n  &a assword:{CANARY}\n",
+    "under a misspelt key of a broken file": f"llm: {{api- ey: {CANARY}\n",
     "in a URL of a broken file": f"llm:\n  base_url: http://ann:{CANARY}@host: [\n",
 }  # fmt: skip
 
