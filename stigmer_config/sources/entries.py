@@ -109,7 +109,7 @@ class Collector:
     def _locked(self, node: Node) -> None:
         for item in node.value:
             name = item.value
-            if name not in SETTINGS and name not in CHILDREN and not name.startswith("aliases."):
+            if not name or (name not in SETTINGS and name not in CHILDREN and not name.startswith("aliases.")):
                 hint = did_you_mean(name, [*SETTINGS, *CHILDREN], "name a key or a section")
                 self._fault("unknown-key", "locked", f"there is no key {quoted(name)}", item, hint)
 

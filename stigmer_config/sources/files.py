@@ -5,6 +5,7 @@ The bytes that were checked are the bytes that are returned: every check is made
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -84,7 +85,8 @@ def _read(path: str, layer: LayerName, uid: int) -> Contents:
     except OSError as error:
         return unreadable(path, layer, error)
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # what was read is read
+            os.close(descriptor)
     return judged(path, layer, uid, data, status)
 
 
