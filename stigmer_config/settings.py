@@ -20,7 +20,6 @@ from .kinds import (
     Url,
     Whole,
 )
-from .problems import nearest
 
 Access = Literal["open", "protected", "secret", "forbidden"]
 Reload = Literal["live", "restart"]
@@ -223,6 +222,9 @@ for _key in SETTINGS:
         CHILDREN.setdefault(_parent, {})[_parts[_depth]] = ".".join(_parts[: _depth + 1])
 
 
+_NEAR = 0.6  # how alike two names are at least, for one to be meant
+
+
 def find(key: str) -> Setting | None:
     """The setting of `key`, or None. Every `aliases.<name>` is one."""
     if key.startswith("aliases."):
@@ -231,15 +233,19 @@ def find(key: str) -> Setting | None:
 
 
 def suggest(key: str) -> str | None:
-    """The known key nearest to `key`: the same name elsewhere, then a sibling's name, then any whole key."""
+    """The known key nearest to `key`, by its last name; a sibling is nearer than the same slip elsewhere."""
+    from difflib import SequenceMatcher  # only a message needs it
+
     section, _, name = key.rpartition(".")
-    same_name = [known for known in SETTINGS if known.rpartition(".")[2] == name]
-    if len(same_name) == 1 or (same_name and same_name[0].startswith("llm.")):
-        return same_name[0]
-    sibling = nearest(name, CHILDREN.get(section, {}))
-    if sibling:
-        return CHILDREN[section][sibling]
-    return nearest(key, [*SETTINGS, *CHILDREN])
+    siblings = CHILDREN.get(section, {})
+    near: dict[str, float] = {}
+    for known in [*siblings.values(), *(k for k in SETTINGS if not k.startswith("providers.")), *CHILDREN]:
+        last = known.rpartition(".")[2]
+        ratio = SequenceMatcher(None, name.lower(), last).ratio()
+        near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else 0.1))
+    best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
+    return best if near[best] >= _NEAR else None
+
 
 
 __all__ = [

@@ -41,13 +41,13 @@ class Reader:
         path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
 
-    def run(self, *argv: str) -> tuple[int, str]:
+    def run(self, *argv: str, log: int = subprocess.STDOUT) -> tuple[int, str]:
         done = subprocess.run(
             argv,
             cwd=self.project,
             env=self.environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=log,
             encoding="utf-8",
             timeout=60,
             check=False,
@@ -98,7 +98,7 @@ def test_every_block_does_what_the_readme_says(tmp_path: Path) -> None:
                 assert status == command.status, command.line
         elif language == "python":
             # Two spaces after the arrow stand for nothing: what follows is one printed line.
-            status, output = reader.run(sys.executable, "-c", body)
+            status, output = reader.run(sys.executable, "-c", body, log=subprocess.DEVNULL)
             assert output.splitlines() == [line.partition("# → ")[2] for line in body.splitlines() if "# → " in line]
             assert status == 0
         else:
