@@ -38,46 +38,46 @@ def woken() -> None:
     os.write(1, b"%d\n" % time.monotonic_ns())
 
 
-def inotify(folder: str) -> None:
+def inotify(folder: str, threads: int) -> None:
     """The least there is: one blocking read."""
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init()
     libc.inotify_add_watch(descriptor, os.fsencode(folder), IN_MOVED_TO)
-    os.write(1, b"ready\n")
+    ready(threads)
     while os.read(descriptor, 4096):
         woken()
 
 
-def watchfiles(folder: str) -> None:
+def watchfiles(folder: str, threads: int) -> None:
     """Its bare event, at its fastest setting; nothing is read."""
     from watchfiles import watch
 
-    threading.Timer(0.3, lambda: os.write(1, b"ready\n")).start()
+    threading.Timer(0.3, ready, (threads,)).start()
     for _ in watch(folder, step=1, debounce=1, recursive=False, rust_timeout=60_000):
         woken()
 
 
-def live(folder: str) -> None:
+def live(_folder: str, threads: int) -> None:
     """Everything: read, checked, merged, resolved, swapped, and the subscriber called."""
     from stigmer_config import LiveConfig
 
     with LiveConfig.start() as config:
         config.subscribe(lambda *_: woken(), "llm.timeout")
-        assert Path(folder).is_dir()
-        os.write(1, b"ready\n")
+        ready(threads)
         threading.Event().wait()
 
 
-def busy(count: int) -> None:
-    """So many threads that never rest."""
+def ready(threads: int) -> None:
+    """From now on it is measured, beside so many threads that never rest."""
 
     def work() -> None:
         number = 0
         while True:
             number += 1
 
-    for _ in range(count):
+    for _ in range(threads):
         threading.Thread(target=work, daemon=True).start()
+    os.write(1, b"ready\n")
 
 
 # -- latency ---------------------------------------------------------------------------------------------------------
@@ -88,7 +88,9 @@ class Subject:
 
     def __init__(self, world: World, name: str, threads: int) -> None:
         self.file = world.user if name == "live" else world.home / name / "config.yaml"
-        self.file.parent.mkdir(exist_ok=True)
+        self.new = world.home / "spare" / "config.yaml"  # elsewhere: its writing wakes nobody
+        for folder in (self.file.parent, self.new.parent):
+            folder.mkdir(exist_ok=True)
         environment = {**world.environment(), "XDG_RUNTIME_DIR": str(world.home / "run")}
         # What is changed must be in force: no variable and no project above the user file.
         environment = {key: value for key, value in environment.items() if key != "STIGMER_LLM_TIMEOUT"}
@@ -107,11 +109,10 @@ class Subject:
 
     def save(self, text: str) -> float:
         """Seconds from just before the rename to the wake."""
-        new = self.file.with_name("new.tmp")
-        new.write_text(text, encoding="utf-8")
-        new.chmod(0o600)
+        self.new.write_text(text, encoding="utf-8")
+        self.new.chmod(0o600)
         begin = time.monotonic_ns()
-        os.rename(new, self.file)
+        os.rename(self.new, self.file)
         return (int(self.line()) - begin) / 1e9
 
 
@@ -193,7 +194,7 @@ def in_process(rounds: int) -> dict[str, Any]:
         with swapping(config):
             figures["read 1"] = interleaved(reads, rounds)
             figures["read 8"] = interleaved({name: eightfold(read) for name, read in reads.items()}, rounds)
-        figures["idle"] = idle(1.0 if rounds < 10 else 10.0)
+        figures["idle"] = idle(5.0 if rounds < 10 else 20.0)
     return figures
 
 
@@ -233,20 +234,21 @@ def eightfold(read: Callable[[], float]) -> Callable[[], float]:
 
 
 def idle(seconds: float) -> dict[str, float]:
-    """The part of a core that a resting worker takes, and how often it wakes up in a second."""
+    """The part of a core that a resting worker takes, and how often its threads wake up in a second."""
 
-    def switches() -> int:
-        return sum(
-            int(line.split()[1])
-            for path in Path("/proc/self/task").glob("*/status")
-            for line in path.read_text().splitlines()
-            if line.startswith("voluntary_ctxt_switches")
-        )
+    def switches() -> dict[str, int]:
+        found = {}
+        for path in Path("/proc/self/task").glob("*/status"):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if line.startswith("voluntary_ctxt_switches") and path.parent.name != str(os.getpid()):
+                    found[path.parent.name] = int(line.split()[1])
+        return found
 
+    time.sleep(1)  # those that have just ended are gone
     begin, used, woke = time.monotonic(), time.process_time(), switches()
     time.sleep(seconds)
-    passed = time.monotonic() - begin
-    return {"core": (time.process_time() - used) / passed, "wakes": (switches() - woke - 1) / passed}
+    passed, used = time.monotonic() - begin, time.process_time() - used
+    return {"core": used / passed, "wakes": (sum(switches().values()) - sum(woke.values())) / passed}
 
 
 def process_goals(world: World, rounds: int) -> list[Goal]:
@@ -277,8 +279,7 @@ def process_goals(world: World, rounds: int) -> list[Goal]:
 def main() -> None:
     argv = sys.argv[1:]
     if argv[:1] == ["subject"]:
-        busy(int(argv[3]))
-        {"inotify": inotify, "watchfiles": watchfiles, "live": live}[argv[1]](argv[2])
+        {"inotify": inotify, "watchfiles": watchfiles, "live": live}[argv[1]](argv[2], int(argv[3]))
     elif argv[:1] == ["process"]:
         import json
 

@@ -292,6 +292,10 @@ class Config(_Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tr
             return NotImplemented
         return self is other or self._parts() == other._parts()
 
+    def __ne__(self, other: object) -> bool:
+        # The base class has one of its own, which would compare identities.
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self._parts())
 

@@ -125,7 +125,8 @@ class ModelNames:
     def problems(self) -> list[Problem]:
         """Faults of the aliases themselves, used or not: cycles, and entries with a foreign prefix."""
         found: list[Problem] = []
-        reported: set[str] = set()  # aliases of a cycle that was told
+        told: set[int] = set()  # by identity: all that lead to a cycle share it, however many
+        cycles: set[frozenset[str]] = set()
         for name, entry in sorted(self.aliases.items()):
             by_provider = targets(entry)
             starts: list[tuple[str | None, Entry]] = [(None, entry)]
@@ -134,9 +135,11 @@ class ModelNames:
             for provider, target in starts:
                 for asked in PROVIDERS if provider is None else (provider,):
                     end = self.end_of(name, asked)
-                    if end.cycle and name not in reported and name in end.cycle:
-                        reported.update(end.cycle)
-                        found.append(_cycle(name, end.cycle, target))
+                    if end.cycle and id(end.cycle) not in told and name in end.cycle:
+                        told.add(id(end.cycle))
+                        if frozenset(end.cycle) not in cycles:
+                            cycles.add(frozenset(end.cycle))
+                            found.append(_cycle(name, end.cycle, target))
                     elif provider is not None and end.prefix not in (None, provider):
                         found.append(foreign(f"aliases.{name}", end, provider, target, f"its entry is for {provider}"))
         return found

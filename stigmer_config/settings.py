@@ -233,16 +233,20 @@ def find(key: str) -> Setting | None:
 
 
 def suggest(key: str) -> str | None:
-    """The known key nearest to `key`, by its last name; a sibling is nearer than the same slip elsewhere."""
+    """The known key nearest to `key`, by its last name; a sibling is nearer than the same slip elsewhere.
+
+    At the top the section may have been forgotten: there a key elsewhere is nearly as near.
+    """
     from difflib import SequenceMatcher  # only a message needs it
 
     section, _, name = key.rpartition(".")
     siblings = CHILDREN.get(section, {})
+    elsewhere = 0.2 if section else 0.1
     near: dict[str, float] = {}
     for known in [*siblings.values(), *(k for k in SETTINGS if not k.startswith("providers.")), *CHILDREN]:
         last = known.rpartition(".")[2]
         ratio = SequenceMatcher(None, name.lower(), last).ratio()
-        near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else 0.1))
+        near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
     best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
     return best if near[best] >= _NEAR else None
 

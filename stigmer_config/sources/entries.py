@@ -108,10 +108,9 @@ class Collector:
 
     def _locked(self, node: Node) -> None:
         for item in node.value:
-            name = item.value
-            if not name or (name not in SETTINGS and name not in CHILDREN and not name.startswith("aliases.")):
-                hint = did_you_mean(name, [*SETTINGS, *CHILDREN], "name a key or a section")
-                self._fault("unknown-key", "locked", f"there is no key {quoted(name)}", item, hint)
+            problem = _not_lockable(item.value, self._origin(item))
+            if problem is not None:
+                self._report(problem)
 
     def _aliases(self, node: Node) -> None:
         if node.bad or node.value is None:
@@ -205,6 +204,8 @@ def read_pairs(
         try:
             if setting is not None:
                 pairs += key, setting.check(value, key)
+                if key == "locked":
+                    problems += filter(None, (_not_lockable(name, place(key)) for name in pairs[-1]))
             elif key.startswith("aliases.") and not is_override:
                 pairs += key, _alias_value(key, value, place(key))
             else:
@@ -212,6 +213,16 @@ def read_pairs(
         except InvalidValueError as fault:
             problems.append(fault.problem(key, place(key)))
     return tuple(pairs), problems
+
+
+def _not_lockable(name: str, origin: Origin) -> Problem | None:
+    """The fault of an entry of `locked` that is no key, section or alias; else None."""
+    if name and (name in SETTINGS or name in CHILDREN or name.startswith("aliases.")):
+        return None
+    hint = did_you_mean(name, [*SETTINGS, *CHILDREN], "name a key or a section")
+    return Problem(
+        code="unknown-key", key="locked", message=f"there is no key {quoted(name)}", hint=hint, origin=origin
+    )
 
 
 def _not_settable(key: str, origin: Origin) -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Set
+from contextlib import suppress
 from threading import Thread
 from typing import Final
 
@@ -51,6 +52,7 @@ class Native(FileSystemEventHandler):
         # Elsewhere a watch takes in all that is below the folder (FSEvents), or a descriptor per file in it (kqueue).
         self.deep = LINUX
         self._changed = changed
+        self._sound = True
         self._watches: dict[str, tuple[Identity, ObservedWatch]] = {}
         self._release: Callable[[], None] = lambda: None
         self._observer: BaseObserver
@@ -76,7 +78,10 @@ class Native(FileSystemEventHandler):
         for folder, (known, watch) in list(self._watches.items()):
             if folders.get(folder) != known or folder in renew:
                 del self._watches[folder]
-                self._observer.unschedule(watch)
+                try:
+                    self._observer.unschedule(watch)
+                except Exception:  # noqa: BLE001  its books are wrong: alive() tells, and all is made anew
+                    self._sound = False
         refused = {}
         for folder in folders.keys() - self._watches.keys():
             try:
@@ -89,7 +94,7 @@ class Native(FileSystemEventHandler):
 
     def alive(self) -> bool:
         """Whether events can still reach us."""
-        return self._observer.is_alive() and self._reader.is_alive()
+        return self._sound and self._observer.is_alive() and self._reader.is_alive()
 
     def ended(self) -> list[str]:
         """The folders whose watches came to their end unheard."""
@@ -97,7 +102,8 @@ class Native(FileSystemEventHandler):
 
     def close(self) -> None:
         """Ends every thread and watch and closes every descriptor."""
-        self._observer.stop()
+        with suppress(Exception):  # wrong books again: the kernel ends the watches with the descriptor
+            self._observer.stop()
         if self._observer.is_alive():
             self._observer.join()
         self._release()
