@@ -19,6 +19,7 @@ from .environment import Environment
 from .follower import Follower
 from .loader import ProjectDir
 from .outcome import Closed, Forked, Rejected, Reloaded, Status, Unchanged
+from .readiness import Readiness
 from .reloader import Reloader
 from .report import Reporter
 from .subscribers import Callback, Subscribers
@@ -33,7 +34,16 @@ class LiveConfig:
     `current` is the newest good Config: read it once per execution, and keep what you took.
     """
 
-    __slots__ = ("__weakref__", "_follower", "_forked", "_reporter", "_subscribers", "_waiters", "current")
+    __slots__ = (
+        "__weakref__",
+        "_follower",
+        "_forked",
+        "_readiness",
+        "_reporter",
+        "_subscribers",
+        "_waiters",
+        "current",
+    )
 
     current: Config
 
@@ -46,6 +56,7 @@ class LiveConfig:
         self._follower = Follower(reloader, self._reporter, self._swap, publishes=publishes)
         self.current = self._follower.held.current
         self._forked = False
+        self._readiness: Readiness | None = None
 
     def begin(self) -> None:
         """Follows every file from now on. Once."""
@@ -67,14 +78,22 @@ class LiveConfig:
         overrides: Sequence[Mapping[str, Any]] | None = None,
         require: Iterable[str] = (),
         environment: Environment | None = None,
+        *,
+        check: bool = False,
     ) -> LiveConfig:
         """Loads (the arguments are `load`'s), logs `config.loaded`, and follows every file from now on.
+
+        With `check` it also looks whether the provider can answer, now and after each change of provider, endpoint
+        or model, and logs `provider.ready` or `provider.unreachable` with the fix; nothing waits for that.
 
         Raises `ConfigError` when the configuration is not good. It keeps the mode it starts with.
         """
         live = cls(Reloader(loader.request(mode, project_dir, flags, overrides, require, environment)))
         live._reporter.loaded(live.current, live._follower.held.newest.layers)
         live.begin()
+        if check:
+            live._readiness = Readiness(live._reporter)
+            live._readiness.look_at(live.current)
         return live
 
     def __enter__(self) -> LiveConfig:
@@ -154,6 +173,8 @@ class LiveConfig:
     def _finish(self) -> None:
         self._follower.close()
         self._subscribers.close()
+        if self._readiness is not None:
+            self._readiness.close()
         _living.discard(self)
 
     def restart(self) -> None:
@@ -178,6 +199,8 @@ class LiveConfig:
         if is_change:
             self._subscribers.tell(new)
             self._waiters.wake()
+            if self._readiness is not None:
+                self._readiness.look_at(new)
 
     def _callback_failed(self, callback: Callback, error: BaseException) -> None:
         if not (isinstance(error, Closed) and self._follower.closed):
@@ -186,6 +209,7 @@ class LiveConfig:
     def _forget(self) -> None:
         """In a forked child: none of the parent's threads is here, and its locks are not to be waited for."""
         self._forked = True
+        self._readiness = None
         self._follower.forget()
         self._subscribers.forget()
         self._waiters.forget()

@@ -11,13 +11,16 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .config import Config
 from .problems import Problem, printable
 from .provenance import Change, Layer, Origin
 from .secret import MASK, Secret, registered
+
+if TYPE_CHECKING:
+    from .diagnosis import Check
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _SHORTEST = 8  # a shorter secret would take half of every word with it
@@ -198,6 +201,25 @@ class Reporter:
         elif state == "native" and self._degraded:
             self._degraded = False
             _emit(config, "info", "config.watch_restored", watching=state)
+
+    def provider(self, config: Config, fault: Check | None) -> None:
+        """`provider.ready`, or `provider.unreachable` with what was seen and the fix."""
+        llm = config.llm
+        about = {"provider": llm.provider, "base_url": llm.base_url, "model": _model(config)}
+        if fault is None:
+            _emit(config, "info", "provider.ready", **about)
+            return
+        place = _place(config.explain(fault.key).origin) if fault.key else "not set"
+        _emit(
+            config,
+            "warning",
+            "provider.unreachable",
+            **about,
+            seen=fault.seen,
+            fix=fault.fix,
+            key=fault.key,
+            origin=place,
+        )
 
     def callback_failed(self, config: Config, callback: object, error: BaseException) -> None:
         """`config.callback_failed`: a subscriber raised; the others and the watcher go on."""

@@ -251,7 +251,6 @@ def suggest(key: str) -> str | None:
     return best if near[best] >= _NEAR else None
 
 
-
 __all__ = [
     "CHILDREN",
     "FREE_FIELDS",

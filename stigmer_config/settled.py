@@ -11,14 +11,13 @@ import errno
 import os
 import signal
 import stat
+import sys
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-try:
+if sys.platform == "linux":
     import fcntl
-except ImportError:  # Windows: no leases, so every file is judged by its age
-    fcntl = None  # type: ignore[assignment]
 
 LIMIT: Final = 65536  # bytes of one file; contract, section 6
 GRACE: Final = 0.1  # seconds until a vanished or emptied file counts; contract, section 7
@@ -147,7 +146,7 @@ def _open_for_writing(descriptor: int) -> bool | None:
     the file just now is held up until the release, and its arrival signalled to us: by SIGURG, which is ignored
     unless handled, for the usual SIGIO ends a process.
     """
-    if fcntl is None or not hasattr(fcntl, "F_SETLEASE"):
+    if sys.platform != "linux":
         return None
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)

@@ -320,7 +320,7 @@ def openai_response(model: str) -> dict[str, Any]:
     details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
     usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, **details}
     state = {"status": "completed", "error": None, "incomplete_details": None, "parallel_tool_calls": True}
-    choice = {
+    choice: dict[str, Any] = {
         "tool_choice": "auto",
         "tools": [],
         "metadata": {},
