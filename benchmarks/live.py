@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from reference import World
+from reference import USER, World
 from run import Goal
 from timing import interleaved, median, ratio, repeated
 
@@ -132,7 +132,6 @@ def subjects(world: World, threads: int) -> Iterator[dict[str, Subject]]:
 
 def latencies(world: World, rounds: int, threads: int) -> dict[str, list[float]]:
     """Seconds of each save, by subject, in turns. Who has no turn stands still: nobody is measured under another."""
-    text = world.user.read_text(encoding="utf-8")
     took: dict[str, list[float]] = {name: [] for name in SUBJECTS}
     with subjects(world, threads) as found:
         for turn in range(-1, max(rounds // 20, 1)):
@@ -140,7 +139,7 @@ def latencies(world: World, rounds: int, threads: int) -> dict[str, list[float]]
                 os.kill(subject.process.pid, signal.SIGCONT)
                 time.sleep(PAUSE)
                 for number in range(20):
-                    seconds = subject.save(text.replace("llm:\n", f"llm:\n  timeout: {turn * 20 + number + 100}\n", 1))
+                    seconds = subject.save(USER.replace("llm:\n", f"llm:\n  timeout: {turn * 20 + number + 100}\n", 1))
                     if turn >= 0:  # a first turn warms up
                         took[name].append(seconds)
                     time.sleep(PAUSE)
