@@ -17,15 +17,24 @@ from .reloader import Reloader
 from .report import Reporter
 from .watch import State, Watcher
 
+FAULTY = 1.0  # seconds until everything is read again while a fault stands
+
 
 class Follower:
-    """Follows the files of one worker from `begin` on. `swap` gets each Config that is to be current.
+    """Follows the files of one worker from `begin` on.
 
+    `swap(new)` gets each Config that is to be current, `tell(old, new, changes)` each that differs from the last.
     `publishes`: whether `stigmer config workers` lists this worker.
     """
 
     def __init__(
-        self, reloader: Reloader, reporter: Reporter, swap: Callable[[Config], None], *, publishes: bool
+        self,
+        reloader: Reloader,
+        reporter: Reporter,
+        swap: Callable[[Config], None],
+        tell: Callable[[Config, Config, tuple[Change, ...]], None],
+        *,
+        publishes: bool,
     ) -> None:
         """Loads. Raises `ConfigError`."""
         self.held = Held(reloader.first())
@@ -33,6 +42,7 @@ class Follower:
         self._reloader = reloader
         self._reporter = reporter
         self._swap = swap
+        self._tell = tell
         self._publishes = publishes
         self._watching = False
 
@@ -98,7 +108,7 @@ class Follower:
             with self._lock:
                 if self.closed:  # while this waited
                     raise Closed("it was closed")
-                loaded = self._reloader.read(told)
+                loaded = self._reloader.read(told if self.held.fault is None else None)
                 patience = self.held.patience(loaded) if told is not None else 0.0
                 outcome = self._take(loaded) if not patience else Unchanged(self.held.current)
                 self._look_ahead(patience)
@@ -118,12 +128,15 @@ class Follower:
             return Unchanged(old)
         new = held.accept(loaded)
         self._swap(new)
-        changes = old.diff(new) if new.generation != old.generation else ()
-        self._tell((*mode_change(before, loaded), *changes))
+        changes: tuple[Change, ...] = ()
+        if new.generation != old.generation:
+            changes = old.diff(new)
+            self._tell(old, new, changes)
+        self._log((*mode_change(before, loaded), *changes))
         self._publish()
         return Reloaded(new, changes) if changes else Unchanged(new)
 
-    def _tell(self, changes: tuple[Change, ...]) -> None:
+    def _log(self, changes: tuple[Change, ...]) -> None:
         if changes:
             self._reporter.reloaded(self.held.current, changes, self.held.restart_required)
 
@@ -137,6 +150,9 @@ class Follower:
             self._watcher.request(path, seconds)
         if patience:
             self._watcher.request(paths[0], patience)
+        elif self.held.fault is not None:
+            # What mends it may be no change of a file: the mode of a folder, or a dangling link that goes.
+            self._watcher.request(paths[0], FAULTY)
 
     def _publish(self) -> None:
         if self._published is not None and not self.closed:
