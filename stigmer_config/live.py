@@ -19,6 +19,7 @@ from .environment import Environment
 from .follower import Follower
 from .loader import ProjectDir
 from .outcome import Closed, Forked, Rejected, Reloaded, Status, Unchanged
+from .provenance import Change
 from .readiness import Readiness
 from .reloader import Reloader
 from .report import Reporter
@@ -53,7 +54,7 @@ class LiveConfig:
         `publishes`: whether `stigmer config workers` lists it.
         """
         self._reporter = reporter if reporter is not None else Reporter()
-        self._follower = Follower(reloader, self._reporter, self._swap, publishes=publishes)
+        self._follower = Follower(reloader, self._reporter, self._swap, self._tell, publishes=publishes)
         self.current = self._follower.held.current
         self._forked = False
         self._readiness: Readiness | None = None
@@ -193,14 +194,14 @@ class LiveConfig:
         return self.current
 
     def _swap(self, new: Config) -> None:
-        """In whichever thread reloads. Nobody is told of what is effectively the same."""
-        is_change = new.generation != self.current.generation
+        """In whichever thread reloads."""
         self.current = new
-        if is_change:
-            self._subscribers.tell(new)
-            self._waiters.wake()
-            if self._readiness is not None:
-                self._readiness.look_at(new)
+        self._waiters.wake()
+
+    def _tell(self, old: Config, new: Config, changes: tuple[Change, ...]) -> None:
+        self._subscribers.tell(old, new, changes)
+        if self._readiness is not None:
+            self._readiness.look_at(new)
 
     def _callback_failed(self, callback: Callback, error: BaseException) -> None:
         if not (isinstance(error, Closed) and self._follower.closed):

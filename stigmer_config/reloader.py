@@ -104,6 +104,8 @@ class Reloader:
 
     def _project_may_be_the_users(self) -> bool:
         """Whether links may have made one file of the user's and the project's, or two of it again."""
+        if self._project.path == self._user:
+            return False  # one file under one name: no link can change that
         if self._project.why_none is None:
             return self._files.same(self._user, self._project.path)
         return os.path.lexists(self._project.path)

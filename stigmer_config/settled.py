@@ -16,9 +16,6 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-if sys.platform == "linux":
-    import fcntl
-
 LIMIT: Final = 65536  # bytes of one file; contract, section 6
 GRACE: Final = 0.1  # seconds until a vanished or emptied file counts; contract, section 7
 QUIET: Final = 0.1  # seconds without a change that stand for "closed" where no lease can be had
@@ -148,6 +145,8 @@ def _open_for_writing(descriptor: int) -> bool | None:
     """
     if sys.platform != "linux":
         return None
+    import fcntl  # not everywhere
+
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from collections.abc import Callable
 
 from .config import RESOLVED, Config
@@ -40,6 +41,7 @@ class Subscribers:
         self._on_error = on_error
         self._wake = threading.Condition()
         self._newest: Config | None = None
+        self._differences: dict[int, tuple[Config, tuple[Change, ...]]] = {}  # to the newest, by identity
         self._closed = False
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._thread: threading.Thread | None = None
@@ -68,11 +70,14 @@ class Subscribers:
 
         return unsubscribe
 
-    def tell(self, config: Config) -> None:
-        """A new Config is current."""
+    def tell(self, old: Config, new: Config, changes: tuple[Change, ...]) -> None:
+        """`new` is current after `old`, from which it differs by these changes."""
         with self._wake:
-            self._newest = config
+            self._newest = new
+            self._differences = {id(old): (old, changes)}
             self._wake.notify_all()
+        if self._subscriptions:
+            time.sleep(0)  # lets the callbacks' thread have the interpreter before whatever comes next here
 
     def close(self, *, wait: bool = True) -> None:
         """No callback begins after this returns; a running one is waited for, unless this is called from it."""
@@ -96,21 +101,21 @@ class Subscribers:
             with self._wake:
                 self._wake.wait_for(lambda: self._closed or self._newest is not None)
                 new, self._newest = self._newest, None
+                differences, self._differences = self._differences, {}
             if self._closed or new is None:
                 return
-            self._call_all(new)
+            self._call_all(new, differences)
 
-    def _call_all(self, new: Config) -> None:
+    def _call_all(self, new: Config, differences: dict[int, tuple[Config, tuple[Change, ...]]]) -> None:
         """One round: every subscriber that sees an effective difference, in the order of subscription."""
-        differences: dict[int, tuple[Change, ...]] = {}
         for subscription in self._subscriptions:
             seen = subscription.seen
             if seen.generation >= new.generation:
                 continue  # it subscribed when this one was there already
             if id(seen) not in differences:
-                differences[id(seen)] = seen.diff(new)
+                differences[id(seen)] = (seen, seen.diff(new))
             subscription.seen = new
-            concerning = tuple(change for change in differences[id(seen)] if subscription.concerns(change.key))
+            concerning = tuple(change for change in differences[id(seen)][1] if subscription.concerns(change.key))
             if concerning and subscription.active:
                 if self._closed:
                     return

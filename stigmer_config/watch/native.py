@@ -82,7 +82,7 @@ class Native(FileSystemEventHandler):
                     self._observer.unschedule(watch)
                 except Exception:  # noqa: BLE001  its books are wrong: alive() tells, and all is made anew
                     self._sound = False
-        refused = {}
+        refused: dict[str, Exception] = {}
         for folder in folders.keys() - self._watches.keys():
             try:
                 watch = self._observer.schedule(self, folder, recursive=False, event_filter=EVENTS)

@@ -160,7 +160,7 @@ class Watcher:
     def _watch(self) -> None:
         self._folders, renew = self._ledger.route(deep=self._native is None or self._native.deep)
         self._refused = self._native.follow(self._folders, renew) if self._native else {}
-        watched = self._folders.keys() - self._refused.keys() if self._native else set()
+        watched: set[str] = self._folders.keys() - self._refused.keys() if self._native else set()
         for file in self._ledger.files.values():
             file.quick = not watched.issuperset(file.route.folders)
 
