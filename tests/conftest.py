@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ from hypothesis import HealthCheck, settings
 
 from stigmer_config import Config, Environment, Problem, load
 from stigmer_config.loader import Loaded, read, request
+
+# A job that a shell started in the background ignores Ctrl-C, and so would every command that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A day on which no model that the tests name is near its end, unless a test says otherwise.
 TODAY = datetime.date(2026, 6, 1)
