@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -146,8 +147,104 @@ def play(demo: Demo) -> None:
         status=3,
     )
 
-    demo.step("7. All layers together", "User file, project file, a variable and a flag; each value with its origin.")
-    demo.write(project, PROJECT_FILE)
+
+# -- a worker that follows the files ---------------------------------------------------------------------------------
+
+FASTER = USER_FILE.replace("balanced          # a nickname; `stigmer config aliases` tells what it means", "fast")
+SLIP = FASTER.replace("model:", "modl:")
+
+
+class Worker:
+    """examples/worker.py while it runs, with its log on the same terminal."""
+
+    def __init__(self, demo: Demo) -> None:
+        self._demo = demo
+        self._environment = {
+            "HOME": str(demo.home),
+            "PATH": os.defpath,
+            "LC_ALL": "C.UTF-8",
+            "LOG_FORMAT": "console",
+            "XDG_CONFIG_DIRS": str(demo.home / "no-site"),
+            "XDG_RUNTIME_DIR": str(demo.home / "run"),
+        }
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, str(Path(__file__).with_name("worker.py")), "--at-once", "2", "--seconds", "0.3"],
+            cwd=demo.project,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        print("\n$ python examples/worker.py --at-once 2 --seconds 0.3 &")
+        demo.commands += 1
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def says(self, *texts: str) -> None:
+        """Shows its lines until each of these was in one of them, in any order. Raises `DemoError` at its end."""
+        wanted = set(texts)
+        assert self._process.stdout is not None  # noqa: S101 - for the type checker
+        while wanted:
+            line = self._process.stdout.readline()
+            if not line:
+                raise DemoError(f"the worker ended before it said {sorted(wanted)}")
+            print(f"  {line.rstrip()}", flush=True)
+            wanted = {text for text in wanted if text not in line}
+
+    def listed(self, text: str, status: int) -> None:
+        """Shows `stigmer config workers`."""
+        print("\n$ stigmer config workers")
+        command = [self._demo.command, "config", "workers"]
+        done = subprocess.run(  # noqa: S603 - our own command
+            command, cwd=self._demo.project, env=self._environment, capture_output=True, encoding="utf-8", check=False
+        )
+        print(f"{done.stdout.rstrip()}\n(exit status {done.returncode})")
+        self._demo.commands += 1
+        if done.returncode != status or text not in done.stdout:
+            raise DemoError(f"{text!r} and the exit status {status} were told")
+
+    def ends(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+        self.says("== ended on generation 3")
+
+
+def follow(demo: Demo) -> None:
+    """A reload, a rejected one, and what the machine knows of the worker."""
+    user = demo.home / ".stigmer" / "config.yaml"
+    (demo.project / ".stigmer" / "config.yaml").unlink(missing_ok=True)
+    demo.step(
+        "7. A worker that never restarts",
+        "It runs two executions at once. Each keeps the configuration that it began with.",
+    )
+    demo.write(user, USER_FILE)
+    with Worker(demo) as worker:
+        worker.says("config.loaded", "#2 begins on generation 1")
+        print("\nThe file is saved with another model. What runs goes on, the next execution begins with it:")
+        demo.write(user, FASTER)
+        worker.says("== generation 2: llm.model", "(generation 2 is current)", "begins on generation 2")
+        print("\nA slip of the pen. The worker says so, at the line, and keeps what was good:")
+        demo.write(user, SLIP)
+        worker.says("config.reload_rejected", "did you mean llm.model?", "begins on generation 2")
+        worker.listed("rejected its newest reload, and keeps generation 2", status=4)
+        print("\nThe next good save is taken:")
+        demo.write(user, FASTER.replace("60", "90"))
+        worker.says("== generation 3: llm.timeout", "begins on generation 3")
+        worker.listed("yes", status=0)
+        print("\nCtrl-C:")
+        worker.ends()
+
+
+def together(demo: Demo) -> None:
+    """The main job: every effective value with where it comes from."""
+    demo.step("8. All layers together", "User file, project file, a variable and a flag; each value with its origin.")
+    demo.write(demo.home / ".stigmer" / "config.yaml", USER_FILE)
+    demo.write(demo.project / ".stigmer" / "config.yaml", PROJECT_FILE)
     demo.run(
         *("show", "--origin", "--set", "llm.max_retries=5"),
         expect=(
@@ -169,6 +266,8 @@ def main() -> int:
         try:
             demo = Demo(Path(folder).resolve())
             play(demo)
+            follow(demo)
+            together(demo)
         except DemoError as error:
             print(f"\nNOT AS TOLD: {error}", flush=True)
             return 1

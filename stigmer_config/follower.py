@@ -55,7 +55,11 @@ class Follower:
         self._watcher = Watcher(self._paths, self._on_change, on_state=self._on_state)
         self._watching = True
         self._publish()
-        self._watcher.start()
+        try:
+            self._watcher.start()
+        except BaseException:  # no thread to be had
+            self.close()
+            raise
 
     @property
     def watching(self) -> State:

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import errno
 import itertools
+import json
 import os
 import stat
 from collections.abc import Mapping
@@ -47,9 +48,10 @@ class Published:
 
     def write(self, held: Held) -> OSError | None:
         """Replaces the file. Returns what kept it from it, instead of raising."""
-        data = msgspec.json.encode(self._state(held), enc_hook=dict)
+        # The standard library's JSON: a path or a variable need not be UTF-8.
+        text = json.dumps(msgspec.to_builtins(self._state(held), enc_hook=dict))
         try:
-            self._replace(data)
+            self._replace(text.encode("ascii"))
         except OSError as error:
             return error
         return None

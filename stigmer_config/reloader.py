@@ -74,8 +74,10 @@ class Reloader:
         if elsewhere or self._project_may_be_the_users():
             changed += [self._find_project(), self._find_grant()]
             self._looked_at = self._look_around()
-        if self._last is not None and self._last[0] == self._today() and not any(changed):
-            return self._last[1]
+        last, self._last = self._last, None  # whatever goes wrong from here on, the next read loads
+        if last is not None and last[0] == self._today() and not any(changed):
+            self._last = last
+            return last[1]
         loaded = self._load()
         if self._project.why_none is None and _status(loaded, "project") == "absent" and self._find_project():
             self._looked_at = self._look_around()

@@ -8,78 +8,21 @@ touches structlog's global configuration or the standard library's logging.
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from .config import Config
 from .problems import Problem, printable
 from .provenance import Change, Layer, Origin
-from .secret import MASK, Secret, registered
+from .redaction import redact_secrets, spellings, traceback_of, without_secrets
 
 if TYPE_CHECKING:
     from .diagnosis import Check
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-_SHORTEST = 8  # a shorter secret would take half of every word with it
 
-
-def redact_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor that replaces every registered secret of 8 characters or more by a mask.
-
-    Put it right before the renderer. An exception is rendered here, as a plain traceback without locals.
-    """
-    del logger, method
-    if event.get("exc_info"):
-        event = _with_plain_traceback(event)
-    spellings = _spellings()
-    for name in list(event):
-        event[name] = _redacted(event[name], spellings)
-    return event
-
-
-def _spellings() -> list[str]:
-    """Every registered secret as it may stand in a text, the longest first."""
-    found: set[str] = set()
-    for text in registered():
-        if len(text) >= _SHORTEST:
-            found |= {text, repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
-    return sorted(found, key=len, reverse=True)
-
-
-def _with_plain_traceback(event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    info = event.pop("exc_info")
-    error = info if isinstance(info, BaseException) else info[1] if isinstance(info, tuple) else sys.exc_info()[1]
-    if error is not None:
-        event["exception"] = _traceback(error)
-    return event
-
-
-def _traceback(error: BaseException) -> str:
-    import traceback
-
-    return "".join(traceback.format_exception(error)).rstrip()
-
-
-def _redacted(value: Any, spellings: list[str]) -> Any:
-    if isinstance(value, str):
-        for secret in spellings:
-            value = value.replace(secret, MASK)
-        return value
-    if isinstance(value, Mapping):
-        return {_redacted(name, spellings): _redacted(part, spellings) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        parts = [_redacted(part, spellings) for part in value]
-        return tuple(parts) if isinstance(value, tuple) else parts
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, Secret):
-        return MASK
-    # Another object is the renderer's to show: as it is, unless that would show a secret.
-    shown = f"{value} {value!r}"
-    return _redacted(str(value), spellings) if _redacted(shown, spellings) != shown else value
+__all__ = ["Reporter", "redact_secrets"]
 
 
 def _logger(config: Config) -> Any:
@@ -138,8 +81,8 @@ class _Stderr:
 def _emit(config: Config, method: str, event: str, **fields: Any) -> None:
     """Logs an event without secrets. That it cannot be written harms nobody."""
     try:
-        spellings = _spellings()
-        clean = {name: _redacted(value, spellings) for name, value in fields.items()}
+        secrets = spellings()
+        clean = {name: without_secrets(value, secrets) for name, value in fields.items()}
         getattr(_logger(config), method)(event, **clean)
     except Exception as error:  # noqa: BLE001 - the program's own processors run here too
         with contextlib.suppress(Exception):
@@ -224,7 +167,7 @@ class Reporter:
     def callback_failed(self, config: Config, callback: object, error: BaseException) -> None:
         """`config.callback_failed`: a subscriber raised; the others and the watcher go on."""
         name = getattr(callback, "__qualname__", None) or type(callback).__qualname__
-        _emit(config, "error", "config.callback_failed", callback=name, exception=_traceback(error))
+        _emit(config, "error", "config.callback_failed", callback=name, exception=traceback_of(error))
 
     def published(self, config: Config, error: OSError | None) -> None:
         """`config.state_unpublished`: `stigmer config workers` does not see this worker. Once for each reason."""

@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import errno
 import hashlib
+import json
 import os
 import stat
 from pathlib import Path
@@ -119,7 +120,7 @@ def running(environment: Environment) -> list[WorkerState]:
         return []
     for path in paths:
         try:
-            worker = msgspec.json.decode(_own(path), type=WorkerState)
+            worker = msgspec.convert(json.loads(_own(path)), WorkerState)
         except (OSError, ValueError):
             continue  # ended this moment, of another version, or of another user
         if _runs(worker):

@@ -41,6 +41,7 @@ ROOMS = (
     "diagnosis",
     "wire",
     "report",
+    "redaction",
     "reloader",
     "held",
     "state",

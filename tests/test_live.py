@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from watchdog.observers.api import BaseObserver
 
 from stigmer_config import ConfigError, LiveConfig, Rejected, Reloaded, Unchanged, grants, held, load, reloader, settled
 from stigmer_config.loader import read, request
@@ -112,6 +114,74 @@ def test_files_that_change_together_make_one_config(sandbox: Sandbox) -> None:
         assert outcome.config.generation == 2
         llm = outcome.config.llm
         assert (llm.timeout, llm.model, llm.temperature) == (1.0, "fast", 0.1)
+
+
+def test_a_named_site_file_may_be_a_mounted_config_map(sandbox: Sandbox) -> None:
+    """STIGMER_SITE_CONFIG on a ConfigMap: its swaps are taken, in one step; without the mount it is a fault."""
+    mount = sandbox.root / "mount"
+    mount.mkdir(mode=0o755)
+    for version in (1, 2):
+        folder = mount / f"..{version}"
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"llm: {{timeout: {version}, max_retries: {version}}}\n")
+    (mount / "..data").symlink_to("..1")
+    (mount / "config.yaml").symlink_to("..data/config.yaml")
+    with living(sandbox, {"STIGMER_SITE_CONFIG": str(mount / "config.yaml")}) as live:
+        calls = Calls()
+        live.subscribe(calls)
+        assert live.current.llm.timeout == 1.0
+        (mount / "..data_tmp").symlink_to("..2")
+        (mount / "..data_tmp").replace(mount / "..data")
+        takes(live, timeout=2.0, max_retries=2)
+        assert calls.reaches(1)
+        assert calls.keys == [{"llm.timeout", "llm.max_retries"}]
+        mount.rename(sandbox.root / "away")
+        assert rejected(live)
+        assert live.current.llm.timeout == 2.0
+        (sandbox.root / "away").rename(mount)
+        assert until(lambda: live.status.last_error is None)
+
+
+def test_the_whole_project_may_go_and_come_back(sandbox: Sandbox) -> None:
+    """The working folder itself removed and made again: its file goes, and counts again."""
+    save(sandbox.project_file, "llm: {timeout: 1}\n")
+    with living(sandbox) as live:
+        shutil.rmtree(sandbox.project)
+        takes(live, timeout=None)
+        (sandbox.project / ".git").mkdir(parents=True)
+        save(sandbox.project_file, "llm: {timeout: 2}\n")
+        takes(live, timeout=2.0)
+
+
+def test_without_native_events_it_follows_by_polling(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No watch to be had: `status` says so, one event too, changes are taken all the same; later it is native again."""
+
+    def refuse(*_: object, **__: object) -> object:
+        raise OSError(28, "No space left on device")
+
+    with logged() as events, monkeypatch.context() as patch:
+        patch.setattr(BaseObserver, "schedule", refuse)
+        with living(sandbox) as live:
+            assert live.status.watching == "polling"
+            for number in (1, 2):
+                save(sandbox.user_file, f"mode: local\nllm: {{timeout: {number}}}\n")
+                takes(live, timeout=float(number))
+            patch.undo()
+            assert until(lambda: live.status.watching == "native")
+    names = [event["event"] for event in events if event["event"].startswith("config.watch")]
+    assert names == ["config.watch_degraded", "config.watch_restored"]
+
+
+def test_a_fault_of_our_own_loses_no_change(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should a load raise what it should not, the next one takes the change all the same."""
+    with living(sandbox) as live:
+        with monkeypatch.context() as patch, live._follower._lock:
+            patch.setattr(reloader, "read", lambda _: 1 / 0)
+            save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
+            with pytest.raises(ZeroDivisionError):
+                live.reload()
+        live.reload()
+        takes(live, timeout=1.0)
 
 
 def test_a_link_that_leads_nowhere_goes_with_its_folder(sandbox: Sandbox) -> None:

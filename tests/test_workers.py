@@ -15,7 +15,6 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-import msgspec
 import pytest
 
 from stigmer_config import published, state
@@ -252,9 +251,8 @@ def test_a_number_that_belongs_to_another_process_by_now_is_dropped(sandbox: San
     """A process number is used again: the time of birth tells whose it is."""
     with living(sandbox):
         path = state_file(sandbox)
-        worker = msgspec.json.decode(path.read_bytes(), type=state.WorkerState)
         assert [found.pid for found in state.running(world(sandbox))] == [os.getpid()]
-        path.write_bytes(msgspec.json.encode(msgspec.structs.replace(worker, born="1")))
+        path.write_text(json.dumps({**json.loads(path.read_text()), "born": "1"}))
         assert state.running(world(sandbox)) == []
         assert not path.exists()
 
@@ -309,6 +307,17 @@ def test_a_lost_runtime_folder_is_made_again(sandbox: Sandbox) -> None:
         save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
         takes(live, timeout=1.0)
         assert until(lambda: [found.generation for found in state.running(world(sandbox))] == [2])
+
+
+def test_a_folder_need_not_be_utf_8(sandbox: Sandbox) -> None:
+    """A home with other bytes in its name: the worker runs, is listed, and is in step."""
+    sandbox.home = sandbox.root / os.fsdecode(b"h\xf6me")
+    sandbox.home.mkdir(mode=0o700)
+    with living(sandbox, {"LC_ALL": os.fsdecode(b"\xff")}) as live:
+        save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
+        takes(live, timeout=1.0)
+        assert until(lambda: [found.generation for found in state.running(world(sandbox))] == [2])
+        assert state.in_step(state.running(world(sandbox))[0])
 
 
 # -- diff ------------------------------------------------------------------------------------------------------------
