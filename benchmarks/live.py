@@ -285,7 +285,9 @@ def main() -> None:
         print(json.dumps(in_process(int(argv[1]))))
     else:
         quick = "--quick" in argv
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        # Not where everybody's files come and go: a worker watches each folder on the way to its files.
+        quiet = "/var/tmp" if os.path.isdir("/var/tmp") else None
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=quiet) as folder:
             world = World(Path(folder).resolve())
             goals = [*process_goals(world, 5 if quick else 31), *latency_goals(world, 40 if quick else 400)]
         print(f"{os.cpu_count()} cores, {platform.python_implementation()} {platform.python_version()}\n")
