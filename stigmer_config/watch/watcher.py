@@ -266,11 +266,12 @@ def _glance(file: File) -> tuple[Signature | int, bool]:
 
 
 def _status(path: Path) -> Signature | int:
-    """The file's signature, or the errno of having none."""
+    """The file's signature, or the errno of having none: negative for a link that leads nowhere, which is a fault."""
     try:
         return signature(os.stat(path))
     except (OSError, ValueError) as error:
-        return _number(error)
+        number = _number(error)
+        return -number if number > 0 and os.path.islink(path) else number
 
 
 def _number(error: OSError | ValueError) -> int:
