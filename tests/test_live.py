@@ -18,6 +18,7 @@ from watchdog.observers.api import BaseObserver
 
 from stigmer_config import ConfigError, LiveConfig, Rejected, Reloaded, Unchanged, grants, held, load, reloader, settled
 from stigmer_config.loader import read, request
+from stigmer_config.watch.ledger import Ledger
 
 from .conftest import Sandbox
 from .live_tools import DEADLINE, LOCAL, Calls, living, logged, rejected, save, takes, until, world
@@ -184,6 +185,14 @@ def test_a_fault_of_our_own_loses_no_change(sandbox: Sandbox, monkeypatch: pytes
         takes(live, timeout=1.0)
 
 
+@pytest.fixture(params=["events", "sweep"])
+def hearing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its events, and with all of them lost: the sweep has to find what they would have told."""
+    if request.param == "sweep":
+        monkeypatch.setattr(Ledger, "event", lambda *_: None)
+
+
+@pytest.mark.usefixtures("hearing")
 def test_a_link_that_leads_nowhere_goes_with_its_folder(sandbox: Sandbox) -> None:
     """A dangling link is a fault, no file at all is none: the folder that is moved away takes the fault along."""
     with LiveConfig.start(mode="local", environment=world(sandbox)) as live:
@@ -192,6 +201,18 @@ def test_a_link_that_leads_nowhere_goes_with_its_folder(sandbox: Sandbox) -> Non
         assert rejected(live)
         sandbox.project_file.parent.rename(sandbox.root / "away")
         assert until(lambda: live.status.last_error is None)
+
+
+@pytest.mark.usefixtures("hearing")
+def test_a_projects_folder_that_becomes_a_link_is_refused(sandbox: Sandbox) -> None:
+    """The file there is the very one that was there before: its folder is a link now, and that is refused."""
+    away = sandbox.project / "away"
+    with LiveConfig.start(mode="local", environment=world(sandbox)) as live:
+        save(sandbox.project_file, "llm: {timeout: 3}\n")
+        takes(live, timeout=3.0)
+        sandbox.project_file.parent.rename(away)
+        sandbox.project_file.parent.symlink_to("away")
+        assert rejected(live)
 
 
 # -- reload() --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import multiprocessing
 import os
+import queue
 import random
 import shutil
 import signal
@@ -29,6 +30,7 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Inotify
 from stigmer_config import settled
 from stigmer_config.settled import Gone, Reader, Settled, Unsettled, read_settled
 from stigmer_config.watch import State, Watcher, native
+from stigmer_config.watch.ledger import Ledger
 
 OPS = int(os.environ.get("STIGMER_FUZZ_OPS", "80"))
 DEADLINE = 10.0  # seconds for what should take milliseconds: only a failure waits for it
@@ -423,6 +425,22 @@ def test_what_raises_no_event_is_found_by_the_sweep(tmp_path: Path) -> None:
     with Consumer(path, poll=0.05) as consumer:
         other.write_bytes(b"new!")
         assert consumer.sees(path, b"new!")
+
+
+def test_a_link_that_leads_nowhere_is_told_without_its_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dangling link is another thing than no file at all: made between the walk and the watch, it has no event."""
+    monkeypatch.setattr(Ledger, "event", lambda *_: None)
+    path = tmp_path / "folder" / "config.yaml"
+    path.parent.mkdir()
+    told: queue.SimpleQueue[frozenset[Path]] = queue.SimpleQueue()
+    watcher = Watcher([path], told.put, poll=0.05)
+    watcher.start()
+    try:
+        told.get(timeout=DEADLINE)
+        path.symlink_to("nowhere")
+        assert told.get(timeout=DEADLINE) == {path}
+    finally:
+        watcher.close()
 
 
 def test_a_folder_whose_change_was_missed_is_found_by_the_sweep(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..settled import Signature
 from .routes import Identity, Route
@@ -21,15 +21,24 @@ CHANGED: Final = 2  # it was written, moved or removed, or somebody asked: tell 
 MOVED: Final = 4  # something on the way to it was: walk, and tell it if it is another file now
 
 
+class Absence(NamedTuple):
+    """There is no such file: why, and whether its name, or its folder's, is a link: that is a fault, too."""
+
+    number: int  # errno
+    link: bool
+    folder_link: bool
+
+
 class File:
     """What is known of one followed path. `why`, `due`, `ready` are the ledger's, the rest the watcher's thread's."""
 
-    __slots__ = ("due", "path", "quick", "ready", "route", "seen", "why")
+    __slots__ = ("due", "path", "quick", "ready", "route", "seen", "way", "why")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.route = Route((), {}, str(path), whole=False)
-        self.seen: Signature | int | None = None  # as last told: a signature, or the errno of having none
+        self.seen: Signature | Absence | None = None  # as last told
+        self.way = self.route.steps  # by which it was last told: a link on the way may be a fault
         self.why = CHANGED | MOVED  # told once when its watch stands: it may have changed since it was read
         self.due = 0.0  # when to look, in time.monotonic()
         self.ready = 0.0  # an event is not reacted to before this

@@ -6,6 +6,7 @@ everything, for events that were lost, and every QUICK seconds over what cannot 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import stat
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..settled import Signature, signature
-from .ledger import CHANGED, CREATED, MOVED, File, Ledger
+from .ledger import CHANGED, CREATED, MOVED, Absence, File, Ledger
 from .routes import Identity, identity, walk
 
 if TYPE_CHECKING:
@@ -181,9 +182,10 @@ class Watcher:
             self._follow([file])
             seen, _ = _glance(file)
         writing = why == CREATED and isinstance(seen, Signature) and seen.size == 0
-        told = not writing and (bool(why & (CREATED | CHANGED)) or seen != file.seen)
+        another = seen != file.seen or file.route.steps != file.way
+        told = not writing and (bool(why & (CREATED | CHANGED)) or another)
         if told:
-            file.seen = seen
+            file.seen, file.way = seen, file.route.steps
         if not told or not isinstance(seen, Signature):
             self._ledger.spare(file)
         elif file.quick and abs(time.time() - seen.ctime_ns / 1e9) < TICK:
@@ -254,26 +256,18 @@ def _report(error: BaseException) -> None:
     threading.excepthook(threading.ExceptHookArgs(arguments))
 
 
-def _glance(file: File) -> tuple[Signature | int, bool]:
+def _glance(file: File) -> tuple[Signature | Absence, bool]:
     """The file as it is where its route ends, in one call; and whether that is a link by now."""
-    if not file.route.whole:
-        return _status(file.path), False
-    try:
-        status = os.lstat(file.route.end)
-    except (OSError, ValueError) as error:
-        return _number(error), False
-    return signature(status), stat.S_ISLNK(status.st_mode)
+    if file.route.whole:
+        with contextlib.suppress(OSError, ValueError):
+            status = os.lstat(file.route.end)
+            return signature(status), stat.S_ISLNK(status.st_mode)
+    return _status(file.path), False
 
 
-def _status(path: Path) -> Signature | int:
-    """The file's signature, or the errno of having none: negative for a link that leads nowhere, which is a fault."""
+def _status(path: Path) -> Signature | Absence:
     try:
         return signature(os.stat(path))
     except (OSError, ValueError) as error:
-        number = _number(error)
-        return -number if number > 0 and os.path.islink(path) else number
-
-
-def _number(error: OSError | ValueError) -> int:
-    """A path that no file can have is a ValueError."""
-    return (error.errno or -1) if isinstance(error, OSError) else -1
+        number = (error.errno or 0) if isinstance(error, OSError) else 0  # a path that no file can have
+        return Absence(number, os.path.islink(path), os.path.islink(path.parent))
