@@ -34,7 +34,7 @@ bench: install ## Measure against the peers (ratios in one run)
 	@$(BIN)/python benchmarks/run.py
 
 lock: ## Pin the dependencies anew (needs uv)
-	uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-emit-index-url \
+	uv pip compile pyproject.toml --group dev --group bench --all-extras --universal --generate-hashes --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command "make lock" -o requirements.lock -q
 
 format: install
