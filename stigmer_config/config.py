@@ -10,7 +10,7 @@ import msgspec
 from .problems import Problem
 from .provenance import Change, Explanation
 from .secret import Secret
-from .settings import MODEL_FIELDS, SETTINGS, Setting, find
+from .settings import CHILDREN, MODEL_FIELDS, SETTINGS, Setting, find
 
 Mode = Literal["local", "cloud"]
 Provider = Literal["anthropic", "ollama", "openai"]
@@ -238,12 +238,14 @@ class Config(_Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tr
 
     def effective(self) -> Iterator[tuple[str, Any]]:
         """Every key with its effective value, the resolved model's included, in the settings' order."""
-        for key in SETTINGS:
+        for key in self._keys():
             yield key, self.value(key)
-        for key in RESOLVED:
-            yield key, self.value(key)
-        for name, target in self.aliases.items():
-            yield f"aliases.{name}", target
+
+    def _keys(self) -> Iterator[str]:
+        yield from SETTINGS
+        yield from RESOLVED
+        for name in self.aliases:
+            yield f"aliases.{name}"
 
     def explain(self, key: str) -> Explanation:
         """Why a key has its value: winner, losers, alias hops.
@@ -269,7 +271,11 @@ class Config(_Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tr
 
     def diff(self, new: Config) -> tuple[Change, ...]:
         """What changes from this Config to `new`, by effective values, secrets included (masked)."""
-        before, after = dict(self.effective()), dict(new.effective())
+        same = {name for name in CHILDREN[""].values() if getattr(self, name) == getattr(new, name)}
+        before, after = (
+            {key: config.value(key) for key in config._keys() if key.partition(".")[0] not in same}
+            for config in (self, new)
+        )
         changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         return tuple(
             Change(

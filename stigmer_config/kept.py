@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -41,8 +42,9 @@ class KeptFiles:
         """Reads the `told` files again, with None all that were read before. Whether one says something else."""
         self.waiting = {}
         changed = False
+        names = None if told is None else {os.fspath(path) for path in told}
         for (layer, path), kept in list(self._kept.items()):
-            if told is None or Path(path) in told:
+            if names is None or path in names:
                 contents = self._contents(path, layer, kept.uid)
                 if contents is not None and contents != kept.contents:
                     self._keep(contents, path, layer, kept.uid, named=kept.named)

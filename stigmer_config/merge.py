@@ -83,7 +83,7 @@ def merge(layers: Iterable[Layer], below: str = "") -> dict[str, Entry]:
     for layer in layers:
         wrapped = _wrapped(layer, below)
         if wrapped:
-            merged = fold(merged, wrapped, list_merge="shallow")
+            merged = fold(merged, wrapped, list_merge="shallow") if merged else wrapped
     winners = {key: value for (key,), value in merged.items() if isinstance(value, Entry)}
     for (key,), value in merged.items():
         if not isinstance(value, Entry):

@@ -43,8 +43,8 @@ class Walk(msgspec.Struct, eq=False):
 
     `baseline` is the walk without the project, given when the project is trusted: what a credential belongs
     to is judged there. `granted` are the (credential source, endpoint) pairs that the user allows beyond that.
-    `trusted_names` are the aliases without an untrusted project's, where it has some: by them every other layer
-    names its provider.
+    `trusted_names` are the aliases without an untrusted project's: by them every other layer names its provider.
+    They are worked out where they are not given, and None where they are all there are.
 
     It is a struct because each override copies it, and a struct does that at once.
     """
@@ -72,7 +72,10 @@ class Walk(msgspec.Struct, eq=False):
         self.candidates = dict.fromkeys(PROVIDERS, ())
         self.packaged = _packaged_urls(layers)
         self.smart = _smart_default(layers)
-        self.trusted_names = _trusted_names(self.names, layers) if self.baseline is None else None
+        if self.baseline is not None:
+            self.trusted_names = None
+        elif self.trusted_names is None:
+            self.trusted_names = _trusted_names(self.names, layers)
         for layer in layers:
             self._take(layer, trusted=self.baseline is not None or layer.name != "project")
         pinning = self.baseline or self

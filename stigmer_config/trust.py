@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -53,10 +53,11 @@ class _Vetting:
         self.layers = layers
         self.trusted = [layer for layer in layers if layer.name != "project"]
         self.catalogue = catalogue
-        self.winners = merge(self.trusted)
-        self.baseline = Walk(ModelNames(self.winners, catalogue), self.trusted)
+        self.lock = merge(self.trusted, "locked").get("locked")
+        self.baseline = Walk(ModelNames(merge(self.trusted, "aliases."), catalogue), self.trusted)
         # The provider that what is not granted must not change.
         self.home = self.baseline.provider
+        self._known_names: tuple[frozenset[str], ModelNames] = (frozenset(), self.baseline.names)
 
     def vet(self) -> tuple[Layer, list[Problem]]:
         self._forbidden()
@@ -109,11 +110,10 @@ class _Vetting:
 
     @property
     def _locks(self) -> tuple[str, ...]:
-        entry = self.winners.get("locked")
-        return entry.value if entry is not None else ()
+        return self.lock.value if self.lock is not None else ()
 
     def _refuse_locked(self, key: str, lock: str) -> None:
-        origin = self.winners["locked"].origin
+        origin = cast(Entry, self.lock).origin
         message = f"it is locked ({origin})"
         if lock != key:
             message = f"{lock} is locked ({origin}), and {key} would change it"
@@ -127,7 +127,7 @@ class _Vetting:
 
     def _current(self, key: str) -> tuple[Any, object]:
         """A key's value and place without the project."""
-        entry = self.winners.get(key)
+        entry = merge(self.trusted, key).get(key)
         section, _, field = key.partition(".")
         if section == "llm" and field == "provider":
             named_by = self.baseline.named_by
@@ -144,16 +144,20 @@ class _Vetting:
 
     def _names(self) -> ModelNames:
         """All aliases as they are with what is left of the project."""
-        project = msgspec.structs.replace(self.project, entries=self.entries)
-        layers = [project if layer.name == "project" else layer for layer in self.layers]
-        return ModelNames(merge(layers, "aliases."), self.catalogue)
+        mine = frozenset(key for key in self.entries if key.startswith("aliases."))
+        if mine != self._known_names[0]:
+            project = msgspec.structs.replace(self.project, entries=self.entries)
+            layers = [project if layer.name == "project" else layer for layer in self.layers]
+            self._known_names = mine, ModelNames(merge(layers, "aliases."), self.catalogue)
+        return self._known_names[1]
 
     def _walk(self, only: frozenset[str] | None = None) -> Walk:
         """The walk with what is left of the project, or with some of its entries."""
         entries = {key: entry for key, entry in self.entries.items() if only is None or key in only}
         project = msgspec.structs.replace(self.project, entries=entries)
         layers = [project if layer.name == "project" else layer for layer in self.layers]
-        return Walk(self._names(), layers, baseline=self.baseline if self.granted else None)
+        baseline = self.baseline if self.granted else None
+        return Walk(self._names(), layers, baseline=baseline, trusted_names=self.baseline.names)
 
     def _final(self, walk: Walk) -> str:
         """The provider that a walk ends with, the project's word included."""
