@@ -238,14 +238,8 @@ class Config(_Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tr
 
     def effective(self) -> Iterator[tuple[str, Any]]:
         """Every key with its effective value, the resolved model's included, in the settings' order."""
-        for key in self._keys():
+        for key in _keys(self):
             yield key, self.value(key)
-
-    def _keys(self) -> Iterator[str]:
-        yield from SETTINGS
-        yield from RESOLVED
-        for name in self.aliases:
-            yield f"aliases.{name}"
 
     def explain(self, key: str) -> Explanation:
         """Why a key has its value: winner, losers, alias hops.
@@ -273,7 +267,7 @@ class Config(_Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tr
         """What changes from this Config to `new`, by effective values, secrets included (masked)."""
         same = {name for name in CHILDREN[""].values() if getattr(self, name) == getattr(new, name)}
         before, after = (
-            {key: config.value(key) for key in config._keys() if key.partition(".")[0] not in same}
+            {key: config.value(key) for key in _keys(config) if key.partition(".")[0] not in same}
             for config in (self, new)
         )
         changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
@@ -307,6 +301,13 @@ class Config(_Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tr
 
     def __repr__(self) -> str:
         return f"Config(mode={self.mode!r}, llm={self.llm!r}, generation={self.generation}, …)"
+
+
+def _keys(config: Config) -> Iterator[str]:
+    yield from SETTINGS
+    yield from RESOLVED
+    for name in config.aliases:
+        yield f"aliases.{name}"
 
 
 _SECTIONS = {
