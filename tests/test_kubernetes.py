@@ -1,0 +1,560 @@
+"""examples/kubernetes: what the overlays say, and a worker that runs as they say while the kubelet swaps its mounts."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stigmer_config.settings import SETTINGS
+
+from .atomic_writer import Volume
+from .conftest import Sandbox
+from .fake_providers import FakeProviders
+from .live_tools import until
+from .test_worker_example import BEGUN, Running
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "kubernetes"
+KUBECTL = shutil.which("kubectl")
+MODES = {"local": "local", "prod": "cloud"}
+BIN = Path(sys.executable).parent
+
+pytestmark = pytest.mark.skipif(KUBECTL is None, reason="needs kubectl (Debian's kubernetes-client)")
+
+
+@functools.cache
+def rendered(overlay: str) -> tuple[dict[str, Any], ...]:
+    """The documents that `kubectl kustomize` makes of an overlay."""
+    command = [str(KUBECTL), "kustomize", str(EXAMPLE / overlay)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return tuple(YAML(typ="safe", pure=True).load_all(done.stdout))
+
+
+class Overlay:
+    """A rendered overlay: its Deployment, and the ConfigMaps by name."""
+
+    def __init__(self, name: str) -> None:
+        self.kinds = [document["kind"] for document in rendered(name)]
+        (self.deployment,) = (one for one in rendered(name) if one["kind"] == "Deployment")
+        self.maps: dict[str, dict[str, str]] = {
+            one["metadata"]["name"]: one["data"] for one in rendered(name) if one["kind"] == "ConfigMap"
+        }
+        self.pod: dict[str, Any] = self.deployment["spec"]["template"]["spec"]
+        (self.container,) = self.pod["containers"]
+        self.variables: dict[str, str] = {one["name"]: one["value"] for one in self.container["env"]}
+        self.volumes: dict[str, dict[str, Any]] = {one["name"]: one for one in self.pod["volumes"]}
+
+    @property
+    def config(self) -> str:
+        """The site file: what stands where STIGMER_SITE_CONFIG points."""
+        path = Path(self.variables["STIGMER_SITE_CONFIG"])
+        volume = self.volumes[self.mounts[str(path.parent)]["name"]]
+        return self.maps[volume["configMap"]["name"]][path.name]
+
+    @property
+    def mounts(self) -> dict[str, dict[str, Any]]:
+        """The container's mounts, by path."""
+        return {one["mountPath"]: one for one in self.container["volumeMounts"]}
+
+    def paths(self, kind: str) -> list[str]:
+        """Where volumes of a kind are mounted."""
+        return [path for path, mount in self.mounts.items() if kind in self.volumes[mount["name"]]]
+
+
+def references(value: Any) -> Iterator[str]:
+    """Every PATH of a `{file: PATH}`."""
+    if isinstance(value, dict):
+        if set(value) == {"file"}:
+            yield value["file"]
+        for part in value.values():
+            yield from references(part)
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting of a file; a reference is a leaf."""
+    if isinstance(value, dict) and set(value) != {"file"}:
+        for name, part in value.items():
+            yield from leaves(part, f"{key}.{name}" if key else name)
+    else:
+        yield key, value
+
+
+def yaml(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(text)
+
+
+# -- what the overlays say -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["base", *MODES])
+def test_every_overlay_builds(name: str) -> None:
+    """`kubectl kustomize` renders the Deployment, and in the overlays the site file's ConfigMap."""
+    assert sorted(document["kind"] for document in rendered(name)) == (
+        ["Deployment"] if name == "base" else ["ConfigMap", "Deployment"]
+    )
+
+
+@pytest.mark.parametrize(("name", "mode"), MODES.items())
+def test_each_overlay_sets_the_mode(name: str, mode: str) -> None:
+    """MODE is a variable of the container, in the overlay and not in the base."""
+    assert Overlay(name).variables["MODE"] == mode
+    (base,) = rendered("base")
+    assert "MODE" not in str(base)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_mounts_volumes_and_variables_agree(name: str) -> None:
+    """Each mount has its volume and each volume a mount, no mount is of one file, the named files are in them."""
+    overlay = Overlay(name)
+    assert {mount["name"] for mount in overlay.mounts.values()} == set(overlay.volumes)
+    assert not any("subPath" in mount or "subPathExpr" in mount for mount in overlay.mounts.values())
+    assert overlay.paths("configMap") == [os.path.dirname(overlay.variables["STIGMER_SITE_CONFIG"])]
+    assert overlay.paths("emptyDir") == ["/tmp"]
+    assert all(overlay.mounts[path]["readOnly"] for kind in ("configMap", "secret") for path in overlay.paths(kind))
+    assert list(overlay.maps) == ["stigmer-site"]  # as it is called in every version: an edit is no restart
+    assert overlay.volumes[overlay.mounts["/etc/stigmer"]["name"]]["configMap"]["name"] == "stigmer-site"
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_keys_are_in_mounted_secrets(name: str) -> None:
+    """Every `{file: …}` is under a mounted Secret; no secret has a value in the ConfigMap."""
+    overlay = Overlay(name)
+    site = yaml(overlay.config)
+    found = list(references(site))
+    assert all(os.path.dirname(path) in overlay.paths("secret") for path in found)
+    assert bool(found) == bool(overlay.paths("secret")) == (name == "prod")
+    secrets = {key for key, setting in SETTINGS.items() if setting.is_secret}
+    values = dict(leaves(site))
+    literal = {key for key in values if key in secrets or key.endswith(".api_key")} - {
+        key for key, value in values.items() if isinstance(value, dict)
+    }
+    assert literal == set()
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_the_container_may_do_little(name: str) -> None:
+    """Not as root, nothing to write to but the runtime folder, no token of the cluster."""
+    overlay = Overlay(name)
+    assert overlay.pod["securityContext"]["runAsNonRoot"] is True
+    assert overlay.pod["securityContext"]["runAsUser"] > 0
+    assert overlay.pod["automountServiceAccountToken"] is False
+    assert overlay.container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    for path in overlay.paths("secret"):  # decimal: an octal number is another one to half of all YAML readers
+        assert overlay.volumes[overlay.mounts[path]["name"]]["secret"]["defaultMode"] == 0o440
+        assert overlay.pod["securityContext"]["fsGroup"] == overlay.pod["securityContext"]["runAsGroup"]
+
+
+def test_the_image_has_what_the_deployment_starts() -> None:
+    """The Dockerfile copies the worker to where the Deployment's command looks for it, and it belongs to no root."""
+    made = (EXAMPLE / "Dockerfile").read_text(encoding="utf-8")
+    copied = {target: source for source, target in re.findall(r"^COPY (\S+\.py) (\S+)$", made, re.MULTILINE)}
+    overlay = Overlay("prod")
+    program = overlay.container["command"][1]
+    assert (ROOT / copied[program]).is_file()
+    user = overlay.pod["securityContext"]
+    assert f"USER {user['runAsUser']}:{user['runAsGroup']}\n" in made
+    for sources in re.findall(r"^COPY (.+) \S+$", made, re.MULTILINE):
+        assert all((ROOT / source).exists() for source in sources.split())
+
+
+# -- a worker as the Deployment starts it ----------------------------------------------------------------------------
+
+
+class Container(Running):
+    """A worker that goes on printing: what it does not say within a minute it will not say."""
+
+    def reads_until(self, what: str) -> str:
+        assert self.process.stdout is not None
+        end = time.monotonic() + 60
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if re.search(what, line):
+                return line
+            if time.monotonic() > end:
+                break
+        raise AssertionError(f"no line with {what!r}, but: {self.lines[-50:]}")
+
+
+class Replica:
+    """One pod of an overlay: the container's command and variables, its mounts moved below a folder of the sandbox."""
+
+    def __init__(
+        self, sandbox: Sandbox, overlay: Overlay, config: str | None = None, keys: Mapping[str, str] | None = None
+    ) -> None:
+        self.overlay = overlay
+        self.root = sandbox.root / f"pod-{len(list(sandbox.root.glob('pod-*')))}"
+        self.site = Volume(self.moved("/etc/stigmer"), self.payload(config or overlay.config))
+        for path in overlay.paths("secret"):
+            self.keys = Volume(self.moved(path), keys or {})
+        for path in overlay.paths("emptyDir"):
+            self.moved(path).mkdir(mode=0o700, parents=True)
+        (self.root / "app").mkdir()
+        self.variables = {name: self._moved_in(value) for name, value in overlay.variables.items()} | {
+            "HOME": str(self.root / "app"),
+            "PATH": f"{BIN}{os.pathsep}{os.defpath}",
+            "XDG_RUNTIME_DIR": str(self.moved("/tmp")),
+        }
+
+    def moved(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    def payload(self, config: str) -> dict[str, str]:
+        """The ConfigMap's data, for a site file as the overlay has it."""
+        return {"config.yaml": self._moved_in(config)}
+
+    def _moved_in(self, text: str) -> str:
+        paths = "|".join(map(re.escape, self.overlay.mounts))
+        return re.sub(rf"(?<![\w/])({paths})(?=/)", lambda found: str(self.moved(found[0])), text)
+
+    @contextlib.contextmanager
+    def started(self, *argv: str) -> Iterator[Container]:
+        """The container's command runs; what it prints and logs is in one stream."""
+        program, script = self.overlay.container["command"]
+        command = [program, str(ROOT / "examples" / Path(script).name), *argv]
+        with subprocess.Popen(
+            command,
+            cwd=self.root / "app",
+            env=self.variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                yield Container(process)
+            finally:
+                process.kill()
+
+    def exec(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command in the container."""
+        return subprocess.run(
+            argv, cwd=self.root / "app", env=self.variables, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def probe(self, name: str) -> int:
+        """The exit status of a probe: 0 is success."""
+        return self.exec(*self.overlay.container[name]["exec"]["command"]).returncode
+
+    @property
+    def alive(self) -> bool:
+        """What the kubelet restarts a container for, if it is not so."""
+        return self.probe("startupProbe") == 0 and self.probe("livenessProbe") == 0
+
+    @property
+    def ready(self) -> bool:
+        return self.probe("readinessProbe") == 0
+
+    @property
+    def said(self) -> str:
+        """What the readiness probe prints: the kubelet puts it into the pod's events when the probe fails."""
+        done = self.exec(*self.overlay.container["readinessProbe"]["exec"]["command"])
+        return done.stdout + done.stderr
+
+    @property
+    def published(self) -> list[Any]:
+        """The state of each worker that runs there."""
+        workers: list[Any] = json.loads(self.exec("stigmer", "config", "workers", "--format", "json").stdout)
+        return workers
+
+
+KEY = "sk-ant-mounted-key-one"
+
+
+def replica(sandbox: Sandbox, name: str = "prod", config: str | None = None) -> Replica:
+    return Replica(sandbox, Overlay(name), config, {"anthropic": f"{KEY}\n"})
+
+
+@pytest.mark.parametrize(("name", "mode"), MODES.items())
+def test_the_site_file_passes_validate(sandbox: Sandbox, name: str, mode: str) -> None:
+    """The rendered ConfigMap, mounted as the kubelet does, has no problem in the mode of its overlay."""
+    pod = replica(sandbox, name)
+    mounted = pod.variables["STIGMER_SITE_CONFIG"]
+    for argv in ([], [mounted, "--mode", pod.variables["MODE"]]):
+        done = pod.exec("stigmer", "config", "validate", *argv)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "no problems\n", ""), argv
+    shown = pod.exec("stigmer", "config", "get", "mode")
+    assert shown.stdout == f"{mode}\n"
+
+
+def test_the_probes_tell_a_worker_from_none(sandbox: Sandbox) -> None:
+    """Startup and liveness fail without a worker, for one that was killed, too; all three pass with one."""
+    pod = replica(sandbox)
+    assert pod.probe("startupProbe") != 0
+    assert pod.probe("livenessProbe") != 0
+    with pod.started() as running:
+        running.reads_until("#1 begins")
+        assert pod.alive
+        assert pod.ready
+        running.process.kill()
+        running.process.wait(60)
+        assert list(pod.moved("/tmp").rglob("*.json"))  # as left behind in a volume that outlives the container
+        assert pod.probe("startupProbe") != 0
+        assert pod.probe("livenessProbe") != 0
+
+
+def test_a_pod_that_starts_on_a_bad_site_file_never_gets_ready(sandbox: Sandbox) -> None:
+    """It ends with status 1 and every problem in its log; with an empty mount, too."""
+    for payload in ({"config.yaml": "llm: {modl: fast}\n"}, {}):
+        pod = replica(sandbox)
+        pod.site.update(payload)
+        with pod.started() as running:
+            assert running.ends() == 1
+            told = "\n".join(running.lines)
+            assert re.search(r"config\.yaml.*error\[(unknown-key|unreadable-file)\]", told), told
+            assert pod.probe("startupProbe") != 0
+
+
+def test_an_edit_rolls_through_the_fleet(sandbox: Sandbox) -> None:
+    """Each pod takes an edit when its kubelet swaps the mount, the others run on; in the end all publish the same."""
+    overlay = Overlay("prod")
+    pods = [replica(sandbox) for _ in range(overlay.deployment["spec"]["replicas"])]
+    edited = overlay.config.replace("model: balanced", "model: powerful")
+    assert edited != overlay.config
+    with contextlib.ExitStack() as fleet:
+        workers = [fleet.enter_context(pod.started()) for pod in pods]
+        for worker in workers:
+            worker.reads_until("#1 begins on generation 1: anthropic ")
+        before = {pod.published[0]["fingerprint"] for pod in pods}
+        for number, (pod, worker) in enumerate(zip(pods, workers, strict=True), 1):
+            assert pod.site.update(pod.payload(edited))
+            worker.reads_until("== generation 2: llm.model,")
+            worker.reads_until(r"#\d+ begins on generation 2: anthropic ")
+            done = [len({one["fingerprint"] for one in other.published} - before) for other in pods]
+            assert done == [1] * number + [0] * (len(pods) - number)
+        after = [pod.published for pod in pods]
+        assert {(one["generation"], one["model"]) for (one,) in after} == {(2, after[0][0]["model"])}
+        assert {one["fingerprint"] for (one,) in after}.isdisjoint(before)
+        assert len({one["fingerprint"] for (one,) in after}) == 1
+        assert all(pod.ready and pod.alive for pod in pods)
+        assert not pods[0].site.update(pods[0].payload(edited))  # nothing changed: the kubelet writes nothing
+
+
+# What somebody may do to a ConfigMap, and what is told.
+BAD_EDITS = {
+    "an unknown key": ({"config.yaml": "llm: {modl: fast}\n"}, r"error\[unknown-key\] llm\.modl"),
+    "a value of the wrong type": ({"config.yaml": "llm: {max_tokens: lots}\n"}, r"error\[wrong-type\] llm\.max_tokens"),
+    "no YAML": ({"config.yaml": "llm: [\n"}, r"error\[yaml-syntax\]"),
+    "too much": ({"config.yaml": "#" * 70_000}, r"error\[too-large\]"),
+    "a key that is not mounted": (
+        {"config.yaml": "providers: {anthropic: {api_key: {file: /nowhere}}}\n"},
+        r"error\[secret-unavailable\]",
+    ),
+    "no file": ({"else.yaml": "llm: {}\n"}, r"error\[unreadable-file\]"),
+}
+
+
+def test_a_bad_edit_restarts_nothing_and_is_seen(sandbox: Sandbox) -> None:
+    """Whatever is wrong: last good works on, the pod is alive and not ready, with the fault in the probe's output."""
+    pod = replica(sandbox)
+    with pod.started("--seconds", "0.2") as running:
+        running.reads_until("#1 begins on generation 1")
+        for what, (payload, told) in BAD_EDITS.items():
+            pod.site.update(payload)
+            running.reads_until(f"config.reload_rejected.*{told.replace('error', '')}")
+            assert until(lambda: not pod.ready), what
+            running.reads_until(r"#\d+ begins on generation 1: anthropic ")
+            assert pod.alive, what
+            assert re.search(told, pod.said), what
+            (state,) = pod.published
+            assert (state["generation"], bool(state["rejected"])) == (1, True), what
+        pod.site.update(pod.payload(pod.overlay.config))
+        assert until(lambda: pod.ready)
+        assert {generation for _, generation, *_ in BEGUN.findall("\n".join(running.lines))} == {"1"}
+        assert running.process.poll() is None
+
+
+def test_what_waits_for_a_restart_is_seen(sandbox: Sandbox) -> None:
+    """A change that only a restart takes makes the pod unready, and names the key; the pod stays alive."""
+    pod = replica(sandbox)
+    with pod.started() as running:
+        running.reads_until("#1 begins")
+        pod.site.update(pod.payload(pod.overlay.config.replace("namespace: agents", "namespace: others")))
+        running.reads_until("config.reloaded")
+        assert until(lambda: not pod.ready)
+        assert "no: restart for temporal.namespace" in pod.said
+        assert pod.alive
+    with pod.started() as running:  # kubectl rollout restart
+        running.reads_until("#1 begins")
+        assert pod.ready
+
+
+def keys_sent(provider: FakeProviders) -> list[str]:
+    """The key of each request for an answer."""
+    return [
+        one.headers["authorization"].removeprefix("Bearer ") for one in provider.arrived if one.path == "/v1/messages"
+    ]
+
+
+def test_a_rotated_secret_is_taken(sandbox: Sandbox) -> None:
+    """Requests go out with the new key, without a restart; neither key is printed, logged or published."""
+    new = "sk-ant-mounted-key-two"
+    with FakeProviders() as provider:
+        config = Overlay("prod").config.replace("anthropic:\n", f"anthropic:\n    base_url: {provider.url}\n")
+        pod = replica(sandbox, config=config)
+        with pod.started("--call", "--at-once", "1") as running:
+            running.reads_until(r"#\d+ ended on generation 1")
+            assert set(keys_sent(provider)) == {KEY}
+            pod.keys.update({"anthropic": f"{new}\n"})
+            running.reads_until(r"== generation 2: llm\.api_key")
+            running.reads_until(r"#\d+ ended on generation 2")
+            assert keys_sent(provider)[-1] == new
+            assert pod.ready
+            pod.keys.update({})
+            running.reads_until("config.reload_rejected.*secret-unavailable")
+            assert until(lambda: not pod.ready)
+            assert pod.alive
+            running.reads_until(r"#\d+ ended on generation 2")
+            assert keys_sent(provider)[-1] == new
+            state = "".join(path.read_text() for path in pod.moved("/tmp").rglob("*.json"))
+            everything = "\n".join([*running.lines, pod.said, state])
+    assert keys_sent(provider) == sorted(keys_sent(provider))  # one, and then two, never back
+    assert "mounted-key" not in everything
+
+
+# -- a worker as a container runtime starts it -----------------------------------------------------------------------
+
+_CONTAINER = r"""
+set -eu
+root=$1 worker=$2
+shift 2
+mount -t tmpfs -o mode=0755 container "$root"
+bind() {
+  mkdir -p "$root$2"
+  mount --bind "$1" "$root$2"
+  mount -o remount,bind,ro "$root$2"
+}
+for folder in /bin /sbin /lib /lib64; do
+  if [ -L "$folder" ]; then cp -d "$folder" "$root$folder"; elif [ -d "$folder" ]; then bind "$folder" "$folder"; fi
+done
+bind /usr /usr
+while [ "$1" != -- ]; do bind "$1" "$2"; shift 2; done
+shift
+mkdir "$root/dev" "$root/proc" "$root/tmp" "$root/app"
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+mount -t tmpfs -o mode=0777 emptydir "$root/tmp"
+cp "$worker" "$root/app/worker.py"
+mount -o remount,ro "$root"
+exec "$@"
+"""
+
+
+@functools.cache
+def may_contain() -> bool:
+    """Whether this user may make the namespaces and mounts of a container."""
+    tools = all(map(shutil.which, ("unshare", "nsenter", "setpriv", "chroot")))
+    command = ["unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "container", "/mnt"]
+    return tools and subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+class Contained:
+    """A pod in namespaces of its own: PID 1, the uid of the Deployment, nothing to write to but /tmp.
+
+    The volumes are root's, as wide open as the kubelet leaves them, and mounted read-only at their own places.
+    """
+
+    def __init__(self, folder: Path, overlay: Overlay) -> None:
+        self.overlay = overlay
+        self.folder = folder
+        user = overlay.pod["securityContext"]
+        self._user = (f"--reuid={user['runAsUser']}", f"--regid={user['runAsGroup']}", f"--groups={user['fsGroup']}")
+        self.site = Volume(folder / "site", {"config.yaml": overlay.config}, gid=user["fsGroup"], folder_mode=0o2777)
+        self.keys = Volume(
+            folder / "keys", {"anthropic": f"{KEY}\n"}, mode=0o440, gid=user["fsGroup"], folder_mode=0o2777
+        )
+
+    @property
+    def _entry(self) -> list[str]:
+        """What a process in the container begins with: the user, no privileges, the container's variables."""
+        variables = {**self.overlay.variables, "HOME": "/", "PATH": f"{BIN}:{os.defpath}"}
+        limits = ["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
+        return ["setpriv", *self._user, *limits, "env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Container]:
+        """The container's command runs, as the first process there."""
+        root = self.folder / "root"
+        root.mkdir()
+        binds = [self.folder / "site", "/etc/stigmer", self.folder / "keys", "/etc/stigmer-keys"]
+        for path in dict.fromkeys((ROOT, Path(sys.base_prefix), Path(sys.prefix))):
+            if not path.is_relative_to("/usr"):
+                binds += [path, path]
+        outside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+        script = ["sh", "-c", _CONTAINER, "sh", str(root), str(ROOT / "examples" / "worker.py"), *map(str, binds), "--"]
+        inside = ["chroot", str(root), *self._entry, *self.overlay.container["command"]]
+        with subprocess.Popen(
+            [*outside, *script, *inside],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                yield Container(process)
+            finally:
+                process.kill()
+
+    def exec(self, running: Running, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command in the container."""
+        enter = ["nsenter", f"--target={self.first(running)}", "--mount", "--pid", "--root", "--wd"]
+        command = [*enter, *self._entry, *argv]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def first(self, running: Running) -> int:
+        """The container's PID 1, as the host numbers it."""
+        outer = running.process.pid
+        return int(Path(f"/proc/{outer}/task/{outer}/children").read_text())
+
+    def probe(self, running: Running, name: str) -> int:
+        return self.exec(running, *self.overlay.container[name]["exec"]["command"]).returncode
+
+
+def test_it_runs_in_a_container(tmp_path: Path) -> None:
+    """As an unknown user, as PID 1, on a read-only file system: it starts, publishes, reloads, and ends at SIGTERM."""
+    if not may_contain():
+        pytest.skip("needs root, and leave to make namespaces and mounts")
+    pod = Contained(tmp_path, Overlay("prod"))
+    probes = ("startupProbe", "readinessProbe", "livenessProbe")
+    with pod.started() as running:
+        running.reads_until("#1 begins on generation 1: anthropic ")
+        facts = pod.exec(running, "sh", "-c", "id -u; touch /x /app/x /etc/stigmer/x; ls -d /tmp/runtime-*; ls /proc")
+        assert facts.stdout.split()[:3] == ["65532", "/tmp/runtime-65532", "1"], facts
+        assert facts.stderr.count("Read-only file system") == 3
+        assert [pod.probe(running, name) for name in probes] == [0, 0, 0]
+        assert pod.exec(running, "stigmer", "config", "validate").returncode == 0
+
+        pod.site.update({"config.yaml": pod.overlay.config.replace("model: balanced", "model: powerful")})
+        running.reads_until("== generation 2: llm.model,")
+        pod.keys.update({"anthropic": "sk-ant-mounted-key-two\n"})
+        running.reads_until("== generation 3: llm.api_key")
+        assert until(lambda: pod.probe(running, "readinessProbe") == 0)
+
+        pod.site.update({"config.yaml": "llm: {modl: fast}\n"})
+        running.reads_until("config.reload_rejected")
+        assert until(lambda: pod.probe(running, "readinessProbe") == 4)
+        assert [pod.probe(running, name) for name in probes] == [0, 4, 0]
+        running.reads_until(r"#\d+ begins on generation 3")
+
+        os.kill(pod.first(running), signal.SIGTERM)
+        assert running.ends() == 0
+        assert running.lines[-1] == "== ended on generation 3"
+    assert "mounted-key" not in "\n".join(running.lines)
