@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..doctor import Finding, examine
 from ..loader import read
 from . import render
 from .common import Where, common, exit_status
+from .table import fold, terminal_width
 
 _UNHEALTHY = 4
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
@@ -70,17 +72,21 @@ def _document(finding: Finding) -> dict[str, Any]:
 def _table(findings: Sequence[Finding]) -> None:
     width = max(len(finding.check.name) for finding in findings)
     indent = " " * (width + 4)
+    room = terminal_width(sys.stdout)
     for finding in findings:
         check = finding.check
         mark, colour = _MARKS[check.state]
-        click.echo(f"{click.style(mark, fg=colour, bold=True)} {check.name:{width}}  {check.seen}")
+        first, *more = fold(f"{'':{len(indent)}}{check.seen}", room, len(indent))
+        click.echo(f"{click.style(mark, fg=colour, bold=True)} {check.name:{width}}  {first.lstrip(' ')}")
+        for line in more:
+            click.echo(line)
         if check.state == "ok":
             continue
         place = _place(finding)
         if place:
-            click.echo(indent + click.style(place, dim=True))
+            click.echo(click.style("\n".join(fold(indent + place, room, len(indent))), dim=True))
         if check.fix:
-            click.echo(f"{indent}fix: {check.fix}")
+            click.echo("\n".join(fold(f"{indent}fix: {check.fix}", room, len(indent) + 5)))
     click.echo(_count(findings))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -9,13 +11,24 @@ import click
 from ..config import RESOLVED, Config
 from ..derive import definition
 from ..problems import printable
-from ..provenance import Explanation, Origin
+from ..provenance import Explanation
 from ..settings import Setting
 from . import render
 from .common import Where, common, concerning, exit_status, require_alias, require_key, tell
 from .completion import complete_key
-from .table import Cell, columns
+from .table import Cell, columns, fold, terminal_width
 
+_BOLD = {"bold": True}
+_RANKS = {layer: rank for rank, layer in enumerate(render.LAYER_STYLES)}
+_REASONS = {
+    "provider-switched": "meant for another provider than the one in force",
+    "bound-elsewhere": "a credential that was given for another endpoint",
+    "untrusted": "a project may not set it unless it is trusted",
+    "locked": "your `locked` list keeps projects from changing it",
+    "not-in-mode": "there is no Redis in local mode",
+    "unused": "the provider in force takes no such value",
+    "unsupported": "the model does not take it",
+}
 _ACCESS = {
     "open": "any layer may set it, a project's file too (open)",
     "protected": "an untrusted project may not set it (protected)",
@@ -29,7 +42,8 @@ _ACCESS = {
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @common
 def command(key: str, form: str, where: Where) -> None:
-    """Tell why KEY has its value: the winner, every loser and why it lost, the alias hops, the definition.
+    """Tell why KEY has its value: what each layer said, from the lowest up, and why it lost or is in force (*);
+    then the alias hops and the definition.
 
     \b
     Why a value loses:
@@ -81,36 +95,60 @@ def _document(explanation: Explanation) -> dict[str, Any]:
 
 
 def _text(config: Config, explanation: Explanation) -> None:
-    click.echo(f"{printable(explanation.key)} = {click.style(render.text(explanation.value), bold=True)}")
-    click.echo(f"  from {_from(explanation.origin)}" if explanation.origin is not None else "  nothing sets it")
-    if explanation.losers:
-        click.echo("lost, highest layer first:")
-        columns(
-            [
-                [Cell(f"  {render.text(loser.value)}"), *render.place(loser.origin), Cell(loser.reason)]
-                for loser in explanation.losers
-            ],
-            give_way=2,
-        )
+    """The value, how it came about from the lowest layer upwards, and what the key is."""
+    _value(config, explanation)
+    click.echo()
+    if explanation.origin is None and not explanation.losers:
+        click.echo("  nothing sets it")
+    else:
+        columns(_waterfall(config, explanation), give_way=3, whole=2)
+    for reason in dict.fromkeys(loser.reason for loser in explanation.losers if loser.reason != "overridden"):
+        click.echo(f"  {reason}: {_REASONS[reason]}")
     if explanation.hops:
-        click.echo("alias:")
-        hops = [
-            [Cell(f"  {printable(hop.name)} → {printable(hop.target)}"), *render.place(hop.origin)]
+        click.echo("\nalias:")
+        hops: list[list[Cell | str]] = [
+            [f"  {printable(hop.name)} → {printable(hop.target)}", *render.place(hop.origin)]
             for hop in explanation.hops
         ]
         columns(hops, give_way=2)
-    if explanation.key == "llm.model" or explanation.key in RESOLVED:
-        click.echo(f"model: {config.llm.model_name or 'none'}, sent as {config.llm.model_id or 'none'}")
+    click.echo()
     _definition(definition(explanation.key))
 
 
-def _from(origin: Origin) -> str:
-    layer, where = render.place(origin)
-    return " ".join(click.style(cell.text, **cell.style) for cell in (layer, where))
+def _value(config: Config, explanation: Explanation) -> None:
+    value, key = explanation.value, explanation.key
+    if isinstance(value, Mapping):  # an alias with a model for each provider
+        click.echo(f"{printable(key)} =")
+        columns([[f"  {provider}", Cell(render.text(model), _BOLD)] for provider, model in value.items()])
+        return
+    shown = render.model_steps(config) if key == "llm.model" else render.text(value)
+    if key.startswith("aliases."):
+        end = config.meaning(key.removeprefix("aliases."))[config.llm.provider]
+        shown += f" → {printable(end)}" if end not in (None, value) else ""
+    click.echo(f"{printable(key)} = {click.style(shown, bold=True)}")
+
+
+def _waterfall(config: Config, explanation: Explanation) -> list[list[Cell | str]]:
+    """One row for each layer that gave a value, lowest first; the one in force is marked."""
+    rows: list[list[Cell | str]] = []
+    losers = list(reversed(explanation.losers))
+    for loser in losers:
+        layer, place = render.place(loser.origin, lost=True)
+        lost = Cell(render.text(loser.value), render.LOST)
+        rows.append(["   ", layer, lost, place, Cell(loser.reason, {"dim": True})])
+    origin = explanation.origin
+    if origin is not None:
+        layer, place = render.place(origin)
+        # What a model string came to stands in no layer: the string does.
+        given = config.value("llm.model") if explanation.key in RESOLVED else explanation.value
+        above = [n for n, loser in enumerate(losers) if _RANKS[loser.origin.layer] > _RANKS[origin.layer]]
+        won = [Cell("  *", _BOLD), layer, Cell(render.text(given), _BOLD), place, Cell("in force", _BOLD)]
+        rows.insert(above[0] if above else len(rows), [*won])
+    return rows
 
 
 def _definition(setting: Setting) -> None:
-    click.echo(f"definition: {setting.doc}")
+    click.echo("\n".join(fold(setting.doc, terminal_width(sys.stdout))))
     change = "a running worker takes a change" if setting.reload == "live" else "a worker must restart for a change"
     columns(
         [
@@ -118,5 +156,6 @@ def _definition(setting: Setting) -> None:
             ["  variable", setting.variable or "none"],
             ["  access", _ACCESS[setting.access]],
             ["  change", change],
-        ]
+        ],
+        whole=1,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ..loader import Loaded
@@ -11,7 +13,13 @@ from . import render
 from .common import Where, common, exit_status, tell
 from .table import Cell, columns
 
-_COLOURS = {"loaded": "green", "absent": "bright_black", "empty": "bright_black", "error": "red", "untrusted": "red"}
+_STYLES: dict[str, dict[str, Any]] = {
+    "loaded": {"fg": "green"},
+    "absent": {"dim": True},
+    "empty": {"dim": True},
+    "error": {"fg": "red"},
+    "untrusted": {"fg": "red"},
+}
 
 
 @click.command("path")
@@ -40,13 +48,14 @@ def command(form: str, where: Where) -> None:
         columns(
             [
                 [
-                    Cell(layer.name, {"fg": render.LAYER_COLOURS[layer.name]}),
-                    Cell(layer.status, {"fg": _COLOURS[layer.status]}),
+                    Cell(layer.name, render.LAYER_STYLES[layer.name]),
+                    Cell(layer.status, _STYLES[layer.status]),
                     printable(layer.source),
                     printable(_why(loaded, layer)),
                 ]
                 for layer in loaded.layers
-            ]
+            ],
+            whole=2,
         )
     tell([], others=len(loaded.problems))
     raise SystemExit(exit_status(loaded.problems))

@@ -16,16 +16,19 @@ from ..secret import Secret
 from ..settings import SETTINGS
 from .table import Cell
 
-LAYER_COLOURS = {
-    "defaults": "bright_black",
-    "vendor": "magenta",
-    "site": "blue",
-    "user": "green",
-    "project": "cyan",
-    "env": "yellow",
-    "flags": "red",
-    "execution": "bright_red",
+# Lowest first. What nobody set steps back; red is for errors alone.
+LAYER_STYLES: dict[str, dict[str, Any]] = {
+    "defaults": {"dim": True},
+    "vendor": {"fg": "magenta"},
+    "site": {"fg": "bright_blue"},
+    "etcd": {"fg": "bright_cyan"},
+    "user": {"fg": "green"},
+    "project": {"fg": "cyan"},
+    "env": {"fg": "yellow"},
+    "flags": {"fg": "bright_magenta"},
+    "execution": {"fg": "bright_yellow"},
 }
+LOST: dict[str, Any] = {"dim": True, "strikethrough": True}
 
 
 def plain(value: Any, *, reveal: bool = False) -> Any:
@@ -139,12 +142,18 @@ def nested(config: Config, shown: Sequence[str], *, reveal: bool) -> dict[str, A
     return tree
 
 
-def place(origin: Origin | None) -> tuple[Cell, Cell]:
-    """An origin as two cells in its layer's colour: `user` and `~/.stigmer/config.yaml:2:10`."""
+def place(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Cell]:
+    """An origin as two cells: `user` and `~/.stigmer/config.yaml:2:10`; in its layer's colour unless it `lost`."""
     if origin is None:
         return Cell(""), Cell("")
-    style = {"fg": LAYER_COLOURS[origin.layer]}
+    style = {"dim": True} if lost else LAYER_STYLES[origin.layer]
     return Cell(origin.layer, style), Cell(printable(_from_home(str(origin))), style)
+
+
+def model_steps(config: Config) -> str:
+    """What was asked for, what it came to, and what the provider is asked for: `fast → NAME → ID`, each once."""
+    steps = [text(config.value("llm.model")), config.llm.model_name, config.llm.model_id]
+    return printable(" → ".join(dict.fromkeys(step for step in steps if step)))
 
 
 def _from_home(source: str) -> str:

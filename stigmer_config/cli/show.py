@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ from ..provenance import Origin
 from ..settings import SETTINGS
 from ..sources.flags import from_command_line
 from . import render
-from .common import Where, common, exit_status, require_alias, require_key, tell
+from .common import Where, common, exit_status, require_alias, require_key, same_terminal, tell
 from .completion import complete_assignment, complete_key_or_section, complete_model, complete_provider
 from .table import Cell, columns
 
@@ -163,24 +164,36 @@ def _table(loaded: Loaded, shown: list[str], wanted: tuple[str, ...], options: d
     explained = {key: config.explain(key) for key in shown}
     told = [key for key in shown if options["everything"] or explained[key].origin or key in faulty or key in wanted]
     rows: list[list[Cell | str]] = []
-    for key in told or shown:  # a section without any value still has keys
+    told = told or shown  # a section without any value still has keys
+    for key in told:
         explanation = explained[key]
-        value = _value(config, key, reveal=options["reveal"])
+        value = _value(config, key, explanation.origin, reveal=options["reveal"])
         rows.append([printable(key), value, *_place(explanation.origin, options)])
         for loser in explanation.losers if options["everything"] else ():
-            lost = Cell(render.text(loser.value, reveal=options["reveal"]), {"dim": True})
-            rows.append([Cell(f"  {loser.reason}", {"dim": True}), lost, *_place(loser.origin, options)])
-    columns(rows, give_way=3 if options["origin"] else None)
+            lost = Cell(render.text(loser.value, reveal=options["reveal"]), render.LOST)
+            rows.append([Cell(f"  {loser.reason}", {"dim": True}), lost, *_place(loser.origin, options, lost=True)])
+    columns(rows, give_way=3 if options["origin"] else None, whole=1)
+    if not options["origin"]:
+        _tell_colours(explained[key].origin for key in told)
 
 
-def _place(origin: Origin | None, options: dict[str, Any]) -> tuple[Cell, ...]:
-    return render.place(origin) if options["origin"] else ()
+def _place(origin: Origin | None, options: dict[str, Any], *, lost: bool = False) -> tuple[Cell, ...]:
+    return render.place(origin, lost=lost) if options["origin"] else ()
 
 
-def _value(config: Config, key: str, *, reveal: bool) -> Cell:
+def _tell_colours(origins: Iterable[Origin | None]) -> None:
+    """On a terminal with colours: which of them is which layer."""
+    coloured = same_terminal() and click.get_current_context().color is not False
+    found = {origin.layer for origin in origins if origin is not None and origin.layer != "defaults"}
+    if coloured and found:
+        names = [click.style(layer, **style) for layer, style in render.LAYER_STYLES.items() if layer in found]
+        click.echo(f"\nset by {', '.join(names)}; the rest is packaged. --origin tells where", err=True)
+
+
+def _value(config: Config, key: str, origin: Origin | None, *, reveal: bool) -> Cell:
+    """A value in the colour of the layer that set it; a packaged one is plain."""
     value = config.value(key)
-    shown = render.text(value, reveal=reveal)
-    if key == "llm.model":
-        steps = [shown, config.llm.model_name, config.llm.model_id]
-        return Cell(printable(" → ".join(dict.fromkeys(step for step in steps if step))))
-    return Cell(shown, {"dim": True} if value is None else {})
+    shown = render.model_steps(config) if key == "llm.model" else render.text(value, reveal=reveal)
+    if value is None:
+        return Cell(shown, {"dim": True})
+    return Cell(shown, render.LAYER_STYLES[origin.layer] if origin and origin.layer != "defaults" else {})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TextIO
 
 import click
 
 _GAP = "  "
-# Room enough for `…/config.yaml:12:10`, the least that still says where a value stands.
-LEAST_PLACE = 17
+# Room enough for `…/config.yaml:12:10`, and for the `…:12:10` that is left where it gets tight.
+LEAST_PLACE, _LEAST_SPOT = 19, 8
+# The width of a usual value, and the least one that its column is given.
+_USUAL, _LEAST = 22, 12
 
 
 class Cell(NamedTuple):
@@ -21,19 +23,47 @@ class Cell(NamedTuple):
     style: Mapping[str, Any] = {}
 
 
-def columns(rows: Sequence[Sequence[Cell | str]], *, give_way: int | None = None, least: int = LEAST_PLACE) -> None:
+def columns(
+    rows: Sequence[Sequence[Cell | str]],
+    *,
+    give_way: int | None = None,
+    least: int = LEAST_PLACE,
+    whole: int | None = None,
+) -> None:
     """Prints rows to standard output with aligned columns.
 
     On a terminal the rows fit its width: cells are shortened in the middle, first those of the column
-    `give_way` (an index) down to `least`, then those of the widest columns.
+    `give_way` (an index) down to `least`, then those of the widest columns. A cell of the column `whole` that
+    is too long stands on lines of its own instead, and the rest of its row below it.
     """
     table = [[cell if isinstance(cell, Cell) else Cell(click.unstyle(cell)) for cell in row] for row in rows]
     number = max((len(row) for row in table), default=0)
     widths = [max((_width(row[n].text) for row in table if n < len(row)), default=0) for n in range(number)]
-    if sys.stdout.isatty():
-        _fit(widths, _terminal_width() - len(_GAP) * (number - 1), give_way, least)
+    room = terminal_width(sys.stdout)
+    if room is not None:
+        _fit(widths, room - len(_GAP) * (number - 1), give_way, least, whole)
+        _tighten(widths, table, whole)
     for row in table:
-        click.echo(_line(row, widths))
+        if room is not None and whole is not None and whole < len(row) and _width(row[whole].text) > widths[whole]:
+            for line in _unfolded(row, widths, whole, room):
+                click.echo(line)
+        else:
+            click.echo(_line(row, widths))
+
+
+def _unfolded(row: list[Cell], widths: Sequence[int], whole: int, room: int) -> Iterator[str]:
+    """The lines of a row whose `whole` cell is too long for its column."""
+    room -= sum(widths[:whole]) + len(_GAP) * whole
+    before, cell, after = row[:whole], row[whole], row[whole + 1 :]
+    *parts, last = fold(cell.text, room)
+    for part in parts:
+        yield _line([*before, Cell(part, cell.style)], [*widths[:whole], room])
+        before = [Cell("")] * whole
+    if _width(last) > widths[whole]:
+        yield _line([*before, Cell(last, cell.style)], [*widths[:whole], room])
+        before, last = [Cell("")] * whole, ""
+    if last or any(one.text for one in after):
+        yield _line([*before, Cell(last, cell.style), *after], widths)
 
 
 def _line(row: list[Cell], widths: Sequence[int]) -> str:
@@ -42,16 +72,20 @@ def _line(row: list[Cell], widths: Sequence[int]) -> str:
     parts: list[str] = []
     for n, cell in enumerate(row):
         shown = shorten(cell.text, widths[n])
-        parts.append(click.style(shown, **cell.style) if cell.style else shown)
+        parts.append(click.style(shown, **cell.style) if cell.style and shown else shown)
         if n < len(row) - 1:
             parts.append(" " * (widths[n] - _width(shown)) + _GAP)
     return "".join(parts)
 
 
-def _fit(widths: list[int], room: int, give_way: int | None, least: int) -> None:
+def _fit(widths: list[int], room: int, give_way: int | None, least: int, whole: int | None) -> None:
     """Narrows the columns until they fit into `room`; the first one, which names the row, comes last."""
-    if give_way is not None:
-        widths[give_way] = max(min(widths[give_way], least), widths[give_way] - max(sum(widths) - room, 0))
+    steps = [(give_way, least)]
+    if whole is not None:
+        steps += [(whole, _USUAL), (give_way, _LEAST_SPOT), (whole, _LEAST)]
+    for column, kept in steps:
+        if column is not None:
+            widths[column] = max(min(widths[column], kept), widths[column] - max(sum(widths) - room, 0))
     name_kept = min(widths[0], 24) if widths else 0
     for kept in (name_kept, 1):
         while sum(widths) > room:
@@ -61,33 +95,74 @@ def _fit(widths: list[int], room: int, give_way: int | None, least: int) -> None
             widths[wide] -= 1
 
 
-def _terminal_width() -> int:
-    """The terminal's width in columns: COLUMNS before what the terminal itself says, 80 when nobody knows."""
+def _tighten(widths: list[int], table: Sequence[Sequence[Cell]], whole: int | None) -> None:
+    """Gives away what shortened cells leave of their columns."""
+    for n in range(len(widths)):
+        if n != whole:
+            widths[n] = max(_width(shorten(row[n].text, widths[n])) for row in table if n < len(row))
+
+
+def terminal_width(stream: TextIO | None) -> int | None:
+    """The columns of the terminal that a stream ends at, None when it ends at none.
+
+    COLUMNS comes before what the terminal itself says; 80 when nobody knows.
+    """
+    if stream is None or not stream.isatty():
+        return None
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given):
         return int(given)
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+        return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):
         return 80
 
 
+def fold(text: str, width: int | None, indent: int = 0) -> list[str]:
+    """`text` as lines of at most `width` columns, parted between words; all but the first are indented.
+
+    A word that is longer has a line of its own. None: no limit.
+    """
+    lines = [text]
+    while width is not None and _width(lines[-1]) > width:
+        line = lines[-1]
+        begin = len(line) - len(line.lstrip(" "))
+        fitting = _head(line, width + 1).rfind(" ", begin)
+        at = fitting if fitting > begin else line.find(" ", begin)
+        if at < 0:
+            break
+        lines[-1:] = [line[:at].rstrip(" "), " " * indent + line[at:].lstrip(" ")]
+    return lines
+
+
 def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` columns: a path loses folders from its middle, other text letters."""
+    """`text` in at most `width` columns: paths and variables lose their first parts, other text its middle."""
     if _width(text) <= width:
         return text
+    if " " not in text and (text.isupper() and "_" in text):
+        return _without_first(text, width, "_") or "…" + _tail(text, width - 1)
     if "/" in text and " " not in text:
-        head, *rest = text.split("/")
-        for n in range(1, len(rest)):
-            shorter = f"{head}/…/{'/'.join(rest[n:])}" if head in ("", "~") else f"…/{'/'.join(rest[n:])}"
-            if _width(shorter) <= width:
-                return shorter
-        last = f"…/{rest[-1]}"
-        if _width(last) <= width:
-            return last
-        return "…" + _tail(text, width - 1)
+        return _short_path(text, width)
     head_width = width // 2
     return _head(text, head_width) + "…" + _tail(text, width - 1 - head_width)
+
+
+def _short_path(text: str, width: int) -> str:
+    shorter = _without_first(text, width, "/")
+    if shorter:
+        return shorter
+    spot = "…" + "".join(text.rpartition("/")[2].partition(":")[1:])  # line and column, where there are some
+    return spot if 1 < _width(spot) <= width else "…" + _tail(text, width - 1)
+
+
+def _without_first(text: str, width: int, separator: str) -> str:
+    """`text` without as many of its first parts as are too many; "" when even the last one is too long."""
+    parts = text.split(separator)
+    for n in range(1, len(parts)):
+        shorter = f"…{separator}{separator.join(parts[n:])}"
+        if _width(shorter) <= width:
+            return shorter
+    return ""
 
 
 def _head(text: str, width: int) -> str:

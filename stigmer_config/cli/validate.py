@@ -9,7 +9,7 @@ import click
 from ..loader import read_alone
 from ..problems import Problem
 from . import render
-from .common import Where, capture, common, count, exit_status, tell
+from .common import Where, capture, common, count, exit_status, same_terminal, tell
 
 
 @click.command("validate")
@@ -44,6 +44,8 @@ def command(files: tuple[Path, ...], form: str, where: Where) -> None:
         ok = exit_status(problems) == 0
         click.echo(render.json_text({"ok": ok, "problems": [render.problem_json(problem) for problem in problems]}))
     else:
-        tell(problems)
+        tell(problems, apart=False)
+        if problems and same_terminal():
+            click.echo(err=True)
         click.echo(count(problems))
     raise SystemExit(exit_status(problems))
