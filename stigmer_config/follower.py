@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -44,6 +45,7 @@ class Follower:
         self._swap = swap
         self._tell = tell
         self._publishes = publishes
+        self._started = datetime.datetime.now(datetime.UTC)
         self._watching = False
 
     def begin(self) -> None:
@@ -53,17 +55,23 @@ class Follower:
         self._published = Published(self._reloader.asked) if self._publishes else None
         self._paths = self._reloader.paths
         self._watcher = Watcher(self._paths, self._on_change, on_state=self._on_state)
+        self._fleet = self._reloader.fleet
         self._watching = True
         self._publish()
         try:
             self._watcher.start()
+            if self._fleet is not None:
+                self._fleet.follow(self._on_store, self._on_state)
         except BaseException:  # no thread to be had
             self.close()
             raise
 
     @property
     def watching(self) -> State:
-        return self._watcher.state if self._watching else "stopped"
+        if not self._watching:
+            return "stopped"
+        fleet = self._fleet.state if self._fleet is not None else "native"
+        return fleet if self._watcher.state == "native" else self._watcher.state
 
     def is_here(self) -> bool:
         """Whether this thread is in the middle of a reload: a log processor can be, or a signal's handler."""
@@ -74,11 +82,15 @@ class Follower:
         if self.is_here():
             self._watcher.request(self._paths[0], 0.0)
             return Unchanged(self.held.current)
+        if self._fleet is not None:
+            self._fleet.read_now()
         return self._reload(None)
 
     def close(self) -> None:
         """Ends watching, and waits for the end but in the watcher's own thread."""
         self.closed = True
+        if self._fleet is not None:
+            self._fleet.close()
         self._watcher.close()
         with self._lock:  # whoever is about to publish
             if self._published is not None:
@@ -95,6 +107,8 @@ class Follower:
         """In a forked child: the parent's thread is not here, its watches and its state file are its own."""
         self._watching = False
         self._watcher.forget()
+        if self._fleet is not None:
+            self._fleet.forget()
 
     def restart(self) -> None:
         """In a forked child: begins again. The parent may have been in the middle of a reload."""
@@ -104,6 +118,10 @@ class Follower:
     def _on_change(self, told: frozenset[Path]) -> None:
         with contextlib.suppress(Closed):  # the end came first
             self._reload(told)
+
+    def _on_store(self) -> None:
+        """In a thread of the fleet's: the watcher's reloads."""
+        self._watcher.request(self._paths[0], 0.0)
 
     def _reload(self, told: Collection[Path] | None) -> Outcome:
         """Reads what is told (None: everything) and takes it. A fault that nobody asked for may be too young."""
@@ -161,6 +179,12 @@ class Follower:
     def _publish(self) -> None:
         if self._published is not None and not self.closed:
             self._reporter.published(self.held.current, self._published.write(self.held))
+        if self._fleet is not None and self._publishes and not self.closed:
+            self._fleet.announce(self.held, self._started)
 
     def _on_state(self, state: State, detail: str) -> None:
-        self._reporter.watching(self.held.current, state, detail)
+        """Files and store are watched as well as the worse of them is."""
+        worst = self.watching
+        if worst == "stopped" or (state == "native" and worst != "native"):
+            return
+        self._reporter.watching(self.held.current, worst, detail)

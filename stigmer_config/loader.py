@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -60,13 +61,26 @@ class ReadLayer(Protocol):
     ) -> tuple[Layer, list[Problem]]: ...
 
 
+class ReadFleet(Protocol):
+    """How the fleet's store becomes a layer: read now, or as a worker follows it, or a candidate's."""
+
+    def __call__(self, environment: Environment) -> tuple[Layer, list[Problem]]: ...
+
+
+def _read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
+    from .fleet_layer import read_fleet  # most machines have no fleet
+
+    return read_fleet(environment)
+
+
 class Request(msgspec.Struct, frozen=True):
     """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults.
 
-    `read_layer` reads the files. `project` is where the project's file was found, when that is known.
-    `keep_mode` is the mode to stay in whatever the layers say (a worker keeps the one it started with).
-    `opener` reads secret references, by default a new one, which runs commands if `runs_commands`.
-    `trust` is what is granted to the project's file, when that is not to be taken from the record.
+    `read_layer` reads the files, `read_fleet` the fleet's store where `STIGMER_ETCD` names one. `project` is where
+    the project's file was found, when that is known. `keep_mode` is the mode to stay in whatever the layers say (a
+    worker keeps the one it started with). `opener` reads secret references, by default a new one, which runs
+    commands if `runs_commands`. `trust` is what is granted to the project's file, when that is not to be taken from
+    the record.
     """
 
     environment: Environment
@@ -77,6 +91,7 @@ class Request(msgspec.Struct, frozen=True):
     overrides: tuple[Mapping[str, Any], ...] = ()
     require: tuple[str, ...] = ()
     read_layer: ReadLayer = file_layer
+    read_fleet: ReadFleet = _read_fleet
     project: Project | None = None
     keep_mode: str | None = None
     runs_commands: bool = True
@@ -149,7 +164,7 @@ def read(asked: Request, generation: int = 1) -> Loaded:
     layers = _layers(asked, problems)
     project = next(layer for layer in layers if layer.name == "project")
     trust = asked.trust or grants.decide(asked.environment, project)
-    vetted, refused = vet(layers, catalogue(), asked.environment.today, trust.covered)
+    vetted, refused = _vetted(layers, asked.environment.today, trust)
     problems += refused
     overrides: list[Pairs] = []
     for values in asked.overrides:
@@ -174,12 +189,25 @@ def read(asked: Request, generation: int = 1) -> Loaded:
     return Loaded(config, tuple(vetted), shown, _mode(vetted, kept=False))
 
 
+def _vetted(layers: list[Layer], today: datetime.date, trust: grants.Trust) -> tuple[list[Layer], list[Problem]]:
+    """The layers without what an untrusted one may not do, and what was refused."""
+    problems: list[Problem] = []
+    store = next((layer for layer in layers if layer.name == "etcd"), None)
+    if store is not None and not store.source.startswith("https://"):
+        from .store_trust import vet_store
+
+        layers, problems = vet_store(layers, catalogue(), today)
+    vetted, refused = vet(layers, catalogue(), today, trust.covered)
+    return vetted, [*problems, *refused]
+
+
 def _layers(asked: Request, problems: list[Problem]) -> list[Layer]:
     """Every layer of the cascade but the overrides, lowest first; their faults go to `problems`."""
     world = asked.environment
     found: list[tuple[Layer, Iterable[Problem]]] = [
         vendor_layer(world),
         _file(asked, "site"),
+        *([asked.read_fleet(world)] if world.variable("STIGMER_ETCD") else ()),
         _file(asked, "user"),
         _project(asked),
         env_layer(world),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-LayerName = Literal["defaults", "vendor", "site", "user", "project", "env", "flags", "execution"]
+LayerName = Literal["defaults", "vendor", "site", "etcd", "user", "project", "env", "flags", "execution"]
 Status = Literal["loaded", "absent", "error", "untrusted", "empty"]
 Reason = Literal[
     "overridden",

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from . import fleet
 from .derive import read_override
 from .environment import Environment
 from .held import Held
@@ -31,9 +32,9 @@ from .state import Began, SourceState, WorkerState, born, folder
 
 _numbers = itertools.count(1)
 # Variables that decide which files are read and trusted, beside those that set a key.
-_PLACES = ("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT")
+_PLACES = ("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT", *fleet.PLAIN)
 _VENDOR_PLAIN = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "OLLAMA_HOST")
-_VENDOR_SECRET = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY")
+_VENDOR_SECRET = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", fleet.PASSWORD)
 
 
 class Published:

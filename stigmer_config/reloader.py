@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +16,9 @@ from .kept import KeptFiles
 from .kept_secrets import KeptSecrets
 from .loader import Loaded, Request, read
 
+if TYPE_CHECKING:
+    from .kept_fleet import KeptFleet
+
 SETTLE = 2.5  # seconds that the first load waits for a writer in the middle of a file
 
 
@@ -22,13 +26,23 @@ class Reloader:
     """Reads what was asked for at the start, keeping what did not change. For one thread at a time.
 
     Variables and working folder stay those of the start; files and the date are read anew. The mode stays
-    the one of the first load. `paths` are those whose change may change the configuration.
+    the one of the first load. `paths` are those whose change may change the configuration, `fleet` the store that
+    may, if there is one.
     """
 
-    def __init__(self, asked: Request, secrets: KeptSecrets | None = None, began: datetime.date | None = None) -> None:
+    def __init__(
+        self,
+        asked: Request,
+        secrets: KeptSecrets | None = None,
+        began: datetime.date | None = None,
+        fleet: KeptFleet | None = None,
+    ) -> None:
         self._files = KeptFiles()
+        self.fleet = fleet or _fleet(asked)
         self._secrets = secrets or KeptSecrets(asked.environment, runs=asked.runs_commands)
         self._asked = msgspec.structs.replace(asked, read_layer=self._files.read_layer)
+        if self.fleet is not None:
+            self._asked = msgspec.structs.replace(self._asked, read_fleet=self.fleet.read_fleet)
         self._began = began or datetime.date.today()  # noqa: DTZ011 - the date on this machine's calendar
         self._site = places.site_file(asked.environment)[0]
         self._user = places.user_file(asked.environment)
@@ -53,7 +67,8 @@ class Reloader:
 
     def anew(self) -> Reloader:
         """The same in a forked child, where this one may have been in the middle of something."""
-        return Reloader(self._asked, self._secrets.anew(), self._began)
+        fleet = self.fleet.anew() if self.fleet is not None else None
+        return Reloader(self._asked, self._secrets.anew(), self._began, fleet)
 
     def first(self) -> Loaded:
         """The first load, once no writer is in the middle of a file."""
@@ -71,6 +86,7 @@ class Reloader:
         if told is not None and elsewhere:
             told = {*told, Path(self._project.path)}
         changed = [self._files.refresh(told), self._secrets.refresh(told)]
+        changed += [self.fleet.refresh()] if self.fleet is not None else []
         if elsewhere or self._project_may_be_the_users():
             changed += [self._find_project(), self._find_grant()]
             self._looked_at = self._look_around()
@@ -140,6 +156,14 @@ class Reloader:
         world = self._asked.environment
         looked_at = [Path(path) for path in places.looked_at(world, self._asked.project_dir)]
         return (*looked_at, grants.path_of(world, self._project.path))
+
+
+def _fleet(asked: Request) -> KeptFleet | None:
+    if asked.environment.variable("STIGMER_ETCD") is None:
+        return None
+    from .kept_fleet import KeptFleet  # most machines have no fleet
+
+    return KeptFleet(asked.environment)
 
 
 def _status(loaded: Loaded, name: str) -> str:

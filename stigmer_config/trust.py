@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -23,7 +23,20 @@ from .resolve import resolve
 from .secret import MASK, Secret
 from .settings import MODEL_FIELDS, PROVIDERS, find
 
-_TRUST_HINT = "if you trust this project, review it with: stigmer config trust"
+
+class Terms(NamedTuple):
+    """What a message calls the layer that is vetted, and its remedies."""
+
+    who: str
+    remedy: str
+    removal: str
+
+
+_PROJECT = Terms(
+    "an untrusted project",
+    "if you trust this project, review it with: stigmer config trust",
+    "remove the line from the project's file",
+)
 # What decides which model answers, and where.
 _STEERING = ("llm.", "providers.", "aliases.")
 # An override may choose any provider: what is locked is locked then, too.
@@ -33,8 +46,11 @@ _SWITCHES = tuple(
 )
 
 
-class _Vetting:
-    """One vetting of one project layer against the trusted layers, lowest first."""
+class Vetting:
+    """One vetting of one project layer against the trusted layers, lowest first.
+
+    A fleet's store that may be forged is vetted as a project, too, and `terms` say so.
+    """
 
     def __init__(
         self,
@@ -43,8 +59,10 @@ class _Vetting:
         catalogue: Catalogue,
         today: datetime.date,
         granted: frozenset[str],
+        terms: Terms = _PROJECT,
     ) -> None:
         self.project = project
+        self.terms = terms
         self.today = today
         self.granted = granted
         self.entries = dict(project.entries)
@@ -117,7 +135,7 @@ class _Vetting:
         message = f"it is locked ({origin})"
         if lock != key:
             message = f"{lock} is locked ({origin}), and {key} would change it"
-        self._refuse(key, "locked-key", message, "remove the line from the project's file", "locked")
+        self._refuse(key, "locked-key", message, self.terms.removal, "locked")
 
     def _protected(self) -> None:
         for key in list(self.entries):
@@ -138,9 +156,10 @@ class _Vetting:
 
     def _untrusted(self, key: str, current: tuple[Any, object]) -> None:
         entry = self.entries[key]
-        place = f"{entry.origin.source}:{entry.origin.line}"
+        place = f"{entry.origin.source}:{entry.origin.line}" if entry.origin.line else entry.origin.source
         message = f"{key}: {quoted(current[0])} ({current[1]}) → {quoted(_shown(entry))} ({place})"
-        self._refuse(key, "untrusted-key", f"an untrusted project may not set it: {message}", _TRUST_HINT, "untrusted")
+        message = f"{self.terms.who} may not set it: {message}"
+        self._refuse(key, "untrusted-key", message, self.terms.remedy, "untrusted")
 
     def _names(self) -> ModelNames:
         """All aliases as they are with what is left of the project."""
@@ -290,5 +309,5 @@ def vet(
     project = next((layer for layer in layers if layer.name == "project" and layer.entries), None)
     if project is None:
         return layers, []
-    vetted, problems = _Vetting(project, layers, catalogue, today, granted).vet()
+    vetted, problems = Vetting(project, layers, catalogue, today, granted).vet()
     return [vetted if layer is project else layer for layer in layers], problems

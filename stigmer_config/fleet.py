@@ -1,0 +1,168 @@
+"""The fleet's store: the etcd that `STIGMER_ETCD` names, and how it is entered. Nothing here connects to it.
+
+`STIGMER_ETCD=https://host:2379[,host:2379…]/prefix`; beside it `STIGMER_ETCD_CACERT`, `STIGMER_ETCD_CERT`,
+`STIGMER_ETCD_KEY` (absolute paths) and `STIGMER_ETCD_USER`, `STIGMER_ETCD_PASSWORD`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from .environment import Environment
+from .kinds import Address, InvalidValueError
+from .problems import Problem, quoted
+from .provenance import Origin
+from .secret import Secret
+
+VARIABLE: Final = "STIGMER_ETCD"
+FILES: Final = ("STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY")
+USER: Final = "STIGMER_ETCD_USER"
+PASSWORD: Final = "STIGMER_ETCD_PASSWORD"  # noqa: S105 - a variable's name
+PLAIN: Final = (VARIABLE, *FILES, USER)  # the variables that are no secret
+
+_PORT: Final = 2379
+_URL = re.compile(r"(?P<scheme>https?)://(?P<hosts>[^/?#]*)(?P<prefix>(?:/[A-Za-z0-9._-]+)+)/?")
+_FORM = "for example https://etcd.example:2379/stigmer"
+
+
+class Fleet(msgspec.Struct, frozen=True):
+    """Where the store is: `endpoints` as `https://host:port`, `prefix` as `/stigmer`; the rest as it was given."""
+
+    endpoints: tuple[str, ...]
+    prefix: str
+    cacert: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    user: str | None = None
+    password: Secret | None = None
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether what it says counts as the operator's word: over verified TLS (contract, section 11)."""
+        return self.endpoints[0].startswith("https://")
+
+    @property
+    def source(self) -> str:
+        """The store's name, as a layer's source."""
+        scheme, _, _ = self.endpoints[0].partition("://")
+        hosts = ",".join(endpoint.partition("://")[2] for endpoint in self.endpoints)
+        return f"{scheme}://{hosts}{self.prefix}"
+
+
+class Value(NamedTuple):
+    """What one key of the store holds, and the revision that it was written at."""
+
+    data: bytes
+    revision: int
+
+
+class Event(NamedTuple):
+    """One change: the key's name below the prefix, and what it holds now; None when it was removed."""
+
+    name: str
+    value: Value | None
+    revision: int
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Everything below the prefix at one revision: name (`llm/model`) → value.
+
+    `cluster` tells one etcd from another: revisions of two are not to be compared.
+    """
+
+    cluster: int
+    revision: int
+    values: Mapping[str, Value]
+
+    def after(self, events: Iterable[Event]) -> Stored:
+        """This with later events; one that is not later changes nothing.
+
+        The revision is that of the last event, and never the one in a message's header: that may be ahead of events
+        that are still to come.
+        """
+        values, revision = dict(self.values), self.revision
+        for event in events:
+            if event.revision <= self.revision:
+                continue
+            revision = max(revision, event.revision)
+            if event.value is None:
+                values.pop(event.name, None)
+            else:
+                values[event.name] = event.value
+        return Stored(self.cluster, revision, values)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256, in hex, of all names and what they hold: equal digests, equal stores."""
+        found = hashlib.sha256()
+        for name, value in sorted(self.values.items()):
+            for part in (name.encode(), value.data):
+                found.update(b"%d:" % len(part) + part)
+        return found.hexdigest()
+
+
+def fleet_of(environment: Environment) -> tuple[Fleet | None, list[Problem]]:
+    """The store that the variables name, or what is wrong with them."""
+    text = environment.variable(VARIABLE)
+    if text is None:
+        return None, []
+    try:
+        endpoints, prefix = _read_url(text)
+        files = {name: _absolute(name, environment.variable(name)) for name in FILES}
+    except InvalidValueError as fault:
+        return None, [fault.problem("", Origin("etcd", VARIABLE))]
+    cacert, certificate, key = files.values()
+    password = environment.variable(PASSWORD)
+    fleet = Fleet(
+        endpoints,
+        prefix,
+        cacert,
+        certificate,
+        key,
+        environment.variable(USER),
+        Secret(password) if password is not None else None,
+    )
+    if fleet.password is not None and not fleet.is_trusted:
+        message = f"{PASSWORD} would cross the network in the clear: it is not sent"
+        warning = Problem(
+            severity="warning",
+            code="insecure-endpoint",
+            message=message,
+            hint="use https",
+            origin=Origin("etcd", VARIABLE),
+        )
+        return msgspec.structs.replace(fleet, user=None, password=None), [warning]
+    return fleet, []
+
+
+def _read_url(text: str) -> tuple[tuple[str, ...], str]:
+    """The endpoints and the prefix. Raises `InvalidValueError`, which tells no password."""
+    found = _URL.fullmatch(text)
+    if "@" in text:
+        raise InvalidValueError("invalid-url", f"{VARIABLE} holds a user or a password", f"use {USER} and {PASSWORD}")
+    if found is None:
+        raise InvalidValueError("invalid-url", f"{VARIABLE} must be URL/PREFIX, not {quoted(text)}", _FORM)
+    scheme = found["scheme"]
+    return tuple(f"{scheme}://{_host(part, text)}" for part in found["hosts"].split(",")), found["prefix"]
+
+
+def _host(part: str, text: str) -> str:
+    with_port = part if re.search(r":[0-9]+$", part) else f"{part}:{_PORT}"
+    try:
+        host: str = Address().check(with_port, VARIABLE)
+    except InvalidValueError:
+        message = f"{VARIABLE} must name host:port, or several with commas, not {quoted(text)}"
+        raise InvalidValueError("invalid-url", message, _FORM) from None
+    return host
+
+
+def _absolute(name: str, path: str | None) -> str | None:
+    if path is not None and not os.path.isabs(path):
+        raise InvalidValueError("invalid-url", f"{name} must be an absolute path, not {quoted(path)}", "write it whole")
+    return path

@@ -1,0 +1,151 @@
+"""What the fleet's store holds → the `etcd` layer.
+
+A key of the store is a key of the configuration with slashes (`/stigmer/llm/model`); its value is what would stand
+behind the colon in a file, under the same rules and limits. So `/stigmer/aliases/fast/ollama` is one provider's
+entry of an alias, and `/stigmer/aliases/fast` may hold them all: `{ollama: …, openai: …}`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..fleet import Fleet, Stored
+from ..kinds import InvalidValueError
+from ..problems import Problem, quoted, shown_name
+from ..provenance import Layer, Origin, Status
+from ..references import Reference
+from ..settings import Setting, find
+from .entries import Collector
+from .files import MAX_BYTES
+from .yaml_text import Node, Reader
+
+UNTRUSTED = "whoever is on the way may have written it: let STIGMER_ETCD begin with https://"
+
+
+class _Key(Node):
+    """A node that knows which key of the store it comes from; None for a folder of such."""
+
+    __slots__ = ("origin",)
+
+    def __init__(self, value: Any, origin: Origin | None) -> None:
+        super().__init__(value, 1, 1)
+        self.origin = origin
+
+
+def etcd_layer(fleet: Fleet, stored: Stored) -> tuple[Layer, list[Problem]]:
+    """The layer of a store at one revision, and every fault of it."""
+    collector = _Collector(fleet)
+    if sum(len(name) + len(value.data) for name, value in stored.values.items()) > MAX_BYTES:
+        message = f"the store holds more than {MAX_BYTES // 1024} KiB below {fleet.prefix}"
+        hint = "keep settings only in it"
+        fault = Problem(code="too-large", message=message, hint=hint, origin=Origin("etcd", fleet.source))
+        return Layer("etcd", fleet.source, "error", why=message, digest=stored.digest), [fault]
+    root = _Key({}, None)
+    for name, value in sorted(stored.values.items()):
+        origin = Origin("etcd", f"etcd:{fleet.prefix}/{name}@{value.revision}")
+        collector.put(root, name, value.data, origin)
+    collector.tree(root)
+    if not fleet.is_trusted:
+        collector.refuse_what_is_not_open()
+    status: Status = "error" if collector.problems else "loaded" if collector.entries else "empty"
+    why = collector.problems[0].message if collector.problems else ""
+    layer = Layer("etcd", fleet.source, status, collector.entries, why=why, digest=stored.digest)
+    return layer, collector.problems
+
+
+class _Collector(Collector):
+    """Gathers the entries, each with the place of its own key."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__("etcd", fleet.source)
+        self._fleet = fleet
+
+    def put(self, root: Node, name: str, data: bytes, origin: Origin) -> None:
+        """Puts what one key holds to its place in the tree."""
+        *folders, last = name.split("/")
+        here = root
+        for folder in folders:
+            child = here.value.setdefault(folder, _Key({}, origin))
+            if type(child.value) is not dict:
+                self._twice(name, origin)
+                return
+            here = child
+        node = self._read(name, data, origin)
+        if node is None:
+            return
+        if last in here.value:  # sorted by name: what is below it came later, so this cannot be
+            self._twice(name, origin)
+        else:
+            here.value[last] = node
+
+    def refuse_what_is_not_open(self) -> None:
+        """Takes out of a store that anybody may have forged what an untrusted project may not set either."""
+        for key, entry in list(self.entries.items()):
+            setting = find(key)
+            if setting is None or setting.access != "open":
+                del self.entries[key]
+                message = f"only a store behind https:// may set {key}"
+                fault = Problem(code="untrusted-key", key=key, message=message, hint=UNTRUSTED, origin=entry.origin)
+                self.problems.append(fault)
+
+    def _twice(self, name: str, origin: Origin) -> None:
+        key = shown_name(name.replace("/", "."))
+        message = f"{quoted(key)} is said twice: by a key of the store, and by one above it"
+        self.problems.append(
+            Problem(code="duplicate-key", key=key, message=message, hint="remove one of them", origin=origin)
+        )
+
+    def _read(self, name: str, data: bytes, origin: Origin) -> Node | None:
+        """The tree of one value; None, with its fault, for what cannot be read."""
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            message, key = "the value is not UTF-8 text", shown_name(name.replace("/", "."))
+            self.problems.append(
+                Problem(code="bad-encoding", key=key, message=message, hint="write it anew", origin=origin)
+            )
+            return None
+        reader = Reader(text, "etcd", origin.source)
+        read = reader.read()
+        for problem in reader.problems:
+            self.problems.append(_of_key(problem, shown_name(name.replace("/", ".")), origin))
+        if reader.problems:
+            return None
+        return _placed(read, origin) if read is not None else _Key(None, origin)
+
+    def _origin(self, node: Node, *, of_key: bool = False) -> Origin:
+        del of_key  # a key of the store is one place
+        found = node.origin if isinstance(node, _Key) else None
+        return found or Origin("etcd", self.source)
+
+    def _secret(self, setting: Setting, node: Node) -> Any:
+        """A reference to a secret, from a store that is trusted. A literal one is never kept."""
+        if not self._fleet.is_trusted or type(node.value) is not dict:
+            raise InvalidValueError(
+                "secret-in-etcd",
+                f"the fleet's store may not hold {setting.key}: whoever reads the store would have it",
+                "store {file: PATH} or {env: NAME} there, and the secret on each machine"
+                if self._fleet.is_trusted
+                else "only a store behind https:// may name secrets, by {file: PATH} or {env: NAME}",
+            )
+        found = super()._secret(setting, node)
+        if isinstance(found, Reference) and found.kind == "file" and not os.path.isabs(node.value["file"].value):
+            raise InvalidValueError("wrong-type", f"{found.words[0]} is no absolute path", "write it whole")
+        return found
+
+
+def _of_key(problem: Problem, key: str, origin: Origin) -> Problem:
+    return Problem(code=problem.code, key=key, message=problem.message, hint=problem.hint, origin=origin)
+
+
+def _placed(node: Node, origin: Origin) -> _Key:
+    """The node, and all below it, with the place of its key."""
+    value = node.value
+    if type(value) is dict:
+        value = {name: _placed(child, origin) for name, child in value.items()}
+    elif type(value) is list:
+        value = [_placed(item, origin) for item in value]
+    found = _Key(value, origin)
+    found.bad = node.bad
+    return found
