@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check bench lock format clean
+.PHONY: install demo test check bench docs lock format clean
 
 install: $(VENV)/.installed ## Make .venv with everything for development
 
@@ -30,8 +30,13 @@ check: install ## Types, lint, format, import order
 	@$(BIN)/basedpyright
 	@$(BIN)/python -m pytest -n 0 tests/test_api.py tests/test_imports.py
 
-bench: install ## Measure against the peers (ratios in one run)
+bench: install ## Measure against the peers (one table of one run; six minutes)
 	@$(BIN)/python benchmarks/run.py
+
+docs: install ## Build the site of docs/ into site/, strict about links (`make test` does it, too)
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python benchmarks/draw.py --check
+	@$(BIN)/zensical build --strict
 
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --group dev --group bench --all-extras --universal --generate-hashes --no-emit-index-url \

@@ -1,28 +1,27 @@
-"""`python benchmarks/live.py [--quick]`: what a running worker costs, and how soon it has a change.
+"""What a running worker costs, and how soon it has a change: the part `live` of `run.py`.
 
 Latency is from just before the `rename` in one process to the first line of a subscriber in another, beside a bare
-inotify wake and watchfiles at its fastest setting, in turns. Prints a Markdown table as `run.py` does.
+inotify wake and watchfiles at its fastest setting, in turns. Run as a program it is one of those that are measured.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from goals import Goal, Part
 from reference import USER, World
-from run import Goal
 from timing import interleaved, median, ratio, repeated
 
 PAUSE = 0.03  # seconds between two saves: longer than a worker's spacing
@@ -91,10 +90,9 @@ class Subject:
         self.new = world.home / "spare" / "config.yaml"  # elsewhere: its writing wakes nobody
         for folder in (self.file.parent, self.new.parent):
             folder.mkdir(exist_ok=True)
-        environment = {**world.environment(), "XDG_RUNTIME_DIR": str(world.home / "run")}
         command = world.python(__file__, "subject", name, str(self.file.parent), str(threads))
         self.process = subprocess.Popen(
-            command, cwd=world.project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command, cwd=world.project, env=world.environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self.line()
 
@@ -152,24 +150,37 @@ def quantile(values: list[float], part: float) -> float:
 
 
 def _ms(values: list[float]) -> str:
-    return f"{statistics.median(values) * 1e3:.3g} / {quantile(values, 0.99) * 1e3:.3g} ms"
+    half, most = (float(f"{seconds * 1e3:.3g}") for seconds in (statistics.median(values), quantile(values, 0.99)))
+    return f"{half:g} / {most:g} ms"
 
 
-def latency_goals(world: World, rounds: int) -> list[Goal]:
+def latency_part(world: World, rounds: int) -> Part:
     took = latencies(world, rounds, 0)
     ours, bare, peer = took["live"], took["inotify"], took["watchfiles"]
     half = statistics.median
-    note = f"p50 / p99: ours {_ms(ours)}, inotify {_ms(bare)}, watchfiles {_ms(peer)}"
     goals = [
-        Goal("rename → subscriber / bare inotify wake, p50", 12, half(ours) / half(bare), note=note),
-        Goal("the same, p99", 20, quantile(ours, 0.99) / quantile(bare, 0.99)),
+        Goal("rename → subscriber / bare inotify wake, p50", 12, half(ours) / half(bare), note=_note(took)),
+        Goal("rename → subscriber / bare inotify wake, p99", 20, quantile(ours, 0.99) / quantile(bare, 0.99)),
         Goal("rename → subscriber / watchfiles' bare event, p50", 1.5, half(ours) / half(peer)),
     ]
-    took = latencies(world, rounds // 4, 8)
-    ours, bare, peer = took["live"], took["inotify"], took["watchfiles"]
-    note = f"p50 / p99: ours {_ms(ours)}, inotify {_ms(bare)}, watchfiles {_ms(peer)}"
+    busy = latencies(world, rounds // 4, 8)
     what = "under 8 busy threads: rename → subscriber / bare inotify wake, p50"
-    return [*goals, Goal(what, None, half(ours) / half(bare), note=note)]
+    goals.append(Goal(what, None, half(busy["live"]) / half(busy["inotify"]), note=_note(busy)))
+    return Part(goals, {"latency": _bars(took), "busy": _bars(busy)})
+
+
+def _note(took: dict[str, list[float]]) -> str:
+    ours, bare, peer = (_ms(took[name]) for name in ("live", "inotify", "watchfiles"))
+    return f"p50 / p99: ours {ours}, inotify {bare}, watchfiles {peer}"
+
+
+def _bars(took: dict[str, list[float]]) -> dict[str, float]:
+    """Seconds by subject, half of the saves and 99 of 100."""
+    found = {}
+    for subject, name in (("live", "stigmer-config"), ("inotify", "bare inotify"), ("watchfiles", "watchfiles")):
+        found[f"{name}, p50"] = statistics.median(took[subject])
+        found[f"{name}, p99"] = quantile(took[subject], 0.99)
+    return found
 
 
 # -- in one process --------------------------------------------------------------------------------------------------
@@ -251,13 +262,10 @@ def idle(seconds: float) -> dict[str, float]:
 
 
 def process_goals(world: World, rounds: int) -> list[Goal]:
-    import json
-
-    environment = {**world.environment(), "XDG_RUNTIME_DIR": str(world.home / "run")}
     done = subprocess.run(
         world.python(__file__, "process", str(rounds)),
         cwd=world.project,
-        env=environment,
+        env=world.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=True,
@@ -275,26 +283,21 @@ def process_goals(world: World, rounds: int) -> list[Goal]:
     return [*goals, Goal("an idle watcher, of a core", 0.1, idling["core"] * 100, "%", note)]
 
 
-def main() -> None:
-    argv = sys.argv[1:]
-    if argv[:1] == ["subject"]:
-        {"inotify": inotify, "watchfiles": watchfiles, "live": live}[argv[1]](argv[2], int(argv[3]))
-    elif argv[:1] == ["process"]:
-        import json
+def live_part(world: World, *, quick: bool) -> Part:
+    """Reads, reloads and idling in one process; latency across two."""
+    latency = latency_part(world, 40 if quick else 400)
+    return Part([*process_goals(world, 5 if quick else 31), *latency.goals], latency.bars)
 
-        print(json.dumps(in_process(int(argv[1]))))
+
+def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["subject"]:
+        name, folder, threads = arguments[1:]
+        {"inotify": inotify, "watchfiles": watchfiles, "live": live}[name](folder, int(threads))
+    elif arguments[:1] == ["process"]:
+        print(json.dumps(in_process(int(arguments[1]))))
     else:
-        quick = "--quick" in argv
-        # Not where everybody's files come and go: a worker watches each folder on the way to its files.
-        quiet = "/var/tmp" if os.path.isdir("/var/tmp") else None
-        with tempfile.TemporaryDirectory(prefix="bench-", dir=quiet) as folder:
-            world = World(Path(folder).resolve())
-            goals = [*process_goals(world, 5 if quick else 31), *latency_goals(world, 40 if quick else 400)]
-        print(f"{os.cpu_count()} cores, {platform.python_implementation()} {platform.python_version()}\n")
-        print("| what | goal | measured | | |\n|---|---|---|---|---|")
-        for goal in goals:
-            print(goal.row())
+        sys.exit("python benchmarks/run.py live")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,6 +1,6 @@
-"""The reference load: three YAML files of 30, 10 and 10 keys, nested, and six variables; and its equal for dynaconf.
+"""The reference load: three YAML files of 30, 10 and 10 keys, nested, and six variables; and its equal for the peers.
 
-dynaconf reads the very same files; its six variables have its own spelling.
+They read the very same files; the six variables have each peer's own spelling.
 """
 
 from __future__ import annotations
@@ -100,13 +100,91 @@ OUR_VARIABLES = {
     "REDIS_PORT": "6381",
     "LOG_LEVEL": "error",
 }
-DYNACONF_VARIABLES = {
+# dynaconf and pydantic-settings spell them alike.
+PEER_VARIABLES = {
     "PEER_PROVIDERS__ANTHROPIC__API_KEY": "sk-ant-reference-key",
     "PEER_LLM__MAX_TOKENS": "6000",
     "PEER_LLM__TIMEOUT": "20",
     "PEER_TEMPORAL__NAMESPACE": "reference",
     "PEER_REDIS__PORT": "6381",
     "PEER_LOGGING__LEVEL": "error",
+}
+# OmegaConf has none of its own: a program says which it takes.
+OMEGACONF_VARIABLES = {
+    "providers.anthropic.api_key": "ANTHROPIC_API_KEY",
+    "llm.max_tokens": "STIGMER_LLM_MAX_TOKENS",
+    "llm.timeout": "STIGMER_LLM_TIMEOUT",
+    "temporal.namespace": "TEMPORAL_NAMESPACE",
+    "redis.port": "REDIS_PORT",
+    "logging.level": "LOG_LEVEL",
+}
+HYDRA_FOLDER = "conf"
+HYDRA_CONFIG = """\
+defaults:
+  - site
+  - user
+  - project
+  - _self_
+
+providers:
+  anthropic:
+    api_key: ${oc.env:ANTHROPIC_API_KEY}
+llm:
+  max_tokens: ${oc.decode:${oc.env:STIGMER_LLM_MAX_TOKENS}}
+  timeout: ${oc.decode:${oc.env:STIGMER_LLM_TIMEOUT}}
+temporal:
+  namespace: ${oc.env:TEMPORAL_NAMESPACE}
+redis:
+  port: ${oc.decode:${oc.env:REDIS_PORT}}
+logging:
+  level: ${oc.env:LOG_LEVEL}
+"""
+
+# What all that comes to, by dotted key; every load is held to it.
+MERGED: dict[str, object] = {
+    "llm.provider": "anthropic",
+    "llm.model": "steady",
+    "llm.max_tokens": 6000,
+    "llm.temperature": 0.2,
+    "llm.timeout": 20,
+    "llm.max_retries": 1,
+    "providers.anthropic.model": "claude-sonnet-4.6",
+    "providers.anthropic.base_url": "https://api.anthropic.com",
+    "providers.anthropic.api_key": "sk-ant-reference-key",
+    "providers.anthropic.max_tokens": 16000,
+    "providers.anthropic.temperature": 0.3,
+    "providers.anthropic.timeout": 45.0,
+    "providers.anthropic.max_retries": 2,
+    "providers.openai.model": "gpt-6.1-terra",
+    "providers.openai.base_url": "https://api.openai.com/v1",
+    "providers.openai.api_key": "sk-user-openai-key",
+    "providers.openai.max_tokens": 12000,
+    "providers.openai.max_retries": 4,
+    "providers.openai.reasoning_effort": "low",
+    "providers.ollama.model": "qwen2.5-coder:7b",
+    "providers.ollama.base_url": "http://localhost:11434",
+    "providers.ollama.num_ctx": 16384,
+    "aliases.quick": "claude-haiku-4.5",
+    "aliases.steady": "claude-sonnet-4.6",
+    "aliases.deep": "claude-opus-4.6",
+    "aliases.review": "deep",
+    "aliases.draft": "quick",
+    "aliases.final": "review",
+    "temporal.namespace": "reference",
+    "temporal.address": "temporal.internal:7233",
+    "temporal.task_queue": "agent_execution_runner",
+    "temporal.max_concurrency": 20,
+    "backend.endpoint": "backend.internal:8080",
+    "backend.api_key": "user-backend-key",
+    "sandbox.type": "daytona",
+    "sandbox.snapshot_id": "tools-2026-06",
+    "sandbox.api_key": "site-daytona-key",
+    "redis.host": "redis.internal",
+    "redis.port": 6381,
+    "redis.password": "site-redis-password",
+    "logging.level": "error",
+    "logging.format": "console",
+    "locked": ["sandbox.type"],
 }
 DYNACONF_SETTINGS = """\
 from dynaconf import Dynaconf
@@ -121,7 +199,7 @@ settings = make()
 
 
 class World:
-    """A home, a site file, a project, and dynaconf's `settings.py`, in a folder of its own."""
+    """A home, a site file, and a project with dynaconf's `settings.py` and Hydra's `conf/`, in a folder of its own."""
 
     def __init__(self, root: Path) -> None:
         self.home = root / "home"
@@ -133,8 +211,13 @@ class World:
             file.parent.mkdir(mode=0o755, parents=True)
             file.write_text(text, encoding="utf-8")
             file.chmod(0o600)
-        files = [str(self.site), str(self.user), str(self.project / ".stigmer" / "config.yaml")]
-        (self.project / "settings.py").write_text(DYNACONF_SETTINGS.format(files=files), encoding="utf-8")
+        self.files = [str(self.site), str(self.user), str(self.project / ".stigmer" / "config.yaml")]
+        (self.project / "settings.py").write_text(DYNACONF_SETTINGS.format(files=self.files), encoding="utf-8")
+        conf = self.project / HYDRA_FOLDER
+        conf.mkdir()
+        (conf / "reference.yaml").write_text(HYDRA_CONFIG, encoding="utf-8")
+        for name, file in zip(("site", "user", "project"), self.files, strict=True):
+            (conf / f"{name}.yaml").symlink_to(file)
 
     def environment(self) -> dict[str, str]:
         """The variables of every process that is measured: both sides' own, and nothing of this shell's.
@@ -145,9 +228,10 @@ class World:
             "HOME": str(self.home),
             "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "LC_ALL": "C.UTF-8",
+            "XDG_RUNTIME_DIR": str(self.home / "run"),
             "STIGMER_SITE_CONFIG": str(self.site),
             **OUR_VARIABLES,
-            **DYNACONF_VARIABLES,
+            **PEER_VARIABLES,
         }
 
     def home_with_aliases(self, count: int) -> str:

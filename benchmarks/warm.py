@@ -1,25 +1,30 @@
 """What a worker does in its own process. Run as a program it prints its figures as JSON.
 
-`warm.py work ROUNDS` compares with the peers, `warm.py kept COUNT` counts bytes, `warm.py growth ROUNDS SIZE=HOME…`
-loads ever more aliases.
+`warm.py work ROUNDS FILE…` compares with the peers, `warm.py kept COUNT` counts bytes,
+`warm.py growth ROUNDS SIZE=HOME…` loads ever more aliases.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
+import itertools
 import json
 import os
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import peers
 from msgspec.structs import replace
+from reference import MERGED
 from timing import interleaved, repeated
 
-from stigmer_config import Config, Environment, load
+from stigmer_config import Config, Environment, LiveConfig, Secret, load
 
 PLAIN = {"llm": {"temperature": 0.25, "max_tokens": 99}}
 ALIAS = {"llm": {"model": "draft", "temperature": 0.25}}
@@ -53,24 +58,12 @@ def _names(config: Config) -> dict[str, Any]:
     return {"config": config, "replace": replace, "derive": derive, **values}
 
 
-def _dynaconf() -> Callable[[], object]:
-    sys.path.insert(0, str(Path.cwd()))
-    from settings import make  # written by reference.World
-
-    def once() -> object:
-        return make().LLM.MODEL  # the first read loads
-
-    if once() != "steady" or make().LLM.MAX_TOKENS != 6000:
-        raise RuntimeError("dynaconf does not load what it should")
-    return once
-
-
-def work(rounds: int) -> dict[str, Any]:
+def work(rounds: int, files: list[str]) -> dict[str, Any]:
     """Seconds of each, interleaved: loads, overrides, reads."""
     config = load()
     _check(config)
-    peer = _dynaconf()
-    loads = {"load": repeated("load()", {"load": load}, 1), "dynaconf": repeated("peer()", {"peer": peer}, 1)}
+    loads = {"load": repeated("load()", {"load": load}, 1)}
+    loads |= {name: repeated("peer()", {"peer": peer}, 1) for name, peer in peers.loads(files).items()}
     overrides = {name: repeated(statement, _names(config), 50) for name, statement in OVERRIDES.items()}
     frozen = _Frozen(_Frozen(None))
     reads = {
@@ -86,10 +79,18 @@ def work(rounds: int) -> dict[str, Any]:
 
 def _check(config: Config) -> None:
     """What is measured does what it says."""
+    loaded = {key: _plain(config.explain(key).value) for key in MERGED}
+    peers.check("load()", loaded)
     plain, alias, provider = (config.override(values).llm for values in (PLAIN, ALIAS, PROVIDER))
     found = (plain.temperature, plain.max_tokens, alias.model_name, provider.model_name, provider.max_tokens)
     if found != (0.25, 99, "claude-haiku-4.5", "gpt-6.1-terra", 99):
         raise RuntimeError(f"the overrides do not give what they should: {found}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.reveal()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def kept(count: int) -> dict[str, float]:
@@ -128,37 +129,65 @@ def _bytes_each(make: Callable[[Any], object], given: Iterable[Any]) -> float:
 
 
 def growth(homes: dict[str, str], rounds: int) -> dict[str, Any]:
-    """Load, override, read and kept bytes by the number of aliases; `homes` has a STIGMER_HOME for each."""
-    loads: dict[str, Callable[[], float]] = {}
-    overrides: dict[str, Callable[[], float]] = {}
-    reads: dict[str, Callable[[], float]] = {}
-    bytes_each: dict[str, float] = {}
-    for size, home in homes.items():
-        environment = Environment.capture({**os.environ, "STIGMER_HOME": home})
-        config = load(environment=environment)
-        loads[size] = repeated("load(environment=environment)", {"load": load, "environment": environment}, 1)
-        overrides[size] = repeated("config.override(alias)", _names(config), 50)
-        reads[size] = repeated(READ, {"config": config}, 20_000)
-        bytes_each[size] = _bytes_each(
-            config.override, ({"llm": {"model": "draft", "max_tokens": n + 999}} for n in range(500))
-        )
-    return {
-        "load": interleaved(loads, rounds),
-        "override": interleaved(overrides, rounds),
-        "read": interleaved(reads, rounds),
-        "kept": bytes_each,
+    """Load, reload, override, read, subscribe and kept bytes by the number of aliases: a STIGMER_HOME for each."""
+    work: dict[str, dict[str, Callable[[], float]]] = {
+        "load": {},
+        "reload": {},
+        "override": {},
+        "read": {},
+        "subscribe": {},
     }
+    bytes_each: dict[str, float] = {}
+    environments = {size: Environment.capture({**os.environ, "STIGMER_HOME": home}) for size, home in homes.items()}
+    for size, environment in environments.items():  # before any thread is there that allocates, too
+        bytes_each[size] = _bytes_each(
+            load(environment=environment).override,
+            ({"llm": {"model": "draft", "max_tokens": n + 999}} for n in range(500)),
+        )
+    with contextlib.ExitStack() as open_ones:
+        for size, environment in environments.items():
+            live = open_ones.enter_context(LiveConfig.start(environment=environment))
+            config = live.current
+            names = {"load": load, "environment": environment}
+            work["load"][size] = repeated("load(environment=environment)", names, 1)
+            work["reload"][size] = _reloads(live, Path(homes[size]) / "config.yaml")
+            work["override"][size] = repeated("config.override(alias)", _names(config), 50)
+            work["read"][size] = repeated(READ, {"config": config}, 20_000)
+            work["subscribe"][size] = repeated("live.subscribe(print, 'llm')()", {"live": live}, 200)
+        return {what: interleaved(sizes, rounds) for what, sizes in work.items()} | {"kept": bytes_each}
+
+
+def _reloads(live: LiveConfig, file: Path) -> Callable[[], float]:
+    """CPU seconds, in all threads, from just before a changed file is put there until it is taken."""
+    text = file.read_text(encoding="utf-8")
+    spare = file.parent.parent / "spare.yaml"  # elsewhere: its writing wakes nobody
+    efforts = itertools.cycle(("high", "low"))
+
+    def once() -> float:
+        effort = next(efforts)
+        spare.write_text(text.replace("reasoning_effort: low", f"reasoning_effort: {effort}"), encoding="utf-8")
+        spare.chmod(0o600)
+        time.sleep(0.03)  # longer than a worker's spacing of two reads
+        start = time.process_time()
+        os.rename(spare, file)
+        live.reload()
+        seconds = time.process_time() - start
+        if live.current.providers["openai"].reasoning_effort != effort:
+            raise RuntimeError("the change was not taken")
+        return seconds
+
+    return once
 
 
 def main() -> None:
-    task, rounds, *homes = sys.argv[1:]
+    task, rounds, *others = sys.argv[1:]
     figures: dict[str, Any]
     if task == "work":
-        figures = work(int(rounds))
+        figures = work(int(rounds), others)
     elif task == "kept":
         figures = kept(int(rounds))
     else:
-        figures = growth(dict(pair.split("=", 1) for pair in homes), int(rounds))
+        figures = growth(dict(pair.split("=", 1) for pair in others), int(rounds))
     print(json.dumps(figures))
 
 
