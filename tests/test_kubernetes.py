@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import json
@@ -30,6 +31,7 @@ from .test_worker_example import BEGUN, Running
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "kubernetes"
 KUBECTL = shutil.which("kubectl")
+README = (EXAMPLE / "README.md").read_text(encoding="utf-8")
 MODES = {"local": "local", "prod": "cloud"}
 BIN = Path(sys.executable).parent
 
@@ -176,6 +178,38 @@ def test_the_image_has_what_the_deployment_starts() -> None:
         assert all((ROOT / source).exists() for source in sources.split())
 
 
+def test_the_readme_makes_the_secret_that_is_mounted(tmp_path: Path) -> None:
+    """Its command, fed a key, makes the Secret of the Deployment with the file that the site file names."""
+    (command,) = re.findall(r"^(kubectl create secret .*--dry-run=client.*) \|$", README, re.MULTILINE)
+    (tmp_path / "new-key.txt").write_text("sk-ant-new\n", encoding="utf-8")
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": f"{os.path.dirname(str(KUBECTL))}{os.pathsep}{os.defpath}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    secret = yaml(done.stdout)
+    overlay = Overlay("prod")
+    (path,) = overlay.paths("secret")
+    assert secret["metadata"]["name"] == overlay.volumes[overlay.mounts[path]["name"]]["secret"]["secretName"]
+    assert {f"{path}/{name}" for name in secret["data"]} == set(references(yaml(overlay.config)))
+    assert base64.b64decode(secret["data"]["anthropic"]) == b"sk-ant-new\n"
+
+
+def test_the_readme_names_what_there_is() -> None:
+    """The overlays, the Deployment, the ConfigMap, and the label are those that are rendered."""
+    deployment = Overlay("prod").deployment
+    assert {Path(path).name for path in re.findall(r"apply -k (\S+)", README)} == set(MODES)
+    assert set(re.findall(r"deployment/([\w-]+)", README)) == {deployment["metadata"]["name"]}
+    assert set(re.findall(r"edit configmap (\S+)", README)) == set(Overlay("prod").maps)
+    labels = deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert set(re.findall(r" -l (\S+)", README)) == {f"{name}={value}" for name, value in labels}
+
+
 # -- a worker as the Deployment starts it ----------------------------------------------------------------------------
 
 
@@ -276,6 +310,17 @@ class Replica:
         return workers
 
 
+def fingerprint(pod: Replica) -> str:
+    """What the one worker there runs, in short."""
+    (state,) = pod.published
+    return str(state["fingerprint"])
+
+
+def takes(pod: Replica, before: str) -> bool:
+    """Waits for another fingerprint than the one before."""
+    return until(lambda: fingerprint(pod) != before)
+
+
 KEY = "sk-ant-mounted-key-one"
 
 
@@ -290,7 +335,7 @@ def test_the_site_file_passes_validate(sandbox: Sandbox, name: str, mode: str) -
     mounted = pod.variables["STIGMER_SITE_CONFIG"]
     for argv in ([], [mounted, "--mode", pod.variables["MODE"]]):
         done = pod.exec("stigmer", "config", "validate", *argv)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "no problems\n", ""), argv
+        assert (done.returncode, "error[" in done.stderr) == (0, False), done  # a model may be near its end by now
     shown = pod.exec("stigmer", "config", "get", "mode")
     assert shown.stdout == f"{mode}\n"
 
@@ -333,17 +378,15 @@ def test_an_edit_rolls_through_the_fleet(sandbox: Sandbox) -> None:
         workers = [fleet.enter_context(pod.started()) for pod in pods]
         for worker in workers:
             worker.reads_until("#1 begins on generation 1: anthropic ")
-        before = {pod.published[0]["fingerprint"] for pod in pods}
+        (before,) = {fingerprint(pod) for pod in pods}
         for number, (pod, worker) in enumerate(zip(pods, workers, strict=True), 1):
             assert pod.site.update(pod.payload(edited))
             worker.reads_until("== generation 2: llm.model,")
             worker.reads_until(r"#\d+ begins on generation 2: anthropic ")
-            done = [len({one["fingerprint"] for one in other.published} - before) for other in pods]
-            assert done == [1] * number + [0] * (len(pods) - number)
-        after = [pod.published for pod in pods]
-        assert {(one["generation"], one["model"]) for (one,) in after} == {(2, after[0][0]["model"])}
-        assert {one["fingerprint"] for (one,) in after}.isdisjoint(before)
-        assert len({one["fingerprint"] for (one,) in after}) == 1
+            assert takes(pod, before)
+            assert [fingerprint(other) == before for other in pods] == [False] * number + [True] * (len(pods) - number)
+        assert len({fingerprint(pod) for pod in pods}) == 1
+        assert {one["generation"] for pod in pods for one in pod.published} == {2}
         assert all(pod.ready and pod.alive for pod in pods)
         assert not pods[0].site.update(pods[0].payload(edited))  # nothing changed: the kubelet writes nothing
 
@@ -513,11 +556,11 @@ class Contained:
             finally:
                 process.kill()
 
-    def exec(self, running: Running, *argv: str) -> subprocess.CompletedProcess[str]:
+    def exec(self, running: Running, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a command in the container."""
         enter = ["nsenter", f"--target={self.first(running)}", "--mount", "--pid", "--root", "--wd"]
         command = [*enter, *self._entry, *argv]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
 
     def first(self, running: Running) -> int:
         """The container's PID 1, as the host numbers it."""
@@ -541,6 +584,9 @@ def test_it_runs_in_a_container(tmp_path: Path) -> None:
         assert facts.stderr.count("Read-only file system") == 3
         assert [pod.probe(running, name) for name in probes] == [0, 0, 0]
         assert pod.exec(running, "stigmer", "config", "validate").returncode == 0
+        (trial,) = re.findall(r"sh -c '(.*)' < (?:\S+)$", README, re.MULTILINE)
+        assert pod.exec(running, "sh", "-c", trial, stdin=pod.overlay.config).returncode == 0
+        assert pod.exec(running, "sh", "-c", trial, stdin="llm: {modl: fast}\n").returncode == 1
 
         pod.site.update({"config.yaml": pod.overlay.config.replace("model: balanced", "model: powerful")})
         running.reads_until("== generation 2: llm.model,")
