@@ -29,6 +29,7 @@ _GROUPS = {
     "files": "yaml-syntax yaml-forbidden duplicate-key too-large not-a-mapping bad-encoding unreadable-file",
     "permissions": "insecure-permissions",
     "trust": "untrusted-key secret-in-project forbidden-in-project locked-key",
+    "fleet": "etcd-unavailable secret-in-etcd",
     "key": "missing-api-key credential-binding secret-unavailable unused-credential insecure-endpoint",
     "retirement": "model-retiring model-retired",
 }
@@ -113,7 +114,10 @@ def _loading(loaded: Loaded) -> Iterable[Finding]:
     llm = loaded.config.llm
     model = " → ".join(dict.fromkeys(part for part in (llm.model, llm.model_name, llm.model_id) if part))
     good["configuration"] = f"{loaded.config.mode} mode, {llm.provider}, {printable(model) or 'no model'}"
-    for group in (*good, "key", "retirement"):
+    store = next((layer for layer in loaded.layers if layer.name == "etcd"), None)
+    if store is not None:
+        good["fleet"] = f"{printable(store.source)} answers, and sets {len(store.entries)} keys"
+    for group in (*good, *(group for group in _GROUPS if group not in good)):
         for problem in groups.get(group, ()):
             state: CheckState = "failed" if problem.severity == "error" else "warning"
             message, hint = printable(problem.message), printable(problem.hint)

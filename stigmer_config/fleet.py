@@ -16,15 +16,10 @@ import msgspec
 
 from .environment import Environment
 from .kinds import Address, InvalidValueError
+from .places import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
 from .problems import Problem, quoted
 from .provenance import Origin
 from .secret import Secret
-
-VARIABLE: Final = "STIGMER_ETCD"
-FILES: Final = ("STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY")
-USER: Final = "STIGMER_ETCD_USER"
-PASSWORD: Final = "STIGMER_ETCD_PASSWORD"  # noqa: S105 - a variable's name
-PLAIN: Final = (VARIABLE, *FILES, USER)  # the variables that are no secret
 
 _PORT: Final = 2379
 _URL = re.compile(r"(?P<scheme>https?)://(?P<hosts>[^/?#]*)(?P<prefix>(?:/[A-Za-z0-9._-]+)+)/?")
@@ -109,33 +104,33 @@ class Stored(msgspec.Struct, frozen=True):
 
 def fleet_of(environment: Environment) -> tuple[Fleet | None, list[Problem]]:
     """The store that the variables name, or what is wrong with them."""
-    text = environment.variable(VARIABLE)
+    text = environment.variable(ETCD)
     if text is None:
         return None, []
     try:
         endpoints, prefix = _read_url(text)
-        files = {name: _absolute(name, environment.variable(name)) for name in FILES}
+        files = {name: _absolute(name, environment.variable(name)) for name in ETCD_FILES}
     except InvalidValueError as fault:
-        return None, [fault.problem("", Origin("etcd", VARIABLE))]
+        return None, [fault.problem("", Origin("etcd", ETCD))]
     cacert, certificate, key = files.values()
-    password = environment.variable(PASSWORD)
+    password = environment.variable(ETCD_PASSWORD)
     fleet = Fleet(
         endpoints,
         prefix,
         cacert,
         certificate,
         key,
-        environment.variable(USER),
+        environment.variable(ETCD_USER),
         Secret(password) if password is not None else None,
     )
     if fleet.password is not None and not fleet.is_trusted:
-        message = f"{PASSWORD} would cross the network in the clear: it is not sent"
+        message = f"{ETCD_PASSWORD} would cross the network in the clear: it is not sent"
         warning = Problem(
             severity="warning",
             code="insecure-endpoint",
             message=message,
             hint="use https",
-            origin=Origin("etcd", VARIABLE),
+            origin=Origin("etcd", ETCD),
         )
         return msgspec.structs.replace(fleet, user=None, password=None), [warning]
     return fleet, []
@@ -145,9 +140,11 @@ def _read_url(text: str) -> tuple[tuple[str, ...], str]:
     """The endpoints and the prefix. Raises `InvalidValueError`, which tells no password."""
     found = _URL.fullmatch(text)
     if "@" in text:
-        raise InvalidValueError("invalid-url", f"{VARIABLE} holds a user or a password", f"use {USER} and {PASSWORD}")
+        raise InvalidValueError(
+            "invalid-url", f"{ETCD} holds a user or a password", f"use {ETCD_USER} and {ETCD_PASSWORD}"
+        )
     if found is None:
-        raise InvalidValueError("invalid-url", f"{VARIABLE} must be URL/PREFIX, not {quoted(text)}", _FORM)
+        raise InvalidValueError("invalid-url", f"{ETCD} must be URL/PREFIX, not {quoted(text)}", _FORM)
     scheme = found["scheme"]
     return tuple(f"{scheme}://{_host(part, text)}" for part in found["hosts"].split(",")), found["prefix"]
 
@@ -155,9 +152,9 @@ def _read_url(text: str) -> tuple[tuple[str, ...], str]:
 def _host(part: str, text: str) -> str:
     with_port = part if re.search(r":[0-9]+$", part) else f"{part}:{_PORT}"
     try:
-        host: str = Address().check(with_port, VARIABLE)
+        host: str = Address().check(with_port, ETCD)
     except InvalidValueError:
-        message = f"{VARIABLE} must name host:port, or several with commas, not {quoted(text)}"
+        message = f"{ETCD} must name host:port, or several with commas, not {quoted(text)}"
         raise InvalidValueError("invalid-url", message, _FORM) from None
     return host
 

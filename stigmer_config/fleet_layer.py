@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .environment import Environment
-from .fleet import VARIABLE, Fleet, Stored, fleet_of
+from .fleet import Fleet, Stored, fleet_of
+from .places import ETCD
 from .problems import Problem
 from .provenance import Layer, Origin
 from .sources.etcd_keys import etcd_layer
@@ -15,7 +16,7 @@ def read_fleet(environment: Environment) -> FleetLayer:
     """The layer of the store that the variables name, as it is now. No fault raises: each is a Problem."""
     fleet, problems = fleet_of(environment)
     if fleet is None:
-        return not_to_be_had(VARIABLE, problems)
+        return not_to_be_had(ETCD, problems)
     try:
         stored = read_once(fleet)
     except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from .fleet import Fleet, Stored
 from .held import Held
 
 MOST: Final = 5  # problems of a rejected reload that are told
@@ -60,6 +61,19 @@ def decoded(data: bytes) -> FleetWorker | None:
         return msgspec.json.decode(data, type=FleetWorker)
     except msgspec.MsgspecError:
         return None
+
+
+def listed(fleet: Fleet) -> tuple[Stored, list[FleetWorker]]:
+    """What the store holds, and the workers that run by it, oldest first. Raises `EtcdError`."""
+    from .integrations.etcd import Etcd
+
+    etcd = Etcd(fleet)
+    try:
+        stored = etcd.read()
+        found = [decoded(data) for data in etcd.announced().values()]
+    finally:
+        etcd.close()
+    return stored, sorted((worker for worker in found if worker is not None), key=lambda worker: worker.started)
 
 
 def is_healthy(worker: FleetWorker, store: str) -> bool:

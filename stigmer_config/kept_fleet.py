@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from .environment import Environment
-from .fleet import VARIABLE, Stored, fleet_of
+from .fleet import Stored, fleet_of
 from .fleet_layer import FleetLayer, not_to_be_had, read_once, unavailable
 from .fleet_state import encoded
 from .held import Held
+from .places import ETCD
 from .sources.etcd_keys import etcd_layer
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class KeptFleet:
         self.state: FleetState = "native"
         self.unannounced = ""
         self._environment = environment
+        # With the time, so that no later process of this number has the same.
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
         self._fleet, self._problems = fleet_of(environment)
         self._stored = stored
         self._layer: tuple[Stored, FleetLayer] | None = None
@@ -67,7 +70,7 @@ class KeptFleet:
         """The layer of the newest state that was seen; at first it is read."""
         del environment  # the one it was made for
         if self._fleet is None:
-            return not_to_be_had(VARIABLE, self._problems)
+            return not_to_be_had(ETCD, self._problems)
         if self._stored is None:
             try:
                 self._take(read_once(self._fleet))
@@ -158,14 +161,14 @@ class KeptFleet:
         if isinstance(error, Compacted) or self._ended.is_set():
             return
         if failures > 1:
-            self._tell("degraded", f"{self._name}: {error or type(error).__name__}")
+            self._tell("degraded", f"{self._source}: {error or type(error).__name__}")
         pause = min(FIRST_PAUSE * 2**failures, LAST_PAUSE)
         self._ended.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not all workers at once
         with contextlib.suppress(Exception):  # certificates that are being replaced: the next time
             etcd.renew()
 
     @property
-    def _name(self) -> str:
+    def _source(self) -> str:
         return self._fleet.source if self._fleet is not None else ""
 
     def _beat(self, etcd: Etcd) -> None:
@@ -209,7 +212,7 @@ class KeptFleet:
                 lease, self._said = etcd.lease(LEASE), b""
             if self._said != self._heard:
                 data = self._heard
-                etcd.announce(worker_name(), data, lease)
+                etcd.announce(self._name, data, lease)
                 self._said = data
         except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with
             self.unannounced = str(error) or type(error).__name__
@@ -245,12 +248,3 @@ class KeptFleet:
 
     _on_change: Callable[[], None] = staticmethod(lambda: None)
     _on_state: Callable[[FleetState, str], None] = staticmethod(lambda _state, _detail: None)
-
-
-_HOST: Final = socket.gethostname()
-_STARTED: Final = time.time_ns()
-
-
-def worker_name() -> str:
-    """This process's name in the fleet: host, process and when it began, so that no later one has it, too."""
-    return f"{_HOST}:{os.getpid()}:{_STARTED:x}"

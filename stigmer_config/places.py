@@ -1,4 +1,4 @@
-"""Where configuration files are looked for."""
+"""Where configuration files are looked for, and the variables that name the fleet's store."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ import msgspec
 from .environment import Environment
 
 FILE = "config.yaml"
+
+# The fleet's store, and how it is entered: `fleet` reads them.
+ETCD = "STIGMER_ETCD"
+ETCD_FILES = ("STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY")
+ETCD_USER = "STIGMER_ETCD_USER"
+ETCD_PASSWORD = "STIGMER_ETCD_PASSWORD"  # noqa: S105 - a variable's name
 
 
 class Project(msgspec.Struct, frozen=True):

@@ -18,12 +18,12 @@ from typing import Any
 
 import msgspec
 
-from . import fleet
 from .derive import read_override
 from .environment import Environment
 from .held import Held
 from .loader import Loaded, Request
 from .merge import targets
+from .places import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
 from .provenance import Entry
 from .references import Reference
 from .secret import MASK, Secret
@@ -32,9 +32,9 @@ from .state import Began, SourceState, WorkerState, born, folder
 
 _numbers = itertools.count(1)
 # Variables that decide which files are read and trusted, beside those that set a key.
-_PLACES = ("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT", *fleet.PLAIN)
+_PLACES = ("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT", ETCD, *ETCD_FILES, ETCD_USER)
 _VENDOR_PLAIN = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "OLLAMA_HOST")
-_VENDOR_SECRET = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", fleet.PASSWORD)
+_VENDOR_SECRET = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", ETCD_PASSWORD)
 
 
 class Published:

@@ -189,7 +189,9 @@ def _credential(config: Config) -> str:
 
 
 def _place(origin: Origin | None) -> str:
-    return f"{origin.layer}: {printable(str(origin))}" if origin is not None else "not set"
+    if origin is None:
+        return "not set"
+    return printable(str(origin)) if origin.layer == "etcd" else f"{origin.layer}: {printable(str(origin))}"
 
 
 def _origins(config: Config) -> dict[str, str]:

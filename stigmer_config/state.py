@@ -20,6 +20,7 @@ import msgspec
 from . import loader
 from .environment import Environment
 from .loader import Request
+from .places import ETCD_PASSWORD
 from .problems import Problem
 from .provenance import Entry, Origin
 from .references import Opener, Reference, Unread
@@ -180,9 +181,13 @@ def _digest(path: str) -> str | None:
         return None
 
 
-def request_of(worker: WorkerState) -> Request:
-    """What the worker was started with, to load it again here. No secret is read: those it had are masks."""
+def request_of(worker: WorkerState, here: Environment) -> Request:
+    """What the worker was started with, to load it again `here`. No secret is read: those it had are masks.
+
+    But for the password of the fleet's store, without which the store cannot be read: it is the one known here.
+    """
     began = worker.began
+    variables = {**began.variables, ETCD_PASSWORD: here.variables.get(ETCD_PASSWORD, "")}
     given = loader.request(
         mode=began.mode,
         project_dir=False if began.project_dir is False else Path(began.project_dir) if began.project_dir else None,
@@ -190,7 +195,7 @@ def request_of(worker: WorkerState) -> Request:
         overrides=began.overrides,
         require=began.require,
         environment=Environment(
-            variables=began.variables,
+            variables=variables,
             cwd=Path(began.cwd),
             home=Path(began.home),
             uid=began.uid,

@@ -15,15 +15,22 @@ from ..secret import MASK, Secret
 from . import changes as diffs
 from . import render
 from .common import OK, Where, capture, common, exit_status, tell
+from .completers import complete_side, complete_worker
 from .workers import UNHEALTHY
 
 _MODES = ("local", "cloud")
 
 
 @click.command("diff")
-@click.argument("one", required=False, metavar="[A]")
-@click.argument("other", required=False, metavar="[B]")
-@click.option("--worker", type=int, metavar="PID", help="Compare what a running worker has with what is on the disk.")
+@click.argument("one", required=False, metavar="[A]", shell_complete=complete_side)
+@click.argument("other", required=False, metavar="[B]", shell_complete=complete_side)
+@click.option(
+    "--worker",
+    type=int,
+    metavar="PID",
+    shell_complete=complete_worker,
+    help="Compare what a running worker has with what is on the disk.",
+)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @common
 def command(one: str | None, other: str | None, worker: int | None, form: str, where: Where) -> None:
@@ -70,7 +77,7 @@ def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
     if not workers:
         raise click.UsageError(f"no worker runs as process {pid}: stigmer config workers lists them")
     worker = workers[-1]
-    loaded = read(state.request_of(worker))
+    loaded = read(state.request_of(worker, capture()))
     has, now = worker.values, {key: _comparable(value) for key, value in loaded.config.effective()}
     now["mode"] = loaded.wanted_mode
     changes = [

@@ -129,7 +129,7 @@ class _Session:
 
     def _faults(self, after: Loaded) -> tuple[tuple[Problem, ...], bool]:
         """The errors of this file, and whether some are new."""
-        new = new_errors(self.before, after, self.aimed)
+        new = new_errors(self.before, after, self.aimed.layer)
         own = [problem for problem in after.errors if problem.origin and problem.origin.layer == self.aimed.layer]
         return tuple(dict.fromkeys([*own, *new])), bool(new)
 

@@ -10,6 +10,7 @@ import click
 
 from ..editing.candidate import NoTarget, Refused, Scope, Target, target
 from ..editing.edit import EditError
+from ..editing.store import Store, StoreError, put, store
 from ..editing.writing import Change, Outcome, write
 from ..problems import printable
 from ..saving import SaveError
@@ -28,6 +29,39 @@ def scoped(command: Callable[..., None]) -> Callable[..., None]:
         command(scope="project" if project else "user", **rest)
 
     return wrapped
+
+
+def fleet_scoped(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --fleet to what `scoped` adds: then `scope` is `fleet`."""
+
+    @click.option("--fleet", "fleet", is_flag=True, help="Write the fleet's store, which STIGMER_ETCD names.")
+    @click.option("--user", "user", is_flag=True, help="Write ~/.stigmer/config.yaml (this is the default).")
+    @click.option("--project", "project", is_flag=True, help="Write the project's .stigmer/config.yaml.")
+    @functools.wraps(command)
+    def wrapped(*, fleet: bool, user: bool, project: bool, **rest: Any) -> None:
+        if fleet + user + project > 1:
+            raise click.UsageError("--fleet, --user and --project exclude each other")
+        command(scope="fleet" if fleet else "project" if project else "user", **rest)
+
+    return wrapped
+
+
+def stored(where: Where, key: str, data: bytes | None) -> tuple[Store, Outcome]:
+    """Sets or removes a key in the fleet's store. Exits with what is wrong (1, or 3 for `untrusted-key`)."""
+    try:
+        aimed = store(where.request())
+        outcome = put(aimed, key, data)
+    except NoTarget as error:
+        raise click.UsageError(printable(str(error))) from error
+    except Refused as refusal:
+        tell(refusal.problems)
+        say("nothing was written: the fleet's store is as it was")
+        raise SystemExit(exit_status(refusal.problems)) from None
+    except (StoreError, ImportError) as error:
+        say(printable(str(error)))
+        raise SystemExit(FAULTY) from None
+    tell_outcome(aimed, outcome)
+    return aimed, outcome
 
 
 def file_of(where: Where, scope: Scope) -> Target:
@@ -56,7 +90,7 @@ def written(aimed: Target, change: Change, key: str | None = None) -> Outcome:
     return outcome
 
 
-def tell_outcome(aimed: Target, outcome: Outcome) -> None:
+def tell_outcome(aimed: Target | Store, outcome: Outcome) -> None:
     """Says what is worth knowing about a file that was written."""
     if not outcome.durable:
         say(f"{place(aimed)} is the new one, but the disk did not confirm it: a power cut may bring the old one back")
@@ -72,8 +106,8 @@ def failed(aimed: Target, error: SaveError) -> None:
     raise SystemExit(FAULTY) from None
 
 
-def place(aimed: Target, line: int | None = None) -> str:
-    """The file as a message names it."""
+def place(aimed: Target | Store, line: int | None = None) -> str:
+    """The file, or the store, as a message names it."""
     return printable(aimed.path) + (f":{line}" if line else "")
 
 

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from ..config import RESOLVED
 from ..editing.candidate import Scope, Target
 from ..editing.edit import with_value
+from ..editing.store import Store, text_of
 from ..editing.writing import Outcome
 from ..kinds import InvalidValueError
 from ..problems import did_you_mean, printable
 from ..provenance import Entry
+from ..references import Reference
 from ..secret import MASK, Secret
 from ..settings import PROVIDERS, Setting, find
 from ..sources.yaml_text import scalar
 from . import render
 from .common import Where, common, require_key
-from .completion import complete_key
-from .scope import file_of, place, say, scoped, written
+from .completers import complete_key_to_set, complete_value
+from .scope import file_of, fleet_scoped, place, say, stored, written
 
 _MOST = 64 * 1024  # characters of a value
 
 
 # A negative number is a value, not an option: the key's own range refuses it.
 @click.command("set", context_settings={"ignore_unknown_options": True})
-@click.argument("key", shell_complete=complete_key)
-@click.argument("value", required=False)
+@click.argument("key", shell_complete=complete_key_to_set)
+@click.argument("value", required=False, shell_complete=complete_value)
 @click.option("--stdin", is_flag=True, help="Read the value from standard input.")
-@scoped
+@fleet_scoped
 @common
-def command(key: str, value: str | None, scope: Scope, where: Where, *, stdin: bool) -> None:
-    """Set KEY to VALUE in a file: that line changes, and nothing else does.
+def command(key: str, value: str | None, scope: Scope | Literal["fleet"], where: Where, *, stdin: bool) -> None:
+    """Set KEY to VALUE in a file, or in the fleet's store: that line changes, and nothing else does.
 
     VALUE is read by the key's type; null means none. A secret is never given on the command line: without
     VALUE it is asked for. aliases.NAME.PROVIDER sets one provider's entry of an alias. A change that the
@@ -52,6 +54,7 @@ def command(key: str, value: str | None, scope: Scope, where: Where, *, stdin: b
       stigmer config set --project llm.temperature 0.2
       stigmer config set aliases.mine.ollama phi4:14b
       stigmer config set locked "[llm.model, sandbox]"
+      stigmer config set --fleet llm.model balanced
       pass show anthropic | stigmer config set providers.anthropic.api_key --stdin
     """
     require_key(key)
@@ -59,14 +62,32 @@ def command(key: str, value: str | None, scope: Scope, where: Where, *, stdin: b
         raise click.UsageError(f"{key} is worked out from llm.model: set that")
     setting = find(key)
     assert setting is not None  # noqa: S101 - require_key has made sure
+    if scope == "fleet":
+        _tell(*_in_store(where, setting, key, value, stdin=stdin))
+        return
     raw = _raw(setting, key, _text(setting, key, value, scope, stdin=stdin))
     aimed = file_of(where, scope)
     _require_provider(aimed, key)
-    outcome = written(aimed, lambda contents: with_value(contents.data or b"", key, raw), key)
-    _tell(aimed, key, outcome)
+    _tell(aimed, key, written(aimed, lambda contents: with_value(contents.data or b"", key, raw), key))
 
 
-def _text(setting: Setting, key: str, value: str | None, scope: Scope, *, stdin: bool) -> str | None:
+def _in_store(
+    where: Where, setting: Setting, key: str, value: str | None, *, stdin: bool
+) -> tuple[Store, str, Outcome]:
+    """Sets the key in the fleet's store. A secret's place may stand there, and never the secret."""
+    text = value if setting.is_secret and value is not None and value.lstrip().startswith("{") else None
+    if setting.is_secret and text is None and value != "null":
+        reference = f"stigmer config set --fleet {key} '{{file: /run/secrets/NAME}}'"
+        raise click.UsageError(f"the fleet's store may not hold {key}; name where each machine has it: {reference}")
+    if text is None:
+        raw = _raw(setting, key, _text(setting, key, value, "fleet", stdin=stdin))
+        # What the key's type refuses goes as it was given: the load refuses it, and says why.
+        text = text_of(raw)
+    aimed, outcome = stored(where, key, text.encode())
+    return aimed, key, outcome
+
+
+def _text(setting: Setting, key: str, value: str | None, scope: Scope | Literal["fleet"], *, stdin: bool) -> str | None:
     """The value as it was given; None for none. A secret is asked for."""
     if value is not None and value.startswith("--"):
         raise click.UsageError(f"no such option: {printable(value)}")
@@ -131,12 +152,14 @@ def _require_provider(aimed: Target, key: str) -> None:
         raise click.UsageError(f"{alias} is an alias, and there is no provider '{printable(provider)}': {hint}")
 
 
-def _tell(aimed: Target, key: str, outcome: Outcome) -> None:
+def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
     """Says what stands where now, and whether it counts."""
     owner, entry = _entry(aimed, key, outcome)
-    value = MASK if find(key).is_secret else render.text(entry.value)  # type: ignore[union-attr]
+    is_hidden = find(key).is_secret and not isinstance(entry.value, Reference)  # type: ignore[union-attr]
+    value = MASK if is_hidden else render.text(entry.value)
     before = "" if outcome.changed else " (it was so before)"
-    say(f"{place(aimed, entry.origin.line)}: {printable(key)} = {value}{before}")
+    where = printable(str(entry.origin)) if aimed.layer == "etcd" else place(aimed, entry.origin.line)
+    say(f"{where}: {printable(key)} = {value}{before}")
     explanation = outcome.after.config.explain(owner)
     lost = next((loser for loser in explanation.losers if loser.origin == entry.origin), None)
     if lost is not None and lost.reason == "overridden":
@@ -154,7 +177,7 @@ _REASONS = {
 }
 
 
-def _entry(aimed: Target, key: str, outcome: Outcome) -> tuple[str, Entry]:
+def _entry(aimed: Target | Store, key: str, outcome: Outcome) -> tuple[str, Entry]:
     """The key's entry in the file as it is now, and the key it belongs to: an alias's, for one provider's."""
     layer = next(layer for layer in outcome.after.layers if layer.name == aimed.layer)
     if key in layer.entries:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from ..config import RESOLVED
-from ..editing.candidate import Scope
+from ..editing.candidate import Scope, Target
 from ..editing.edit import without
+from ..editing.store import Store
+from ..editing.writing import Outcome
 from ..problems import printable
 from . import render
 from .common import Where, common, require_key
-from .completion import complete_key
-from .scope import file_of, place, say, scoped, written
+from .completers import complete_key_to_unset
+from .scope import file_of, fleet_scoped, place, say, stored, written
 
 
 @click.command("unset")
-@click.argument("key", shell_complete=complete_key)
-@scoped
+@click.argument("key", shell_complete=complete_key_to_unset)
+@fleet_scoped
 @common
-def command(key: str, scope: Scope, where: Where) -> None:
-    """Remove KEY from a file: its line goes, and nothing else does.
+def command(key: str, scope: Scope | Literal["fleet"], where: Where) -> None:
+    """Remove KEY from a file, or from the fleet's store: its line goes, and nothing else does.
 
     A key that does not stand there is fine. An emptied section stays. A removal that the configuration would
     fail with is refused.
@@ -34,12 +38,12 @@ def command(key: str, scope: Scope, where: Where) -> None:
     Examples:
       stigmer config unset llm.temperature
       stigmer config unset --project llm.model
+      stigmer config unset --fleet llm.model
     """
     require_key(key)
     if key in RESOLVED:
         raise click.UsageError(f"{key} is worked out from llm.model: it stands in no file")
-    aimed = file_of(where, scope)
-    outcome = written(aimed, lambda contents: without(contents.data or b"", key))
+    aimed, outcome = _removed(where, scope, key)
     if not outcome.changed:
         say(f"{printable(key)} is not set in {place(aimed)}")
         return
@@ -49,3 +53,10 @@ def command(key: str, scope: Scope, where: Where) -> None:
     explanation = outcome.after.config.explain(owner)
     origin = f" ({printable(str(explanation.origin))})" if explanation.origin is not None else ""
     say(f"{place(aimed)}: {printable(key)} is removed; {owner} is {render.text(explanation.value)} now{origin}")
+
+
+def _removed(where: Where, scope: Scope | Literal["fleet"], key: str) -> tuple[Target | Store, Outcome]:
+    if scope == "fleet":
+        return stored(where, key, None)
+    aimed = file_of(where, scope)
+    return aimed, written(aimed, lambda contents: without(contents.data or b"", key))

@@ -104,8 +104,8 @@ def target(request: Request, scope: Scope) -> Target:
     return Target("project", found.path, msgspec.structs.replace(request, project=Project(found.path)))
 
 
-def new_errors(before: Loaded, after: Loaded, target: Target, key: str | None = None) -> tuple[Problem, ...]:
-    """The errors of `after` that `before` did not have, and those of `key` in the target's file."""
+def new_errors(before: Loaded, after: Loaded, layer: LayerName, key: str | None = None) -> tuple[Problem, ...]:
+    """The errors of `after` that `before` did not have, and those of `key` in the edited layer."""
     known = {_identity(problem) for problem in before.errors}
     mended = known - {_identity(problem) for problem in after.errors}
     return tuple(
@@ -113,7 +113,7 @@ def new_errors(before: Loaded, after: Loaded, target: Target, key: str | None = 
         for problem in after.errors
         # What was hidden below a fault that is mended was there before.
         if (_identity(problem) not in known and not (mended and problem.code in CONSEQUENCES))
-        or (key is not None and _concerns(problem, key, target))
+        or (key is not None and _concerns(problem, key, layer))
     )
 
 
@@ -121,9 +121,9 @@ def _identity(problem: Problem) -> tuple[str, str, str | None]:
     return problem.code, problem.key, problem.origin.layer if problem.origin else None
 
 
-def _concerns(problem: Problem, key: str, target: Target) -> bool:
-    """Whether a problem is about a key in the file, or about a part or the whole of it."""
-    if problem.origin is None or problem.origin.layer != target.layer:
+def _concerns(problem: Problem, key: str, layer: LayerName) -> bool:
+    """Whether a problem is about a key in the layer, or about a part or the whole of it."""
+    if problem.origin is None or problem.origin.layer != layer:
         return False
     one, other = f"{problem.key}.", f"{key}."
     return bool(problem.key) and (one.startswith(other) or other.startswith(one))

@@ -78,7 +78,7 @@ def _judged(target: Target, change: Change, key: str | None) -> tuple[Contents, 
     if data is None or data == contents.data:
         return contents, before, None
     made = candidate(target, contents, data)
-    new = new_errors(before, made.loaded, target, key)
+    new = new_errors(before, made.loaded, target.layer, key)
     if new:
         raise Refused(new)
     return contents, before, made

@@ -27,6 +27,7 @@ CONNECT: Final = 2.0  # seconds to reach one member
 ANSWER: Final = 5.0  # seconds for one whole answer, of a watch that it begins
 MAX_ANSWER: Final = 1024 * 1024  # bytes of one answer, or of one line of a watch
 MAX_KEYS: Final = 1000  # below the prefix: nobody has so many settings
+MAX_PAGES: Final = 100  # of 200 workers each
 _UNAUTHENTICATED: Final = 16  # https://grpc.io/docs/guides/status-codes/
 
 T = TypeVar("T")
@@ -210,7 +211,7 @@ class Etcd:
         """What each worker tells of itself, by its name."""
         start = f"{self._fleet.prefix}.workers/"
         found: dict[str, bytes] = {}
-        while True:
+        for _ in range(MAX_PAGES):
             span = {"key": _text(start), "range_end": _text(f"{self._fleet.prefix}.workers0"), "limit": 200}
             page = self._call("/v3/kv/range", span, _Range)
             keys = [_bytes(kv.key).decode("utf-8", "replace") for kv in page.kvs]
@@ -218,6 +219,7 @@ class Etcd:
             if not page.more or not keys:
                 return found
             start = f"{keys[-1]}\0"
+        raise EtcdError("the list of workers does not end")
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
