@@ -231,8 +231,28 @@ COMMANDS = [
     ["path"],
     ["aliases"],
 ]
-# What these commands need beyond the libraries they stand on: digests of files and secrets, widths of characters.
-STANDARD = {"hashlib", "hmac", "unicodedata", "_hashlib", "_blake2"}
+# What they import from elsewhere, beyond a bare interpreter, and why. Each of these costs every command its time: a
+# name that is not here either goes (imported where it is used, or not at all), or gets its place and its reason.
+SOME = "what these import in one Python and not in another"
+WHY = {
+    "the command line: arguments, help, completion": """click collections contextlib copy datetime errno gettext
+        importlib inspect locale textwrap threading typing uuid weakref""",
+    "inspect, for click and msgspec": "ast dis opcode token tokenize",
+    "frozen typed sections": "msgspec decimal math numbers",
+    "YAML events with their places, through the C parser": """ruamel _ruamel_yaml cython_runtime base64 binascii glob
+        struct warnings""",
+    "the system's and the user's folders": "platformdirs bisect bz2 lzma random shutil tempfile zlib",
+    "paths": "fnmatch ntpath pathlib",
+    "digests of files and secrets, compared in constant time": "hashlib hmac",
+    "how wide a character beyond ASCII is on a terminal": "unicodedata",
+    "the place of a bug of ours, for the report of it": "traceback",
+    SOME: "grp ipaddress linecache platform pwd typing_extensions urllib",
+}
+# Of the libraries they import what these load by themselves, and no part more.
+STANDS_ON = (
+    "_ruamel_yaml, click, hmac, importlib.util, locale, msgspec, pathlib, platformdirs, ruamel.yaml, traceback, "
+    "unicodedata, urllib.parse"
+)
 # The rooms they do not enter.
 ELSEWHERE = set(ROOMS[: ROOMS.index("loader")]) - {"", "cli"}
 HEAVY = {
@@ -250,20 +270,39 @@ HEAVY = {
 }
 
 
+def _others(got: set[str], bare: set[str]) -> set[str]:
+    """The modules at the top that are not ours; a library's and the interpreter's hidden ones come with another."""
+    tops = {name.partition(".")[0] for name in got - bare} - {"stigmer_config"}
+    return {name for name in tops if not name.startswith("_") or name == "_ruamel_yaml"}
+
+
 @pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
 def test_a_reading_command_imports_what_it_uses_and_no_more(sandbox: Sandbox, argv: list[str]) -> None:
-    """Beyond a bare import of the libraries: our own rooms from the loader down, and three small modules."""
+    """From elsewhere only what has a reason, and no part of it that it does not load itself; of our own rooms those
+    from the loader down.
+    """
     sandbox.write(user="llm: {model: fast}\n", project="llm: {temperature: 0.5}\n")
-    bare = _modules_after(sandbox, "import dynaconf, click, msgspec, platformdirs")
     got = _modules_after(sandbox, _command(argv))
+    reasoned = {name for names in WHY.values() for name in names.split()}
+    assert sorted(_others(got, _modules_after(sandbox, "pass")) - reasoned) == []
     ours = {name for name in got if name.split(".")[0] == "stigmer_config"}
-    assert sorted(got - bare - ours - STANDARD) == []
+    assert sorted(got - ours - _modules_after(sandbox, f"import {STANDS_ON}")) == []
     assert sorted(got & HEAVY) == []
     entered = {room(name.removeprefix("stigmer_config").removeprefix(".")) for name in ours}
     assert sorted(entered & ELSEWHERE) == []
     assert {name for name in ours if name.startswith("stigmer_config.cli.")} <= {
-        f"stigmer_config.cli.{part}" for part in (argv[0], "common", "completion", "render", "table")
+        f"stigmer_config.cli.{part}" for part in (argv[0], "common", "completers", "render", "table")
     }
+
+
+def test_what_show_is_told_to_import_is_what_it_imports(sandbox: Sandbox) -> None:
+    """A reason for something that no command imports any more goes, and so does a name that stands there twice."""
+    named = [name for names in WHY.values() for name in names.split()]
+    assert sorted(named) == sorted(set(named))
+    sandbox.write(user="llm: {model: fast}\n")
+    commands = (["show", "--origin"], ["explain", "llm.model"])
+    got = _others(set().union(*(_modules_after(sandbox, _command(argv)) for argv in commands)), set())
+    assert sorted(set(named) - got - set(WHY[SOME].split())) == []
 
 
 def test_importing_the_package_imports_nothing_else(sandbox: Sandbox) -> None:
