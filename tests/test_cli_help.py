@@ -1,4 +1,4 @@
-"""Help that is enough, examples that work, and what a shell completes."""
+"""Help that is enough, and examples that work."""
 
 from __future__ import annotations
 
@@ -70,72 +70,6 @@ def test_the_groups_list_their_commands(sandbox: Sandbox) -> None:
     bare = subprocess.run([COMMAND], env=environment, capture_output=True, text=True, check=False)
     assert bare.returncode == 2
     assert "stigmer config show --origin" in bare.stderr
-
-
-def completed(sandbox: Sandbox, *words: str) -> set[str]:
-    """What a shell offers for the last of `words`, through the real command."""
-    variables = {
-        "_STIGMER_COMPLETE": "bash_complete",
-        "COMP_WORDS": " ".join(("stigmer", *words)),
-        "COMP_CWORD": str(len(words)),
-    }
-    done = subprocess.run(
-        [COMMAND],
-        cwd=sandbox.project,
-        env=variables_of(sandbox, variables),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr == ""
-    return {line.partition(",")[2] for line in done.stdout.splitlines()}
-
-
-def test_a_shell_completes_commands_keys_and_aliases(sandbox: Sandbox) -> None:
-    """Commands, keys, sections, assignments, providers and aliases are offered; secrets never as assignments."""
-    sandbox.write(user="aliases: {fable: fast}\n")
-    assert completed(sandbox, "config", "ex") == {"explain"}
-    assert completed(sandbox, "config", "get", "llm.m") == {
-        "llm.model",
-        "llm.max_tokens",
-        "llm.max_retries",
-        "llm.model_name",
-        "llm.model_id",
-    }
-    assert completed(sandbox, "config", "explain", "aliases.fa") == {"aliases.fast", "aliases.fable"}
-    assert completed(sandbox, "config", "show", "sand") == {
-        "sandbox",
-        *(key for key in SETTINGS if key.startswith("sandbox.")),
-    }
-    assert completed(sandbox, "config", "show", "--set", "backend.") == {"backend.endpoint="}
-    assert completed(sandbox, "config", "show", "--llm-provider", "a") == {"anthropic", "auto"}
-    assert completed(sandbox, "config", "show", "--llm-model", "fa") == {"fast", "fable"}
-
-
-def test_completion_stays_quiet_when_nothing_can_be_read(sandbox: Sandbox) -> None:
-    """A broken file or a deleted folder gives nothing to complete, and no message."""
-    sandbox.write(user="aliases: [\n")
-    assert completed(sandbox, "config", "get", "aliases.f") == {"aliases.fast"}
-    script = f"mkdir gone && cd gone && rmdir ../gone && {COMMAND}"
-    variables = {"_STIGMER_COMPLETE": "bash_complete", "COMP_WORDS": "stigmer config get aliases.f", "COMP_CWORD": "3"}
-    done = subprocess.run(
-        ["/bin/bash", "-c", script],
-        cwd=sandbox.project,
-        env=variables_of(sandbox, variables),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout.strip(), done.stderr) == ("", "")
-
-
-def test_the_shells_get_a_completion_script(sandbox: Sandbox) -> None:
-    """bash and zsh can load a script that calls the command back."""
-    for shell in ("bash", "zsh"):
-        variables = variables_of(sandbox, {"_STIGMER_COMPLETE": f"{shell}_source", "PATH": os.defpath})
-        done = subprocess.run([COMMAND], env=variables, capture_output=True, text=True, check=False)
-        assert done.returncode == 0
-        assert "_STIGMER_COMPLETE" in done.stdout
 
 
 def test_every_key_a_letter_off_finds_its_way_back(sandbox: Sandbox) -> None:

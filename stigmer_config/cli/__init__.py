@@ -7,8 +7,12 @@ import importlib
 import os
 import sys
 import traceback
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # name → one-line help: the list must not import every command.
 COMMANDS = {
@@ -29,6 +33,7 @@ COMMANDS = {
     "diff": "Compare modes, files, or a running worker with the disk.",
     "watch": "Follow the files and print each effective change.",
     "workers": "List the workers running on this machine.",
+    "completion": "Print the script that teaches your shell to complete.",
 }
 
 
@@ -64,6 +69,13 @@ class _Lazy(_Group):
         command: click.Command = importlib.import_module(f".{cmd_name}", __name__).command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=COMMANDS[name]) for name in names), *options]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         with formatter.section("Commands"):
@@ -82,8 +94,8 @@ def stigmer(ctx: click.Context) -> None:
       stigmer config --help           the other commands
 
     \b
-    Completion of commands and keys, for this shell:
-      eval "$(_STIGMER_COMPLETE=bash_source stigmer)"    (or zsh_source)
+    Completion of commands, keys and values (bash, zsh, fish):
+      stigmer config completion --help
     """
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False
@@ -112,6 +124,10 @@ def config() -> None:
 
 def main() -> None:
     """The command's entry point. No fault of ours reaches a person as a traceback."""
+    if "_STIGMER_COMPLETE" in os.environ:  # a shell asks, after a TAB
+        from .shells import answer
+
+        answer(stigmer)
     try:
         _prepare_streams()
         stigmer(prog_name="stigmer")

@@ -22,6 +22,14 @@ from .table import fold, terminal_width
 OK, FAULTY, UNTRUSTED = 0, 1, 3
 
 
+def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """The folders that the shell itself offers."""
+    del ctx, param
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
 def common(command: Callable[..., None]) -> Callable[..., None]:
     """Adds --mode, --project-dir and --no-project; the command gets them as one `where`."""
 
@@ -30,6 +38,7 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         "--project-dir",
         type=click.Path(path_type=Path),
         metavar="DIR",
+        shell_complete=_folders,
         help="Take DIR's .stigmer/config.yaml instead of looking upwards from here.",
     )
     @click.option("--no-project", is_flag=True, help="Read no project file.")

@@ -1,55 +1,50 @@
-"""What a shell offers after a TAB. Nothing here may fail or print: a shell would show it in the middle of a line."""
+"""`stigmer config completion`."""
 
 from __future__ import annotations
 
+import os
+
 import click
 
-from ..config import RESOLVED
-from ..settings import CHILDREN, PROVIDERS, SETTINGS
-from .common import Where
+from . import shells
+from .common import Where, capture, common
 
 
-def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Keys, and aliases once their section was typed."""
-    del ctx, param
-    return _starting(incomplete, [*SETTINGS, *RESOLVED, *_alias_keys(incomplete)])
+@click.command("completion")
+@click.argument("shell", type=click.Choice(list(shells.SHELLS)), required=False)
+@common
+def command(shell: str | None, where: Where) -> None:
+    """Print the script that teaches a shell to complete stigmer: commands, options, keys, aliases and values.
 
+    Without SHELL it is for the one that $SHELL names. The script asks stigmer at each TAB: an upgrade needs no new
+    one.
 
-def complete_key_or_section(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Sections and keys."""
-    del ctx, param
-    return _starting(incomplete, [*filter(None, CHILDREN), *SETTINGS, *RESOLVED, *_alias_keys(incomplete)])
+    \b
+    In this shell, to try it:
+      bash  eval "$(stigmer config completion bash)"
+      zsh   eval "$(stigmer config completion zsh)"
+      fish  stigmer config completion fish | source
 
+    \b
+    For good:
+      echo 'eval "$(stigmer config completion bash)"' >> ~/.bashrc
+      echo 'eval "$(stigmer config completion zsh)"' >> ~/.zshrc
+      stigmer config completion fish > ~/.config/fish/completions/stigmer.fish
 
-def complete_assignment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """`KEY=` for each key that may stand on a command line."""
-    del ctx, param
-    keys = [key for key, setting in SETTINGS.items() if not setting.is_secret and key != "mode"]
-    return _starting(incomplete, [f"{key}=" for key in [*keys, *_alias_keys(incomplete)]])
+    In zsh the line belongs below compinit. The shell starts faster when it finds the script as a file, where it
+    looks for one at the first TAB:
 
+    \b
+      bash  ~/.local/share/bash-completion/completions/stigmer
+      zsh   _stigmer in a folder of $fpath
 
-def complete_provider(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Providers, and `auto`."""
-    del ctx, param
-    return _starting(incomplete, [*PROVIDERS, "auto"])
-
-
-def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Aliases."""
-    del ctx, param
-    return _starting(incomplete, _aliases())
-
-
-def _starting(incomplete: str, words: list[str]) -> list[str]:
-    return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
-
-
-def _alias_keys(incomplete: str) -> list[str]:
-    return [f"aliases.{name}" for name in _aliases()] if incomplete.startswith("aliases.") else []
-
-
-def _aliases() -> list[str]:
-    try:
-        return sorted(Where().load().config.aliases)
-    except Exception:  # noqa: BLE001 - see above: then there is nothing to offer
-        return []
+    \b
+    Examples:
+      stigmer config completion bash
+    """
+    del where
+    wanted = shell or os.path.basename(capture().variable("SHELL") or "")
+    if wanted not in shells.SHELLS:
+        asked = f"$SHELL names {wanted}" if wanted else "$SHELL is not set"
+        raise click.UsageError(f"which shell? {asked}; name one of {', '.join(shells.SHELLS)}")
+    click.echo(shells.script(click.get_current_context().find_root().command, wanted), nl=False)

@@ -15,7 +15,7 @@ from ..provenance import Explanation
 from ..settings import Setting
 from . import render
 from .common import Where, common, concerning, exit_status, require_alias, require_key, tell
-from .completion import complete_key
+from .completers import complete_key
 from .table import Cell, columns, fold, terminal_width
 
 _BOLD = {"bold": True}
@@ -42,8 +42,9 @@ _ACCESS = {
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @common
 def command(key: str, form: str, where: Where) -> None:
-    """Tell why KEY has its value: what each layer said, from the lowest up, and why it lost or is in force (*);
-    then the alias hops and the definition.
+    """Tell why KEY has its value: what each layer said, lowest first, and what became of it.
+
+    The one in force is marked with *. Below stand the hops of an alias, and what the key is.
 
     \b
     Why a value loses:

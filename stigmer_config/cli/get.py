@@ -10,7 +10,7 @@ import click
 from ..problems import printable
 from . import render
 from .common import Where, common, concerning, exit_status, require_alias, require_key, tell
-from .completion import complete_key
+from .completers import complete_key
 
 
 @click.command("get")

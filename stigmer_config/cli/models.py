@@ -20,6 +20,7 @@ from ..references import Unread
 from ..wire import WireError, is_this_machine
 from . import render
 from .common import Where, common, concerning, exit_status, tell
+from .completers import complete_pull
 from .pull import let_pull
 from .table import Cell, columns
 
@@ -27,7 +28,12 @@ from .table import Cell, columns
 @click.command("models")
 @click.option("--provider", type=click.Choice(PROVIDERS), help="Only this provider's models.")
 @click.option("--all", "everything", is_flag=True, help="Show retired models, too.")
-@click.option("--pull", metavar="NAME", help="Let Ollama download a model (or an alias), with a progress bar.")
+@click.option(
+    "--pull",
+    metavar="NAME",
+    shell_complete=complete_pull,
+    help="Let Ollama download a model (or an alias), with a progress bar.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(0.1, 600),

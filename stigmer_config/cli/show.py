@@ -16,7 +16,7 @@ from ..settings import SETTINGS
 from ..sources.flags import from_command_line
 from . import render
 from .common import Where, common, exit_status, require_alias, require_key, same_terminal, tell
-from .completion import complete_assignment, complete_key_or_section, complete_model, complete_provider
+from .completers import complete_assignment, complete_key_or_section, complete_model, complete_provider
 from .table import Cell, columns
 
 
