@@ -34,9 +34,10 @@ _HEAD = """\
 
 <!-- Made by `python docs/generate.py` from the declarations and from --help: do not edit it here. -->
 
-Every key, every variable, every command. What they are good for stands in [the cascade](cascade.md), in
-[aliases](aliases.md), [trust](trust.md) and [reload](reload.md). `stigmer config explain KEY` tells the same
-about one key, with where its value comes from; `stigmer config schema` prints it for editors.
+Every key, every variable, every command, with its formats, exit statuses and limits. What they are good for stands
+in [the cascade](cascade.md), in [aliases](aliases.md), [trust](trust.md) and [reload](reload.md). `stigmer config
+explain KEY` tells the same about one key, with where its value comes from; `stigmer config schema` prints it for
+editors.
 """
 _KEYS = """\
 Who may set it: *anyone* is every layer, a project's file too; *you* are your own file, the machine's, variables
@@ -50,12 +51,45 @@ _PLACES = (
     ("VISUAL", "The editor of `stigmer config edit`; then `EDITOR`."),
     ("NO_COLOR", "Set to anything: no colours."),
 )
+_FORMATS = """\
+| command | gives |
+| --- | --- |
+| `show` | a table; on a terminal it fits the width, in a pipe nothing is cut. `NO_COLOR` and `TERM=dumb`: no colours |
+| `show --format json` | the values, nested as in a file, secrets masked |
+| `show --origin --format json` | one document: `mode`, `ok`, `fingerprint`, `layers`, `values` (each with `value`, \
+`origin`, `shadowed`), `resolved`, `problems` |
+| `show --format yaml` | a configuration file that gives the same values again (with `--reveal`; without it, secrets \
+are comments) |
+| `show --format env` | variables that a shell can source: `set -a; . ./stigmer.env` |
+| `get`, `explain`, `validate`, `path`, `aliases` | text for people; all but `get` have `--format json` too |
+
+Data goes to standard output, everything else to standard error. Control characters and marks that reorder text on a
+screen are printed as escapes.
+"""
+_STATUSES = """\
+| status | means |
+| --- | --- |
+| 0 | no errors; there may be warnings |
+| 1 | the configuration has errors. `get` fails only for one on that key, or for a file that cannot be read |
+| 2 | wrong usage: an unknown command, option or key, a secret on the command line |
+| 3 | the project's file sets what only you may set. It goes before 1 |
+| 4 | a check or a running worker is unhealthy |
+| 70 | a bug in stigmer-config |
+"""
+_LIMITS = """\
+- A file: 64 KiB of UTF-8, 8 KiB a value, 16 levels deep, one YAML 1.2 document. Anchors, aliases, tags, merge keys and
+  directives are refused, and so is a key given twice.
+- A project's file, and the folder it is in, may be no symbolic links. A file may be no device and no pipe.
+- Model names are up to 256 of `A-Z a-z 0-9 . _ : / @ + -`. A URL is http or https, without user name and password.
+- A model that the packaged catalogue does not know works too; nothing of it is checked.
+"""
 
 
 def page() -> str:
     """The whole page."""
     parts = [_HEAD, "## Keys\n", _KEYS, _keys(), "### Each provider's own\n", _providers(), "### Built-in aliases\n"]
     parts += [_aliases(), "## Variables\n", _variables(), "## Commands\n", *_commands()]
+    parts += ["## Formats\n", _FORMATS, "## Exit statuses\n", _STATUSES, "## Limits\n", _LIMITS]
     return "\n".join(parts)
 
 

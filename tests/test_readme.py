@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stigmer_config import packaged
-from stigmer_config.settings import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 _FENCE = re.compile(
     r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_WORDS = {"never": "forbidden"}
 
 
 class Reader:
@@ -113,15 +111,6 @@ def test_the_commands_to_install_and_test_exist() -> None:
     named = set(re.findall(r"\bmake ([a-z]+)\b", TEXT))
     assert named
     assert named <= targets
-
-
-def test_the_table_of_keys_is_every_key_with_its_variable_and_class() -> None:
-    """The README's table of keys says what the declarations say, no key more and none less."""
-    rows = re.findall(r"^\| `([\w.]+)` \| (?:`(\w+)`|none) \| (\w+) \|$", TEXT, re.MULTILINE)
-    said = {key: (variable or None, _WORDS.get(access, access)) for key, variable, access in rows}
-    assert said == {
-        key: (setting.variable, setting.access) for key, setting in SETTINGS.items() if not key.startswith("providers.")
-    }
 
 
 def test_every_link_leads_to_a_file() -> None:
