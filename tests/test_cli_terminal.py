@@ -10,6 +10,10 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stigmer_config.cli.table import fold, shorten
 
 from .cli_tools import ANSI, COMMAND, OBEYED, ask, on_terminal, variables_of
 from .conftest import Sandbox
@@ -58,6 +62,105 @@ def test_a_shortened_place_keeps_what_tells_it_apart(sandbox: Sandbox) -> None:
     assert rows["llm.base_url"][1:3] == ["http://localhost:11434", "defaults"]
     assert rows["llm.base_url"][3].endswith("local.yaml:15:15")
     assert rows["temporal.max_concurrency"][1:3] == ["10", "defaults"]
+
+
+def test_a_value_is_whole_at_80_columns(sandbox: Sandbox) -> None:
+    """However long its neighbours are: a value that finds no room in its column stands on lines of its own."""
+    url = "https://gateway.eu-west.internal.example.com/anthropic"
+    sandbox.write(user=f"mode: cloud\nllm: {{base_url: '{url}'}}\n")
+    variables = {"STIGMER_LLM_API_KEY": "sk-hidden", "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE": "q"}
+    answer = on_terminal(sandbox, "show", "--origin", columns=80, variables=variables)
+    lines = ANSI.sub("", answer.out).splitlines()
+    at = lines.index(f"llm.base_url              {url}")
+    layer, place = lines[at + 1].split()
+    assert layer == "user"
+    assert place.endswith("/config.yaml:2:17")
+    assert "…_RUNNER_TASK_QUEUE" in next(line for line in lines if line.startswith("temporal.task_queue"))
+    everything = " ".join(ANSI.sub("", on_terminal(sandbox, "show", "--all", columns=80).out).split())
+    assert "anthropic: claude-haiku-5-5, ollama: llama3.2:3b, openai: gpt-6-luna" in everything
+    explained = ANSI.sub("", on_terminal(sandbox, "explain", "llm.base_url", columns=80).out)
+    assert explained.count(url) == 2
+
+
+def test_explain_goes_from_the_lowest_layer_upwards(sandbox: Sandbox) -> None:
+    """One row for each layer that gave a value, in the order of the layers; the one in force is marked, wherever."""
+    sandbox.write(
+        site="llm: {timeout: 3}\n", user="mode: local\nllm: {timeout: 4}\nlocked: [llm.timeout]\n",
+        project="llm: {timeout: 5}\n",
+    )  # fmt: skip
+    out = ask(sandbox, "explain", "llm.timeout").out
+    rows = re.findall(r"^  ([ *])  (\w+) +(\S+) .* (overridden|locked|in force)$", out, re.MULTILINE)
+    assert rows == [
+        (" ", "site", "3.0", "overridden"),
+        ("*", "user", "4.0", "in force"),
+        (" ", "project", "5.0", "locked"),
+    ]
+    out = ask(sandbox, "explain", "llm.timeout", variables={"STIGMER_LLM_TIMEOUT": "6"}).out
+    assert re.findall(r"^  ([ *])  (\w+) ", out, re.MULTILINE) == [
+        (" ", "site"), (" ", "user"), (" ", "project"), ("*", "env"),
+    ]  # fmt: skip
+
+
+def test_what_won_is_coloured_and_what_lost_is_struck(sandbox: Sandbox) -> None:
+    """A value has the colour of its layer's name, a packaged one none; a loser is struck and has none."""
+    sandbox.write(user="mode: local\nllm: {timeout: 4, max_retries: 1}\n")
+    variables = {"STIGMER_LLM_TIMEOUT": "6"}
+    out = on_terminal(sandbox, "show", "llm", "--all", "--origin", columns=200, variables=variables).out
+    row = {line.split()[0]: line for line in out.splitlines()}
+    colour = {key: re.findall(r"\x1b\[(\d+)m", line) for key, line in row.items()}
+    won = colour["llm.timeout"]
+    assert won[0::2] == won[:1] * 3  # value, layer, place; a reset behind each
+    assert colour["llm.max_retries"][0] != won[0]
+    assert "\x1b" not in row["llm.base_url"].partition("http://localhost:11434")[0]
+    lost = next(line for line in out.splitlines() if "4.0" in line)
+    assert re.search(r"\x1b\[2m(\x1b\[)?;?9m4\.0", lost)
+    assert won[0] not in re.findall(r"\d+", lost.partition("4.0")[0])
+
+
+def test_the_colours_are_told(sandbox: Sandbox) -> None:
+    """`show` on a terminal names the layers in their colours, on standard error; not without colours, nor in a pipe."""
+    sandbox.write(user=USER)
+    assert "set by \x1b[32muser\x1b[0m" in on_terminal(sandbox, "show").out
+    assert "set by" not in on_terminal(sandbox, "show", "--origin").out
+    assert "set by" not in on_terminal(sandbox, "show", variables={"NO_COLOR": "1"}).out
+    piped = sandbox.run("show")
+    assert "set by" not in piped.stdout + piped.stderr
+
+
+def test_messages_are_folded_between_words(sandbox: Sandbox) -> None:
+    """On a terminal no line is longer than it, unless it is one word or an excerpt; in a pipe none is folded."""
+    sandbox.write(user="mode: local\nllm: {temprature: 1, max_tokens: 'a rather long text that is no number at all'}\n")
+    out = ANSI.sub("", on_terminal(sandbox, "validate", columns=50).out)
+    piped = sandbox.run("validate").stderr
+    told = [line for line in out.splitlines() if "{" not in line]
+    assert [line for line in told if cells(line) > 50 and " " in line.strip()] == []
+    assert any(line.startswith("    ") and line.strip() != "^" for line in told)
+    assert piped.split() == out.replace("2 errors", "").split()
+    assert any(len(line) > 100 for line in piped.splitlines())
+
+
+@given(text=st.text("ab /:é北\u0301", max_size=60), width=st.integers(1, 30), indent=st.integers(0, 6))
+def test_folding_keeps_every_word(text: str, width: int, indent: int) -> None:
+    """The words are the same in the same order; a line that is too long is one word."""
+    lines = fold(text, width, indent)
+    assert " ".join(lines).split() == text.split()
+    assert [line for line in lines if cells(line) > width and len(line.split()) > 1 and width > indent] == []
+    assert fold(text, None) == [text]
+
+
+@given(
+    text=st.one_of(st.text("ab/:.é北~", max_size=40), st.text("AB_C", max_size=40), st.text("ab :/", max_size=40)),
+    width=st.integers(1, 40),
+)
+def test_shortening_fits_and_keeps_the_end(text: str, width: int) -> None:
+    """What is shortened fits and ends as the text does; what fits is left alone."""
+    short = shorten(text, width)
+    assert cells(short) <= width
+    if cells(text) <= width:
+        assert short == text
+    else:
+        assert "…" in short
+        assert text.endswith(short.rpartition("…")[2])
 
 
 def test_nothing_is_cut_where_there_is_room(sandbox: Sandbox) -> None:

@@ -52,9 +52,9 @@ def complete_key_to_set(ctx: click.Context, param: click.Parameter, incomplete: 
 
 
 def complete_key_to_unset(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
-    """Keys that stand in the file; all of them when it cannot be read."""
+    """Keys that stand in the file; all of them when it cannot be read, and for the fleet's store, a network away."""
     name: LayerName = "project" if ctx.params.get("project") else "user"
-    loaded = _loaded(ctx)
+    loaded = _loaded(ctx) if not ctx.params.get("fleet") else None
     found = [layer for layer in loaded.layers if layer.name == name] if loaded is not None else []
     keys = [key for layer in found for key in (*layer.entries, *layer.refused)]
     return _items(incomplete, {key: _doc(key) for key in keys}) or complete_key_to_set(ctx, param, incomplete)

@@ -41,8 +41,7 @@ def columns(
     widths = [max((_width(row[n].text) for row in table if n < len(row)), default=0) for n in range(number)]
     room = terminal_width(sys.stdout)
     if room is not None:
-        _fit(widths, room - len(_GAP) * (number - 1), give_way, least, whole)
-        _tighten(widths, table, whole)
+        _fit(widths, table, room - len(_GAP) * (number - 1), give_way, least, whole)
     for row in table:
         if room is not None and whole is not None and whole < len(row) and _width(row[whole].text) > widths[whole]:
             for line in _unfolded(row, widths, whole, room):
@@ -78,7 +77,9 @@ def _line(row: list[Cell], widths: Sequence[int]) -> str:
     return "".join(parts)
 
 
-def _fit(widths: list[int], room: int, give_way: int | None, least: int, whole: int | None) -> None:
+def _fit(
+    widths: list[int], table: Sequence[Sequence[Cell]], room: int, give_way: int | None, least: int, whole: int | None
+) -> None:
     """Narrows the columns until they fit into `room`; the first one, which names the row, comes last."""
     steps = [(give_way, least)]
     if whole is not None:
@@ -86,6 +87,7 @@ def _fit(widths: list[int], room: int, give_way: int | None, least: int, whole: 
     for column, kept in steps:
         if column is not None:
             widths[column] = max(min(widths[column], kept), widths[column] - max(sum(widths) - room, 0))
+            _tighten(widths, table, whole)
     name_kept = min(widths[0], 24) if widths else 0
     for kept in (name_kept, 1):
         while sum(widths) > room:
@@ -93,6 +95,7 @@ def _fit(widths: list[int], room: int, give_way: int | None, least: int, whole: 
             if width <= 1:
                 break
             widths[wide] -= 1
+    _tighten(widths, table, whole)
 
 
 def _tighten(widths: list[int], table: Sequence[Sequence[Cell]], whole: int | None) -> None:
