@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import base64
+import contextlib
+import http.server
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -50,29 +56,76 @@ CODES = (
     "credential-binding",
     "secret-unavailable",
     "unsupported-parameter",
+    "etcd-unavailable",
+    "secret-in-etcd",
     "unknown-variable",
     "model-retiring",
     "model-retired",
     "unused-credential",
     "insecure-endpoint",
 )
+# What looks like a code in the package and is none: why a value lost, what a probe met, a schema's and threads' names.
+NO_CODES = re.compile(
+    r"bound-elsewhere|not-in-mode|provider-switched|cut-off|without-reasoning|test-key-of-nobody"
+    r"|x-(class|reload|variable)|stigmer-config(-[a-z]+)?"
+)
 # `sh` is for what needs a terminal, a network or an installation; `text` is read, not run.
 _NOT_RUN = {"sh", "text", "json"}
+USUAL = "127.0.0.1:2379"  # where a page's store is
 _BLOCK = re.compile(
-    r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:<!-- file: (?P<file>\S+) -->\n)?(?:<!-- etcd: (?P<key>\S+) = (?P<value>\S+) -->\n)?"
+    r"^```(?P<language>\w+)\n(?P<body>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
 class Block(NamedTuple):
-    """One fenced block of a page; `file` is where a reader puts it."""
+    """One fenced block of a page; `file` is where a reader puts it, `stored` what a store has meanwhile."""
 
     file: str | None
     language: str
     body: str
+    stored: tuple[str, str] | None = None
 
 
 def blocks(text: str) -> list[Block]:
-    return [Block(found["file"], found["language"], found["body"]) for found in _BLOCK.finditer(text)]
+    return [
+        Block(found["file"], found["language"], found["body"], (found["key"], found["value"]) if found["key"] else None)
+        for found in _BLOCK.finditer(text)
+    ]
+
+
+class _Store(http.server.BaseHTTPRequestHandler):
+    """As much of etcd's gateway as a page needs: one key, at revision 7."""
+
+    stored = ("", "")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        key, value = (base64.b64encode(part.encode()).decode() for part in self.stored)
+        found = {"header": {"revision": "7"}, "kvs": [{"key": key, "value": value, "mod_revision": "7"}]}
+        body = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing is logged."""
+
+
+@contextlib.contextmanager
+def store(stored: tuple[str, str]) -> Iterator[str]:
+    """A store with that key; its `host:port`."""
+    handler = type("Store", (_Store,), {"stored": stored})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def follow(reader: Reader, block: Block) -> Iterator[str]:
@@ -81,7 +134,7 @@ def follow(reader: Reader, block: Block) -> Iterator[str]:
         reader.write(block.file, block.body)
     elif block.language == "console":
         for command in commands(block.body):
-            status, output = reader.run("/bin/sh", "-c", command.line)
+            status, output = _run_command(reader, command.line, block.stored)
             said = [aligned(line) for line in command.output]
             assert [aligned(line) for line in output.splitlines()] == said, command.line
             assert status == command.status, command.line
@@ -90,6 +143,14 @@ def follow(reader: Reader, block: Block) -> Iterator[str]:
         yield _run(reader, block.body)
     else:
         assert block.language in _NOT_RUN, f"where does this go?\n{block.body}"
+
+
+def _run_command(reader: Reader, line: str, stored: tuple[str, str] | None) -> tuple[int, str]:
+    if stored is None:
+        return reader.run("/bin/sh", "-c", line)
+    with store(stored) as address:
+        status, output = reader.run("/bin/sh", "-c", line.replace(USUAL, address))
+    return status, output.replace(address, USUAL)
 
 
 def _run(reader: Reader, program: str) -> str:
@@ -135,6 +196,19 @@ def sections() -> dict[str, str]:
 def test_errors_has_every_code_once() -> None:
     """One section for each code of the contract, and for no other."""
     assert sorted(re.findall(r"^### `([a-z-]+)`$", ERRORS, re.MULTILINE)) == sorted(CODES)
+
+
+def test_every_code_of_the_package_is_one_of_them() -> None:
+    """A code that a new part of the package tells has its section, too."""
+    found = {
+        node.value
+        for path in (ROOT / "stigmer_config").rglob("*.py")
+        if "cli" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if re.fullmatch(r"[a-z]+(-[a-z]+)+", node.value) and not NO_CODES.fullmatch(node.value)
+    }
+    assert sorted(found) == sorted(CODES)
 
 
 @pytest.mark.parametrize("code", CODES)
