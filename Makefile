@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 install: $(VENV)/.installed ## Make .venv with everything for development
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@echo "Installing into $(VENV) (a minute at most) ..."
+	@echo "Installing into $(VENV) (about a minute) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock

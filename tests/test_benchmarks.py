@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stigmer_config import Config, LiveConfig, LLMConfig
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -207,6 +210,13 @@ def test_a_quick_run_prints_its_table_and_keeps_nothing(checkout: Path) -> None:
     assert rows == [goal["what"] for goal in FIGURES["kept"]["goals"]]
     after = {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert after == before
+
+
+@pytest.mark.parametrize(("owner", "name"), [(LiveConfig, "current"), (Config, "llm"), (LLMConfig, "model_name")])
+def test_no_lock_property_or_proxy_is_on_the_way_of_a_read(owner: type, name: str) -> None:
+    """Each step of `live.current.llm.model_name` is a slot, and nobody has put something of his own before it."""
+    assert type(vars(owner)[name]) is types.MemberDescriptorType
+    assert [kind for kind in owner.__mro__[:-1] if "__getattribute__" in vars(kind)] == []
 
 
 def test_a_part_that_does_not_exist_is_told() -> None:
