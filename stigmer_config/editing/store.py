@@ -19,7 +19,7 @@ from ..sources.yaml_text import Reader
 from .candidate import NoTarget, Refused, new_errors
 from .writing import Outcome
 
-_TRIES = 5  # other writers are met again and again only by bad luck
+_TRIES = 20  # as many others may write in the same moment
 # What is missing here may be there on the machines that run workers.
 _LOCAL = frozenset({"missing-api-key", "secret-unavailable"})
 
