@@ -141,6 +141,7 @@ class Follower:
     def _take(self, loaded: Loaded) -> Outcome:
         """Takes a load, or rejects it whole."""
         held, old, before = self.held, self.held.current, self.held.newest
+        had_fault = held.fault is not None
         if loaded.errors:
             if held.reject(loaded):
                 self._reporter.rejected(old, loaded.problems)
@@ -154,13 +155,15 @@ class Follower:
         if new.generation != old.generation:
             changes = old.diff(new)
             self._tell(old, new, changes)
-        self._log((*mode_change(before, loaded), *changes))
+        self._log((*mode_change(before, loaded), *changes), had_fault=had_fault)
         self._publish()
         return Reloaded(new, changes) if changes else Unchanged(new)
 
-    def _log(self, changes: tuple[Change, ...]) -> None:
+    def _log(self, changes: tuple[Change, ...], *, had_fault: bool) -> None:
         if changes:
             self._reporter.reloaded(self.held.current, changes, self.held.restart_required)
+        elif had_fault:
+            self._reporter.recovered(self.held.current)
 
     def _look_ahead(self, patience: float) -> None:
         """Watches what has to be watched now; looks again at files that somebody is writing, and at young faults."""

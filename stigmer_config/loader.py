@@ -19,7 +19,7 @@ from .kinds import InvalidValueError
 from .places import Project, project_file, site_file, user_file
 from .problems import ConfigError, Problem, excerpt
 from .provenance import Entry, Layer, LayerName, Origin
-from .references import Opener
+from .references import Opener, Unopened
 from .settings import SETTINGS, find, suggest
 from .sources import flags as flag_source
 from .sources.defaults import defaults_layer
@@ -321,8 +321,8 @@ def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded
     """One file by itself, over the packaged defaults.
 
     `.stigmer/config.yaml` is read as a project's file, unless it is the user's own; any other as a user's.
-    Nothing of this machine counts: no variable, no other file, not who else could write the file; a missing key
-    is no fault.
+    Nothing of this machine counts: no variable, no other file, not who else could write the file, and no secret
+    that the file refers to; a missing key is no fault.
     """
     path = os.path.abspath(os.path.join(environment.cwd, file))
     is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
@@ -330,7 +330,7 @@ def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded
     problems = [problem for problem in found if problem.code != "insecure-permissions"]
     chosen = mode or _mode([] if is_project else [layer])
     layers, refused = vet([defaults_layer(chosen), layer], catalogue(), environment.today)
-    derivation = Derivation(chosen, layers, catalogue(), environment.today, (), Opener(environment, runs=False))
+    derivation = Derivation(chosen, layers, catalogue(), environment.today, (), Unopened(environment))
     problems += refused
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
     shown = _with_excerpts(problems, layers)

@@ -155,6 +155,18 @@ class Opener:
             return fault.message
 
 
+class Unopened(Opener):
+    """Opens nothing: what another process, or another machine, could read need not be ours to read."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment, runs=False)
+
+    def open(self, key: str, entry: Entry) -> tuple[Secret | None, Problem | None]:
+        if isinstance(entry.value, Reference):
+            return Unread(entry.value), None
+        return super().open(key, entry)
+
+
 def _command(argv: tuple[str, ...], environment: Environment) -> bytes | str:
     from .command_secret import run  # most configurations name no command
 

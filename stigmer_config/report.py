@@ -136,6 +136,10 @@ class Reporter:
         told = [str(problem) for problem in problems]
         _emit(config, "error", "config.reload_rejected", generation=config.generation, problems=told)
 
+    def recovered(self, config: Config) -> None:
+        """`config.recovered`: what was rejected is gone, and the configuration is what it was before."""
+        _emit(config, "info", "config.recovered", generation=config.generation, fingerprint=config.fingerprint)
+
     def watching(self, config: Config, state: str, detail: str) -> None:
         """`config.watch_degraded` when changes are noticed by polling, `config.watch_restored` when that is over."""
         if state in ("degraded", "polling"):

@@ -21,10 +21,8 @@ from . import loader
 from .environment import Environment
 from .loader import Request
 from .places import ETCD_PASSWORD
-from .problems import Problem
 from .provenance import Entry, Origin
-from .references import Opener, Reference, Unread
-from .secret import Secret
+from .references import Unopened
 from .sources.files import MAX_BYTES
 
 MAX_STATE = 1024 * 1024  # bytes of a state file that is looked at
@@ -208,13 +206,4 @@ def request_of(worker: WorkerState, here: Environment) -> Request:
         layer, faults = given.flags
         implied = Entry(began.implied_provider, Origin("flags", "--anthropic-key"))
         given = msgspec.structs.replace(given, flags=(msgspec.structs.replace(layer, implied_provider=implied), faults))
-    return msgspec.structs.replace(given, keep_mode=worker.mode, opener=_Unopened(given.environment, runs=False))
-
-
-class _Unopened(Opener):
-    """Opens nothing: what a worker could read need not be ours to read."""
-
-    def open(self, key: str, entry: Entry) -> tuple[Secret | None, Problem | None]:
-        if isinstance(entry.value, Reference):
-            return Unread(entry.value), None
-        return super().open(key, entry)
+    return msgspec.structs.replace(given, keep_mode=worker.mode, opener=Unopened(given.environment))

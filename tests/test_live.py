@@ -377,6 +377,19 @@ def test_another_fault_is_young_again(sandbox: Sandbox, monkeypatch: pytest.Monk
     assert [event["event"] for event in events] == ["config.loaded", "config.reload_rejected", "config.reloaded"]
 
 
+def test_the_end_of_a_fault_is_told_when_nothing_else_tells_it(sandbox: Sandbox) -> None:
+    """What was rejected is undone: no value changed, and the log does not end with the rejection."""
+    with logged() as events, living(sandbox) as live:
+        text = sandbox.user_file.read_text()
+        save(sandbox.user_file, "llm: [")
+        assert rejected(live)
+        save(sandbox.user_file, text)
+        assert until(lambda: live.status.last_error is None)
+        assert until(lambda: len(events) == 3)
+    assert [event["event"] for event in events] == ["config.loaded", "config.reload_rejected", "config.recovered"]
+    assert events[-1]["generation"] == 1
+
+
 def test_a_fault_that_stays_is_told_after_its_grace(sandbox: Sandbox) -> None:
     """With a real clock: not before 150 ms, and without another event in the folder."""
     with living(sandbox) as live:

@@ -102,6 +102,14 @@ def test_show_never_runs_a_command(sandbox: Sandbox) -> None:
     assert not ran.exists()
 
 
+def test_a_file_is_validated_where_its_secrets_are_not(sandbox: Sandbox) -> None:
+    """`validate FILE` judges the file: a secret that only the machines of workers have is no fault of it."""
+    file = sandbox.root / "for-a-worker.yaml"
+    file.write_text("mode: cloud\nproviders: {anthropic: {api_key: {file: /run/secrets/nowhere}}}\n")
+    done = sandbox.run("validate", str(file))
+    assert (done.returncode, "secret-unavailable" in done.stdout + done.stderr) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [("exit 3", "status 3"), ("head -c 9000 /dev/zero | tr '\\0' x", "larger than 8 KiB"), ("true", "one line")],

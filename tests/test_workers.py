@@ -475,6 +475,11 @@ def test_watch_prints_each_change_as_it_happens(sandbox: Sandbox) -> None:
     save(sandbox.user_file, "mode: local\nllm: {timout: 2}\n")
     assert watch.errors.get(timeout=DEADLINE) == "not taken, the last good configuration stays:"
     assert "error[unknown-key] llm.timout" in watch.errors.get(timeout=DEADLINE)
+    save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
+    told = watch.errors.get(timeout=DEADLINE)
+    while not told.startswith("good again"):  # the excerpt and the hint come before
+        told = watch.errors.get(timeout=DEADLINE)
+    assert told == "good again: generation 2 is what the files say"
     save(sandbox.user_file, "mode: cloud\nllm: {timeout: 1}\n")
     assert watch.take(4) == [
         "generation 2",

@@ -73,6 +73,10 @@ class _Printer(Reporter):
             click.echo("not taken, the last good configuration stays:", err=True)
             tell(tuple(problems))
 
+    def recovered(self, config: Config) -> None:
+        with self._printing():
+            click.echo(f"good again: generation {config.generation} is what the files say", err=True)
+
     def watching(self, config: Config, state: str, detail: str) -> None:
         del config
         with self._printing():

@@ -20,6 +20,8 @@ _USER = """\
 #   stigmer config set KEY VALUE    change one line here; secrets: stigmer config set KEY
 #   stigmer config --help           everything else
 
+# mode: local                     # Ollama on this machine; without it cloud, and Anthropic with your key
+
 # llm:
 #   model: balanced               # an alias, a model, or provider:model
 #   temperature: 0.2
