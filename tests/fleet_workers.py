@@ -1,0 +1,34 @@
+"""`python -m tests.fleet_workers COUNT`: so many workers in one process, each telling what it takes and when.
+
+Prints `up`, then a line `WORKER TIMEOUT NANOSECONDS` (CLOCK_MONOTONIC, the machine's) for each `llm.timeout` a worker
+takes, its first one included; ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import time
+
+from stigmer_config import Change, Config, LiveConfig
+
+
+def tell(number: int, new: Config, _changes: tuple[Change, ...] = ()) -> None:
+    """One line, in one write: the threads' lines do not mix."""
+    os.write(1, f"{number} {new.llm.timeout} {time.monotonic_ns()}\n".encode())
+
+
+def main(count: int) -> None:
+    with contextlib.ExitStack() as ends:
+        for number in range(count):
+            live = ends.enter_context(LiveConfig.start(mode="local", project_dir=False))
+            live.subscribe(functools.partial(tell, number), "llm.timeout")
+            tell(number, live.current)
+        os.write(1, b"up\n")
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
