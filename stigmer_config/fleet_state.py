@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import socket
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -25,7 +25,7 @@ class FleetWorker(msgspec.Struct, frozen=True):
 
     host: str
     pid: int
-    started: datetime.datetime
+    started: Annotated[datetime.datetime, msgspec.Meta(tz=True)]
     mode: str
     generation: int
     fingerprint: str
@@ -59,7 +59,7 @@ def decoded(data: bytes) -> FleetWorker | None:
     """A worker's state; None for what is none."""
     try:
         return msgspec.json.decode(data, type=FleetWorker)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import os
 import random
 import socket
@@ -106,8 +107,8 @@ class KeptFleet:
         self._etcds = [Etcd(self._fleet), Etcd(self._fleet)]
         for name, target, etcd in zip(("watch", "pulse"), (self._watch, self._beat), self._etcds, strict=True):
             thread = threading.Thread(target=target, args=(etcd,), name=f"stigmer-config-etcd-{name}", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def announce(self, held: Held, started: datetime.datetime) -> None:
         """Tells the fleet how this worker is doing, soon and as long as it runs."""
@@ -118,11 +119,14 @@ class KeptFleet:
         """Ends both threads and closes every descriptor. The fleet is told, if it listens."""
         self._ended.set()
         self._pulse.set()
-        for etcd, thread, patience in zip(self._etcds, self._threads, (0.0, LAST_WORD), strict=True):
-            if thread is not threading.current_thread():
-                thread.join(patience)
-                etcd.end()
-                thread.join()
+        threads = [thread for thread in self._threads if thread is not threading.current_thread()]
+        if len(threads) > 1:
+            self._etcds[0].end()
+            threads[1].join(LAST_WORD)
+        for etcd in self._etcds:
+            etcd.end()
+        for thread in threads:
+            thread.join()
 
     def forget(self) -> None:
         """In a forked child: the parent's threads are not here, and its connections are not to be spoken on."""
@@ -132,16 +136,20 @@ class KeptFleet:
     # -- the two threads ---------------------------------------------------------------------------------------------
 
     def _watch(self, etcd: Etcd) -> None:
+        from .integrations.etcd import bounded
+
         failures = 0
         while not self._ended.is_set():
+            began = math.inf
             try:
                 self._catch_up(etcd.read())
                 for events in etcd.watch(self._newest.revision + 1):
-                    failures = 0
+                    began = min(began, time.monotonic())
                     self._tell("native", "")
-                    self._take(self._newest.after(events))
+                    self._take(bounded(self._newest.after(events)))
             except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with
-                failures += 1
+                # A watch that ends as soon as it began is a failure like any other.
+                failures = 1 if time.monotonic() - began > LAST_PAUSE else failures + 1
                 self._step_back(etcd, error, failures)
         etcd.close()
 
@@ -158,11 +166,11 @@ class KeptFleet:
         """After a failure: tells it from the second in a row on, and waits; a restart of a member is no news."""
         from .integrations.etcd import Compacted
 
-        if isinstance(error, Compacted) or self._ended.is_set():
+        if (isinstance(error, Compacted) and failures == 1) or self._ended.is_set():
             return
         if failures > 1:
             self._tell("degraded", f"{self._source}: {error or type(error).__name__}")
-        pause = min(FIRST_PAUSE * 2**failures, LAST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(failures, 10), LAST_PAUSE)
         self._ended.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not all workers at once
         with contextlib.suppress(Exception):  # certificates that are being replaced: the next time
             etcd.renew()

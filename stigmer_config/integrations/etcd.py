@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
+import math
 import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from ..fleet import Event, Fleet, Stored, Value
+from ..secret import MASK
 
 try:
     import httpx
@@ -24,13 +27,15 @@ except ImportError as error:
     raise ImportError("httpx is not installed: pip install 'stigmer-config[etcd]'") from error
 
 CONNECT: Final = 2.0  # seconds to reach one member
-ANSWER: Final = 5.0  # seconds for one whole answer, of a watch that it begins
+ANSWER: Final = 5.0  # seconds for one whole answer, whichever member gives it; of a watch for its first message
 MAX_ANSWER: Final = 1024 * 1024  # bytes of one answer, or of one line of a watch
 MAX_KEYS: Final = 1000  # below the prefix: nobody has so many settings
 MAX_PAGES: Final = 100  # of 200 workers each
 _UNAUTHENTICATED: Final = 16  # https://grpc.io/docs/guides/status-codes/
+_FOREIGN = "the answer is not etcd's"
 
 T = TypeVar("T")
+_Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class EtcdError(Exception):
@@ -47,13 +52,13 @@ class _Struct(msgspec.Struct, rename={"id": "ID", "ttl": "TTL"}):
 
 class _Header(_Struct):
     cluster_id: int = 0
-    revision: int = 0
+    revision: _Revision = 0
 
 
 class _KeyValue(_Struct):
     key: str = ""
     value: str = ""
-    mod_revision: int = 0
+    mod_revision: _Revision = 0
 
 
 class _Range(_Struct):
@@ -63,15 +68,15 @@ class _Range(_Struct):
 
 
 class _Event(_Struct):
+    kv: _KeyValue
     type: str = "PUT"
-    kv: _KeyValue = msgspec.field(default_factory=_KeyValue)
 
 
 class _Watched(_Struct):
     header: _Header = msgspec.field(default_factory=_Header)
     created: bool = False
     canceled: bool = False
-    compact_revision: int = 0
+    compact_revision: _Revision = 0
     cancel_reason: str = ""
     events: list[_Event] = []
 
@@ -116,6 +121,7 @@ class Etcd:
         self._client = self._open()
         self._first = 0  # the member that answered last
         self._token: str | None = None
+        self._deadline = math.inf
         self._sockets: set[socket.socket] = set()
         self._ended = False
 
@@ -154,12 +160,17 @@ class Etcd:
         Raises `Compacted` when that revision is forgotten, and `EtcdError` when the stream ends.
         """
         create = {**self._span(), "start_revision": revision}
-        with self._post("/v3/watch", {"create_request": create}, for_ever=True) as answer:
-            yield from self._messages(answer)
+        deadline = time.monotonic() + ANSWER
+        with self._post("/v3/watch", {"create_request": create}, deadline, for_ever=True) as answer:
+            messages = self._messages(answer)
+            with self._until(deadline):
+                first = next(messages, ())
+            yield first
+            yield from messages
         raise EtcdError("the watch ended")
 
     def _messages(self, answer: httpx.Response) -> Iterator[tuple[Event, ...]]:
-        for line in _lines(answer):
+        for line in filter(None, _lines(answer)):
             told = _decoded(line, _Line)
             if told.error is not None or told.result is None:
                 raise EtcdError("the watch was refused")
@@ -257,52 +268,73 @@ class Etcd:
         return {"key": _text(f"{self._fleet.prefix}/"), "range_end": _text(f"{self._fleet.prefix}0")}
 
     def _name(self, key: str) -> str:
-        return _bytes(key).decode("utf-8", "backslashreplace").removeprefix(f"{self._fleet.prefix}/")
+        name, prefix = _bytes(key).decode("utf-8", "backslashreplace"), f"{self._fleet.prefix}/"
+        if not name.startswith(prefix):
+            raise EtcdError(_FOREIGN)
+        return name.removeprefix(prefix)
 
-    def _call(self, path: str, body: Mapping[str, Any], kind: type[T]) -> T:
+    def _call(self, path: str, body: Mapping[str, Any], kind: type[T], deadline: float = 0.0) -> T:
         """One question, one answer: of the member that answered last, else of the next one."""
-        with self._post(path, body) as answer:
-            data, deadline = b"", time.monotonic() + ANSWER
-            try:
-                for part in answer.iter_raw():
-                    data += part
-                    if len(data) > MAX_ANSWER or time.monotonic() > deadline:
-                        raise EtcdError("the answer does not end")
-            except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-                raise EtcdError(f"the answer broke off: {_reason(error)}") from None
-        return _decoded(data, kind)
+        deadline = deadline or time.monotonic() + ANSWER
+        with self._post(path, body, deadline) as answer, self._until(deadline):
+            return _decoded(_body(answer), kind)
 
     @contextlib.contextmanager
-    def _post(self, path: str, body: Mapping[str, Any], *, for_ever: bool = False) -> Iterator[httpx.Response]:
+    def _until(self, deadline: float) -> Iterator[None]:
+        """Nothing is read after the deadline: with a byte now and then no other time limit would ever pass."""
+        before, self._deadline = self._deadline, deadline
+        try:
+            yield
+        finally:
+            self._deadline = before
+
+    def _read(self, read: Callable[..., bytes], size: int, timeout: float | None = None) -> bytes:
+        """What comes next on a connection."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise httpx.ReadTimeout("")
+        patience = min(left, math.inf if timeout is None else timeout)
+        return read(size, patience if patience < math.inf else None)
+
+    @contextlib.contextmanager
+    def _post(
+        self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool = False
+    ) -> Iterator[httpx.Response]:
         """An answer of status 200 whose body is still to be read."""
         if self._fleet.user is not None and self._token is None and path != "/v3/auth/authenticate":
-            self._authenticate()
-        answer = self._answer(path, body, httpx.Timeout(ANSWER, connect=CONNECT, read=None if for_ever else ANSWER))
+            self._authenticate(deadline)
+        answer = self._answer(path, body, deadline, for_ever=for_ever)
         try:
             if answer.status_code != httpx.codes.OK:
-                self._refused(answer)
+                self._refused(answer, deadline)
             yield answer
         finally:
             with contextlib.suppress(Exception):  # the connection may be gone
                 answer.close()
 
-    def _answer(self, path: str, body: Mapping[str, Any], timeout: httpx.Timeout) -> httpx.Response:
+    def _answer(self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool) -> httpx.Response:
+        """The beginning of an answer. Each member gets its share of the time that is left."""
         members = self._fleet.endpoints
         fault = EtcdError("nobody was asked")
-        for offset in range(len(members)):
+        for offset in range(0 if self._ended else len(members)):
             number = (self._first + offset) % len(members)
+            share = max(deadline - time.monotonic(), 0.1) / (len(members) - offset)
             request = self._client.build_request(
                 "POST",
                 f"{members[number]}{path}",
                 json=body,
                 headers={"Authorization": self._token} if self._token else {},
-                timeout=timeout,
+                timeout=httpx.Timeout(ANSWER, connect=min(CONNECT, share), read=None if for_ever else ANSWER),
                 extensions={"trace": self._connected},
             )
             try:
-                answer = self._client.send(request, stream=True)
+                with self._until(time.monotonic() + share):
+                    answer = self._client.send(request, stream=True)
             except (httpx.HTTPError, OSError) as error:
-                fault = EtcdError(_reason(error) if len(members) == 1 else f"{members[number]}: {_reason(error)}")
+                reason = _reason(error)
+                fault = EtcdError(reason if len(members) == 1 else f"{members[number]}: {reason}")
+                if self._ended:
+                    break
                 continue
             if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR or offset + 1 == len(members):
                 self._first = number
@@ -314,40 +346,64 @@ class Etcd:
     def _connected(self, event: str, info: Mapping[str, Any]) -> None:
         """Keeps each socket as it is made (https://www.python-httpx.org/advanced/extensions/#trace)."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            made = info["return_value"].get_extra_info("socket")
+            stream = info["return_value"]
+            stream.read = functools.partial(self._read, stream.read)
+            made = stream.get_extra_info("socket")
             self._sockets = {made, *(known for known in self._sockets if known.fileno() >= 0)}
             if self._ended:
                 self.interrupt()
 
-    def _refused(self, answer: httpx.Response) -> None:
-        data = b""
-        with contextlib.suppress(httpx.HTTPError, httpx.StreamError, OSError):
-            for part in answer.iter_raw():
-                data += part
-                if len(data) > MAX_ANSWER:
-                    break
+    def _refused(self, answer: httpx.Response, deadline: float) -> None:
         failure = _Failure()
-        with contextlib.suppress(msgspec.MsgspecError):
-            failure = msgspec.json.decode(data, type=_Failure, strict=False)
+        with contextlib.suppress(EtcdError), self._until(deadline):
+            failure = _decoded(_body(answer), _Failure)
         if (failure.code or failure.grpc_code) == _UNAUTHENTICATED:
             self._token = None  # it has ended: the next call asks for another
         said = failure.message if failure.message.startswith("etcdserver: ") else f"status {answer.status_code}"
+        if self._fleet.password is not None:  # whoever answers knows it
+            said = said.replace(self._fleet.password.reveal(), MASK)
         raise EtcdError(said[:200])
 
-    def _authenticate(self) -> None:
+    def _authenticate(self, deadline: float) -> None:
         fleet = self._fleet
         body = {"name": fleet.user, "password": fleet.password.reveal() if fleet.password is not None else ""}
-        self._token = self._call("/v3/auth/authenticate", body, _Token).token
+        token = self._call("/v3/auth/authenticate", body, _Token, deadline).token
+        if not (token.isascii() and token.isprintable()):  # it will be a header
+            raise EtcdError(_FOREIGN)
+        self._token = token
+
+
+def bounded(stored: Stored) -> Stored:
+    """The same. Raises `EtcdError` when it is more than one answer may hold."""
+    size = sum(len(name) + len(value.data) for name, value in stored.values.items())
+    if len(stored.values) > MAX_KEYS or size > MAX_ANSWER:
+        raise EtcdError(f"more than {MAX_KEYS} keys, or {MAX_ANSWER // 1024} KiB")
+    return stored
+
+
+def _body(answer: httpx.Response) -> bytes:
+    data = bytearray()
+    try:
+        for part in answer.iter_raw():
+            data += part
+            if len(data) > MAX_ANSWER:
+                raise EtcdError("the answer does not end")
+    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        raise EtcdError(f"the answer broke off: {_reason(error)}") from None
+    return bytes(data)
 
 
 def _lines(answer: httpx.Response) -> Iterator[bytes]:
-    rest = b""
+    rest = bytearray()
     try:
         for part in answer.iter_raw():
-            *lines, rest = (rest + part).split(b"\n")
+            *ends, begin = part.split(b"\n")
+            for end in ends:
+                yield bytes(rest + end)
+                rest.clear()
+            rest += begin
             if len(rest) > MAX_ANSWER:
                 raise EtcdError("a message does not end")
-            yield from filter(None, lines)
     except (httpx.HTTPError, httpx.StreamError, OSError) as error:
         raise EtcdError(f"the watch broke off: {_reason(error)}") from None
 
@@ -355,8 +411,8 @@ def _lines(answer: httpx.Response) -> Iterator[bytes]:
 def _decoded(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind, strict=False)
-    except (msgspec.MsgspecError, RecursionError):
-        raise EtcdError("the answer is not etcd's") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise EtcdError(_FOREIGN) from None
 
 
 def _text(key: str) -> str:
@@ -371,7 +427,7 @@ def _bytes(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise EtcdError("the answer is not etcd's") from None
+        raise EtcdError(_FOREIGN) from None
 
 
 def _reason(error: Exception) -> str:

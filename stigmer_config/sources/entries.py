@@ -83,8 +83,12 @@ class Collector:
         known = ", ".join(CHILDREN.get(section, CHILDREN[""]))
         hint = f"did you mean {near}?" if near else f"known keys{f' of {section}' if section else ''}: {known}"
         if near and "." in name:
-            hint = f"write it nested: {near.replace('.', ': {')}: …{'}' * near.count('.')}"
+            hint = self._nested(near)
         self._fault("unknown-key", key, f"there is no key {quoted(key)}", node, hint, of_key=True)
+
+    def _nested(self, key: str) -> str:
+        """How to write a key that was given with dots."""
+        return f"write it nested: {key.replace('.', ': {')}: …{'}' * key.count('.')}"
 
     def _leaf(self, setting: Setting, node: Node) -> None:
         if node.bad:

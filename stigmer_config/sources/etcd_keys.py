@@ -18,9 +18,10 @@ from ..references import Reference
 from ..settings import Setting, find
 from .entries import Collector
 from .files import MAX_BYTES
-from .yaml_text import Node, Reader
+from .yaml_text import MAX_DEPTH, MAX_PROBLEMS, Node, Reader
 
 UNTRUSTED = "whoever is on the way may have written it: let STIGMER_ETCD begin with https://"
+_MAX_SHOWN = 200  # characters of a key's name
 
 
 class _Key(Node):
@@ -43,8 +44,9 @@ def etcd_layer(fleet: Fleet, stored: Stored) -> tuple[Layer, list[Problem]]:
         return Layer("etcd", fleet.source, "error", why=message, digest=stored.digest), [fault]
     root = _Key({}, None)
     for name, value in sorted(stored.values.items()):
-        origin = Origin("etcd", f"etcd:{fleet.prefix}/{name}@{value.revision}")
-        collector.put(root, name, value.data, origin)
+        if len(collector.problems) < MAX_PROBLEMS:
+            origin = Origin("etcd", f"etcd:{fleet.prefix}/{_shown(name)}@{value.revision}")
+            collector.put(root, name, value.data, origin)
     collector.tree(root)
     if not fleet.is_trusted:
         collector.refuse_what_is_not_open()
@@ -64,6 +66,9 @@ class _Collector(Collector):
     def put(self, root: Node, name: str, data: bytes, origin: Origin) -> None:
         """Puts what one key holds to its place in the tree."""
         *folders, last = name.split("/")
+        if len(folders) >= MAX_DEPTH:
+            self._key_fault("too-large", name, f"the key is more than {MAX_DEPTH} deep", "remove it", origin)
+            return
         here = root
         for folder in folders:
             child = here.value.setdefault(folder, _Key({}, origin))
@@ -90,26 +95,27 @@ class _Collector(Collector):
                 self.problems.append(fault)
 
     def _twice(self, name: str, origin: Origin) -> None:
-        key = shown_name(name.replace("/", "."))
-        message = f"{quoted(key)} is said twice: by a key of the store, and by one above it"
-        self.problems.append(
-            Problem(code="duplicate-key", key=key, message=message, hint="remove one of them", origin=origin)
-        )
+        message = f"{quoted(_key(name))} is said twice: by a key of the store, and by one above it"
+        self._key_fault("duplicate-key", name, message, "remove one of them", origin)
+
+    def _key_fault(self, code: str, name: str, message: str, hint: str, origin: Origin) -> None:
+        self.problems.append(Problem(code=code, key=_key(name), message=message, hint=hint, origin=origin))
+
+    def _nested(self, key: str) -> str:
+        return f"did you mean {self._fleet.prefix}/{key.replace('.', '/')}?"
 
     def _read(self, name: str, data: bytes, origin: Origin) -> Node | None:
         """The tree of one value; None, with its fault, for what cannot be read."""
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError:
-            message, key = "the value is not UTF-8 text", shown_name(name.replace("/", "."))
-            self.problems.append(
-                Problem(code="bad-encoding", key=key, message=message, hint="write it anew", origin=origin)
-            )
+            self._key_fault("bad-encoding", name, "the value is not UTF-8 text", "write it anew", origin)
             return None
         reader = Reader(text, "etcd", origin.source)
+        reader.names += name.split("/")  # what stands in a secret's value is not told
         read = reader.read()
         for problem in reader.problems:
-            self.problems.append(_of_key(problem, shown_name(name.replace("/", ".")), origin))
+            self._key_fault(problem.code, name, problem.message, problem.hint, origin)
         if reader.problems:
             return None
         return _placed(read, origin) if read is not None else _Key(None, origin)
@@ -120,7 +126,9 @@ class _Collector(Collector):
         return found or Origin("etcd", self.source)
 
     def _secret(self, setting: Setting, node: Node) -> Any:
-        """A reference to a secret, from a store that is trusted. A literal one is never kept."""
+        """A reference to a secret, or none, from a store that is trusted. A literal one is never kept."""
+        if self._fleet.is_trusted and node.value is None:
+            return super()._secret(setting, node)
         if not self._fleet.is_trusted or type(node.value) is not dict:
             raise InvalidValueError(
                 "secret-in-etcd",
@@ -131,12 +139,19 @@ class _Collector(Collector):
             )
         found = super()._secret(setting, node)
         if isinstance(found, Reference) and found.kind == "file" and not os.path.isabs(node.value["file"].value):
-            raise InvalidValueError("wrong-type", f"{found.words[0]} is no absolute path", "write it whole")
+            message = f"{quoted(node.value['file'].value)} is no absolute path"
+            raise InvalidValueError("wrong-type", message, "write it whole: it is the same on each machine")
         return found
 
 
-def _of_key(problem: Problem, key: str, origin: Origin) -> Problem:
-    return Problem(code=problem.code, key=key, message=problem.message, hint=problem.hint, origin=origin)
+def _shown(name: str) -> str:
+    """A name of the store as far as it is one: behind a slip may stand a secret."""
+    shown = "/".join(map(shown_name, name.split("/")))
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
+
+
+def _key(name: str) -> str:
+    return _shown(name).replace("/", ".")
 
 
 def _placed(node: Node, origin: Origin) -> _Key:
