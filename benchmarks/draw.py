@@ -29,6 +29,7 @@ CHARTS = {  # what a part measured in seconds, and the chart's title
     "cold": ("cold", "From the start of a process to its listing of the configuration"),
     "latency": ("live", "From just before a file's rename to the wake"),
     "busy": ("live", "The same beside 8 busy threads"),
+    "fleet": ("fleet", "From the write of a value into etcd to the last worker that runs by it"),
 }
 # Each scheme has its own ground: the picture is readable wherever it is put.
 _STYLE = Style(

@@ -13,7 +13,7 @@ from goals import Goal, Part
 
 FILE = Path(__file__).with_name("figures.json")
 # In the order of the table; each is one run of its own minutes, and its command measures it alone.
-PARTS = ("cold", "warm", "kept", "growth", "live")
+PARTS = ("cold", "warm", "kept", "growth", "live", "fleet")
 
 
 class Measured(NamedTuple):

@@ -18,6 +18,7 @@ from typing import Any
 import cold
 import draw
 import figures
+import fleet
 import live
 from goals import TIMES, Goal, Part, table
 from peers import PEERS
@@ -121,7 +122,9 @@ def growth_part(world: World, *, quick: bool) -> Part:
     return Part([*goals, Goal(f"kept bytes, {first} → {last} aliases", 1.2, grown)], {})
 
 
-MEASURES = dict(zip(figures.PARTS, (cold_part, warm_part, kept_part, growth_part, live.live_part), strict=True))
+MEASURES = dict(
+    zip(figures.PARTS, (cold_part, warm_part, kept_part, growth_part, live.live_part, fleet.fleet_part), strict=True)
+)
 
 
 def main(arguments: list[str]) -> None:

@@ -223,4 +223,4 @@ def test_a_part_that_does_not_exist_is_told() -> None:
     """With the names of those that do."""
     done = run("benchmarks/run.py", "wram")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "no such part: wram; there are cold, warm, kept, growth, live" in done.stderr
+    assert "no such part: wram; there are cold, warm, kept, growth, live, fleet" in done.stderr
