@@ -182,14 +182,25 @@ class Keys:
         self.etcd = Etcd(self.fleet)
 
     def put(self, name: str, text: str | None) -> int:
-        """Writes a key, whatever is there; None removes it. The revision it was written at, retried through outages."""
+        """Writes a key, whatever is there; None removes it. The revision it was written at, retried through outages.
+
+        Each try is good for the state it saw only: a member that hung would bring it to the others when it wakes up,
+        long after a later one.
+        """
         deadline = time.monotonic() + DEADLINE
+        data = None if text is None else text.encode()
+        is_again = False
         while True:
             try:
-                revision = self.etcd.put(name, None if text is None else text.encode(), 2**62)
-                assert revision is not None
-                return revision
+                seen = self.etcd.read()
+                there = seen.values.get(name)
+                if is_again and (there.data if there is not None else None) == data:
+                    return there.revision if there is not None else seen.revision
+                revision = self.etcd.put(name, data, seen.revision)
+                if revision is not None:
+                    return revision
             except EtcdError:
+                is_again = True
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
@@ -234,7 +245,11 @@ class Link:
                 self._open.append(near)
                 if not self._whole.is_set():
                     continue  # accepted by the kernel, answered by nobody
-                far = socket.create_connection(("127.0.0.1", self._target))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # nobody is there just now
+                    near.close()
+                    continue
                 self._open.append(far)
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,11 @@ class Fleet:
             return self._changed.wait_for(
                 lambda: len(self.taken) == WORKERS and all(seen[-1] == value for seen in self.taken.values()), DEADLINE
             )
+
+    def last(self) -> Counter[float]:
+        """How many workers have each value."""
+        with self._changed:
+            return Counter(seen[-1] for seen in self.taken.values())
 
     def close(self) -> None:
         for process in self.processes:
@@ -168,7 +174,7 @@ def test_a_fleet_comes_to_the_newest_state_through_everything(tmp_path: Path) ->
                     for _ in range(3):  # a burst: what lies between need not be seen by all
                         value += 1
                         keys.put("llm/timeout", str(value))
-                assert fleet.all_have(float(value)), f"{kind.__name__}, seed {seed}"
+                assert fleet.all_have(float(value)), f"{kind.__name__}, {value}, seed {seed}: {fleet.last()}"
         for seen in fleet.taken.values():
             assert seen == sorted(seen), f"went backwards, seed {seed}"
         assert len(fleet.taken) == WORKERS
