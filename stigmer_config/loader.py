@@ -192,8 +192,7 @@ def read(asked: Request, generation: int = 1) -> Loaded:
 def _vetted(layers: list[Layer], today: datetime.date, trust: grants.Trust) -> tuple[list[Layer], list[Problem]]:
     """The layers without what an untrusted one may not do, and what was refused."""
     problems: list[Problem] = []
-    store = next((layer for layer in layers if layer.name == "etcd"), None)
-    if store is not None and not store.source.startswith("https://"):
+    if any(layer.name == "etcd" and not layer.is_trusted for layer in layers):
         from .store_trust import vet_store
 
         layers, problems = vet_store(layers, catalogue(), today)

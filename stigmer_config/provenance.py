@@ -79,6 +79,11 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     digest: str | None = None
     implied_provider: Entry | None = None
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it is the operator's or the user's own word: no project's file is, nor a store without https."""
+        return self.name != "project" and (self.name != "etcd" or self.source.startswith("https://"))
+
 
 class Loser(msgspec.Struct, frozen=True):
     """A value that did not win, where it stands, and why it lost."""

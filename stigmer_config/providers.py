@@ -43,8 +43,8 @@ class Walk(msgspec.Struct, eq=False):
 
     `baseline` is the walk without the project, given when the project is trusted: what a credential belongs
     to is judged there. `granted` are the (credential source, endpoint) pairs that the user allows beyond that.
-    `trusted_names` are the aliases without an untrusted project's: by them every other layer names its provider.
-    They are worked out where they are not given, and None where they are all there are.
+    `trusted_names` are the aliases without those of layers that are not trusted: by them every other layer names its
+    provider. They are worked out where they are not given, and None where they are all there are.
 
     It is a struct because each override copies it, and a struct does that at once.
     """
@@ -72,10 +72,8 @@ class Walk(msgspec.Struct, eq=False):
         self.candidates = dict.fromkeys(PROVIDERS, ())
         self.packaged = _packaged_urls(layers)
         self.smart = _smart_default(layers)
-        if self.baseline is not None:
-            self.trusted_names = None
-        elif self.trusted_names is None:
-            self.trusted_names = _trusted_names(self.names, layers)
+        if self.baseline is not None or self.trusted_names is None:
+            self.trusted_names = _trusted_names(self.names, [layer for layer in layers if self._counts(layer)], layers)
         for layer in layers:
             self._take(layer, trusted=self.baseline is not None or layer.name != "project")
         pinning = self.baseline or self
@@ -108,6 +106,10 @@ class Walk(msgspec.Struct, eq=False):
         """The provider in force at a layer of this walk; None for one that is not part of it."""
         return next((owner for known, owner in zip(self.layers, self.owners, strict=True) if known is layer), None)
 
+    def _counts(self, layer: Layer) -> bool:
+        """Whether a layer's aliases count for the others: a project's do when it is trusted."""
+        return layer.is_trusted or (layer.name == "project" and self.baseline is not None)
+
     def _past_project(self) -> bool:
         return any(layer.name == "project" for layer in self.layers)
 
@@ -126,7 +128,7 @@ class Walk(msgspec.Struct, eq=False):
         model = layer.entries.get("llm.model")
         if model is not None:
             gateway = self.is_gateway(self.provider, self.chosen[self.provider].get("base_url"))
-            names = self.names if layer.name == "project" else self.trusted_names or self.names
+            names = self.trusted_names if self.trusted_names is not None and self._counts(layer) else self.names
             named = names.named_by(model.value, gateway=gateway)
             if named is not None:
                 return named, entry or model
@@ -221,13 +223,12 @@ class Walk(msgspec.Struct, eq=False):
             self.problems.append(foreign("llm.model", end, provider, model, use))
 
 
-def _trusted_names(names: ModelNames, layers: Sequence[Layer]) -> ModelNames | None:
-    """The aliases without the project's; None where it has none."""
-    project = next((layer for layer in layers if layer.name == "project"), None)
-    if project is None or not any(key.startswith("aliases.") for key in project.entries):
+def _trusted_names(names: ModelNames, trusted: Sequence[Layer], layers: Sequence[Layer]) -> ModelNames | None:
+    """The aliases of the trusted ones among some layers; None where the others have none."""
+    others = (layer for layer in layers if not any(layer is known for known in trusted))
+    if not any(key.startswith("aliases.") for layer in others for key in layer.entries):
         return None
-    others = (layer for layer in layers if layer is not project)
-    return ModelNames(merge(others, "aliases."), names.catalogue)
+    return ModelNames(merge(trusted, "aliases."), names.catalogue)
 
 
 def _packaged_urls(layers: Sequence[Layer]) -> dict[str, str]:

@@ -176,7 +176,8 @@ class Vetting:
         project = msgspec.structs.replace(self.project, entries=entries)
         layers = [project if layer.name == "project" else layer for layer in self.layers]
         baseline = self.baseline if self.granted else None
-        return Walk(self._names(), layers, baseline=baseline, trusted_names=self.baseline.names)
+        trusted_names = self.baseline.trusted_names or self.baseline.names
+        return Walk(self._names(), layers, baseline=baseline, trusted_names=trusted_names)
 
     def _final(self, walk: Walk) -> str:
         """The provider that a walk ends with, the project's word included."""
@@ -184,13 +185,15 @@ class Vetting:
 
     def _aliases(self) -> None:
         mine = [key for key in self.entries if key.startswith("aliases.") and key not in self.granted]
-        if not mine:
-            return
-        names = self._names()
-        for key in mine:
-            name = key.removeprefix("aliases.")
-            if self.catalogue.find(name) is not None or self._leads_away(names, self.entries[key]):
+        refused = [key for key in mine if self.catalogue.find(key.removeprefix("aliases.")) is not None]
+        while mine:
+            for key in refused:
                 self._untrusted(key, self._current(key))
+                mine.remove(key)
+            names = self._names()  # without a refused one, another may end elsewhere
+            refused = [key for key in mine if self._leads_away(names, self.entries[key])]
+            if not refused:
+                return
 
     def _leads_away(self, names: ModelNames, entry: Entry) -> bool:
         """Whether an alias's target ends at another provider than the trusted layers do, or at Ollama's cloud."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -17,11 +18,13 @@ from stigmer_config.reloader import Reloader
 from stigmer_config.settings import SETTINGS
 
 from .conftest import Sandbox
+from .etcd_tools import Certificates, Cluster, needs_etcd, needs_openssl
 from .etcd_worlds import OPEN, REVISION, TLS, keys_of, load_store, with_store
 from .live_tools import save
 from .reference import PROVIDERS, Given
 from .test_noninterference import OVERRIDES, overridden, where
 from .test_project_vetting import LOCKS, project_files
+from .test_trust import digest
 from .worlds import DAYS, World, everything, layers, revealed, sandboxed, some
 
 LOCAL = {"MODE": "local"}
@@ -457,6 +460,81 @@ class TestOpenStore:
         loaded = load_store(sandbox, {"llm/provider": "openai"}, variables, url=OPEN)
         assert ("untrusted-key", "llm.provider") in faults(loaded)
         assert where(loaded.config) == where(without)
+
+    def test_its_aliases_name_no_provider_for_others(self, sandbox: Sandbox) -> None:
+        """An execution that chose a provider and then a name keeps that provider, whoever redefines the name."""
+        overrides = [{"llm.provider": "openai"}, {"llm.model": "b"}]
+        without = load_store(sandbox, {}, CLOUD, url=OPEN, overrides=overrides).config
+        loaded = load_store(sandbox, {"aliases/b": "claude-sonnet-4.5"}, CLOUD, url=OPEN, overrides=overrides)
+        assert faults(loaded) == []
+        assert where(loaded.config) == where(without) == ("openai", "k-openai", "https://api.openai.com/v1")
+
+    def test_an_alias_is_judged_without_a_refused_one(self, sandbox: Sandbox) -> None:
+        """`b` ends at OpenAI once the alias that hid that is refused; a project's aliases are judged alike."""
+        refused = [("untrusted-key", "aliases.b"), ("untrusted-key", "aliases.gpt-4o")]
+        held = {"aliases/b": "gpt-4o", "aliases/gpt-4o": "a"}
+        assert sorted(faults(load_store(sandbox, held, CLOUD, url=OPEN))) == refused
+        sandbox.write(project="aliases: {b: gpt-4o, gpt-4o: a}\n")
+        assert sorted(faults(load_store(sandbox, {}, CLOUD, url=OPEN))) == refused
+
+    def test_a_granted_projects_words_are_not_bent_by_it(self, sandbox: Sandbox) -> None:
+        """What a trusted project's model name means is not for the store to say."""
+        sandbox.write(project="llm: {provider: openai}\nproviders: {openai: {max_tokens: 5}}\n")
+        variables = {**CLOUD, "STIGMER_TRUST_PROJECT": digest(sandbox)}
+        overrides = [{"llm.model": "b"}]
+        without = load_store(sandbox, {}, variables, url=OPEN, overrides=overrides).config
+        loaded = load_store(sandbox, {"aliases/b": "claude-sonnet-4.5"}, variables, url=OPEN, overrides=overrides)
+        assert where(loaded.config) == where(without)
+        assert without.llm.provider == "openai"
+
+
+@needs_etcd
+class TestCommand:
+    """The real command against a real etcd."""
+
+    HELD: ClassVar = {"llm/timeout": "3", "llm/max_retries": "2", "aliases/mine/ollama": "mine:1b", "llm/model": "mine"}
+
+    @needs_openssl
+    def test_over_tls_it_is_told_with_its_revisions(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        """`show`, `get`, `path`, `explain` and `diff` tell the store like any layer, between site and user."""
+        sandbox.write(site="llm: {timeout: 1}\n", user="mode: local\nllm: {max_retries: 5}\n")
+        with Cluster(tmp_path, tls=Certificates(tmp_path / "tls")) as cluster, cluster.keys("/stigmer") as keys:
+            revisions = {name: keys.put(name, text) for name, text in self.HELD.items()}
+            variables = cluster.variables("/stigmer", secure=True)
+            url = variables["STIGMER_ETCD"]
+            document = sandbox.show(variables=variables)
+            layers = [layer["layer"] for layer in document["layers"]]
+            assert layers.index("site") + 1 == layers.index("etcd") == layers.index("user") - 1
+            assert {"layer": "etcd", "source": url, "status": "loaded"} in document["layers"]
+            timeout = document["values"]["llm.timeout"]
+            source = f"etcd:/stigmer/llm/timeout@{revisions['llm/timeout']}"
+            assert (timeout["value"], timeout["origin"]["layer"], timeout["origin"]["source"]) == (3.0, "etcd", source)
+            assert [loser["origin"]["layer"] for loser in timeout["shadowed"]] == ["site"]
+            retries = document["values"]["llm.max_retries"]
+            assert (retries["value"], retries["shadowed"][0]["origin"]["layer"]) == (5, "etcd")
+            assert document["resolved"]["llm.model_name"] == "mine:1b"
+            explained = sandbox.run("explain", "llm.model", variables=variables).stdout
+            assert f"etcd:/stigmer/llm/model@{revisions['llm/model']}" in explained
+            assert f"etcd:/stigmer/aliases/mine/ollama@{revisions['aliases/mine/ollama']}" in explained
+            assert f"{url}" in sandbox.run("path", variables=variables).stdout
+            assert sandbox.run("get", "llm.timeout", variables=variables).stdout == "3.0\n"
+
+    def test_over_http_what_is_refused_is_a_question_of_trust(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        """Exit 3, and the hint says https; without what is refused the rest counts."""
+        sandbox.write(user="mode: local\n")
+        with Cluster(tmp_path) as cluster, cluster.keys("/stigmer") as keys:
+            variables = cluster.variables("/stigmer")
+            keys.put("llm/timeout", "3")
+            assert sandbox.run("validate", variables=variables).returncode == 0
+            keys.put("llm/base_url", "http://evil.example")
+            done = sandbox.run("validate", variables=variables)
+            assert done.returncode == 3
+            assert "error[untrusted-key] llm.base_url: only a store behind https:// may set llm.base_url" in done.stderr
+            got = sandbox.run("get", "llm.base_url", variables=variables)
+            assert (got.returncode, got.stdout) == (3, "http://localhost:11434\n")
+            assert sandbox.run("get", "llm.timeout", variables=variables).stdout == "3.0\n"
+            listed = sandbox.run("path", "--format", "json", variables=variables).stdout
+            assert [row["status"] for row in json.loads(listed) if row["layer"] == "etcd"] == ["untrusted"]
 
 
 def _with_site(found: list[Given], values: dict[str, Any]) -> list[Given]:

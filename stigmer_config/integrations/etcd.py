@@ -151,6 +151,8 @@ class Etcd:
         found = self._call("/v3/kv/range", {**self._span(), "limit": MAX_KEYS + 1}, _Range)
         if found.more or len(found.kvs) > MAX_KEYS:
             raise EtcdError(f"more than {MAX_KEYS} keys below {self._fleet.prefix}/")
+        if not found.header.revision:  # no etcd is at 0: what looks like an empty store is none
+            raise EtcdError(_FOREIGN)
         values = {self._name(kv.key): Value(_bytes(kv.value), kv.mod_revision) for kv in found.kvs}
         return Stored(found.header.cluster_id, found.header.revision, values)
 

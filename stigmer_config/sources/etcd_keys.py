@@ -51,6 +51,8 @@ def etcd_layer(fleet: Fleet, stored: Stored) -> tuple[Layer, list[Problem]]:
     if not fleet.is_trusted:
         collector.refuse_what_is_not_open()
     status: Status = "error" if collector.problems else "loaded" if collector.entries else "empty"
+    if any(problem.code == "untrusted-key" for problem in collector.problems):
+        status = "untrusted"
     why = collector.problems[0].message if collector.problems else ""
     layer = Layer("etcd", fleet.source, status, collector.entries, why=why, digest=stored.digest)
     return layer, collector.problems
