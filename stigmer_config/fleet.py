@@ -107,12 +107,14 @@ def fleet_of(environment: Environment) -> tuple[Fleet | None, list[Problem]]:
     text = environment.variable(ETCD)
     if text is None:
         return None, []
+    at, files = ETCD, []
     try:
         endpoints, prefix = _read_url(text)
-        files = {name: _absolute(name, environment.variable(name)) for name in ETCD_FILES}
+        for at in ETCD_FILES:
+            files.append(_absolute(at, environment.variable(at)))
     except InvalidValueError as fault:
-        return None, [fault.problem("", Origin("etcd", ETCD))]
-    cacert, certificate, key = files.values()
+        return None, [fault.problem("", Origin("etcd", at))]
+    cacert, certificate, key = files
     password = environment.variable(ETCD_PASSWORD)
     fleet = Fleet(
         endpoints,
@@ -146,15 +148,15 @@ def _read_url(text: str) -> tuple[tuple[str, ...], str]:
     if found is None:
         raise InvalidValueError("invalid-url", f"{ETCD} must be URL/PREFIX, not {quoted(text)}", _FORM)
     scheme = found["scheme"]
-    return tuple(f"{scheme}://{_host(part, text)}" for part in found["hosts"].split(",")), found["prefix"]
+    return tuple(f"{scheme}://{_host(part)}" for part in found["hosts"].split(",")), found["prefix"]
 
 
-def _host(part: str, text: str) -> str:
+def _host(part: str) -> str:
     with_port = part if re.search(r":[0-9]+$", part) else f"{part}:{_PORT}"
     try:
         host: str = Address().check(with_port, ETCD)
     except InvalidValueError:
-        message = f"{ETCD} must name host:port, or several with commas, not {quoted(text)}"
+        message = f"{ETCD} must name host:port, or several with commas, not {quoted(part)}"
         raise InvalidValueError("invalid-url", message, _FORM) from None
     return host
 

@@ -32,6 +32,8 @@ class Situation(NamedTuple):
 VALIDATE = ("validate",)
 # Of a broken file nobody knows the mode.
 LOCAL = (("MODE", "local"),)
+# A port that nobody listens on.
+NOBODY = "http://127.0.0.1:1"
 SITUATIONS = {
     "typo": Situation(VALIDATE, "mode: local\nllm:\n  temprature: 0.2\n"),
     "nearest-key-elsewhere": Situation(VALIDATE, "mode: local\nmodel: fast\nllm.timeout: 5\n"),
@@ -72,6 +74,30 @@ SITUATIONS = {
         variables=(("STIGMER_LLM_PROVIDER", "openai"), ("OPENAI_API_KEY", "sk-hidden")),
     ),
     "path-with-faults": Situation(("path",), "mode: lokal\n", "llm:\n  modle: x\n  base_url: http://x\n", LOCAL),
+    "etcd-unreachable": Situation(
+        ("show", "llm.model", "--origin"), variables=(("STIGMER_ETCD", f"{NOBODY}/stigmer"),)
+    ),
+    "etcd-without-prefix": Situation(VALIDATE, variables=(("STIGMER_ETCD", "https://etcd.example:2379"),)),
+    "etcd-with-password": Situation(
+        VALIDATE, variables=(("STIGMER_ETCD", "https://me:sk-hidden@etcd.example:2379/stigmer"),)
+    ),
+    "etcd-several-hosts": Situation(
+        VALIDATE, variables=(("STIGMER_ETCD", "https://etcd1.example:2379,etcd2.example:port/stigmer"),)
+    ),
+    "etcd-password-over-http": Situation(
+        VALIDATE, variables=(("STIGMER_ETCD", f"{NOBODY}/stigmer"), ("STIGMER_ETCD_PASSWORD", "sk-hidden"))
+    ),
+    "etcd-relative-certificate": Situation(
+        VALIDATE, variables=(("STIGMER_ETCD", "https://etcd.example/stigmer"), ("STIGMER_ETCD_CACERT", "tls/ca.pem"))
+    ),
+    "etcd-missing-certificate": Situation(
+        VALIDATE, variables=(("STIGMER_ETCD", "https://etcd.example/stigmer"), ("STIGMER_ETCD_CACERT", "/none/ca.pem"))
+    ),
+    "etcd-path": Situation(("path",), variables=(("STIGMER_ETCD", f"{NOBODY}/stigmer"),)),
+    "etcd-set-without-one": Situation(("set", "--fleet", "llm.timeout", "3")),
+    "etcd-set-unreachable": Situation(
+        ("set", "--fleet", "llm.timeout", "3"), variables=(("STIGMER_ETCD", f"{NOBODY}/stigmer"),)
+    ),
 }
 
 

@@ -111,6 +111,7 @@ def test_an_empty_variable_is_unset(sandbox: Sandbox) -> None:
 def test_a_relative_path_is_refused(sandbox: Sandbox, name: str) -> None:
     """A worker's working folder is nobody's choice."""
     [problem] = sandbox.problems({"MODE": "local", "STIGMER_ETCD": "https://127.0.0.1:1/p", name: "tls/x.pem"})
+    assert str(problem.origin) == name
     assert f"{name} must be an absolute path, not 'tls/x.pem'" in problem.message
 
 
