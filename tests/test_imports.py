@@ -43,12 +43,16 @@ ROOMS = (
     "report",
     "redaction",
     "reloader",
+    "kept_fleet",
+    "fleet_state",
     "held",
     "state",
     "kept_secrets",
     "kept",
     "settled",
     "loader",
+    "fleet_layer",
+    "store_trust",
     "trust",
     "derive",
     "resolve",
@@ -57,8 +61,9 @@ ROOMS = (
     "model_names",
     "binding",
     "merge",
-    "places",
     "sources",
+    "fleet",
+    "places",
     "config",
     "catalogue",
     "packaged",
@@ -76,6 +81,10 @@ ROOMS = (
 EXCEPTIONS = {
     # `Config.load_from_env()` and `LLMConfig.load_from_env()`, the seed worker's names, are load() under the hood.
     ("config", "loader"),
+    # Where `STIGMER_ETCD` names a store it is asked, by the extra `etcd`: elsewhere nobody needs its libraries.
+    ("fleet_layer", "integrations.etcd"),
+    ("fleet_state", "integrations.etcd"),
+    ("kept_fleet", "integrations.etcd"),
 }
 
 # An outside library and the only rooms that may know it.
@@ -87,6 +96,7 @@ CONFINED: dict[str, set[str]] = {
     "ruamel": {"sources", "editing"},
     "_ruamel_yaml": {"sources"},
     "rich": set(),
+    "httpx": {"integrations"},
     "langchain_core": {"integrations"},
     "langchain_anthropic": {"integrations"},
     "langchain_openai": {"integrations"},
@@ -317,3 +327,41 @@ def test_load_needs_no_watcher_and_no_log(sandbox: Sandbox) -> None:
     assert (
         sorted(got & {"watchdog", "structlog", "asyncio", "click", "rich", "subprocess", "stigmer_config.live"}) == []
     )
+
+
+# What only a machine with a fleet needs.
+FLEET = {
+    "httpcore",
+    "httpx",
+    *(
+        f"stigmer_config.{part}"
+        for part in ("editing.store", "fleet", "fleet_layer", "fleet_state", "integrations.etcd", "kept_fleet")
+    ),
+    "stigmer_config.sources.etcd_keys",
+    "stigmer_config.store_trust",
+}
+WITHOUT_FLEET = {
+    "load": "from stigmer_config import load; load()",
+    "LiveConfig": "from stigmer_config import LiveConfig\nwith LiveConfig.start() as live:\n    live.reload()",
+    **{
+        " ".join(argv): _command(argv)
+        for argv in (*COMMANDS, ["workers"], ["set", "llm.timeout", "3"], ["diff", "local", "cloud"])
+    },
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_FLEET)
+def test_without_a_fleet_nothing_of_it_is_imported(sandbox: Sandbox, name: str) -> None:
+    """Where `STIGMER_ETCD` is not set, no room and no library of the store's is entered."""
+    assert sorted(_modules_after(sandbox, WITHOUT_FLEET[name]) & FLEET) == []
+
+
+def test_with_a_fleet_it_is(sandbox: Sandbox) -> None:
+    """The names above are the right ones: who follows a store and writes there imports them all."""
+    program = (
+        "import os\nfrom stigmer_config import LiveConfig\nfrom stigmer_config.editing import store\n"
+        "from tests.etcd_fake import Fake\nwith Fake() as fake:\n    os.environ['STIGMER_ETCD'] = fake.url\n"
+        "    with LiveConfig.start():\n        pass"
+    )
+    start = f"import sys\nsys.path.insert(0, {str(ROOT.parent)!r})\n"
+    assert sorted(FLEET - _modules_after(sandbox, start + program)) == []

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..editing.candidate import NoTarget, Refused, Scope, Target, target
 from ..editing.edit import EditError
-from ..editing.store import Store, StoreError, put, store
 from ..editing.writing import Change, Outcome, write
 from ..problems import printable
 from ..saving import SaveError
 from .common import FAULTY, Where, exit_status, tell
+
+if TYPE_CHECKING:
+    from ..editing.store import Store
 
 
 def scoped(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,6 +50,8 @@ def fleet_scoped(command: Callable[..., None]) -> Callable[..., None]:
 
 def stored(where: Where, key: str, data: bytes | None) -> tuple[Store, Outcome]:
     """Sets or removes a key in the fleet's store. Exits with what is wrong (1, or 3 for `untrusted-key`)."""
+    from ..editing.store import StoreError, put, store  # most machines have no fleet
+
     try:
         aimed = store(where.request())
         outcome = put(aimed, key, data)

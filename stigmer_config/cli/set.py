@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ..config import RESOLVED
 from ..editing.candidate import Scope, Target
 from ..editing.edit import with_value
-from ..editing.store import Store, text_of
 from ..editing.writing import Outcome
 from ..kinds import InvalidValueError
 from ..problems import did_you_mean, printable
@@ -23,6 +22,9 @@ from . import render
 from .common import Where, common, require_key
 from .completers import complete_key_to_set, complete_value
 from .scope import file_of, fleet_scoped, place, say, stored, written
+
+if TYPE_CHECKING:
+    from ..editing.store import Store
 
 _MOST = 64 * 1024  # characters of a value
 
@@ -81,6 +83,8 @@ def _in_store(
         raise click.UsageError(f"the fleet's store may not hold {key}; name where each machine has it: {reference}")
     if text is None:
         raw = _raw(setting, key, _text(setting, key, value, "fleet", stdin=stdin))
+        from ..editing.store import text_of
+
         # What the key's type refuses goes as it was given: the load refuses it, and says why.
         text = text_of(raw)
     aimed, outcome = stored(where, key, text.encode())

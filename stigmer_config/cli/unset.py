@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ..config import RESOLVED
 from ..editing.candidate import Scope, Target
 from ..editing.edit import without
-from ..editing.store import Store
 from ..editing.writing import Outcome
 from ..problems import printable
 from . import render
 from .common import Where, common, require_key
 from .completers import complete_key_to_unset
 from .scope import file_of, fleet_scoped, place, say, stored, written
+
+if TYPE_CHECKING:
+    from ..editing.store import Store
 
 
 @click.command("unset")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from .. import state
 from ..editing.candidate import NoTarget, Refused
-from ..editing.store import store
-from ..fleet_state import FleetWorker, is_healthy, listed
 from ..problems import printable
 from . import render
 from .common import FAULTY, OK, Where, capture, common, exit_status, tell
 from .table import Cell, columns
+
+if TYPE_CHECKING:
+    from ..fleet_state import FleetWorker
 
 UNHEALTHY = 4
 _FLEET = ("host", "pid", "generation", "fingerprint", "model", "in step", "newest reload", "started")
@@ -56,6 +58,9 @@ def command(form: str, where: Where, *, fleet: bool) -> None:
 
 def _fleet(where: Where, form: str) -> int:
     """Lists the fleet's workers. The exit status."""
+    from ..editing.store import store  # most machines have no fleet
+    from ..fleet_state import is_healthy, listed
+
     try:
         aimed = store(where.request())
         held, workers = listed(aimed.fleet)
