@@ -142,7 +142,7 @@ class KeptFleet:
         while not self._ended.is_set():
             began = math.inf
             try:
-                self._catch_up(etcd.read())
+                self._catch_up(etcd)
                 for events in etcd.watch(self._newest.revision + 1):
                     began = min(began, time.monotonic())
                     self._tell("native", "")
@@ -153,14 +153,17 @@ class KeptFleet:
                 self._step_back(etcd, error, failures)
         etcd.close()
 
-    def _catch_up(self, stored: Stored) -> None:
+    def _catch_up(self, etcd: Etcd) -> Stored:
+        """Takes what the majority of the members has now."""
         newest = self._newest
+        stored = etcd.read()
         if stored.cluster == newest.cluster and stored.revision < newest.revision:
             from .integrations.etcd import EtcdError
 
             # No answer by majority is older but of a store that was restored from a backup.
             raise EtcdError(f"it is at revision {stored.revision}, and {newest.revision} was seen: restart to take it")
         self._take(stored)
+        return stored
 
     def _step_back(self, etcd: Etcd, error: Exception, failures: int) -> None:
         """After a failure: tells it from the second in a row on, and waits; a restart of a member is no news."""
@@ -199,13 +202,12 @@ class KeptFleet:
         """Reads everything. When the watch should have told it, or hangs at a member that is cut off, it is renewed."""
         before = self._newest
         try:
-            stored = etcd.read()
+            stored = self._catch_up(etcd)
         except Exception:  # noqa: BLE001 - whatever a store or the library comes up with
             self._etcds[0].interrupt()
             with contextlib.suppress(Exception):
                 etcd.renew()
             return
-        self._take(stored)
         if self._newest is stored and stored.values != before.values:
             self._etcds[0].interrupt()
 

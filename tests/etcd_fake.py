@@ -85,11 +85,16 @@ class Fake:
         self.port: int = self._listener.getsockname()[1]
 
     @property
+    def name(self) -> str:
+        """What its threads are called."""
+        return f"fake-etcd-{self.port}"
+
+    @property
     def url(self) -> str:
         return f"{'http' if self._context is None else 'https'}://{self._host}:{self.port}{PREFIX}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._serve, daemon=True).start()
+        threading.Thread(target=self._serve, name=self.name, daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -123,7 +128,7 @@ class Fake:
         with contextlib.suppress(OSError):
             while True:
                 end, _ = self._listener.accept()
-                threading.Thread(target=self._talk, args=(end,), daemon=True).start()
+                threading.Thread(target=self._talk, args=(end,), name=self.name, daemon=True).start()
 
     def _talk(self, end: socket.socket) -> None:
         try:
@@ -195,7 +200,10 @@ def _request(end: socket.socket) -> Asked | None:
     lines = top.decode("latin-1").split("\r\n")
     length = next((int(row.partition(":")[2]) for row in lines if row.lower().startswith("content-length:")), 0)
     while len(body) < length:
-        body += end.recv(65536)
+        part = end.recv(65536)
+        if not part:
+            return None
+        body += part
     return Asked(lines[0].split(" ")[1], "\n".join(lines), json.loads(body or b"{}"))
 
 
