@@ -405,6 +405,39 @@ class TestWorker:
                 live.close()
                 assert time.monotonic() - began < 3.5
 
+    def test_an_outage_of_hours_is_survived(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After more failures in a row than a float has powers of two, the store is followed as before."""
+        failures: list[int] = []
+
+        def fail(_client: Etcd) -> None:
+            failures.append(1)
+            raise EtcdError("nobody is there")
+
+        with Fake({"llm/timeout": "1"}) as fake, living(sandbox, live_variables(fake)) as live:
+            with monkeypatch.context() as hours:
+                hours.setattr(kept_fleet, "LAST_PAUSE", 0.0)
+                hours.setattr(Etcd, "read", fail)
+                hours.setattr(Etcd, "renew", lambda _client: None)  # only for the time it takes
+                fake.cut()
+                assert until(lambda: len(failures) > 1100)
+            fake.put("llm/timeout", "2")
+            takes_timeout(live, 2.0)
+
+    def test_no_thread_is_to_be_had(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The start fails with that, and leaves nothing behind."""
+        start = threading.Thread.start
+
+        def refuse(thread: threading.Thread) -> None:
+            if thread.name == "stigmer-config-etcd-pulse":
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        with Fake({"llm/timeout": "1"}) as fake:
+            monkeypatch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start new thread"), living(sandbox, live_variables(fake)):
+                pass
+            assert _own_threads() == []
+
     def test_descriptors_do_not_pile_up(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         """After many failures there are as many as before, and after the end none is left."""
         monkeypatch.setattr(kept_fleet, "LAST_PAUSE", 0.01)
