@@ -414,6 +414,7 @@ class TestWorker:
             raise EtcdError("nobody is there")
 
         with Fake({"llm/timeout": "1"}) as fake, living(sandbox, live_variables(fake)) as live:
+            assert until(lambda: any(asked.path == WATCH for asked in fake.asked))
             with monkeypatch.context() as hours:
                 hours.setattr(kept_fleet, "LAST_PAUSE", 0.0)
                 hours.setattr(Etcd, "read", fail)
