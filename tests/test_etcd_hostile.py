@@ -387,6 +387,7 @@ class TestWorker:
                 pass
             before = _own_threads()
             with living(sandbox, live_variables(fake)) as live:
+                assert _watched(fake)
                 fake.asked.clear()
                 fake.turn(dict.fromkeys((RANGE, WATCH, "/v3/lease/grant"), {**BROKEN, **SLOW}[name]))
                 assert until(lambda: any(asked.path == RANGE for asked in fake.asked))
@@ -398,6 +399,7 @@ class TestWorker:
     def test_closing_does_not_wait_for_a_dead_link(self, sandbox: Sandbox) -> None:
         """Packets that nobody answers: connecting is given up in time."""
         with Fake({"llm/timeout": "1"}) as fake, living(sandbox, live_variables(fake)) as live:
+            assert _watched(fake)
             fake.__exit__()
             with _black_hole(fake.port):
                 assert until(lambda: _connecting(fake.port) > 2)
@@ -414,7 +416,7 @@ class TestWorker:
             raise EtcdError("nobody is there")
 
         with Fake({"llm/timeout": "1"}) as fake, living(sandbox, live_variables(fake)) as live:
-            assert until(lambda: any(asked.path == WATCH for asked in fake.asked))
+            assert _watched(fake)
             with monkeypatch.context() as hours:
                 hours.setattr(kept_fleet, "LAST_PAUSE", 0.0)
                 hours.setattr(Etcd, "read", fail)
@@ -460,6 +462,11 @@ class TestWorker:
 def _settled(fake: Fake) -> None:
     """Waits for the server's own threads."""
     assert until(lambda: not any(thread.name == fake.name for thread in threading.enumerate()))
+
+
+def _watched(fake: Fake) -> bool:
+    """Waits for the worker's watch."""
+    return until(lambda: any(asked.path == WATCH for asked in list(fake.asked)))
 
 
 def _own_threads() -> list[str]:
