@@ -174,6 +174,10 @@ set -eu
 root=$1 worker=$2
 shift 2
 mount -t tmpfs -o mode=0755 container "$root"
+mkdir "$root/dev" "$root/proc" "$root/tmp" "$root/app"
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+mount -t tmpfs -o mode=0777 emptydir "$root/tmp" # before the binds: the checkout may be below /tmp
 bind() {
   mkdir -p "$root$2"
   mount --bind "$1" "$root$2"
@@ -185,10 +189,6 @@ done
 bind /usr /usr
 while [ "$1" != -- ]; do bind "$1" "$2"; shift 2; done
 shift
-mkdir "$root/dev" "$root/proc" "$root/tmp" "$root/app"
-mount --rbind /dev "$root/dev"
-mount -t proc proc "$root/proc"
-mount -t tmpfs -o mode=0777 emptydir "$root/tmp"
 cp "$worker" "$root/app/worker.py"
 mount -o remount,ro "$root"
 exec "$@"
