@@ -17,7 +17,7 @@ import pytest
 
 from stigmer_config import Config, LiveConfig, kept_fleet
 from stigmer_config.fleet_state import listed
-from stigmer_config.integrations import etcd
+from stigmer_config.integrations import etcd_members
 from stigmer_config.integrations.etcd import Etcd, EtcdError
 
 from .conftest import Sandbox
@@ -102,7 +102,7 @@ SLOW: dict[str, Answer] = {
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same clocks, all of them faster."""
-    monkeypatch.setattr(etcd, "ANSWER", 1.0)
+    monkeypatch.setattr(etcd_members, "ANSWER", 1.0)
     monkeypatch.setattr(kept_fleet, "PULSE", 0.4)
     monkeypatch.setattr(kept_fleet, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(kept_fleet, "LAST_PAUSE", 0.1)
@@ -149,7 +149,7 @@ class TestLoad:
         self, sandbox: Sandbox, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """However it is kept going: the whole answer has one deadline."""
-        monkeypatch.setattr(etcd, "ANSWER", 0.3)
+        monkeypatch.setattr(etcd_members, "ANSWER", 0.3)
         with Fake() as fake:
             fake.answers[RANGE] = SLOW[name]
             with bounded(seconds=2.5):
@@ -158,7 +158,7 @@ class TestLoad:
 
     def test_the_deadline_is_short(self, sandbox: Sandbox) -> None:
         """With its own clocks it is under 6 s, for one silent member and for three that must be logged in to."""
-        assert etcd.CONNECT < etcd.ANSWER
+        assert etcd_members.CONNECT < etcd_members.ANSWER
         with Fake() as one, Fake() as two, Fake() as three:
             for fake in (one, two, three):
                 fake.answers[RANGE] = silent
@@ -285,14 +285,14 @@ class TestWorker:
         """Everything answers like this: the worker keeps its Config, says `degraded`, and takes the next good state."""
         with Fake({"llm/timeout": "1"}) as fake, logged() as events, living(sandbox, live_variables(fake)) as live:
             before = live.current
-            monkeypatch.setattr(etcd, "ANSWER", 0.3)
+            monkeypatch.setattr(etcd_members, "ANSWER", 0.3)
             fake.turn(dict.fromkeys((RANGE, WATCH, "/v3/lease/grant"), {**BROKEN, **SLOW}[name]))
             assert until(lambda: live.status.watching == "degraded")
             assert live.current is before
             live.reload()
             assert live.current == before
             assert live.status.last_error is None
-            monkeypatch.setattr(etcd, "ANSWER", 5.0)
+            monkeypatch.setattr(etcd_members, "ANSWER", 5.0)
             fake.put("llm/timeout", "2")
             fake.turn({})
             takes_timeout(live, 2.0)

@@ -16,7 +16,7 @@ import pytest
 
 from stigmer_config import ConfigError, LiveConfig, Reloaded, Unchanged, kept_fleet, load
 from stigmer_config.fleet import Stored
-from stigmer_config.integrations import etcd as gateway
+from stigmer_config.integrations import etcd_members
 from stigmer_config.integrations.etcd import Etcd, EtcdError
 
 from .conftest import Sandbox
@@ -206,7 +206,7 @@ def test_a_watch_that_hears_nothing_is_made_up_for(
 def test_members_that_hang_are_passed_over(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With three members each may hang or die in its turn: changes keep coming."""
     monkeypatch.setattr(kept_fleet, "PULSE", 0.3)
-    monkeypatch.setattr(gateway, "ANSWER", 1.0)
+    monkeypatch.setattr(etcd_members, "ANSWER", 1.0)
     with (
         Cluster(tmp_path / "etcd", 3) as cluster,
         cluster.keys("/p") as keys,
@@ -227,7 +227,7 @@ def test_without_a_majority_the_last_good_stays(
 ) -> None:
     """A member that is cut off from the others still answers: what it says is not taken for the newest."""
     monkeypatch.setattr(kept_fleet, "PULSE", 0.3)
-    monkeypatch.setattr(gateway, "ANSWER", 1.0)
+    monkeypatch.setattr(etcd_members, "ANSWER", 1.0)
     with Cluster(tmp_path / "etcd", 3) as cluster, cluster.keys("/p") as keys:
         keys.put("llm/timeout", "1")
         with living(sandbox, cluster.variables("/p")) as live:
@@ -561,7 +561,7 @@ def test_a_store_without_a_majority_refuses_writes(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`set --fleet` says that nothing was written, and the store agrees."""
-    monkeypatch.setattr(gateway, "ANSWER", 1.0)
+    monkeypatch.setattr(etcd_members, "ANSWER", 1.0)
     with Cluster(tmp_path / "etcd", 3) as cluster:
         for member in cluster.members[1:]:
             member.kill()
@@ -579,4 +579,4 @@ def test_a_store_without_a_majority_refuses_writes(
 def test_an_answer_that_does_not_come_is_an_error_of_ours(one: Cluster) -> None:
     """Whatever a member does, there is one exception for it."""
     with one.keys("/p") as keys, pytest.raises(EtcdError):
-        keys.etcd._call("/v3/nowhere", {}, Stored)
+        keys.etcd.call("/v3/nowhere", {}, Stored)
