@@ -23,6 +23,8 @@ from .secret import Secret
 
 _PORT: Final = 2379
 _URL = re.compile(r"(?P<scheme>https?)://(?P<hosts>[^/?#]*)(?P<prefix>(?:/[A-Za-z0-9._-]+)+)/?")
+# The first says nothing without the second.
+_BESIDE = ((ETCD_FILES[2], ETCD_FILES[1]), (ETCD_PASSWORD, ETCD_USER))
 _FORM = "for example https://etcd.example:2379/stigmer"
 
 
@@ -114,6 +116,11 @@ def fleet_of(environment: Environment) -> tuple[Fleet | None, list[Problem]]:
             files.append(_absolute(at, environment.variable(at)))
     except InvalidValueError as fault:
         return None, [fault.problem("", Origin("etcd", at))]
+    for given, beside in _BESIDE:
+        if environment.variable(given) is not None and environment.variable(beside) is None:
+            message, hint = f"{given} is set, and {beside} is not", f"set {beside}, or unset {given}"
+            origin = Origin("etcd", given)
+            return None, [Problem(code="missing-value", message=message, hint=hint, origin=origin)]
     cacert, certificate, key = files
     password = environment.variable(ETCD_PASSWORD)
     fleet = Fleet(

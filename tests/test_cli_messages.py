@@ -85,7 +85,12 @@ SITUATIONS = {
         VALIDATE, variables=(("STIGMER_ETCD", "https://etcd1.example:2379,etcd2.example:port/stigmer"),)
     ),
     "etcd-password-over-http": Situation(
-        VALIDATE, variables=(("STIGMER_ETCD", f"{NOBODY}/stigmer"), ("STIGMER_ETCD_PASSWORD", "sk-hidden"))
+        VALIDATE,
+        variables=(
+            ("STIGMER_ETCD", f"{NOBODY}/stigmer"),
+            ("STIGMER_ETCD_USER", "worker"),
+            ("STIGMER_ETCD_PASSWORD", "sk-hidden"),
+        ),
     ),
     "etcd-relative-certificate": Situation(
         VALIDATE, variables=(("STIGMER_ETCD", "https://etcd.example/stigmer"), ("STIGMER_ETCD_CACERT", "tls/ca.pem"))

@@ -46,6 +46,22 @@ def test_a_store_is_hosts_and_a_prefix(url: str, endpoints: tuple[str, ...], pre
 
 
 @pytest.mark.parametrize(
+    ("given", "value", "beside"),
+    [
+        ("STIGMER_ETCD_KEY", "/etc/etcd/worker.key", "STIGMER_ETCD_CERT"),
+        ("STIGMER_ETCD_PASSWORD", SECRET, "STIGMER_ETCD_USER"),
+    ],
+)
+def test_half_of_a_pair_is_no_silent_default(given: str, value: str, beside: str) -> None:
+    """A key without its certificate, a password without its user: nothing is left out unsaid."""
+    fleet, problems = named("https://etcd.example/stigmer", **{given: value})
+    assert fleet is None
+    assert [(problem.code, str(problem.origin)) for problem in problems] == [("missing-value", given)]
+    assert problems[0].message == f"{given} is set, and {beside} is not"
+    assert SECRET not in str(problems[0])
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "etcd.example:2379/stigmer",
