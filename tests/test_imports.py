@@ -215,7 +215,12 @@ def _modules_after(sandbox: Sandbox, code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", code + tell],
         cwd=sandbox.project,
-        env={"HOME": str(sandbox.home), "MODE": "local", "XDG_CONFIG_DIRS": str(sandbox.root / "xdg")},
+        env={
+            "HOME": str(sandbox.home),
+            "MODE": "local",
+            "XDG_CONFIG_DIRS": str(sandbox.root / "xdg"),
+            "XDG_RUNTIME_DIR": str(sandbox.root / "run"),  # no worker of this machine, nor of another test
+        },
         capture_output=True,
         text=True,
         timeout=60,
