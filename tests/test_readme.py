@@ -31,6 +31,7 @@ class Reader:
             "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
             "LC_ALL": "C.UTF-8",
             "XDG_CONFIG_DIRS": str(self.site),
+            "XDG_RUNTIME_DIR": str(root / "run"),  # no worker of this machine, nor of another test
         }
 
     def write(self, name: str, text: str) -> None:
