@@ -456,9 +456,9 @@ def test_a_write_that_was_judged_by_an_older_state_is_judged_again(
 
     keys.put("aliases/one", "qwen3:8b")
     target = store.store(request(environment=world(sandbox.write(user="mode: local\n"), one.variables(prefix))))
-    compare_and_put, met = Etcd.put, list[int]()
+    compare_and_put, met = Etcd.put, list[Stored]()
 
-    def late(self: Etcd, name: str, data: bytes | None, seen: int) -> int | None:
+    def late(self: Etcd, name: str, data: bytes | None, seen: Stored) -> int | None:
         if not met:
             met.append(seen)
             keys.put("aliases/one", "two")  # with `two: one` that is a cycle
@@ -469,6 +469,57 @@ def test_a_write_that_was_judged_by_an_older_state_is_judged_again(
         with pytest.raises(Refused, match="alias-cycle"):
             store.put(target, "aliases.two", b"one")
     assert "aliases/two" not in keys.etcd.read().values
+
+
+@needs_openssl
+def test_a_write_that_relied_on_what_was_removed_meanwhile_is_judged_again(
+    sandbox: Sandbox, secure: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A removal in between counts as a change does, though it leaves no revision behind."""
+    from stigmer_config.editing import store
+    from stigmer_config.editing.candidate import Refused
+    from stigmer_config.loader import request
+
+    target = store.store(request(environment=world(sandbox, secure.variables(prefix, secure=True))))
+    compare_and_put, met = Etcd.put, list[Stored]()
+    with secure.keys(prefix) as keys:
+        keys.put("llm/provider", "ollama")
+        keys.put("llm/timeout", "3")
+
+        def late(self: Etcd, name: str, data: bytes | None, seen: Stored) -> int | None:
+            if not met:
+                met.append(seen)
+                keys.put("llm/provider", None)
+            return compare_and_put(self, name, data, seen)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Etcd, "put", late)
+            with pytest.raises(Refused, match="at most 1 for anthropic"):
+                store.put(target, "llm.temperature", b"1.5")
+        assert met
+        assert set(keys.etcd.read().values) == {"llm/timeout"}
+
+
+def test_a_store_of_many_keys_can_be_edited(keys: Keys) -> None:
+    """One transaction of etcd's compares so many keys only: more in the store are no reason not to write."""
+    for number in range(140):
+        keys.put(f"aliases/a{number}", "qwen3:8b")
+    assert len(keys.etcd.read().values) == 140
+
+
+@needs_openssl
+@pytest.mark.parametrize("here", [{}, {"MODE": "local"}])
+def test_what_is_set_is_judged_in_the_mode_that_the_store_chooses(
+    sandbox: Sandbox, secure: Cluster, prefix: str, here: dict[str, str]
+) -> None:
+    """The mode of the operator's machine hides no fault that the fleet's would show."""
+    fleet = secure.variables(prefix, secure=True)
+    assert sandbox.run("set", "--fleet", "mode", "cloud", variables=fleet).returncode == 0
+    done = sandbox.run("set", "--fleet", "llm.temperature", "1.5", variables={**fleet, **here})
+    assert done.returncode == 1
+    assert "out-of-range" in done.stderr
+    with secure.keys(prefix) as keys:
+        assert set(keys.etcd.read().values) == {"mode"}
 
 
 def test_the_fleet_tells_who_runs_what(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
@@ -509,7 +560,8 @@ def test_a_worker_that_died_is_gone_when_its_lease_is(sandbox: Sandbox, one: Clu
         "    print('up', flush=True)\n"
         "    time.sleep(600)\n"
     )
-    environment = {"HOME": str(sandbox.home), "PATH": os.environ["PATH"], **one.variables(prefix)}
+    folders = dict.fromkeys(("HOME", "XDG_RUNTIME_DIR"), str(sandbox.home))
+    environment = {"PATH": os.environ["PATH"], **folders, **one.variables(prefix)}
     with subprocess.Popen(
         [sys.executable, "-c", program],
         env=environment,

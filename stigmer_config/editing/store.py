@@ -45,7 +45,10 @@ class Store(msgspec.Struct, frozen=True):
         return read(msgspec.structs.replace(self.request, read_fleet=self._reading(stored)))
 
     def load_alone(self, stored: Stored, mode: str) -> Loaded:
-        """The store over the packaged defaults: no file, no variable and no flag of this machine hides a fault."""
+        """The store over the packaged defaults: no file, no variable and no flag of this machine hides a fault.
+
+        `mode` is the one to judge it in where the store does not choose one.
+        """
         here = self.request.environment
         nowhere = Path("/nonexistent")
         world = Environment(
@@ -57,8 +60,9 @@ class Store(msgspec.Struct, frozen=True):
             site_dir=nowhere,
             state_dir=nowhere,
         )
-        asked = Request(world, mode, project_dir=False, read_fleet=self._reading(stored), runs_commands=False)
-        return read(asked)
+        layer, _ = etcd_layer(self.fleet, stored)
+        chosen = None if "mode" in layer.entries else mode
+        return read(Request(world, chosen, project_dir=False, read_fleet=self._reading(stored), runs_commands=False))
 
     def _reading(self, stored: Stored) -> ReadFleet:
         def read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
@@ -134,7 +138,7 @@ def _try(etcd: Any, target: Store, key: str, name: str, data: bytes | None) -> O
         return Outcome(before, before, changed=False)
     _judge(target, stored, _with(stored, name, data, stored.revision + 1), before, key)
     try:
-        revision = etcd.put(name, data, stored.revision)
+        revision = etcd.put(name, data, stored)
     except EtcdError as error:
         raise StoreError(f"{error}; whether it was written, stigmer config get {key} tells") from None
     if revision is None:

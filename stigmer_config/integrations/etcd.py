@@ -30,6 +30,7 @@ from .etcd_messages import (
 __all__ = ["Compacted", "Etcd", "EtcdError", "bounded"]
 
 MAX_KEYS: Final = 1000  # below the prefix: nobody has so many settings
+MAX_COMPARED: Final = 120  # keys of one transaction: etcd allows 128 comparisons (--max-txn-ops)
 MAX_PAGES: Final = 100  # of 200 workers each
 
 
@@ -63,17 +64,22 @@ class Etcd(Members):
         value = None if event.type == "DELETE" else Value(data_of(event.kv.value), event.kv.mod_revision)
         return fleet.Event(self._name(event.kv.key), value, event.kv.mod_revision)
 
-    def put(self, name: str, data: bytes | None, seen: int) -> int | None:
-        """Writes a key below the prefix, or removes it (None), when nothing below it is newer than `seen`.
+    def put(self, name: str, data: bytes | None, seen: Stored) -> int | None:
+        """Writes a key below the prefix, or removes it (None), when everything below it is as it was `seen`.
 
-        The revision that it was written at; None when something is newer.
+        The revision that it was written at; None when something is newer, or gone (of the first `MAX_COMPARED`).
         """
         key = f"{self._fleet.prefix}/{name}"
-        newer = {**self._span(), "target": "MOD", "result": "LESS", "mod_revision": seen + 1}
+        older = {**self._span(), "target": "MOD", "result": "LESS", "mod_revision": seen.revision + 1}
+        # A removal leaves no revision behind: each key is asked for.
+        there = [
+            {"key": key_text(f"{self._fleet.prefix}/{known}"), "target": "CREATE", "result": "GREATER"}
+            for known in sorted(seen.values)[:MAX_COMPARED]
+        ]
         change = {"request_delete_range": {"key": key_text(key)}}
         if data is not None:
             change = {"request_put": {"key": key_text(key), "value": data_text(data)}}
-        done = self.call("/v3/kv/txn", {"compare": [newer], "success": [change]}, Transaction)
+        done = self.call("/v3/kv/txn", {"compare": [older, *there], "success": [change]}, Transaction)
         return done.header.revision if done.succeeded else None
 
     # -- who is there ------------------------------------------------------------------------------------------------
