@@ -183,15 +183,15 @@ class KeptFleet:
         return self._fleet.source if self._fleet is not None else ""
 
     def _beat(self, etcd: Etcd) -> None:
-        lease = 0
+        lease, due = 0, _next_sweep()
         while True:
-            self._pulse.wait(PULSE * random.uniform(0.8, 1.2))  # noqa: S311 - not all workers at once
-            is_asked = self._pulse.is_set()
+            self._pulse.wait(max(due - time.monotonic(), 0.0))
             self._pulse.clear()
             if self._ended.is_set():
                 break
-            if not is_asked:
+            if time.monotonic() >= due:  # however often there is something to tell meanwhile
                 self._sweep(etcd)
+                due = _next_sweep()
             lease = self._announce(etcd, lease)
         with contextlib.suppress(Exception):
             if lease:
@@ -258,3 +258,7 @@ class KeptFleet:
 
     _on_change: Callable[[], None] = staticmethod(lambda: None)
     _on_state: Callable[[FleetState, str], None] = staticmethod(lambda _state, _detail: None)
+
+
+def _next_sweep() -> float:
+    return time.monotonic() + PULSE * random.uniform(0.8, 1.2)  # noqa: S311 - not all workers at once

@@ -27,7 +27,9 @@ except ImportError as error:
 CONNECT: Final = 2.0  # seconds to reach one member
 ANSWER: Final = 5.0  # seconds for one whole answer, whichever member gives it; of a stream for its first line
 MAX_ANSWER: Final = 1024 * 1024  # bytes of one answer, or of one line of a stream
+_AUTHENTICATE: Final = "/v3/auth/authenticate"
 _UNAUTHENTICATED: Final = 16  # https://grpc.io/docs/guides/status-codes/
+_OLD_TOKEN: Final = "etcdserver: revision of auth store is old"  # noqa: S105 - a signed one, after any change of users
 
 T = TypeVar("T")
 
@@ -95,10 +97,11 @@ class Members:
         self.interrupt()
 
     def renew(self) -> None:
-        """Begins anew, with the next member: the certificates may be others by now."""
-        self.close()
+        """Begins anew, with the next member, and the certificates as they are now; when those are bad, as before."""
         self._first = (self._first + 1) % len(self._fleet.endpoints)
-        self._client = self._open()
+        client = self._open()
+        self.close()
+        self._client = client
 
     def close(self) -> None:
         """Closes every descriptor."""
@@ -134,16 +137,30 @@ class Members:
         self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool = False
     ) -> Iterator[httpx.Response]:
         """An answer of status 200 whose body is still to be read."""
-        if self._fleet.user is not None and self._token is None and path != "/v3/auth/authenticate":
-            self._authenticate(deadline)
-        answer = self._answer(path, body, deadline, for_ever=for_ever)
+        answer = self._taken(path, body, deadline, for_ever=for_ever, is_again=False)
         try:
-            if answer.status_code != httpx.codes.OK:
-                self._refused(answer, deadline)
             yield answer
         finally:
             with contextlib.suppress(Exception):  # the connection may be gone
                 answer.close()
+
+    def _taken(
+        self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool, is_again: bool
+    ) -> httpx.Response:
+        """The beginning of an answer of status 200; with a token that has ended it is asked for again, with another."""
+        if self._fleet.user is not None and self._token is None and path != _AUTHENTICATE:
+            self._authenticate(deadline)
+        token, answer = self._token, self._answer(path, body, deadline, for_ever=for_ever)
+        if answer.status_code == httpx.codes.OK:
+            return answer
+        try:
+            error = self._refused(answer, deadline)
+        finally:
+            with contextlib.suppress(Exception):  # the connection may be gone
+                answer.close()
+        if is_again or token is None or self._token is not None:
+            raise error
+        return self._taken(path, body, deadline, for_ever=for_ever, is_again=True)
 
     def _answer(self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool) -> httpx.Response:
         """The beginning of an answer. Each member gets its share of the time that is left."""
@@ -186,21 +203,22 @@ class Members:
             if self._ended:
                 self.interrupt()
 
-    def _refused(self, answer: httpx.Response, deadline: float) -> None:
+    def _refused(self, answer: httpx.Response, deadline: float) -> EtcdError:
+        """Why it was refused. A token that has ended is forgotten."""
         failure = Failure()
         with contextlib.suppress(EtcdError), self._until(deadline):
             failure = decoded(_body(answer), Failure)
-        if (failure.code or failure.grpc_code) == _UNAUTHENTICATED:
-            self._token = None  # it has ended: the next call asks for another
+        if (failure.code or failure.grpc_code) == _UNAUTHENTICATED or failure.message == _OLD_TOKEN:
+            self._token = None
         said = failure.message if failure.message.startswith("etcdserver: ") else f"status {answer.status_code}"
         if self._fleet.password is not None:  # whoever answers knows it
             said = said.replace(self._fleet.password.reveal(), MASK)
-        raise EtcdError(said[:200])
+        return EtcdError(said[:200])
 
     def _authenticate(self, deadline: float) -> None:
         fleet = self._fleet
         body = {"name": fleet.user, "password": fleet.password.reveal() if fleet.password is not None else ""}
-        token = self.call("/v3/auth/authenticate", body, Token, deadline).token
+        token = self.call(_AUTHENTICATE, body, Token, deadline).token
         if not (token.isascii() and token.isprintable()):  # it will be a header
             raise foreign()
         self._token = token
