@@ -430,6 +430,26 @@ def test_a_literal_secret_is_refused_before_it_is_sent(sandbox: Sandbox, one: Cl
     assert keys.etcd.read().values == {}
 
 
+def test_a_slip_in_a_provider_s_name_is_no_new_alias(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
+    """`aliases.fast.olama` is refused for the store as for a file: nobody means an alias with a dot in its name."""
+    for scope in ("--fleet", "--user"):
+        done = sandbox.run("set", scope, "aliases.fast.olama", "qwen3:8b", variables=one.variables(prefix))
+        assert done.returncode == 2
+        assert "did you mean ollama" in done.stderr
+    assert not keys.etcd.read().values
+
+
+@needs_openssl
+def test_no_secret_is_told_as_none(sandbox: Sandbox, secure: Cluster, prefix: str) -> None:
+    """That there is to be no key is no secret, and where there is none anyway it is overridden by nothing."""
+    sandbox.write(user="mode: local\n")
+    for scope in ("--fleet", "--user"):
+        done = sandbox.run("set", scope, "llm.api_key", "null", variables=secure.variables(prefix, secure=True))
+        assert done.returncode == 0
+        assert "llm.api_key = none\n" in done.stderr
+        assert "overridden" not in done.stderr
+
+
 def test_writers_at_once_lose_nothing(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
     """Each judged what it wrote against what stood there: twelve writers, twelve values."""
     sandbox.write(user="mode: local\n").variables.update(one.variables(prefix))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -12,6 +13,7 @@ from ..editing.candidate import Scope, Target
 from ..editing.edit import with_value
 from ..editing.writing import Outcome
 from ..kinds import InvalidValueError
+from ..loader import Loaded, read
 from ..problems import did_you_mean, printable
 from ..provenance import Entry
 from ..references import Reference
@@ -69,7 +71,7 @@ def command(key: str, value: str | None, scope: Scope | Literal["fleet"], where:
         return
     raw = _raw(setting, key, _text(setting, key, value, scope, stdin=stdin))
     aimed = file_of(where, scope)
-    _require_provider(aimed, key)
+    _require_provider(lambda: aimed.load(aimed.contents()), key)
     _tell(aimed, key, written(aimed, lambda contents: with_value(contents.data or b"", key, raw), key))
 
 
@@ -87,6 +89,7 @@ def _in_store(
 
         # What the key's type refuses goes as it was given: the load refuses it, and says why.
         text = text_of(raw)
+    _require_provider(lambda: read(where.request()), key)
     aimed, outcome = stored(where, key, text.encode())
     return aimed, key, outcome
 
@@ -145,12 +148,12 @@ def _raw(setting: Setting, key: str, text: str | None) -> Any:
     return value
 
 
-def _require_provider(aimed: Target, key: str) -> None:
+def _require_provider(load: Callable[[], Loaded], key: str) -> None:
     """Refuses `aliases.fast.olama`, which would be a new alias with a dot in its name."""
     alias, _, provider = key.removeprefix("aliases.").rpartition(".")
     if not key.startswith("aliases.") or not alias or provider in PROVIDERS:
         return
-    aliases = aimed.load(aimed.contents()).config.aliases
+    aliases = load().config.aliases
     if alias in aliases and key.removeprefix("aliases.") not in aliases:
         hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
         raise click.UsageError(f"{alias} is an alias, and there is no provider '{printable(provider)}': {hint}")
@@ -159,13 +162,15 @@ def _require_provider(aimed: Target, key: str) -> None:
 def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
     """Says what stands where now, and whether it counts."""
     owner, entry = _entry(aimed, key, outcome)
-    is_hidden = find(key).is_secret and not isinstance(entry.value, Reference)  # type: ignore[union-attr]
+    is_hidden = find(key).is_secret and not isinstance(entry.value, Reference | None)  # type: ignore[union-attr]
     value = MASK if is_hidden else render.text(entry.value)
     before = "" if outcome.changed else " (it was so before)"
     where = printable(str(entry.origin)) if aimed.layer == "etcd" else place(aimed, entry.origin.line)
     say(f"{where}: {printable(key)} = {value}{before}")
     explanation = outcome.after.config.explain(owner)
     lost = next((loser for loser in explanation.losers if loser.origin == entry.origin), None)
+    if explanation.value is None and entry.value is None:
+        return  # none is in force, and none was asked for
     if lost is not None and lost.reason == "overridden":
         say(f"still overridden by {printable(str(explanation.origin))}")
     elif lost is not None:
