@@ -61,7 +61,7 @@ class Follower:
         try:
             self._watcher.start()
             if self._fleet is not None:
-                self._fleet.follow(self._on_store, self._on_state)
+                self._fleet.follow(self._on_store, self._on_state, self._on_unannounced)
         except BaseException:  # no thread to be had
             self.close()
             raise
@@ -184,6 +184,9 @@ class Follower:
             self._reporter.published(self.held.current, self._published.write(self.held))
         if self._fleet is not None and self._publishes and not self.closed:
             self._fleet.announce(self.held, self._started)
+
+    def _on_unannounced(self, reason: str) -> None:
+        self._reporter.announced(self.held.current, reason)
 
     def _on_state(self, state: State, detail: str) -> None:
         """Files and store are watched as well as the worse of them is."""

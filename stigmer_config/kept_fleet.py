@@ -97,13 +97,21 @@ class KeptFleet:
             with contextlib.suppress(Exception):
                 self._take(read_once(self._fleet))
 
-    def follow(self, on_change: Callable[[], None], on_state: Callable[[FleetState, str], None]) -> None:
-        """Follows the store until `close`. Both are called in threads of its own."""
+    def follow(
+        self,
+        on_change: Callable[[], None],
+        on_state: Callable[[FleetState, str], None],
+        on_unannounced: Callable[[str], None],
+    ) -> None:
+        """Follows the store until `close`. All are called in threads of its own.
+
+        `on_unannounced` gets why a store that answers will not be told of this worker, and "" once it was.
+        """
         if self._fleet is None:
             return
         from .integrations.etcd import Etcd
 
-        self._on_change, self._on_state = on_change, on_state
+        self._on_change, self._on_state, self._on_unannounced = on_change, on_state, on_unannounced
         self._etcds = [Etcd(self._fleet), Etcd(self._fleet)]
         for name, target, etcd in zip(("watch", "pulse"), (self._watch, self._beat), self._etcds, strict=True):
             thread = threading.Thread(target=target, args=(etcd,), name=f"stigmer-config-etcd-{name}", daemon=True)
@@ -225,9 +233,12 @@ class KeptFleet:
                 etcd.announce(self._name, data, lease)
                 self._said = data
         except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with
-            self.unannounced = str(error) or type(error).__name__
+            before, self.unannounced = self.unannounced, str(error) or type(error).__name__
+            if before and self.state == "native" and not self._ended.is_set():  # twice, and no outage
+                self._on_unannounced(self.unannounced)
             return 0
         self.unannounced = ""
+        self._on_unannounced("")
         return lease
 
     @property
@@ -258,6 +269,7 @@ class KeptFleet:
 
     _on_change: Callable[[], None] = staticmethod(lambda: None)
     _on_state: Callable[[FleetState, str], None] = staticmethod(lambda _state, _detail: None)
+    _on_unannounced: Callable[[str], None] = staticmethod(lambda _reason: None)
 
 
 def _next_sweep() -> float:

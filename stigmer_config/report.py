@@ -96,6 +96,7 @@ class Reporter:
     def __init__(self) -> None:
         self._degraded = False
         self._unpublished = ""
+        self._unannounced = ""
 
     def loaded(self, config: Config, layers: Iterable[Layer]) -> None:
         """`config.loaded`: what the worker starts with, and where every value that is no default comes from."""
@@ -179,6 +180,12 @@ class Reporter:
         if reason and reason != self._unpublished:
             _emit(config, "warning", "config.state_unpublished", reason=reason)
         self._unpublished = reason
+
+    def announced(self, config: Config, reason: str) -> None:
+        """`config.fleet_unannounced`: `workers --fleet` does not list this worker. Once for each reason."""
+        if reason and reason != self._unannounced:
+            _emit(config, "warning", "config.fleet_unannounced", reason=printable(reason))
+        self._unannounced = reason
 
 
 def _model(config: Config) -> str:

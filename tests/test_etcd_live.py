@@ -602,8 +602,8 @@ def test_a_worker_that_died_is_gone_when_its_lease_is(sandbox: Sandbox, one: Clu
 
 @pytest.mark.skipif(shutil.which("etcdctl") is None, reason="there is no etcdctl here (Debian: etcd-client)")
 @needs_openssl
-def test_a_worker_that_may_only_read_works(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Without the right to write it is not listed, and follows the store all the same."""
+def test_a_worker_that_may_only_read_works(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the right to write it is not listed, says so once, and follows the store all the same."""
     tls = Certificates(tmp_path / "tls")
     with Cluster(tmp_path / "etcd", tls=tls) as cluster:
         for argv in (
@@ -623,10 +623,16 @@ def test_a_worker_that_may_only_read_works(sandbox: Sandbox, tmp_path: Path) -> 
             "STIGMER_ETCD_USER": "reader",
             "STIGMER_ETCD_PASSWORD": "reader-sesame",
         }
-        with living(sandbox, variables) as live:
-            assert until(lambda: live._follower._fleet is not None and live._follower._fleet.unannounced)
+        monkeypatch.setattr(kept_fleet, "PULSE", 0.2)
+        with logged() as events, living(sandbox, variables) as live:
+            assert until(lambda: any(event["event"] == "config.fleet_unannounced" for event in events))
             cluster.etcdctl("--user", "root:root", "put", "/p/llm/timeout", "5")
             takes(live, timeout=5.0)
+        told = [event["reason"] for event in events if event["event"] == "config.fleet_unannounced"]
+        assert told == ["etcdserver: permission denied"]
+        refused = sandbox.run("set", "--fleet", "llm.timeout", "6", variables=variables)
+        assert refused.returncode == 1
+        assert refused.stderr == ("the fleet's store refuses it: etcdserver: permission denied; nothing was written\n")
 
 
 def test_a_store_without_a_majority_refuses_writes(

@@ -126,7 +126,7 @@ def put(target: Store, key: str, data: bytes | None) -> Outcome:
 
 def _try(etcd: Any, target: Store, key: str, name: str, data: bytes | None) -> Outcome | None:
     """None when somebody else changed the store meanwhile."""
-    from ..integrations.etcd import EtcdError
+    from ..integrations.etcd import Denied, EtcdError
 
     try:
         stored = etcd.read()
@@ -139,6 +139,8 @@ def _try(etcd: Any, target: Store, key: str, name: str, data: bytes | None) -> O
     _judge(target, stored, _with(stored, name, data, stored.revision + 1), before, key)
     try:
         revision = etcd.put(name, data, stored)
+    except Denied as error:
+        raise StoreError(f"the fleet's store refuses it: {error}; nothing was written") from None
     except EtcdError as error:
         raise StoreError(f"{error}; whether it was written, stigmer config get {key} tells") from None
     if revision is None:

@@ -11,6 +11,7 @@ from ..fleet import Stored, Value
 from .etcd_members import MAX_ANSWER, Members
 from .etcd_messages import (
     Compacted,
+    Denied,
     EtcdError,
     Event,
     Lease,
@@ -27,7 +28,7 @@ from .etcd_messages import (
     key_text,
 )
 
-__all__ = ["Compacted", "Etcd", "EtcdError", "bounded"]
+__all__ = ["Compacted", "Denied", "Etcd", "EtcdError", "bounded"]
 
 MAX_KEYS: Final = 1000  # below the prefix: nobody has so many settings
 MAX_COMPARED: Final = 120  # keys of one transaction: etcd allows 128 comparisons (--max-txn-ops)

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from ..fleet import Fleet
 from ..secret import MASK
-from .etcd_messages import EtcdError, Failure, Token, decoded, foreign
+from .etcd_messages import Denied, EtcdError, Failure, Token, decoded, foreign
 
 try:
     import httpx
@@ -213,7 +213,8 @@ class Members:
         said = failure.message if failure.message.startswith("etcdserver: ") else f"status {answer.status_code}"
         if self._fleet.password is not None:  # whoever answers knows it
             said = said.replace(self._fleet.password.reveal(), MASK)
-        return EtcdError(said[:200])
+        kind = EtcdError if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR else Denied
+        return kind(said[:200])
 
     def _authenticate(self, deadline: float) -> None:
         fleet = self._fleet

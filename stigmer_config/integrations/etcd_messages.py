@@ -19,6 +19,10 @@ class Compacted(EtcdError):  # noqa: N818 - an answer, not a fault
     """What happened since the revision that was asked for is forgotten: read anew."""
 
 
+class Denied(EtcdError):  # noqa: N818 - an answer, not a fault
+    """The store understood, and does not do it: nothing was written."""
+
+
 def foreign() -> EtcdError:
     """The error of an answer that etcd would not give."""
     return EtcdError("the answer is not etcd's")
