@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shutil
@@ -12,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from stigmer_config import ConfigError, LiveConfig, Reloaded, Unchanged, kept_fleet, load
 from stigmer_config.fleet import Stored
+from stigmer_config.fleet_state import LENGTH, MOST, FleetWorker, listed
 from stigmer_config.integrations import etcd_members
 from stigmer_config.integrations.etcd import Etcd, EtcdError
 
@@ -568,6 +571,27 @@ def test_the_fleet_tells_who_runs_what(sandbox: Sandbox, one: Cluster, keys: Key
         text = sandbox.run("workers", "--fleet")
         assert "2 of 2 workers run what the store holds" in text.stderr
     assert until(lambda: listed()[1] == [])
+
+
+def test_a_fleet_that_rejects_is_listed_with_all_it_tells(keys: Keys) -> None:
+    """Hundreds of workers with as much to tell as they may, in any script, do not make the list unreadable."""
+    told = FleetWorker(
+        host="h" * 64,
+        pid=1,
+        started=datetime.datetime.now(datetime.UTC),
+        mode="local",
+        generation=1,
+        fingerprint="f" * 32,
+        model="m" * 256,
+        store="d" * 64,
+        restart_required=(),
+        rejected=("設" * LENGTH,) * MOST,
+    )
+    lease = keys.etcd.lease(60)
+    for number in range(210):
+        keys.etcd.announce(f"h:{number}", msgspec.json.encode(told), lease)
+    assert len(listed(keys.fleet)[1]) == 210
+    keys.etcd.revoke(lease)
 
 
 def test_a_worker_that_died_is_gone_when_its_lease_is(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:

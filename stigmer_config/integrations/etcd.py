@@ -32,7 +32,8 @@ __all__ = ["Compacted", "Denied", "Etcd", "EtcdError", "bounded"]
 
 MAX_KEYS: Final = 1000  # below the prefix: nobody has so many settings
 MAX_COMPARED: Final = 120  # keys of one transaction: etcd allows 128 comparisons (--max-txn-ops)
-MAX_PAGES: Final = 100  # of 200 workers each
+PAGE: Final = 50  # workers in one answer: all of them may have much to tell
+MAX_PAGES: Final = 200
 
 
 class Etcd(Members):
@@ -107,7 +108,7 @@ class Etcd(Members):
         start = f"{self._fleet.prefix}.workers/"
         found: dict[str, bytes] = {}
         for _ in range(MAX_PAGES):
-            span = {"key": key_text(start), "range_end": key_text(f"{self._fleet.prefix}.workers0"), "limit": 200}
+            span = {"key": key_text(start), "range_end": key_text(f"{self._fleet.prefix}.workers0"), "limit": PAGE}
             page = self.call("/v3/kv/range", span, Range)
             keys = [data_of(kv.key).decode("utf-8", "replace") for kv in page.kvs]
             found |= {key.rpartition("/")[2]: data_of(kv.value) for key, kv in zip(keys, page.kvs, strict=True)}
