@@ -117,7 +117,10 @@ def _make_private(path: str) -> None:
 
 def _sources(loaded: Loaded) -> tuple[SourceState, ...]:
     files = [layer for layer in loaded.layers if layer.name in ("site", "user", "project") and layer.source]
-    return tuple(SourceState(layer.name, layer.source, layer.digest) for layer in files)
+    # Where the search for a project ends may stand the user's own file, which is none of a project's.
+    taken = {os.path.realpath(layer.source) for layer in files if layer.digest is not None}
+    counted = [layer for layer in files if layer.digest is not None or os.path.realpath(layer.source) not in taken]
+    return tuple(SourceState(layer.name, layer.source, layer.digest) for layer in counted)
 
 
 def _masked(value: Any) -> Any:

@@ -24,7 +24,7 @@ from stigmer_config.integrations.etcd import Etcd, EtcdError
 
 from .conftest import Sandbox
 from .etcd_tools import Certificates, Cluster, Keys, Link, Member, needs_etcd, needs_openssl
-from .live_tools import DEADLINE, living, logged, rejected, resources, takes, until, world
+from .live_tools import DEADLINE, living, logged, rejected, resources, save, takes, until, world
 
 pytestmark = needs_etcd
 
@@ -570,6 +570,11 @@ def test_the_fleet_tells_who_runs_what(sandbox: Sandbox, one: Cluster, keys: Key
         assert until(lambda: listed()[0] == 0)
         text = sandbox.run("workers", "--fleet")
         assert "2 of 2 workers run what the store holds" in text.stderr
+        save(sandbox.user_file, "mode: local\ntemporal: {task_queue: other}\n")
+        assert until(lambda: all(worker["restart_required"] for worker in listed()[1]))
+        status, workers = listed()
+        assert (status, [worker["in_step"] for worker in workers]) == (4, [False, False])
+        assert sandbox.run("workers", "--fleet").stdout.count("no: restart for temporal.task_queue") == 2
     assert until(lambda: listed()[1] == [])
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from stigmer_config import published, state
+from stigmer_config import LiveConfig, published, state
 
 from .cli_tools import ANSI, COMMAND, on_terminal, variables_of
 from .conftest import Sandbox
@@ -134,6 +134,18 @@ def test_a_worker_is_listed_as_long_as_it_runs(sandbox: Sandbox) -> None:
         assert one.has("1.0") == 2
         assert ask(sandbox, "workers")[1][0]["in_step"] is True
     assert ask(sandbox, "workers") == (0, [])
+
+
+def test_a_worker_in_the_home_folder_is_in_step(sandbox: Sandbox) -> None:
+    """Its user file is not taken for a project's file that appeared: there is no project there."""
+    sandbox.write(user=LOCAL)
+    environment = sandbox.environment({"XDG_RUNTIME_DIR": str(sandbox.home / ".run")}, cwd=sandbox.home)
+    with LiveConfig.start(environment=environment) as live:
+        status, [found] = ask(sandbox, "workers")
+        assert (status, found["in_step"], found["behind"]) == (0, True, [])
+        save(sandbox.user_file, f"{LOCAL}llm: {{timeout: 4}}\n")
+        takes(live, timeout=4.0)
+        assert until(lambda: ask(sandbox, "workers")[0] == 0)
 
 
 def test_the_table_has_a_row_for_each_oldest_first(sandbox: Sandbox) -> None:

@@ -74,7 +74,7 @@ def _fleet(where: Where, form: str) -> int:
         return FAULTY
     digest = held.digest
     if form == "json":
-        rows = [{**msgspec.to_builtins(worker), "in_step": worker.store == digest} for worker in workers]
+        rows = [{**msgspec.to_builtins(worker), "in_step": _in_step(worker, digest)} for worker in workers]
         click.echo(render.json_text({"store": digest, "revision": held.revision, "workers": rows}))
     elif workers:
         columns([[Cell(title, {"bold": True}) for title in _FLEET], *(_fleet_row(w, digest) for w in workers)])
@@ -85,6 +85,10 @@ def _fleet(where: Where, form: str) -> int:
         good = sum(is_healthy(worker, digest) for worker in workers)
         click.echo(f"{good} of {len(workers)} workers run what the store holds (revision {held.revision})", err=True)
     return OK if all(is_healthy(worker, digest) for worker in workers) else UNHEALTHY
+
+
+def _in_step(worker: FleetWorker, store: str) -> bool:
+    return worker.store == store and not worker.restart_required
 
 
 def _fleet_row(worker: FleetWorker, digest: str) -> list[Cell | str]:
