@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -24,7 +24,7 @@ from .settings import SETTINGS, find, suggest
 from .sources import flags as flag_source
 from .sources.defaults import defaults_layer
 from .sources.entries import Pairs
-from .sources.variables import env_layer, vendor_layer
+from .sources.variables import Variables, variable_layers
 from .sources.yaml_file import file_layer
 from .trust import vet
 
@@ -76,11 +76,11 @@ def _read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
 class Request(msgspec.Struct, frozen=True):
     """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults.
 
-    `read_layer` reads the files, `read_fleet` the fleet's store where `STIGMER_ETCD` names one. `project` is where
-    the project's file was found, when that is known. `keep_mode` is the mode to stay in whatever the layers say (a
-    worker keeps the one it started with). `opener` reads secret references, by default a new one, which runs
-    commands if `runs_commands`. `trust` is what is granted to the project's file, when that is not to be taken from
-    the record.
+    `read_layer` reads the files, `read_fleet` the fleet's store where `STIGMER_ETCD` names one, and
+    `read_variables` makes layers of the variables. `project` is where the project's file was found, when that is
+    known. `keep_mode` is the mode to stay in whatever the layers say (a worker keeps the one it started with).
+    `opener` reads secret references, by default a new one, which runs commands if `runs_commands`. `trust` is what is
+    granted to the project's file, when that is not to be taken from the record.
     """
 
     environment: Environment
@@ -92,6 +92,7 @@ class Request(msgspec.Struct, frozen=True):
     require: tuple[str, ...] = ()
     read_layer: ReadLayer = file_layer
     read_fleet: ReadFleet = _read_fleet
+    read_variables: Callable[[Environment], Variables] = variable_layers
     project: Project | None = None
     keep_mode: str | None = None
     runs_commands: bool = True
@@ -203,13 +204,14 @@ def _vetted(layers: list[Layer], today: datetime.date, trust: grants.Trust) -> t
 def _layers(asked: Request, problems: list[Problem]) -> list[Layer]:
     """Every layer of the cascade but the overrides, lowest first; their faults go to `problems`."""
     world = asked.environment
+    vendor, env = asked.read_variables(world)
     found: list[tuple[Layer, Iterable[Problem]]] = [
-        vendor_layer(world),
+        vendor,
         _file(asked, "site"),
         *([asked.read_fleet(world)] if world.variable("STIGMER_ETCD") else ()),
         _file(asked, "user"),
         _project(asked),
-        env_layer(world),
+        env,
         _flags(asked),
     ]
     layers = [layer for layer, _ in found]

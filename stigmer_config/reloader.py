@@ -15,6 +15,7 @@ from . import grants, places
 from .kept import KeptFiles
 from .kept_secrets import KeptSecrets
 from .loader import Loaded, Request, read
+from .sources.variables import variable_layers
 
 if TYPE_CHECKING:
     from .kept_fleet import KeptFleet
@@ -40,7 +41,10 @@ class Reloader:
         self._files = KeptFiles()
         self.fleet = fleet or _fleet(asked)
         self._secrets = secrets or KeptSecrets(asked.environment, runs=asked.runs_commands)
-        self._asked = msgspec.structs.replace(asked, read_layer=self._files.read_layer)
+        variables = variable_layers(asked.environment)  # a reload never reads them anew
+        self._asked = msgspec.structs.replace(
+            asked, read_layer=self._files.read_layer, read_variables=lambda _environment: variables
+        )
         if self.fleet is not None:
             self._asked = msgspec.structs.replace(self._asked, read_fleet=self.fleet.read_fleet)
         self._began = began or datetime.date.today()  # noqa: DTZ011 - the date on this machine's calendar

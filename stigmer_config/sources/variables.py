@@ -19,6 +19,14 @@ _VENDOR: dict[str, tuple[str, ...]] = {
 SOURCE = "environment"
 
 
+Variables = tuple[tuple[Layer, list[Problem]], tuple[Layer, list[Problem]]]
+
+
+def variable_layers(environment: Environment) -> Variables:
+    """The `vendor` and the `env` layer."""
+    return vendor_layer(environment), env_layer(environment)
+
+
 def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
     """The `vendor` layer: each variable fills `providers.<its provider>.*`."""
     found: dict[str, tuple[str, str]] = {}
