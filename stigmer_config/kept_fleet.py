@@ -151,10 +151,13 @@ class KeptFleet:
             began = math.inf
             try:
                 self._catch_up(etcd)
-                for events in etcd.watch(self._newest.revision + 1):
+                begin = self._newest
+                for events in etcd.watch(begin.revision + 1):
                     began = min(began, time.monotonic())
                     self._tell("native", "")
-                    self._take(bounded(self._newest.after(events)))
+                    if self._newest.cluster != begin.cluster:
+                        break  # it is another etcd's by now: read and watch that one
+                    self._take(bounded(self._newest.after(events)), since=begin)
             except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with
                 # A watch that ends as soon as it began is a failure like any other.
                 failures = 1 if time.monotonic() - began > LAST_PAUSE else failures + 1
@@ -246,10 +249,15 @@ class KeptFleet:
         assert self._stored is not None  # noqa: S101 - it is followed once it was read
         return self._stored
 
-    def _take(self, new: Stored) -> None:
-        """Keeps the newer one of two states, and tells it when it says something else."""
+    def _take(self, new: Stored, since: Stored | None = None) -> None:
+        """Keeps the newer one of two states, and tells it when it says something else.
+
+        `since`: a state of the cluster that `new` goes on from. When another cluster's has come since, it is nothing.
+        """
         with self._lock:
             old = self._stored
+            if since is not None and old is not None and old.cluster != since.cluster:
+                return
             if old is not None and old.cluster == new.cluster and new.revision < old.revision:
                 return
             if old is not None and old.values == new.values:

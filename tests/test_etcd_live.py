@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from stigmer_config import ConfigError, LiveConfig, Reloaded, Unchanged, kept_fleet, load
-from stigmer_config.fleet import Stored
+from stigmer_config.fleet import Event, Stored
 from stigmer_config.fleet_state import LENGTH, MOST, FleetWorker, listed
 from stigmer_config.integrations import etcd_members
 from stigmer_config.integrations.etcd import Etcd, EtcdError
@@ -250,8 +250,16 @@ def test_a_store_from_a_backup_is_not_taken_for_the_newest(
 ) -> None:
     """An answer older than what was seen is passed over and told; another cluster's revisions count for themselves."""
     keys.put("llm/timeout", "1")
-    read = Etcd.read
+    read, watch, stands = Etcd.read, Etcd.watch, threading.Event()
+
+    def watched(self: Etcd, revision: int) -> Iterator[tuple[Event, ...]]:
+        for events in watch(self, revision):
+            stands.set()
+            yield events
+
+    monkeypatch.setattr(Etcd, "watch", watched)
     with living(sandbox, one.variables(prefix)) as live:
+        assert stands.wait(DEADLINE)  # nobody reads by itself from now on, but for the sweep ten seconds later
         real = keys.etcd.read()
         old = Stored(real.cluster, 1, {})
         monkeypatch.setattr(Etcd, "read", lambda _: old)
