@@ -13,6 +13,7 @@ import structlog
 from stigmer_config import LiveConfig
 
 from .conftest import Sandbox
+from .live_tools import save
 
 DEADLINE = 20.0
 
@@ -50,10 +51,7 @@ def events(log: Sequence[Mapping[str, object]], count: int) -> list[Mapping[str,
 
 def write(sandbox: Sandbox, **llm: object) -> None:
     lines = "".join(f"  {key}: {value}\n" for key, value in llm.items())
-    new = sandbox.write(user="mode: local\n").user_file.with_name("new")
-    new.write_text(f"mode: local\nllm:\n{lines}")
-    new.chmod(0o600)
-    new.rename(sandbox.user_file)
+    save(sandbox.user_file, f"mode: local\nllm:\n{lines}")
 
 
 def test_a_provider_that_is_not_there_is_told_with_its_fix(sandbox: Sandbox, closed: str) -> None:
