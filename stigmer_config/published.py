@@ -107,7 +107,7 @@ def _make_private(path: str) -> None:
         _make_private(os.path.dirname(path))
         os.mkdir(path, 0o700)
     except FileExistsError:
-        pass
+        pass  # whose it is, is looked at next
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)

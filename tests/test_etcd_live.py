@@ -669,7 +669,10 @@ def test_a_worker_that_may_only_read_works(sandbox: Sandbox, tmp_path: Path, mon
         assert told == ["etcdserver: permission denied"]
         refused = sandbox.run("set", "--fleet", "llm.timeout", "6", variables=variables)
         assert refused.returncode == 1
-        assert refused.stderr == ("the fleet's store refuses it: etcdserver: permission denied; nothing was written\n")
+        assert refused.stderr == (
+            f"{variables['STIGMER_ETCD']}: the fleet's store refuses it: etcdserver: permission denied; "
+            "nothing was written\nhint: stigmer config doctor tells more of the store\n"
+        )
 
 
 def test_a_store_without_a_majority_refuses_writes(

@@ -19,33 +19,36 @@ if TYPE_CHECKING:
     from ..editing.store import Store
 
 
+_FLAGS = {
+    "fleet": "Write the fleet's store, which STIGMER_ETCD names.",
+    "user": "Write ~/.stigmer/config.yaml (this is the default).",
+    "project": "Write the project's .stigmer/config.yaml.",
+}
+
+
+def _one_of(command: Callable[..., None], *names: str) -> Callable[..., None]:
+    """Adds a flag for each scope; the command gets the chosen one as `scope`, `user` when none is."""
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> None:
+        chosen = [name for name in names if options.pop(name)]
+        if len(chosen) > 1:
+            raise click.UsageError(f"{' and '.join(f'--{name}' for name in chosen)} exclude each other")
+        command(scope=chosen[0] if chosen else "user", **options)
+
+    for name in reversed(names):
+        wrapped = click.option(f"--{name}", name, is_flag=True, help=_FLAGS[name])(wrapped)
+    return wrapped
+
+
 def scoped(command: Callable[..., None]) -> Callable[..., None]:
     """Adds --user and --project; the command gets them as one `scope`."""
-
-    @click.option("--user", "user", is_flag=True, help="Write ~/.stigmer/config.yaml (this is the default).")
-    @click.option("--project", "project", is_flag=True, help="Write the project's .stigmer/config.yaml.")
-    @functools.wraps(command)
-    def wrapped(*, user: bool, project: bool, **rest: Any) -> None:
-        if user and project:
-            raise click.UsageError("--user and --project exclude each other")
-        command(scope="project" if project else "user", **rest)
-
-    return wrapped
+    return _one_of(command, "user", "project")
 
 
 def fleet_scoped(command: Callable[..., None]) -> Callable[..., None]:
     """Adds --fleet to what `scoped` adds: then `scope` is `fleet`."""
-
-    @click.option("--fleet", "fleet", is_flag=True, help="Write the fleet's store, which STIGMER_ETCD names.")
-    @click.option("--user", "user", is_flag=True, help="Write ~/.stigmer/config.yaml (this is the default).")
-    @click.option("--project", "project", is_flag=True, help="Write the project's .stigmer/config.yaml.")
-    @functools.wraps(command)
-    def wrapped(*, fleet: bool, user: bool, project: bool, **rest: Any) -> None:
-        if fleet + user + project > 1:
-            raise click.UsageError("--fleet, --user and --project exclude each other")
-        command(scope="fleet" if fleet else "project" if project else "user", **rest)
-
-    return wrapped
+    return _one_of(command, "fleet", "user", "project")
 
 
 def stored(where: Where, key: str, data: bytes | None) -> tuple[Store, Outcome]:
@@ -62,7 +65,8 @@ def stored(where: Where, key: str, data: bytes | None) -> tuple[Store, Outcome]:
         say("nothing was written: the fleet's store is as it was")
         raise SystemExit(exit_status(refusal.problems)) from None
     except (StoreError, ImportError) as error:
-        say(printable(str(error)))
+        say(f"{place(aimed)}: {printable(str(error))}")
+        say("hint: stigmer config doctor tells more of the store")
         raise SystemExit(FAULTY) from None
     tell_outcome(aimed, outcome)
     return aimed, outcome

@@ -138,7 +138,7 @@ class Reader:
                     return True
             self._stop("too-large", f"more than {MAX_EVENTS} YAML events", event.start_mark)
         except _StopError:
-            pass
+            pass  # why stands in `problems`
         except YAMLError as error:
             self._syntax(error)
         return False
