@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,15 +16,15 @@ from .config import RESOLVED, Config
 from .derive import Derivation, read_override
 from .environment import Environment
 from .kinds import InvalidValueError
-from .places import Project, project_file, site_file, user_file
+from .places import project_file, site_file, user_file
 from .problems import ConfigError, Problem, excerpt
 from .provenance import Entry, Layer, LayerName, Origin
 from .references import Opener, Unopened
+from .request import Request
 from .settings import SETTINGS, find, suggest
 from .sources import flags as flag_source
 from .sources.defaults import defaults_layer
 from .sources.entries import Pairs
-from .sources.variables import Variables, variable_layers
 from .sources.yaml_file import file_layer
 from .trust import vet
 
@@ -51,53 +51,6 @@ class Loaded(msgspec.Struct, frozen=True):
     @property
     def errors(self) -> tuple[Problem, ...]:
         return tuple(problem for problem in self.problems if problem.severity == "error")
-
-
-class ReadLayer(Protocol):
-    """How a file becomes a layer: `file_layer`, or one that keeps layers or has a candidate's text."""
-
-    def __call__(
-        self, path: str, layer: LayerName, uid: int, *, named: bool = False
-    ) -> tuple[Layer, list[Problem]]: ...
-
-
-class ReadFleet(Protocol):
-    """How the fleet's store becomes a layer: read now, or as a worker follows it, or a candidate's."""
-
-    def __call__(self, environment: Environment) -> tuple[Layer, list[Problem]]: ...
-
-
-def _read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
-    from .fleet_layer import read_fleet  # most machines have no fleet
-
-    return read_fleet(environment)
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults.
-
-    `read_layer` reads the files, `read_fleet` the fleet's store where `STIGMER_ETCD` names one, and
-    `read_variables` makes layers of the variables. `project` is where the project's file was found, when that is
-    known. `keep_mode` is the mode to stay in whatever the layers say (a worker keeps the one it started with).
-    `opener` reads secret references, by default a new one, which runs commands if `runs_commands`. `trust` is what is
-    granted to the project's file, when that is not to be taken from the record.
-    """
-
-    environment: Environment
-    mode: str | None = None
-    mode_source: str = "load(mode=…)"
-    project_dir: Path | Literal[False] | None = None
-    flags: tuple[Layer, tuple[Problem, ...]] = (Layer("flags", flag_source.SOURCE, "empty"), ())
-    overrides: tuple[Mapping[str, Any], ...] = ()
-    require: tuple[str, ...] = ()
-    read_layer: ReadLayer = file_layer
-    read_fleet: ReadFleet = _read_fleet
-    read_variables: Callable[[Environment], Variables] = variable_layers
-    project: Project | None = None
-    keep_mode: str | None = None
-    runs_commands: bool = True
-    opener: Opener | None = None
-    trust: grants.Trust | None = None
 
 
 def load(

@@ -21,11 +21,12 @@ import msgspec
 from .derive import read_override
 from .environment import Environment
 from .held import Held
-from .loader import Loaded, Request
+from .loader import Loaded
 from .merge import targets
 from .places import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
 from .provenance import Entry
 from .references import Reference
+from .request import Request
 from .secret import MASK, Secret
 from .settings import VARIABLES
 from .state import Began, SourceState, WorkerState, born, folder

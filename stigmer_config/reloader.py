@@ -14,7 +14,8 @@ import msgspec
 from . import grants, places
 from .kept import KeptFiles
 from .kept_secrets import KeptSecrets
-from .loader import Loaded, Request, read
+from .loader import Loaded, read
+from .request import Request
 from .sources.variables import variable_layers
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ import msgspec
 
 from . import loader
 from .environment import Environment
-from .loader import Request
 from .places import ETCD_PASSWORD
 from .provenance import Entry, Origin
 from .references import Unopened
+from .request import Request
 from .sources.files import MAX_BYTES
 
 MAX_STATE = 1024 * 1024  # bytes of a state file that is looked at

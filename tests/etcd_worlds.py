@@ -10,8 +10,9 @@ import msgspec
 
 from stigmer_config import Environment, Problem
 from stigmer_config.fleet import Fleet, Stored, Value, fleet_of
-from stigmer_config.loader import Loaded, Request, read, request
+from stigmer_config.loader import Loaded, read, request
 from stigmer_config.provenance import Layer
+from stigmer_config.request import Request
 from stigmer_config.settings import PROVIDERS
 from stigmer_config.sources.etcd_keys import etcd_layer
 

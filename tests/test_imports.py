@@ -51,6 +51,7 @@ ROOMS = (
     "kept",
     "settled",
     "loader",
+    "request",
     "fleet_layer",
     "store_trust",
     "trust",

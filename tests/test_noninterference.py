@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from stigmer_config import Config, ConfigError, LiveConfig, grants
 from stigmer_config.kinds import origin_of
-from stigmer_config.loader import Request, read
+from stigmer_config.loader import read
+from stigmer_config.request import Request
 from stigmer_config.settings import SETTINGS
 from stigmer_config.sources.yaml_file import file_layer
 

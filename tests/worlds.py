@@ -15,8 +15,9 @@ import msgspec
 from hypothesis import strategies as st
 
 from stigmer_config import Origin, Secret
-from stigmer_config.loader import Loaded, Request, read, request
+from stigmer_config.loader import Loaded, read, request
 from stigmer_config.provenance import LayerName
+from stigmer_config.request import Request
 from stigmer_config.sources.flags import from_command_line
 
 from .conftest import Sandbox

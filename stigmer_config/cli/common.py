@@ -13,9 +13,10 @@ import msgspec
 
 from ..config import RESOLVED
 from ..environment import Environment
-from ..loader import Loaded, Request, read
+from ..loader import Loaded, read
 from ..problems import Problem, did_you_mean, printable
 from ..provenance import Layer
+from ..request import Request
 from ..settings import CHILDREN, find, suggest
 from .table import fold, terminal_width
 

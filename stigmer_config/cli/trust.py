@@ -8,9 +8,10 @@ import msgspec
 from .. import grants
 from ..binding import BOUND
 from ..kinds import origin_of
-from ..loader import Loaded, Request, read
+from ..loader import Loaded, read
 from ..problems import printable
 from ..provenance import Layer
+from ..request import Request
 from . import render
 from .common import FAULTY, OK, Where, common, tell
 

@@ -9,10 +9,11 @@ from typing import Literal
 import msgspec
 
 from ..grants import Trust
-from ..loader import CONSEQUENCES, Loaded, ReadLayer, Request, read
+from ..loader import CONSEQUENCES, Loaded, read
 from ..places import Project, project_file, user_file
 from ..problems import Problem
 from ..provenance import Layer, LayerName
+from ..request import ReadLayer, Request
 from ..sources.files import MAX_BYTES, Contents, failed, read_contents
 from ..sources.yaml_file import layer_of
 from .standing import earned

@@ -11,9 +11,10 @@ import msgspec
 from ..environment import Environment
 from ..fleet import Event, Fleet, Stored, Value, fleet_of
 from ..kinds import PROVIDERS
-from ..loader import Loaded, ReadFleet, Request, read
+from ..loader import Loaded, read
 from ..problems import Problem
 from ..provenance import Layer
+from ..request import ReadFleet, Request
 from ..sources.etcd_keys import etcd_layer
 from ..sources.yaml_text import Reader
 from .candidate import NoTarget, Refused, new_errors
