@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check bench docs lock format clean
+.PHONY: install demo test check fuzz bench docs lock format clean
 
 install: $(VENV)/.installed ## Make .venv with everything for development
 
@@ -29,6 +29,12 @@ check: install ## Types, lint, format, import order
 	@$(BIN)/mypy
 	@$(BIN)/basedpyright
 	@$(BIN)/python -m pytest -n 0 tests/test_api.py tests/test_imports.py
+
+fuzz: SEED := $(or $(SEED),$(shell od -An -N2 -tu2 /dev/urandom | tr -d " "))
+fuzz: install ## Random inputs, and random damage to the files of a live worker, from a new SEED each time (ten minutes)
+	@echo "SEED=$(SEED)"
+	@$(BIN)/python fuzz/load.py --inputs 100000 --seed $(SEED)
+	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FUZZ_OPS=2500 $(BIN)/python -m pytest tests/test_live_fuzz.py tests/test_watch.py -k random
 
 bench: install ## Measure against the peers (one table of one run; six minutes)
 	@$(BIN)/python benchmarks/run.py

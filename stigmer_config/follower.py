@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import threading
 from collections.abc import Callable, Collection
@@ -116,8 +115,14 @@ class Follower:
         self.begin()
 
     def _on_change(self, told: frozenset[Path]) -> None:
-        with contextlib.suppress(Closed):  # the end came first
+        try:
             self._reload(told)
+        except Closed:  # the end came first
+            pass
+        except BaseException:  # no descriptor or memory left, say: the watcher reports it, and no change is lost
+            for path in told:
+                self._watcher.request(path, FAULTY)
+            raise
 
     def _on_store(self) -> None:
         """In a thread of the fleet's: the watcher's reloads."""

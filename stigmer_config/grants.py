@@ -19,6 +19,7 @@ import msgspec
 
 from .catalogue import catalogue
 from .environment import Environment
+from .links import real_path
 from .merge import targets
 from .model_names import ModelNames, is_ollama_cloud
 from .provenance import Entry, Layer
@@ -85,7 +86,7 @@ def digest(entries: Mapping[str, Any]) -> str:
 
 def path_of(environment: Environment, project_file: str) -> Path:
     """Where the record of a project's file is kept."""
-    name = hashlib.sha256(os.fsencode(os.path.realpath(project_file))).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(real_path(project_file))).hexdigest()[:32]
     return environment.state_dir / "trust" / f"{name}.json"
 
 
@@ -95,7 +96,7 @@ def recorded(environment: Environment, project_file: str) -> Grant | None:
         grant = msgspec.json.decode(path_of(environment, project_file).read_bytes(), type=Grant)
     except (OSError, msgspec.MsgspecError):
         return None
-    return grant if grant.project == os.path.realpath(project_file) else None
+    return grant if grant.project == real_path(project_file) else None
 
 
 def decide(environment: Environment, project: Layer) -> Trust:
@@ -115,7 +116,7 @@ def decide(environment: Environment, project: Layer) -> Trust:
 def record(environment: Environment, project: Layer, credentials: tuple[tuple[str, str], ...] = ()) -> Path:
     """Records a grant for a project's file as it was read. Returns the record's path. Raises `OSError`."""
     grant = Grant(
-        project=os.path.realpath(project.source),
+        project=real_path(project.source),
         digest=digest(covered(project)),
         granted=datetime.datetime.now(datetime.UTC),
         credentials=credentials,

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from .environment import Environment
+from .links import real_path
 
 FILE = "config.yaml"
 
@@ -50,7 +51,7 @@ def project_file(environment: Environment, project_dir: Path | Literal[False] | 
     if project_dir is not None:
         path = os.path.join(os.path.abspath(os.path.join(environment.cwd, project_dir)), ".stigmer", FILE)
         return _unless_users(environment, Project(path, named=True))
-    home = os.path.realpath(environment.home)
+    home = real_path(environment.home)
     folder = os.fspath(environment.cwd)
     while True:
         path = os.path.join(folder, ".stigmer", FILE)
@@ -75,7 +76,7 @@ def looked_at(environment: Environment, project_dir: Path | Literal[False] | Non
     if project_dir is not None:
         return [*paths, found.path] if found.path else paths
     folder = os.fspath(environment.cwd)
-    home = os.path.realpath(environment.home)
+    home = real_path(environment.home)
     while True:
         paths.append(os.path.join(folder, ".stigmer", FILE))
         parent = os.path.dirname(folder)
@@ -91,7 +92,7 @@ def _stop(folder: str, parent: str, home: str) -> str | None:
     """Why the search ends at `folder`, or None when it goes on."""
     if os.path.lexists(os.path.join(folder, ".git")):
         return "a git root"
-    if os.path.realpath(folder) == home:
+    if real_path(folder) == home:
         return "the home folder"
     if parent == folder:
         return "the root folder"
@@ -104,6 +105,6 @@ def _stop(folder: str, parent: str, home: str) -> str | None:
 
 def _unless_users(environment: Environment, project: Project) -> Project:
     user = user_file(environment)
-    if os.path.realpath(user) == os.path.realpath(project.path):
+    if real_path(user) == real_path(project.path):
         return Project(project.path, "it is the user file")
     return project

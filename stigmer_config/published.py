@@ -21,6 +21,7 @@ import msgspec
 from .derive import read_override
 from .environment import Environment
 from .held import Held
+from .links import real_path
 from .loader import Loaded
 from .merge import targets
 from .places import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
@@ -119,8 +120,8 @@ def _make_private(path: str) -> None:
 def _sources(loaded: Loaded) -> tuple[SourceState, ...]:
     files = [layer for layer in loaded.layers if layer.name in ("site", "user", "project") and layer.source]
     # Where the search for a project ends may stand the user's own file, which is none of a project's.
-    taken = {os.path.realpath(layer.source) for layer in files if layer.digest is not None}
-    counted = [layer for layer in files if layer.digest is not None or os.path.realpath(layer.source) not in taken]
+    taken = {real_path(layer.source) for layer in files if layer.digest is not None}
+    counted = [layer for layer in files if layer.digest is not None or real_path(layer.source) not in taken]
     return tuple(SourceState(layer.name, layer.source, layer.digest) for layer in counted)
 
 

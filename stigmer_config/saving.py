@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+from .links import real_path
+
 LOCK_WAIT = 60.0  # seconds to wait for another writer
 _FIRST_PAUSE = 0.005  # seconds until the next try for the lock, growing up to _LAST_PAUSE
 _LAST_PAUSE = 0.1
@@ -150,7 +152,7 @@ def locked(path: str, *, follow: bool, wait: float = LOCK_WAIT) -> Iterator[Lock
     user's alone; else a link is refused. `wait`: the most seconds to wait for another writer. Raises
     `SaveError`.
     """
-    path = os.path.realpath(path) if follow else path
+    path = real_path(path) if follow else path
     with contextlib.ExitStack() as held:
         try:
             folder = _folder(os.path.dirname(path), follow=follow)

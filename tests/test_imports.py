@@ -76,6 +76,7 @@ ROOMS = (
     "provenance",
     "secret",
     "environment",
+    "links",
 )
 
 # (from, to) inside functions, each with its reason.

@@ -185,6 +185,21 @@ def test_a_fault_of_our_own_loses_no_change(sandbox: Sandbox, monkeypatch: pytes
         takes(live, timeout=1.0)
 
 
+def test_a_fault_of_our_own_in_the_watchers_thread_loses_none_either(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is reported, and what was told is read again without another change."""
+    reported: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    with living(sandbox) as live:
+        with monkeypatch.context() as patch:
+            patch.setattr(reloader, "read", lambda _: 1 / 0)
+            save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
+            assert until(lambda: reported)
+        takes(live, timeout=1.0)
+    assert {hook.exc_type for hook in reported} == {ZeroDivisionError}
+
+
 @pytest.fixture(params=["events", "sweep"])
 def hearing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its events, and with all of them lost: the sweep has to find what they would have told."""

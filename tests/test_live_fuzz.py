@@ -119,7 +119,7 @@ def agrees(live: LiveConfig, expected: Config | str) -> bool:
 
 def converge(sandbox: Sandbox, ops: int, without: frozenset[str] = frozenset()) -> str:
     """Random operations; whenever they rest, the live Config is what a fresh load gives. How it watches at the end."""
-    seed = int(os.environ.get("STIGMER_FUZZ_SEED", random.SystemRandom().randrange(10**6)))
+    seed = int(os.environ.get("STIGMER_FUZZ_SEED", "1"))
     choice = random.Random(seed)
     environment = sandbox.environment({"XDG_RUNTIME_DIR": str(sandbox.root / "run")})
     sandbox.write(user="mode: local\n")

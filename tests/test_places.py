@@ -116,12 +116,34 @@ class TestProject:
         config = load_in(sandbox, sandbox.project, {"STIGMER_HOME": str(sandbox.root / "link")})
         assert config.llm.base_url == "http://mine:1"
 
+    @pytest.mark.parametrize("becomes", ["a file", "nothing"])
+    def test_a_link_may_stop_being_one_while_it_is_followed(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, becomes: str
+    ) -> None:
+        """Somebody replaces it in the very moment: a load is what it finds then, and never a traceback."""
+        text = "llm: {max_tokens: 5}\n"
+        target = put(sandbox.root / "elsewhere", 4)
+        sandbox.project_file.parent.mkdir()
+        sandbox.project_file.symlink_to(target)
+        read = os.readlink
+
+        def replaced(path: str) -> str:
+            if path == str(sandbox.project_file) and sandbox.project_file.is_symlink():
+                sandbox.project_file.unlink()
+                if becomes == "a file":
+                    sandbox.write(project=text)
+            return read(path)
+
+        monkeypatch.setattr(os, "readlink", replaced)
+        expected = 5 if becomes == "a file" else tokens(load_in(sandbox, sandbox.project, project_dir=False))
+        assert tokens(load_in(sandbox, sandbox.project)) == expected
+
     def test_a_working_folder_reached_by_a_link_is_searched_by_its_own_way(self, sandbox: Sandbox) -> None:
         """Through the link and without it the project's file is found."""
         put(sandbox.project, 7)
         (sandbox.project / "src").mkdir()
         (sandbox.root / "link").symlink_to(sandbox.project / "src")
-        assert tokens(load_in(sandbox, Path(os.path.realpath(sandbox.root / "link")))) == 7
+        assert tokens(load_in(sandbox, (sandbox.root / "link").resolve())) == 7
         (sandbox.root / "whole").symlink_to(sandbox.project)
         assert tokens(load_in(sandbox, sandbox.root / "whole" / "src")) == 7
 

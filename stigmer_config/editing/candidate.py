@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from ..grants import Trust
+from ..links import real_path
 from ..loader import CONSEQUENCES, Loaded, read
 from ..places import Project, project_file, user_file
 from ..problems import Problem
@@ -94,7 +95,7 @@ def target(request: Request, scope: Scope) -> Target:
             raise NoTarget("STIGMER_HOME must be an absolute path")
         return Target("user", path, request)
     found = project_file(request.environment, request.project_dir)
-    if os.path.realpath(found.path) == os.path.realpath(user_file(request.environment)):
+    if real_path(found.path) == real_path(user_file(request.environment)):
         raise NoTarget(f"{found.path} is your user file: use --user")
     if not found.path:
         raise NoTarget("--project and --no-project exclude each other")
