@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import Config, LLMConfig
+    from .config import Config
     from .environment import Environment
     from .live import Closed, Forked, LiveConfig, Rejected, Reloaded, Status, Unchanged
     from .loader import load
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .provenance import Change, Explanation, Origin
     from .report import redact_secrets
     from .secret import Secret
+    from .sections import LLMConfig
 
 __all__ = [
     "Change",
@@ -46,7 +47,7 @@ _HOMES = {
     "Environment": "environment",
     "Explanation": "provenance",
     "Forked": "live",
-    "LLMConfig": "config",
+    "LLMConfig": "sections",
     "LiveConfig": "live",
     "Origin": "provenance",
     "Problem": "problems",

@@ -1,154 +1,30 @@
-"""Config: the frozen snapshot that workers read, and its sections."""
+"""Config: the frozen snapshot that workers read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NoReturn, Protocol, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from .problems import Problem
 from .provenance import Change, Explanation
-from .secret import Secret
-from .settings import CHILDREN, MODEL_FIELDS, SETTINGS, Setting, find
-
-Mode = Literal["local", "cloud"]
-Provider = Literal["anthropic", "ollama", "openai"]
-Effort = Literal["none", "minimal", "low", "medium", "high"]
+from .sections import (
+    BackendConfig,
+    Frozen,
+    LLMConfig,
+    LoggingConfig,
+    Mode,
+    ProviderConfig,
+    RedisConfig,
+    SandboxConfig,
+    TemporalConfig,
+)
+from .settings import CHILDREN, SETTINGS, Setting, find
 
 # What the model string came to: effective values like any key's, without being keys.
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
 _SECRETS = frozenset(key for key, setting in SETTINGS.items() if setting.is_secret)
-
-
-class _Frozen(msgspec.Struct, frozen=True):
-    """Immutable, hashable, shared instead of copied, and never pickled."""
-
-    def __copy__(self) -> Any:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} is not pickled: call load() in the other process instead")
-
-
-class LLMConfig(_Frozen, frozen=True, kw_only=True):
-    """The one effective LLM: who serves it, which model, where, with which key and parameters.
-
-    `model` is the model string that was configured, `alias` the nickname in it (or None), `model_name` what
-    it stands for and `model_id` what is sent to the provider. `timeout` is in seconds, `num_ctx` and
-    `max_tokens` in tokens.
-    """
-
-    provider: Provider
-    model: str
-    model_name: str
-    model_id: str
-    alias: str | None = None
-    base_url: str | None = None
-    api_key: Secret | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    num_ctx: int | None = None
-    reasoning_effort: Effort | None = None
-    timeout: float | None = None
-    max_retries: int | None = None
-
-    @classmethod
-    def load_from_env(cls, mode: Mode | None = None) -> LLMConfig:
-        """`load(mode=mode).llm`, under the seed worker's name. Raises `ConfigError`."""
-        from .loader import load
-
-        return load(mode=mode).llm
-
-
-class ProviderConfig(_Frozen, frozen=True, kw_only=True):
-    """One provider's own settings, for when it is the active one. The fields are those of `LLMConfig`."""
-
-    model: str | None = None
-    base_url: str | None = None
-    api_key: Secret | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    num_ctx: int | None = None
-    reasoning_effort: Effort | None = None
-    timeout: float | None = None
-    max_retries: int | None = None
-
-
-class TemporalConfig(_Frozen, frozen=True):
-    """Where the worker gets its work. `address` is `host:port`."""
-
-    namespace: str
-    address: str
-    task_queue: str
-    max_concurrency: int
-
-
-class BackendConfig(_Frozen, frozen=True):
-    """The Stigmer backend. `endpoint` is `host:port`."""
-
-    endpoint: str
-    api_key: Secret | None = None
-
-
-class SandboxConfig(_Frozen, frozen=True):
-    """Where an agent's tools run."""
-
-    type: Literal["filesystem", "daytona"]
-    root_dir: str | None = None
-    snapshot_id: str | None = None
-    api_key: Secret | None = None
-
-
-class RedisConfig(_Frozen, frozen=True):
-    """Redis, in cloud mode."""
-
-    host: str
-    port: int
-    password: Secret | None = None
-
-
-class LoggingConfig(_Frozen, frozen=True):
-    """How events are logged."""
-
-    level: Literal["debug", "info", "warning", "error", "critical"]
-    format: Literal["auto", "console", "json"]
-
-
-class FrozenMap(Mapping[str, Any]):
-    """A mapping that never changes, compares by content and can be hashed."""
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items: Iterable[tuple[str, Any]] | Mapping[str, Any] = ()) -> None:
-        self._items: dict[str, Any] = dict(items)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._items[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._items)
-
-    def __copy__(self) -> FrozenMap:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenMap:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a part of a Config is not pickled: call load() in the other process instead")
 
 
 class Deriver(Protocol):
@@ -161,7 +37,7 @@ class Deriver(Protocol):
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]: ...
 
 
-class Config(_Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=True):
+class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=True):
     """One whole configuration, frozen. Take it once per execution and keep it as long as you like.
 
     `redis` is None in local mode. `aliases` has each alias as it was given: a model string, or a mapping
@@ -308,23 +184,3 @@ def _keys(config: Config) -> Iterator[str]:
     yield from RESOLVED
     for name in config.aliases:
         yield f"aliases.{name}"
-
-
-_SECTIONS = {
-    "temporal": TemporalConfig,
-    "backend": BackendConfig,
-    "sandbox": SandboxConfig,
-    "logging": LoggingConfig,
-    "redis": RedisConfig,
-}
-
-
-def section(name: str, values: Mapping[str, Any]) -> Any:
-    """A section's struct from the merged values of all keys; the defaults fill every field that is required."""
-    fields: dict[str, Any] = {field: values.get(f"{name}.{field}") for field in _SECTIONS[name].__struct_fields__}
-    return _SECTIONS[name](**fields)
-
-
-def provider_settings(provider: str, values: Mapping[str, Any]) -> ProviderConfig:
-    """A provider's own settings from the merged values of all keys."""
-    return ProviderConfig(**{field: values.get(f"providers.{provider}.{field}") for field in MODEL_FIELDS})

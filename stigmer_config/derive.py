@@ -10,7 +10,7 @@ import msgspec
 
 from .binding import passed_over
 from .catalogue import Catalogue
-from .config import RESOLVED, Config, FrozenMap, LLMConfig, provider_settings, section
+from .config import RESOLVED, Config
 from .grants import NONE, Trust
 from .kinds import PROVIDERS
 from .merge import merge, targets
@@ -20,6 +20,7 @@ from .provenance import Entry, Explanation, Layer, Loser, Origin, Reason
 from .providers import Walk
 from .references import Opener
 from .resolve import Resolved, refused, resolve
+from .sections import FrozenMap, LLMConfig, provider_settings, section
 from .settings import FREE_FIELDS, SETTINGS, find
 from .sources.entries import Pairs, entries_of, read_pairs
 

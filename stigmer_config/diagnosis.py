@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from .config import LLMConfig
 from .problems import ConfigError
 from .references import Unread
+from .sections import LLMConfig
 from .wire import WireError, redirect_target, safe, said
 
 CheckState = Literal["ok", "warning", "failed"]

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 
 from .catalogue import Catalogue, catalogue
-from .config import LLMConfig
 from .diagnosis import Check, CheckState, diagnose
 from .health import Health, check_provider
 from .loader import Loaded
 from .problems import Problem, printable
 from .provenance import Origin
+from .sections import LLMConfig
 from .settings import find
 from .wire import at_once
 

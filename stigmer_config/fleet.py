@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from .environment import Environment
-from .kinds import Address, InvalidValueError
+from .kinds import InvalidValueError
 from .places import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
 from .problems import Problem, quoted
 from .provenance import Origin
 from .secret import Secret
+from .urls import Address
 
 _PORT: Final = 2379
 _URL = re.compile(r"(?P<scheme>https?)://(?P<hosts>[^/?#]*)(?P<prefix>(?:/[A-Za-z0-9._-]+)+)/?")

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import msgspec
 
 from .catalogue import catalogue
-from .config import LLMConfig
 from .diagnosis import KEY_VARIABLES, Check, diagnose
 from .integrations import ollama
 from .references import Unread
+from .sections import LLMConfig
 from .wire import at_once, is_this_machine, status_of
 
 # Where each hosted provider lists its models, below its base_url: it answers there with or without a key.

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from .kinds import PROVIDERS, same_url
+from .kinds import PROVIDERS
 from .merge import merge
 from .model_names import ModelNames, foreign
 from .problems import Problem
 from .provenance import Entry, Layer
 from .settings import FREE_FIELDS, MODEL_FIELDS
+from .urls import same_url
 
 # Where a key's entry goes: under a provider of its own, or to the one in force.
 _PROVIDER_KEYS = {f"providers.{p}.{field}": (p, field) for p in PROVIDERS for field in MODEL_FIELDS}

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from .catalogue import WARN_DAYS, Model
-from .config import LLMConfig
-from .kinds import origin_of
 from .model_names import End, foreign
 from .problems import Problem, Severity
 from .provenance import Entry, Reason
 from .providers import Walk
 from .references import Opener
 from .secret import Secret
+from .sections import LLMConfig
+from .urls import origin_of
 
 _LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
 _KEY_VARIABLE = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}

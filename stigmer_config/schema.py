@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .config import Mode
 from .kinds import PROVIDERS, Model
 from .secret import Secret
+from .sections import Mode
 from .settings import CHILDREN, SETTINGS, Setting
 from .shapes import ALIAS_NAME, definitions, shape
 from .sources.defaults import defaults_layer

@@ -6,20 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from .kinds import (
-    PROVIDERS,
-    Address,
-    Choice,
-    Credential,
-    InvalidValueError,
-    KeyList,
-    Kind,
-    Model,
-    Number,
-    Text,
-    Url,
-    Whole,
-)
+from .kinds import PROVIDERS, Choice, Credential, InvalidValueError, KeyList, Kind, Model, Number, Text, Whole
+from .urls import Address, Url
 
 Access = Literal["open", "protected", "secret", "forbidden"]
 Reload = Literal["live", "restart"]

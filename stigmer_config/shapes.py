@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from .kinds import MAX_INT, PROVIDERS, Address, Choice, Credential, KeyList, Kind, Model, Number, Text, Url, Whole
+from .kinds import MAX_INT, PROVIDERS, Choice, Credential, KeyList, Kind, Model, Number, Text, Whole
 from .settings import CHILDREN, SETTINGS
+from .urls import Address, Url
 
 # Python's `$` matches before a last line break, JavaScript's does not: this one never does.
 _END = r"$(?!\n)"

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 
 from .catalogue import Catalogue
+from .locks import Locks, in_effect
 from .merge import merge, targets
 from .model_names import ModelNames, is_ollama_cloud
 from .problems import Problem, quoted
-from .provenance import Entry, Layer, Origin, Reason, Refused
+from .provenance import Entry, Layer, Reason, Refused
 from .providers import Walk
-from .resolve import resolve
 from .secret import MASK, Secret
-from .settings import MODEL_FIELDS, PROVIDERS, find
+from .settings import PROVIDERS, find
 
 
 class Terms(NamedTuple):
@@ -39,11 +39,6 @@ _PROJECT = Terms(
 )
 # What decides which model answers, and where.
 _STEERING = ("llm.", "providers.", "aliases.")
-# An override may choose any provider: what is locked is locked then, too.
-_SWITCHES = tuple(
-    Layer("execution", "override", "loaded", {"llm.provider": Entry(provider, Origin("execution", "override"))})
-    for provider in PROVIDERS
-)
 
 
 class Vetting:
@@ -71,7 +66,7 @@ class Vetting:
         self.layers = layers
         self.trusted = [layer for layer in layers if layer.name != "project"]
         self.catalogue = catalogue
-        self.lock = merge(self.trusted, "locked").get("locked")
+        self.locks = Locks(self.trusted)
         self.baseline = Walk(ModelNames(merge(self.trusted, "aliases."), catalogue), self.trusted)
         # The provider that what is not granted must not change.
         self.home = self.baseline.provider
@@ -122,19 +117,14 @@ class Vetting:
 
     def _locked(self) -> None:
         for key in sorted(self.entries):  # llm.model before llm.provider, with which it falls
-            lock = next((lock for lock in self._locks if key == lock or key.startswith(f"{lock}.")), None)
+            lock = self.locks.on(key)
             if lock is not None:
                 self._refuse_locked(key, lock)
 
-    @property
-    def _locks(self) -> tuple[str, ...]:
-        return self.lock.value if self.lock is not None else ()
-
     def _refuse_locked(self, key: str, lock: str) -> None:
-        origin = cast(Entry, self.lock).origin
-        message = f"it is locked ({origin})"
+        message = f"it is locked ({self.locks.origin})"
         if lock != key:
-            message = f"{lock} is locked ({origin}), and {key} would change it"
+            message = f"{lock} is locked ({self.locks.origin}), and {key} would change it"
         self._refuse(key, "locked-key", message, self.terms.removal, "locked")
 
     def _protected(self) -> None:
@@ -233,19 +223,17 @@ class Vetting:
         Entries are let in together where they change nothing, else by halves; one that changes a locked value
         by itself stays out.
         """
-        # No project touches a credential; what becomes of one under a granted URL is the binding's matter.
-        fields = ("provider", *(field for field in MODEL_FIELDS if field != "api_key"))
-        watched = [field for field in fields if self._is_locked(f"llm.{field}")]
+        watched = self.locks.fields()
         steering = [key for key in self.entries if key.startswith(_STEERING)]
         if watched and steering:
             waiting = {key: self.entries.pop(key) for key in steering}
-            self._let_in(waiting, watched, _in_effect(self.baseline, watched, self.today))
+            self._let_in(waiting, watched, in_effect(self.baseline, watched, self.today))
 
     def _let_in(self, waiting: dict[str, Entry], watched: list[str], before: dict[str, Any]) -> None:
         if "llm.provider" in self.refused:
             waiting = {key: entry for key, entry in waiting.items() if key != "llm.model"}  # it falls with it
         self.entries |= waiting
-        after = _in_effect(self._walk(), watched, self.today)
+        after = in_effect(self._walk(), watched, self.today)
         changed = next((field for field in watched if after[field] != before[field]), None)
         if changed is None:
             return
@@ -258,23 +246,6 @@ class Vetting:
         half = len(rows) // 2
         self._let_in(dict(rows[:half]), watched, before)
         self._let_in(dict(rows[half:]), watched, before)
-
-    def _is_locked(self, key: str) -> bool:
-        return any(key == lock or key.startswith(f"{lock}.") for lock in self._locks)
-
-
-def _in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str, Any]:
-    """The effective values of some `llm` fields, now and with each provider chosen by an override.
-
-    A model's is what it stands for, too.
-    """
-    values: dict[str, Any] = {field: [] for field in fields}
-    for switched in (walk, *(walk.over(layer) for layer in _SWITCHES)):
-        llm = resolve(switched, today, opener=None).llm
-        for field in fields:
-            model = (llm.provider, llm.model, llm.model_name, llm.model_id)
-            values[field].append(model if field == "model" else getattr(llm, field))
-    return values
 
 
 def _is_cloud(names: ModelNames, entry: Entry, provider: str) -> bool:

@@ -19,9 +19,9 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
-from .kinds import origin_of
 from .problems import printable
 from .secret import MASK, Secret, registered
+from .urls import origin_of
 
 MAX_BYTES = 8 * 1024 * 1024  # of one answer
 _MAX_LINE = 64 * 1024

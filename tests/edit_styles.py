@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from stigmer_config.kinds import PROVIDERS, Address, Choice, Credential, KeyList, Kind, Model, Number, Text, Url, Whole
+from stigmer_config.kinds import PROVIDERS, Choice, Credential, KeyList, Kind, Model, Number, Text, Whole
 from stigmer_config.settings import SETTINGS
+from stigmer_config.urls import Address, Url
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")

@@ -55,6 +55,7 @@ ROOMS = (
     "fleet_layer",
     "store_trust",
     "trust",
+    "locks",
     "derive",
     "resolve",
     "providers",
@@ -66,11 +67,13 @@ ROOMS = (
     "fleet",
     "places",
     "config",
+    "sections",
     "catalogue",
     "packaged",
     "settings",
     "references",
     "command_secret",
+    "urls",
     "kinds",
     "problems",
     "provenance",
@@ -83,6 +86,7 @@ ROOMS = (
 EXCEPTIONS = {
     # `Config.load_from_env()` and `LLMConfig.load_from_env()`, the seed worker's names, are load() under the hood.
     ("config", "loader"),
+    ("sections", "loader"),
     # Where `STIGMER_ETCD` names a store it is asked, by the extra `etcd`: elsewhere nobody needs its libraries.
     ("fleet_layer", "integrations.etcd"),
     ("fleet_state", "integrations.etcd"),

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stigmer_config import Config, ConfigError, LiveConfig, grants
-from stigmer_config.kinds import origin_of
 from stigmer_config.loader import read
 from stigmer_config.request import Request
 from stigmer_config.settings import SETTINGS
 from stigmer_config.sources.yaml_file import file_layer
+from stigmer_config.urls import origin_of
 
 from .conftest import Sandbox
 from .reference import PROVIDERS, Given, with_project_layer

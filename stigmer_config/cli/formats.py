@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from ..catalogue import catalogue
 from ..config import RESOLVED, Config
-from ..kinds import same_url
 from ..model_names import ModelNames, split
 from ..problems import printable
 from ..references import Unread
 from ..secret import Secret
 from ..settings import find
 from ..sources.defaults import defaults_layer
+from ..urls import same_url
 from .render import plain, text
 
 # Not among `printable`'s, and YAML does not allow them as they are.

@@ -10,13 +10,14 @@ import click
 import msgspec
 
 from ..catalogue import Model, catalogue
-from ..config import Config, LLMConfig
+from ..config import Config
 from ..diagnosis import diagnose
 from ..integrations import ollama
 from ..kinds import PROVIDERS
 from ..loader import read
 from ..problems import ConfigError, printable
 from ..references import Unread
+from ..sections import LLMConfig
 from ..wire import WireError, is_this_machine
 from . import render
 from .common import Where, common, concerning, exit_status, tell

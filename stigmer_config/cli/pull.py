@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from ..config import Config, LLMConfig
+from ..config import Config
 from ..diagnosis import diagnose
 from ..integrations import ollama
 from ..kinds import InvalidValueError
+from ..sections import LLMConfig
 from ..settings import SETTINGS
 from ..wire import WireError
 

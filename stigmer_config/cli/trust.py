@@ -7,11 +7,11 @@ import msgspec
 
 from .. import grants
 from ..binding import BOUND
-from ..kinds import origin_of
 from ..loader import Loaded, read
 from ..problems import printable
 from ..provenance import Layer
 from ..request import Request
+from ..urls import origin_of
 from . import render
 from .common import FAULTY, OK, Where, common, tell
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..catalogue import catalogue
-from ..config import LLMConfig
 from ..kinds import InvalidValueError
 from ..problems import ConfigError, Problem
 from ..provenance import Origin
 from ..resolve import refused
+from ..sections import LLMConfig
 from ..settings import SETTINGS
 from . import clients
 

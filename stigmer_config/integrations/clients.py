@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..catalogue import catalogue
-from ..config import LLMConfig
-from ..kinds import same_url
 from ..resolve import refused
 from ..secret import MASK, Secret
+from ..sections import LLMConfig
+from ..urls import same_url
 from ..wire import is_this_machine
 from .ollama import endpoint
 
