@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import os
 from collections.abc import Mapping
@@ -47,7 +48,8 @@ class Trust(msgspec.Struct, frozen=True):
 NONE = Trust()
 
 
-def covered(project: Layer) -> dict[str, Any]:
+@functools.lru_cache(maxsize=2)  # a worker asks at each reload, most often for the file that it asked for last
+def covered(project: Layer) -> Mapping[str, Any]:
     """The entries that need a grant, by key, as plain values: told from the file alone."""
     own = {key: entry for key, entry in project.entries.items() if key.startswith("aliases.")}
     names = ModelNames(own, catalogue())

@@ -264,7 +264,7 @@ def _with_excerpts(problems: list[Problem], layers: Sequence[Layer]) -> tuple[Pr
 def _excerpt(origin: Origin, files: Mapping[tuple[LayerName, str], Layer]) -> str | None:
     """The line of an origin with a caret under it; None where there is none or it may hold a secret."""
     layer = files.get((origin.layer, origin.source))
-    if layer is None or origin.line is None or origin.column is None or origin.line in layer.secret_lines:
+    if layer is None or origin.line is None or origin.column is None or origin.line in layer.secret_lines():
         return None
     line = dict(enumerate((layer.text or "").splitlines(), start=1)).get(origin.line)
     # Before an @ may stand the password of a URL.

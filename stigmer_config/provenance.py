@@ -5,7 +5,7 @@ A Key is a dotted path of one setting (`llm.model`), a plain `str`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -63,7 +63,7 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     """What one source said.
 
     `entries` holds what counts, `refused` what was taken out of it. `text` is a file's text, kept for
-    the excerpts in messages; `secret_lines` are the lines of it that are never shown.
+    the excerpts in messages; `secret_lines` gives the lines of it that are never shown, once a message asks.
     `implied_provider` is the provider this layer names when nothing else in it names one
     (`--anthropic-key`).
     """
@@ -75,7 +75,7 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     refused: Mapping[str, Refused] = {}
     why: str = ""
     text: str | None = None
-    secret_lines: frozenset[int] = frozenset()
+    secret_lines: Callable[[], frozenset[int]] = frozenset
     digest: str | None = None
     implied_provider: Entry | None = None
 

@@ -155,7 +155,7 @@ class Walk(msgspec.Struct, eq=False):
         """One execution layer more: only what it touches is copied."""
         walk = copy.copy(self)
         walk.problems = self.problems.copy()
-        walk.chosen = self.chosen.copy()
+        walk.chosen = {provider: chosen.copy() for provider, chosen in self.chosen.items()}
         named, entry = self._named(layer)
         if named is not None:
             walk.provider, walk.named_by = named, entry
@@ -188,12 +188,12 @@ class Walk(msgspec.Struct, eq=False):
                 self._candidate(layer, judged, own_key)
 
     def _choose(self, provider: str, field: str, entry: Entry) -> None:
-        # Anew, here and for the candidates: the walk that this one goes on from shares the old ones.
-        self.chosen[provider] = {**self.chosen[provider], field: entry}
+        self.chosen[provider][field] = entry
 
     def _candidate(self, layer: Layer, provider: str, entry: Entry) -> None:
         # An override's own key is meant for the endpoint in force in that override.
         endpoint = self.endpoint(provider) if layer.name == "execution" else None
+        # Anew: the walk that this one goes on from shares the old ones.
         self.candidates = {**self.candidates, provider: (*self.candidates[provider], Pinned(entry, endpoint))}
 
     def _check(self, layer: Layer, owner: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 from ..problems import Problem
@@ -63,7 +64,7 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
         entries={} if fatal else collector.entries,
         why=why,
         text=text,
-        secret_lines=hidden_lines(text, tree, reader.lost),
+        secret_lines=functools.cache(functools.partial(hidden_lines, text, tree, reader.lost)),
         digest=digest,
     )
     return read, problems
