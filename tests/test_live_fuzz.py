@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +17,7 @@ from stigmer_config import Config, ConfigError, Environment, LiveConfig, followe
 from stigmer_config.watch import Watcher
 
 from .conftest import Sandbox
-from .live_fuzz import PAIRS, Vandal
+from .vandals import ConfigVandal, acting
 
 OPS = int(os.environ.get("STIGMER_FUZZ_OPS", "150"))
 DEADLINE = 15.0  # seconds for what should take milliseconds: only a failure waits for it
@@ -77,31 +72,6 @@ class Reader(threading.Thread):
                 self.seen[kind] = first
 
 
-@contextlib.contextmanager
-def vandal(seed: int, root: Path, files: list[Path], without: frozenset[str]) -> Iterator[Callable[[int], None]]:
-    script = Path(__file__).with_name("live_fuzz.py")
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(seed), str(root), *map(str, files)],
-        env={**os.environ, "WITHOUT": " ".join(without)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def act(number: int) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(f"{number}\n")
-        assert process.stdout.readline() == "done\n"
-
-    with process:
-        yield act
-        process.stdin.close()
-
-
 def on_disk(environment: Environment) -> Config | str:
     """What a fresh load in the mode of the start says: a Config, or all that is wrong."""
     try:
@@ -123,10 +93,10 @@ def converge(sandbox: Sandbox, ops: int, without: frozenset[str] = frozenset()) 
     choice = random.Random(seed)
     environment = sandbox.environment({"XDG_RUNTIME_DIR": str(sandbox.root / "run")})
     sandbox.write(user="mode: local\n")
-    files = dict(zip(PAIRS, (sandbox.site_file, sandbox.user_file, sandbox.project_file), strict=True))
+    files = (sandbox.site_file, sandbox.user_file, sandbox.project_file)
     with (
         LiveConfig.start(environment=environment) as live,
-        vandal(seed, sandbox.root, list(files.values()), without) as act,
+        acting(ConfigVandal(seed, sandbox.root, files, without)) as act,
     ):
         told = Reader(live)
         live.subscribe(lambda new, _: told.look(new))
@@ -157,7 +127,7 @@ def converge(sandbox: Sandbox, ops: int, without: frozenset[str] = frozenset()) 
 def test_random_damage_is_followed_by_events_alone(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever another process does, nothing is lost, torn or out of date, without any poll."""
     monkeypatch.setattr(follower, "Watcher", functools.partial(Watcher, poll=3600.0))
-    assert converge(sandbox, OPS, Vandal.SILENT) == "native"
+    assert converge(sandbox, OPS, ConfigVandal.SILENT) == "native"
 
 
 def test_random_damage_is_followed_with_the_sweep(sandbox: Sandbox) -> None:

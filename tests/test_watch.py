@@ -6,7 +6,6 @@ import ctypes
 import errno
 import hashlib
 import logging
-import multiprocessing
 import os
 import queue
 import random
@@ -16,10 +15,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +30,13 @@ from stigmer_config.settled import Gone, Reader, Settled, Unsettled, read_settle
 from stigmer_config.watch import State, Watcher, native
 from stigmer_config.watch.ledger import Ledger
 
+from .vandals import BlobVandal, acting, is_whole
+
 OPS = int(os.environ.get("STIGMER_FUZZ_OPS", "80"))
 DEADLINE = 10.0  # seconds for what should take milliseconds: only a failure waits for it
 NEVER = 3600.0  # a sweep that far away finds nothing: events have to do
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify, leases and /proc are Linux's")
-
-
-def document(body: bytes) -> bytes:
-    """Content that shows when part of it is missing."""
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
-
-
-def is_whole(data: bytes) -> bool:
-    return data == b"" or document(data.partition(b"\n")[2]) == data
 
 
 class Consumer:
@@ -939,229 +930,14 @@ def test_a_vanished_or_emptied_file_counts_after_its_grace(tmp_path: Path) -> No
 # -- another process, at random --------------------------------------------------------------------------------------
 
 
-class Vandal:
-    """Does to files what editors, operators and accidents do."""
-
-    def __init__(self, root: Path, paths: list[Path], seed: int, quiet: set[str]) -> None:
-        self.random = random.Random(seed)
-        self.root = root
-        self.paths = paths
-        self.count = 0
-        self.aside = root / "aside"
-        self.aside.mkdir(exist_ok=True)
-        operations = sorted(name for name in vars(Vandal) if name.startswith("do_") and name not in quiet)
-        self.operations: list[Callable[[Path], None]] = [getattr(self, name) for name in operations]
-
-    def act(self) -> None:
-        path = self.random.choice(self.paths)
-        with suppress(OSError):  # the file it wanted is not there: as good an accident as any
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.random.choice(self.operations)(path)
-
-    def content(self) -> bytes:
-        self.count += 1
-        return document(b"%d %s" % (self.count, b"x" * self.random.choice([0, 10, 10, 4000, 60_000])))
-
-    def pause(self, most: float = 0.02) -> None:
-        if self.random.random() < 0.7:
-            time.sleep(self.random.uniform(0, most))
-
-    def spare(self) -> Path:
-        self.count += 1
-        return self.aside / str(self.count)
-
-    def do_write(self, path: Path) -> None:
-        path.write_bytes(self.content())
-
-    def do_write_slowly(self, path: Path) -> None:
-        content = self.content()
-        with path.open("wb", buffering=0) as file:
-            for start in range(0, len(content), 16_000):
-                file.write(content[start : start + 16_000])
-                self.pause()
-
-    def do_truncate_and_wait(self, path: Path) -> None:
-        with path.open("wb") as file:
-            self.pause(0.2)
-            file.write(self.content())
-
-    def do_truncate_close_and_wait(self, path: Path) -> None:
-        path.write_bytes(b"")
-        self.pause(0.2)
-        path.write_bytes(self.content())
-
-    def do_hold_open(self, path: Path) -> None:
-        content = self.content()
-        with path.open("wb", buffering=0) as file:
-            file.write(content[:50])
-            self.pause(0.4)
-            file.write(content[50:])
-            self.pause(0.2)
-
-    def do_overwrite_in_the_middle(self, path: Path) -> None:
-        content = self.content()
-        with path.open("r+b", buffering=0) as file:
-            file.write(content[:30])
-            self.pause()
-            file.write(content[30:])
-            file.truncate()
-
-    def do_rename(self, path: Path) -> None:
-        replace(path, self.content())
-
-    def do_rename_while_open(self, path: Path) -> None:
-        temporary = path.with_name("open.tmp")
-        content = self.content()
-        with temporary.open("wb", buffering=0) as file:
-            file.write(content[:40])
-            temporary.replace(path)
-            self.pause()
-            file.write(content[40:])
-
-    def do_rename_from_another_folder(self, path: Path) -> None:
-        spare = self.spare()
-        spare.write_bytes(self.content())
-        spare.replace(path)
-
-    def do_back_up_and_rename(self, path: Path) -> None:
-        path.replace(path.with_name("config.yaml~"))
-        self.pause()
-        path.write_bytes(self.content())
-
-    def do_move_out(self, path: Path) -> None:
-        path.replace(self.spare())
-
-    def do_move_out_and_back(self, path: Path) -> None:
-        spare = self.spare()
-        path.replace(spare)
-        self.pause(0.2)
-        spare.replace(path)
-
-    def do_delete(self, path: Path) -> None:
-        path.unlink()
-
-    def do_delete_and_create(self, path: Path) -> None:
-        path.unlink()
-        self.pause()
-        path.write_bytes(self.content())
-
-    def do_remove_folder(self, path: Path) -> None:
-        shutil.rmtree(path.parent)
-
-    def do_remove_folder_and_bring_it_back(self, path: Path) -> None:
-        shutil.rmtree(path.parent)
-        self.pause()
-        path.parent.mkdir(parents=True)
-        self.pause()
-        path.write_bytes(self.content())
-
-    def do_swap_folder(self, path: Path) -> None:
-        new = self.spare()
-        new.mkdir()
-        (new / path.name).write_bytes(self.content())
-        path.parent.rename(self.spare())
-        new.rename(path.parent)
-
-    def do_swap_grandparent(self, path: Path) -> None:
-        away = self.spare()
-        path.parent.parent.rename(away)
-        self.pause()
-        (away / path.parent.name / path.name).write_bytes(self.content())
-        self.pause()
-        away.rename(path.parent.parent)
-
-    def do_swap_data_link(self, path: Path) -> None:
-        version = path.parent / f"..{self.spare().name}"
-        version.mkdir()
-        (version / path.name).write_bytes(self.content())
-        temporary = path.parent / "..data_tmp"
-        temporary.symlink_to(version.name)
-        temporary.replace(path.parent / "..data")
-        if not path.is_symlink():
-            link = path.with_name("link_tmp")
-            link.symlink_to(f"..data/{path.name}")
-            link.replace(path)
-
-    def do_become_a_link(self, path: Path) -> None:
-        spare = self.spare()
-        spare.write_bytes(self.content())
-        path.unlink(missing_ok=True)
-        path.symlink_to(spare)
-
-    def do_make_its_folder_a_link(self, path: Path) -> None:
-        spare = self.spare()
-        path.parent.rename(spare)
-        path.parent.symlink_to(spare)
-
-    def do_become_a_folder(self, path: Path) -> None:
-        path.unlink()
-        path.mkdir()
-        self.pause()
-        path.rmdir()
-
-    def do_burst(self, path: Path) -> None:
-        for _ in range(self.random.randrange(2, 40)):
-            self.random.choice([self.do_write, self.do_rename, self.do_delete_and_create])(path)
-
-    def do_noise(self, path: Path) -> None:
-        for number in range(20):
-            (path.parent / f"noise{number}").write_bytes(b"noise")
-            path.exists()
-
-    def do_touch(self, path: Path) -> None:
-        path.touch()
-
-    def do_write_through_a_hard_link(self, path: Path) -> None:
-        spare = self.spare()
-        os.link(path, spare)
-        spare.write_bytes(self.content())
-
-    def do_nothing_but_read(self, path: Path) -> None:
-        path.read_bytes()
-
-
-SILENT = {"do_write_through_a_hard_link"}  # it raises no event
-
-
-def vandalise(line: Connection, root: Path, paths: list[Path], seed: int, quiet: set[str]) -> None:
-    """In the other process: so many operations whenever asked for, then a word."""
-    vandal = Vandal(root, paths, seed, quiet)
-    while number := line.recv():
-        for _ in range(number):
-            vandal.act()
-            vandal.pause()
-        line.send("done")
-
-
-@contextmanager
-def vandal(root: Path, paths: list[Path], seed: int, quiet: set[str]) -> Iterator[Callable[[int], None]]:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=vandalise, args=(there, root, paths, seed, quiet))
-    process.start()
-
-    def act(number: int) -> None:
-        here.send(number)
-        here.recv()
-
-    try:
-        yield act
-    finally:
-        here.send(0)
-        process.join()
-        process.close()
-        here.close()
-        there.close()
-
-
-def converge(tmp_path: Path, poll: float, ops: int, quiet: set[str]) -> list[State]:
+def converge(tmp_path: Path, poll: float, ops: int, quiet: frozenset[str] = frozenset()) -> list[State]:
     """Random operations; whenever they rest, the consumer holds what is on disk. Gives the states it was in."""
     seed = int(os.environ.get("STIGMER_FUZZ_SEED", "1"))
     root = tmp_path / "root"
     paths = [root / where / "config.yaml" for where in ("user/.stigmer", "w/project/.stigmer", "etc/site")]
     root.mkdir()
     choice = random.Random(seed)
-    with Consumer(*paths, poll=poll) as consumer, vandal(root, paths, seed, quiet) as act:
+    with Consumer(*paths, poll=poll) as consumer, acting(BlobVandal(seed, root, paths, quiet)) as act:
         done = 0
         while done < ops:
             number = choice.randrange(1, 6)
@@ -1180,22 +956,22 @@ def converge(tmp_path: Path, poll: float, ops: int, quiet: set[str]) -> list[Sta
 
 def test_random_damage_is_followed_by_events_alone(tmp_path: Path) -> None:
     """Without a sweep, whatever another process does, the consumer ends up with what is on disk, never torn."""
-    assert converge(tmp_path, NEVER, OPS, quiet=SILENT) == ["native", "stopped"]
+    assert converge(tmp_path, NEVER, OPS, quiet=BlobVandal.SILENT) == ["native", "stopped"]
 
 
 def test_random_damage_is_followed_with_the_sweep(tmp_path: Path) -> None:
     """The same with what raises no events, found by the sweep."""
-    assert converge(tmp_path, 0.1, OPS, quiet=set()) == ["native", "stopped"]
+    assert converge(tmp_path, 0.1, OPS) == ["native", "stopped"]
 
 
 def test_random_damage_is_followed_by_polling_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with native watching broken on purpose."""
     monkeypatch.setattr(BaseObserver, "schedule", refuse_all(errno.ENOSPC))
-    assert converge(tmp_path, 1.0, OPS // 3, quiet=set()) == ["polling", "stopped"]
+    assert converge(tmp_path, 1.0, OPS // 3) == ["polling", "stopped"]
 
 
 @linux
 def test_random_damage_is_followed_with_watchdogs_own_emitters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same as on systems where watchdog's own emitters serve; their pauses and deaf spots are the sweep's."""
     monkeypatch.setattr(native, "LINUX", False)
-    assert converge(tmp_path, 0.3, OPS // 3, quiet=set())[0] == "native"
+    assert converge(tmp_path, 0.3, OPS // 3)[0] == "native"
