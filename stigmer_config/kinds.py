@@ -173,7 +173,7 @@ class Number(Kind, frozen=True):
 
     def parse(self, text: str, what: str) -> float:
         if text.lower().lstrip("+-").lstrip(".") in ("inf", "infinity", "nan"):
-            return self.check(math.nan, what)
+            return self.check(float(text.replace(".", "")), what)
         if not _DECIMAL.fullmatch(text):
             raise self.wrong_type(text, what)
         return self.check(float(text), what)

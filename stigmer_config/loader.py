@@ -25,6 +25,7 @@ from .settings import SETTINGS, find, suggest
 from .sources import flags as flag_source
 from .sources.defaults import defaults_layer
 from .sources.entries import Pairs
+from .sources.variables import env_layer
 from .sources.yaml_file import file_layer
 from .trust import vet
 
@@ -150,7 +151,7 @@ def _vetted(layers: list[Layer], today: datetime.date, trust: grants.Trust) -> t
         from .store_trust import vet_store
 
         layers, problems = vet_store(layers, catalogue(), today)
-    vetted, refused = vet(layers, catalogue(), today, trust.covered)
+    vetted, refused = vet(layers, catalogue(), today, trust)
     return vetted, [*problems, *refused]
 
 
@@ -275,15 +276,18 @@ def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded
     """One file by itself, over the packaged defaults.
 
     `.stigmer/config.yaml` is read as a project's file, unless it is the user's own; any other as a user's.
-    Nothing of this machine counts: no variable, no other file, not who else could write the file, and no secret
-    that the file refers to; a missing key is no fault.
+    Nothing of this machine counts: no variable but MODE, no other file, not who else could write the file, and no
+    secret that the file refers to; a missing key is no fault.
     """
     path = os.path.abspath(os.path.join(environment.cwd, file))
     is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
     layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
     problems = [problem for problem in found if problem.code != "insecure-permissions"]
-    chosen = mode or _mode([] if is_project else [layer])
-    layers, refused = vet([defaults_layer(chosen), layer], catalogue(), environment.today)
+    env, faults = env_layer(environment)
+    env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})
+    problems += (problem for problem in faults if problem.key == "mode")
+    chosen = mode or _mode([env] if is_project else [layer, env])
+    layers, refused = vet([defaults_layer(chosen), layer, env], catalogue(), environment.today)
     derivation = Derivation(chosen, layers, catalogue(), environment.today, (), Unopened(environment))
     problems += refused
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")

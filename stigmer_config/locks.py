@@ -12,8 +12,7 @@ from .providers import Walk
 from .resolve import resolve
 from .settings import MODEL_FIELDS, PROVIDERS
 
-# No project touches a credential; what becomes of one under a granted URL is the binding's matter.
-_FIELDS = ("provider", *(field for field in MODEL_FIELDS if field != "api_key"))
+_FIELDS = ("provider", *MODEL_FIELDS)
 # An override may choose any provider: what is locked is locked then, too.
 _SWITCHES = tuple(
     Layer("execution", "override", "loaded", {"llm.provider": Entry(provider, Origin("execution", "override"))})
@@ -41,12 +40,16 @@ class Locks:
 def in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str, Any]:
     """The effective values of some `llm` fields, now and with each provider chosen by an override.
 
-    A model's is what it stands for, too.
+    A model's is what it stands for, too; a key's is the secret or its reference, unread.
     """
     values: dict[str, Any] = {field: [] for field in fields}
     for switched in (walk, *(walk.over(layer) for layer in _SWITCHES)):
-        llm = resolve(switched, today, opener=None).llm
+        resolved = resolve(switched, today, opener=None)
+        llm, key = resolved.llm, resolved.entries.get("api_key")
+        whole = {
+            "model": (llm.provider, llm.model, llm.model_name, llm.model_id),
+            "api_key": key.value if key is not None else None,
+        }
         for field in fields:
-            model = (llm.provider, llm.model, llm.model_name, llm.model_id)
-            values[field].append(model if field == "model" else getattr(llm, field))
+            values[field].append(whole[field] if field in whole else getattr(llm, field))
     return values

@@ -62,7 +62,8 @@ class Refused(msgspec.Struct, frozen=True):
 class Layer(msgspec.Struct, frozen=True, eq=False):
     """What one source said.
 
-    `entries` holds what counts, `refused` what was taken out of it. `text` is a file's text, kept for
+    `entries` holds what counts, `refused` what was taken out of it, `faulty` the keys whose value is none they may
+    have, and where. `text` is a file's text, kept for
     the excerpts in messages; `secret_lines` gives the lines of it that are never shown, once a message asks.
     `implied_provider` is the provider this layer names when nothing else in it names one
     (`--anthropic-key`).
@@ -73,6 +74,7 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     status: Status
     entries: Mapping[str, Entry] = {}
     refused: Mapping[str, Refused] = {}
+    faulty: Mapping[str, Origin] = {}
     why: str = ""
     text: str | None = None
     secret_lines: Callable[[], frozenset[int]] = frozenset

@@ -16,7 +16,7 @@ import msgspec
 
 from .environment import Environment
 from .kinds import Credential, InvalidValueError
-from .problems import Problem, quoted
+from .problems import Problem, did_you_mean, quoted
 from .provenance import Entry
 from .secret import Secret
 
@@ -60,7 +60,8 @@ def parse(value: object, folder: str, *, commands: bool) -> Reference:
     """
     kind, argument = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
     if kind not in KINDS:
-        raise InvalidValueError("wrong-type", "a secret is text, or one of {env: NAME} {file: PATH} {command: [argv…]}")
+        message = "a secret is text, or one of {env: NAME} {file: PATH} {command: [argv…]}"
+        raise InvalidValueError("wrong-type", message, did_you_mean(kind, KINDS, "") if kind else "")
     if kind == "command":
         return Reference("command", _argv(argument, allowed=commands))
     if not isinstance(argument, str) or not argument or "\0" in argument:

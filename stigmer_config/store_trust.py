@@ -33,7 +33,7 @@ def vet_store(layers: list[Layer], catalogue: Catalogue, today: datetime.date) -
     trusted = [layer for layer in layers if layer.name != "project" and layer is not store]
     as_project = msgspec.structs.replace(store, name="project")
     beside = [as_project if layer is store else layer for layer in layers if layer.name != "project"]
-    vetted, problems = Vetting(as_project, beside, catalogue, today, frozenset(), _STORE).vet()
+    vetted, problems = Vetting(as_project, beside, catalogue, today, terms=_STORE).vet()
     vetted = msgspec.structs.replace(vetted, name="etcd")
     if _owners(trusted, catalogue) != _owners(
         [vetted if layer is as_project else layer for layer in beside], catalogue

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .catalogue import Catalogue
+from .grants import NONE, Trust
 from .locks import Locks, in_effect
 from .merge import merge, targets
 from .model_names import ModelNames, is_ollama_cloud
@@ -53,13 +54,14 @@ class Vetting:
         layers: list[Layer],
         catalogue: Catalogue,
         today: datetime.date,
-        granted: frozenset[str],
+        trust: Trust = NONE,
         terms: Terms = _PROJECT,
     ) -> None:
         self.project = project
         self.terms = terms
         self.today = today
-        self.granted = granted
+        self.granted = trust.covered
+        self.credentials = trust.credentials
         self.entries = dict(project.entries)
         self.refused: dict[str, Refused] = {}
         self.problems: list[Problem] = []
@@ -73,9 +75,12 @@ class Vetting:
         self._known_names: tuple[frozenset[str], ModelNames] = (frozenset(), self.baseline.names)
 
     def vet(self) -> tuple[Layer, list[Problem]]:
+        # Presence counts: a value that no layer may have is an attempt like any other.
+        self.entries |= {key: Entry("no valid value", origin) for key, origin in self.project.faulty.items()}
         self._forbidden()
         self._locked()
         self._protected()
+        self.entries = {key: entry for key, entry in self.entries.items() if key not in self.project.faulty}
         self.home = self._final(self._walk(self.granted)) if self.granted else self.home
         self._aliases()
         self._provider()
@@ -95,7 +100,7 @@ class Vetting:
 
     def _refuse(self, key: str, code: str, message: str, hint: str, reason: Reason | None) -> None:
         entry = self.entries.pop(key)
-        if reason is not None:
+        if reason is not None and key not in self.project.faulty:
             self.refused[key] = Refused(entry, reason)
         self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=entry.origin))
         if key == "llm.provider" and reason is not None and "llm.model" in self.entries:
@@ -147,7 +152,7 @@ class Vetting:
     def _untrusted(self, key: str, current: tuple[Any, object]) -> None:
         entry = self.entries[key]
         place = f"{entry.origin.source}:{entry.origin.line}" if entry.origin.line else entry.origin.source
-        message = f"{key}: {quoted(current[0])} ({current[1]}) → {quoted(_shown(entry))} ({place})"
+        message = f"{key}: {_text(current[0])} ({current[1]}) → {_text(_shown(entry))} ({place})"
         message = f"{self.terms.who} may not set it: {message}"
         self._refuse(key, "untrusted-key", message, self.terms.remedy, "untrusted")
 
@@ -167,7 +172,7 @@ class Vetting:
         layers = [project if layer.name == "project" else layer for layer in self.layers]
         baseline = self.baseline if self.granted else None
         trusted_names = self.baseline.trusted_names or self.baseline.names
-        return Walk(self._names(), layers, baseline=baseline, trusted_names=trusted_names)
+        return Walk(self._names(), layers, baseline, self.credentials, trusted_names=trusted_names)
 
     def _final(self, walk: Walk) -> str:
         """The provider that a walk ends with, the project's word included."""
@@ -207,7 +212,11 @@ class Vetting:
         if entry is None or "llm.model" in self.granted:
             return
         walk = self._walk()
-        if self._final(walk) != self.home or _is_cloud(walk.names, entry, _own_provider(walk)):
+        is_away = self._final(walk) != self.home
+        lock = self.locks.on("llm.provider")
+        if is_away and lock is not None:
+            self._refuse_locked("llm.model", lock)
+        elif is_away or _is_cloud(walk.names, entry, _own_provider(walk)):
             self._untrusted("llm.model", self._current("llm.model"))
 
     def _providers_own_models(self) -> None:
@@ -273,15 +282,17 @@ def _shown(entry: Entry) -> Any:
     return entry.value
 
 
-def vet(
-    layers: list[Layer], catalogue: Catalogue, today: datetime.date, granted: frozenset[str] = frozenset()
-) -> tuple[list[Layer], list[Problem]]:
-    """The layers with the project's one vetted, and what was refused in it.
+def _text(value: Any) -> str:
+    """A value for people to compare, as they would write it."""
+    return quoted(value, 200).strip("'") if isinstance(value, str) else quoted(value)
 
-    `granted` are the keys that the user has granted this file as it is.
-    """
-    project = next((layer for layer in layers if layer.name == "project" and layer.entries), None)
+
+def vet(
+    layers: list[Layer], catalogue: Catalogue, today: datetime.date, trust: Trust = NONE
+) -> tuple[list[Layer], list[Problem]]:
+    """The layers with the project's one vetted, and what was refused in it; `trust` is what counts of it."""
+    project = next((layer for layer in layers if layer.name == "project" and (layer.entries or layer.faulty)), None)
     if project is None:
         return layers, []
-    vetted, problems = Vetting(project, layers, catalogue, today, granted).vet()
+    vetted, problems = Vetting(project, layers, catalogue, today, trust).vet()
     return [vetted if layer is project else layer for layer in layers], problems

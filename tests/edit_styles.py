@@ -18,7 +18,7 @@ from stigmer_config.settings import SETTINGS
 from stigmer_config.urls import Address, Url
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*(?::[A-Za-z0-9_./-]+)*")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 _TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=20)
 _NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,12}", fullmatch=True)

@@ -519,15 +519,17 @@ class Vetting:
         del self.left[key]
         self.refused[key] = code
 
+    def locks(self) -> set[str]:
+        return {lock for layer in self.without.layers for lock in layer.values.get("locked", ())}
+
     def by_class(self) -> None:
         """Never in a project; secrets; locked keys; protected keys."""
-        locks = {lock for layer in self.without.layers for lock in layer.values.get("locked", ())}
         for key in list(self.left):
             if key in ("mode", "locked"):
                 self.refuse(key, "forbidden-in-project")
             elif key.endswith((".api_key", ".password")):
                 self.refuse(key, "secret-in-project")
-            elif is_locked(key, locks):
+            elif is_locked(key, self.locks()):
                 self.refuse(key, "locked-key")
             elif key.endswith(".base_url") or key.split(".")[0] not in ("llm", "providers", "aliases"):
                 self.refuse(key, "untrusted-key")
@@ -560,8 +562,10 @@ class Vetting:
         if "llm.model" in self.left:
             now = self.rules(self.left)
             cloud = leads_to_cloud(self.left["llm.model"], now.aliases, now.in_force(self.here))
-            if now.provider_if_project_counted() != self.home or cloud:
-                self.refuse("llm.model", "untrusted-key")
+            away = now.provider_if_project_counted() != self.home
+            if away or cloud:
+                locked = away and is_locked("llm.provider", self.locks())
+                self.refuse("llm.model", "locked-key" if locked else "untrusted-key")
 
     def ollamas_own_model(self) -> None:
         key = "providers.ollama.model"

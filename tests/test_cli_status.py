@@ -86,6 +86,26 @@ def test_get_fails_for_an_error_where_its_effective_value_would_stand(sandbox: S
     assert ask(sandbox, "get", "llm.timeout", variables=LOCAL).status == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("llm: {timeout: 1}\nllm: {max_tokens: 2}\n", "llm.max_tokens", "8192\n"),
+        ("providers: {ollama: {timeout: 1}, ollama: {max_tokens: 2}}\n", "llm.max_tokens", "8192\n"),
+        ("providers: [ollama]\n", "llm.max_tokens", "8192\n"),
+        ("llm: hot\n", "llm.temperature", "0.0\n"),
+        ("temporal: {namespace: x}\ntemporal: {namespace: y}\n", "temporal.namespace", "x\n"),
+        ("aliases: {a: fast}\naliases: {b: fast}\n", "aliases.a", "fast\n"),
+    ],
+)
+def test_get_fails_for_an_error_of_the_section_it_looks_into(sandbox: Sandbox, text: str, key: str, value: str) -> None:
+    """The value might have stood in what did not count; other sections are none of its business."""
+    sandbox.write(user=text)
+    answer = ask(sandbox, "get", key, variables=LOCAL)
+    assert (answer.status, answer.out) == (1, value)
+    assert answer.err
+    assert ask(sandbox, "get", "logging.level", variables=LOCAL).status == 0
+
+
 def test_get_prints_nothing_but_the_value(sandbox: Sandbox) -> None:
     """Scripts get the bare value: lists and mappings as JSON, nothing for a key without a value."""
     sandbox.write(user="llm: {model: fast}\nlocked: [llm.model, sandbox]\naliases: {big: {ollama: 'a:1'}}\n")
@@ -245,3 +265,17 @@ def test_validate_checks_files_by_themselves(sandbox: Sandbox) -> None:
     missing = ask(sandbox, "validate", "--mode", "local", str(sandbox.root / "none.yaml"), "--format", "json")
     assert missing.status == 1
     assert [problem["code"] for problem in json.loads(missing.out)["problems"]] == ["unreadable-file"]
+
+
+def test_validate_takes_the_mode_of_a_load(sandbox: Sandbox) -> None:
+    """`--mode`, then MODE, then the file's own; a MODE that is none is told once for all files."""
+    text = "llm: {num_ctx: 4096}\n"  # Ollama's alone
+    plain, own = sandbox.root / "plain.yaml", sandbox.root / "own.yaml"
+    plain.write_text(text)
+    own.write_text(f"mode: local\n{text}")
+    for file, variables, status in [(plain, {}, 1), (own, {}, 0), (plain, LOCAL, 0), (own, {"MODE": "cloud"}, 1)]:
+        assert ask(sandbox, "validate", str(file), variables=variables).status == status
+        assert ask(sandbox, "validate", "--mode", "local", str(file), variables=variables).status == 0
+    answer = ask(sandbox, "validate", str(own), str(own), variables={"MODE": "prod"})
+    assert (answer.status, answer.out) == (1, "1 error\n")
+    assert answer.err.startswith("MODE: error[invalid-choice] mode: Invalid mode 'prod'")

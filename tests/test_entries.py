@@ -325,12 +325,21 @@ def test_another_name_is_no_alias(sandbox: Sandbox, name: str) -> None:
         ("llm: {reasoning_effort: hihg}", "high"),
         ("mode: locl", "local"),
         ("aliases: {fast: {antropic: x}}", "anthropic"),
+        ("llm: {api_key: {evn: NAME}}", "env"),
+        ("llm: {timeout:1}", "space"),
     ],
 )
 def test_a_slip_of_the_hand_is_told_with_what_was_meant(sandbox: Sandbox, given: str, suggested: str) -> None:
     """Unknown keys, choices and aliases' providers suggest the nearest."""
     (problem,) = sandbox.write(user=f"{given}\n").problems({"MODE": "local"})
     assert suggested in problem.hint
+
+
+@pytest.mark.parametrize(("text", "column"), [("locked: 5", 9), ("locked: [llm, 5]", 15), ("locked: [llm, [x]]", 15)])
+def test_a_fault_of_a_list_stands_at_its_item(sandbox: Sandbox, text: str, column: int) -> None:
+    """The item that is no name is what has to be changed."""
+    (problem,) = sandbox.write(user=f"{text}\n").problems({"MODE": "local"})
+    assert (problem.code, problem.origin and problem.origin.column) == ("wrong-type", column)
 
 
 def test_a_section_beside_a_fault_keeps_what_is_right(sandbox: Sandbox) -> None:

@@ -136,6 +136,10 @@ class TestKeys:
             ("logging: {level: debug}", "untrusted-key"),
             ("mode: local", "forbidden-in-project"),
             ("locked: [llm]", "forbidden-in-project"),
+            ("mode:", "forbidden-in-project"),
+            ("mode: nowhere", "forbidden-in-project"),
+            ("locked: null", "forbidden-in-project"),
+            ("locked: {llm: [no.key]}", "forbidden-in-project"),
             ("llm: {api_key: k-committed}", "secret-in-project"),
             ("llm: {api_key: null}", "secret-in-project"),
             ("providers: {openai: {api_key: k-committed}}", "secret-in-project"),
@@ -157,6 +161,37 @@ class TestKeys:
         assert loaded.config == without
         assert "k-committed" not in str(loaded.errors[0])
 
+    @pytest.mark.parametrize(
+        ("project", "key", "code"),
+        [
+            ("temporal: {address: null}", "temporal.address", "wrong-type"),
+            ("temporal: {max_concurrency: many}", "temporal.max_concurrency", "wrong-type"),
+            ("logging: {level: loud}", "logging.level", "invalid-choice"),
+            ("llm: {base_url: 'https://me:pw-hidden@gw.example'}", "llm.base_url", "invalid-url"),
+            ("redis: {port: 0}", "redis.port", "out-of-range"),
+        ],
+    )
+    def test_a_value_that_none_may_give_is_refused_for_both_reasons(
+        self, sandbox: Sandbox, project: str, key: str, code: str
+    ) -> None:
+        """Presence counts: it is the user's to set, and no value at that. It is told, and not shown."""
+        sandbox.write(project=f"{project}\n")
+        loaded = sandbox.read(CLOUD)
+        assert [(problem.code, problem.key) for problem in loaded.errors] == [(code, key), ("untrusted-key", key)]
+        assert loaded.config == sandbox.read(CLOUD, project_dir=False).config
+        assert "no valid value" in loaded.errors[1].message
+        assert "pw-hidden" not in str(loaded.errors)
+        assert not any(loser.origin.layer == "project" for loser in loaded.config.explain(key).losers)
+
+    def test_a_locked_key_is_locked_whatever_its_value(self, sandbox: Sandbox) -> None:
+        """An attempt is one, also with a value of the wrong type."""
+        sandbox.write(
+            user="locked: [llm.max_tokens, temporal]\n", project="llm: {max_tokens: hot}\ntemporal: {address: 7}\n"
+        )
+        assert {(p.code, p.key) for p in sandbox.read(LOCAL).errors} == {
+            (code, key) for key in ("llm.max_tokens", "temporal.address") for code in ("wrong-type", "locked-key")
+        }
+
     def test_open_keys_need_no_trust(self, sandbox: Sandbox) -> None:
         """Model, limits and aliases within the provider in force are the project's to choose."""
         sandbox.write(
@@ -172,7 +207,7 @@ class TestKeys:
         """`key: current (origin) → proposed (file:line)`, and `stigmer config trust`."""
         sandbox.write(user="llm: {base_url: 'http://mine:1'}\n", project="llm:\n  base_url: http://evil:2\n")
         [problem] = sandbox.read(LOCAL).errors
-        shown = f"llm.base_url: 'http://mine:1' ({sandbox.user_file}:1:17) → 'http://evil:2' ({sandbox.project_file}:2)"
+        shown = f"llm.base_url: http://mine:1 ({sandbox.user_file}:1:17) → http://evil:2 ({sandbox.project_file}:2)"
         assert shown in problem.message
         assert "stigmer config trust" in problem.hint
 
@@ -259,6 +294,13 @@ class TestProvider:
         sandbox.write(user="locked: [llm.provider]\n", project="llm: {provider: anthropic, model: my-tune}\n")
         assert refusals(sandbox) == {"llm.provider": "locked-key"}
         assert sandbox.read(LOCAL).config.llm.model == "qwen2.5-coder:7b"
+
+    @pytest.mark.parametrize("lock", ["llm.provider", "llm.model", "llm"])
+    def test_a_model_that_would_change_a_locked_provider_is_locked(self, sandbox: Sandbox, lock: str) -> None:
+        """No trust would let it in, so none is asked for."""
+        sandbox.write(user=f"locked: [{lock}]\n", project="llm: {model: claude-sonnet-4.5}\n")
+        assert refusals(sandbox) == {"llm.model": "locked-key"}
+        assert sandbox.read(LOCAL).config.llm.provider == "ollama"
 
     def test_layers_above_are_judged_without_the_project(self, sandbox: Sandbox) -> None:
         """What a variable says belongs to the provider without the project, though the project names another."""

@@ -207,6 +207,21 @@ def test_above_every_grant(sandbox: Sandbox) -> None:
     assert sandbox.show(variables={"ANTHROPIC_API_KEY": "sk-ant-x-12345"})["mode"] == "cloud"
 
 
+@pytest.mark.parametrize(
+    ("project", "refused"),
+    [
+        ("llm: {provider: ollama}\n", "llm.provider"),
+        ("llm: {base_url: 'https://corp.example'}\n", "llm.base_url"),  # where the key does not go
+    ],
+)
+def test_a_locked_key_stays_in_force_whatever_was_granted(sandbox: Sandbox, project: str, refused: str) -> None:
+    """A trusted project may not take the credential away, neither by another provider nor by another endpoint."""
+    sandbox.write(user="locked: [llm.api_key]\n", project=project)
+    grant(sandbox)
+    assert codes(sandbox, CLOUD) == {("locked-key", refused)}
+    assert value(sandbox, "llm.api_key", CLOUD) == "********"
+
+
 def test_a_granted_provider_switch_counts_for_layers_above(sandbox: Sandbox) -> None:
     """A trusted project's provider is in force above it, and an llm.api_key still belongs to whom it was given for."""
     sandbox.write(project="llm: {provider: openai}\n")

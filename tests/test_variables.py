@@ -250,6 +250,8 @@ def test_an_unknown_variable_set_to_nothing_is_quiet(sandbox: Sandbox) -> None:
 # Read as Ollama's own client reads it (envconfig.Host); a bind address means this machine.
 OLLAMA_HOSTS = {
     "localhost": "http://localhost:11434",
+    "ollama.com": "https://ollama.com:443",
+    "ollama.com:80": "http://ollama.com:80",
     "10.0.0.5": "http://10.0.0.5:11434",
     "example.com:56789": "http://example.com:56789",
     "http://example.com": "http://example.com:80",

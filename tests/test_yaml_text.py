@@ -307,6 +307,52 @@ def test_what_is_not_finite_is_out_of_every_range(sandbox: Sandbox, special: str
     assert faults(sandbox, f"llm:\n  timeout: {special}\n") == [("out-of-range", "llm.timeout", 2, 12)]
 
 
+BRACKETS = {
+    "llm: {model: qwen3:4b}": ("llm.model", "qwen3:4b", (1, 14)),
+    "aliases: {a: {ollama: qwen3:4b}, b: 'x:1b'}": ("aliases.b", "x:1b", (1, 37)),
+    "llm: {\n  base_url: http://h:1/v1, # where\n  model: x:1b }": ("llm.base_url", "http://h:1/v1", (2, 13)),
+    '{"llm": {"model": "x:1b"}, "temporal": {address: h:1}}': ("temporal.address", "h:1", (1, 50)),
+    "llm:\n  model: a:b\nlogging: {level: debug, format: json}\nsandbox: {root_dir: c:/x}": (
+        "sandbox.root_dir",
+        "c:/x",
+        (4, 21),
+    ),
+}
+
+
+@pytest.mark.parametrize("text", BRACKETS)
+def test_between_brackets_a_text_with_a_colon_needs_no_quotes(sandbox: Sandbox, text: str) -> None:
+    """As YAML 1.2 and editors have it (https://yaml.org/spec/1.2.2/#733-plain-style)."""
+    key, value, place = BRACKETS[text]
+    config = sandbox.write(user=f"{text}\n").load({"MODE": "local"})
+    origin = config.explain(key).origin
+    assert config.value(key) == value
+    assert origin is not None
+    assert (origin.line, origin.column) == place
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("llm: {model: a:1b, model: b:1b}", ("duplicate-key", "llm.model", 1, 20)),
+        ("llm: {model: &m a:1b}", ("yaml-forbidden", "", 1, 14)),
+        ("llm: {model: a:1b, provider: *p}", ("yaml-forbidden", "", 1, 30)),
+        ("llm: {model: a:1b}\n---\nllm: {}", ("yaml-forbidden", "", 2, 1)),
+        ("llm: {model: a:1b, modle: x}", ("unknown-key", "llm.modle", 1, 20)),
+        ("a: " + "[" * 17 + "x:1" + "]" * 17, ("too-large", "", 1, 19)),
+        ("llm: {model: a:1b, provider: b c: d}", ("yaml-syntax", "", 1, 6)),
+        ("llm: {model: a:1b, provider:}", ("yaml-syntax", "", 1, 28)),
+        ("llm: {model: a:1b", ("yaml-syntax", "", 1, 6)),
+        ('llm: {model: a:1b, base_url: "\\UFFFFFFFF"}', ("yaml-syntax", "", 1, 33)),
+        ("llm: {model: a:1b, timeout: 1:0}", ("wrong-type", "llm.timeout", 1, 29)),
+        ("llm: {model: a:1b, base_url: \ue000}", ("invalid-url", "llm.base_url", 1, 30)),
+    ],
+)
+def test_such_a_file_is_held_to_every_rule(sandbox: Sandbox, text: str, fault: Place) -> None:
+    """What is refused elsewhere is refused there, at its place."""
+    assert faults(sandbox, f"{text}\n") == [fault]
+
+
 @pytest.mark.parametrize(
     "quotes", ["'{}'", '"{}"', "|-\n    {}", ">-\n    {}"], ids=["single", "double", "block", "folded"]
 )

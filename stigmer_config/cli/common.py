@@ -110,8 +110,8 @@ def _in_vain(loaded: Loaded, key: str) -> bool:
 def concerning(loaded: Loaded, key: str) -> list[Problem]:
     """The problems that decide what a key's value is worth.
 
-    Its own; for an `llm` key those of the provider's own setting and of the aliases behind it; and those of
-    whole files, since its value might have stood there.
+    Its own; for an `llm` key those of the provider's own setting and of the aliases behind it; and those of the
+    sections they stand in and of whole files, since its value might have stood there.
     """
     field = "model" if key in RESOLVED else key.removeprefix("llm.")
     concerned = {key}
@@ -121,10 +121,11 @@ def concerning(loaded: Loaded, key: str) -> list[Problem]:
         concerned |= {f"aliases.{hop.name}" for hop in loaded.config.explain("llm.model").hops}
     if key.startswith("aliases."):
         concerned |= {problem.key for problem in loaded.problems if problem.key.startswith(f"{key}.")}
+    sections = {"", *(section for section in CHILDREN if any(one.startswith(f"{section}.") for one in concerned))}
     return [
         problem
         for problem in loaded.problems
-        if problem.key in concerned or (not problem.key and problem.severity == "error")
+        if problem.key in concerned or (problem.key in sections and problem.severity == "error")
     ]
 
 

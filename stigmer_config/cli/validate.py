@@ -20,7 +20,8 @@ def command(files: tuple[Path, ...], form: str, where: Where) -> None:
     """Report every problem: of the configuration in force, or of each FILE by itself.
 
     A FILE is checked over the packaged defaults alone, so that it can be checked on any machine: keys that
-    only this machine has are not missed. A file .stigmer/config.yaml is checked as a project's.
+    only this machine has are not missed. Its mode is that of --mode, of MODE, its own, or cloud. A file
+    .stigmer/config.yaml is checked as a project's.
 
     \b
     Exit status:
@@ -38,6 +39,7 @@ def command(files: tuple[Path, ...], form: str, where: Where) -> None:
         environment = capture()
         for file in files:
             problems += read_alone(environment, file, where.mode).problems
+        problems = list(dict.fromkeys(problems))  # a MODE that is none is each file's
     else:
         problems += where.load().problems
     if form == "json":

@@ -74,9 +74,12 @@ class _SpanReader(Reader):
 
     def __init__(self, text: str, layer: LayerName, source: str) -> None:
         super().__init__(text, layer, source)
-        self.kept: dict[int, tuple[Node, Piece, Node | None]] = {}
-        self.document_end = len(text)
         self._event: Any = None
+
+    def begin(self) -> None:
+        super().begin()
+        self.kept: dict[int, tuple[Node, Piece, Node | None]] = {}
+        self.document_end = len(self.text)
 
     def _document_end(self, event: Any) -> None:
         super()._document_end(event)

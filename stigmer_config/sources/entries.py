@@ -23,12 +23,13 @@ class _EnoughError(Exception):
 
 
 class Collector:
-    """Gathers one layer's entries. `entries` and `problems` hold what was found."""
+    """Gathers one layer's entries. `entries`, `faulty` and `problems` hold what was found."""
 
     def __init__(self, layer: LayerName, source: str) -> None:
         self.layer = layer
         self.source = source
         self.entries: dict[str, Entry] = {}
+        self.faulty: dict[str, Origin] = {}  # keys whose value is none they may have
         self.problems: list[Problem] = []
 
     def tree(self, root: Node | None) -> None:
@@ -82,7 +83,9 @@ class Collector:
         key = key.removesuffix(name) + shown_name(name)
         known = ", ".join(CHILDREN.get(section, CHILDREN[""]))
         hint = f"did you mean {near}?" if near else f"known keys{f' of {section}' if section else ''}: {known}"
-        if near and "." in name:
+        if ":" in name:  # between brackets
+            hint = "put a space behind the colon"
+        elif near and "." in name:
             hint = self._nested(near)
         self._fault("unknown-key", key, f"there is no key {quoted(key)}", node, hint, of_key=True)
 
@@ -93,18 +96,23 @@ class Collector:
     def _leaf(self, setting: Setting, node: Node) -> None:
         if node.bad:
             return
+        if self.layer == "project" and setting.access in ("secret", "forbidden"):
+            # Whatever it is, it is refused: nothing of it is looked at or kept.
+            self.entries[setting.key] = Entry(None, self._origin(node))
+            return
         try:
             value = self._secret(setting, node) if setting.is_secret else setting.check(_plain(node), setting.key)
         except InvalidValueError as fault:
-            self._report(fault.problem(setting.key, self._origin(node)))
+            items = node.value if setting.key == "locked" and type(node.value) is list else []
+            odd = next((item for item in items if type(item.value) is not str), node)
+            self.faulty[setting.key] = self._origin(odd)
+            self._report(fault.problem(setting.key, self._origin(odd)))
             return
         if setting.key == "locked":
             self._locked(node)
         self.entries[setting.key] = Entry(value, self._origin(node))
 
     def _secret(self, setting: Setting, node: Node) -> Any:
-        if self.layer == "project":
-            return None  # whatever it is, it is refused: nothing of it is looked at or kept
         value = _plain(node)
         if isinstance(value, dict):
             return references.parse(value, os.path.dirname(self.source), commands=self.layer == "user")

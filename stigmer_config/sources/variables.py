@@ -73,7 +73,10 @@ def _layer(name: LayerName, found: dict[str, tuple[str, str]]) -> tuple[Layer, l
 
 def _ollama_url(host: str) -> str:
     """`OLLAMA_HOST` as Ollama's own client reads it (envconfig.Host); a bind address means loopback."""
-    scheme, separator, rest = host.strip().strip("\"'").rpartition("://")
+    host = host.strip().strip("\"'")
+    if host == "ollama.com":
+        return "https://ollama.com:443"
+    scheme, separator, rest = host.rpartition("://")
     scheme = scheme.lower() if separator else "http"
     port = {"http": "80", "https": "443"}.get(scheme, "") if separator else "11434"
     if "@" in rest:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+# Between brackets, behind a word that has no quotes.
+COLON_IN_BRACKETS = "found unexpected ':'"
 _HINTS = {
     "mapping values are not allowed in this context": "quote a value that holds ': ', check the indentation",
     "found character that cannot start any token": "no tabs; quote a value that starts with @ or `",
@@ -16,7 +18,7 @@ _HINTS = {
     "did not find expected ',' or ']'": "close the list with ]",
     "did not find expected ',' or '}'": "close the mapping with }",
     "did not find expected alphabetic or numeric character": "quote a text that starts with * or &",
-    "found unexpected ':'": "between brackets, quote a text that holds ':'",
+    COLON_IN_BRACKETS: "put a space behind the colon, or quote the text",
     "found unknown directive name": "remove the line",
     "found incompatible YAML document": "remove the line",
 }

@@ -62,6 +62,7 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
         source=path,
         status="error" if problems else "loaded" if collector.entries else "empty",
         entries={} if fatal else collector.entries,
+        faulty={} if fatal else collector.faulty,
         why=why,
         text=text,
         secret_lines=functools.cache(functools.partial(hidden_lines, text, tree, reader.lost)),

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from ..problems import Problem, quoted, shown_name
 from ..provenance import LayerName, Origin
 from .hidden_lines import is_secretive
-from .yaml_faults import told
+from .yaml_faults import COLON_IN_BRACKETS, told
 
 MAX_DEPTH = 16
 MAX_EVENTS = 8192
@@ -36,6 +36,8 @@ _WORDS: dict[str, Any] = {
 # class of all that is allowed takes `re` ten times as long to compile.
 _NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|[\ud800-\udfff\ufffe\uffff]")
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+# A colon inside a word: never the one between a key and its value.
+_INNER_COLON = re.compile(r"""(?<=[^\s,\[\]{}"']):(?=[^\s,\[\]{}])""")
 _NUMERIC_START = frozenset("+-.0123456789")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -88,6 +90,10 @@ class Reader:
         self.text = text
         self.layer = layer
         self.source = source
+        self.begin()
+
+    def begin(self) -> None:
+        """Before the first event."""
         self.problems: list[Problem] = []
         self.lost: list[tuple[str, Node]] = []
         self.root: Node | None = None
@@ -96,6 +102,7 @@ class Reader:
         self.keys: list[Node | None] = []  # beside each, the key that waits for its value
         self.documents = 0
         self.ended = False  # by `...`
+        self.colon = ""  # what the parser is given in a colon's place
 
     def problem(self, code: str, message: str, hint: str, line: int, column: int, key: str = "") -> None:
         origin = Origin(self.layer, self.source, line, column)
@@ -122,13 +129,31 @@ class Reader:
         return None
 
     def _walk(self) -> bool:
-        """Takes the events one by one. False when the text cannot be read to its end."""
-        from _ruamel_yaml import CParser
+        """Reads it with the C parser. False when the text cannot be read to its end."""
         from ruamel.yaml.error import YAMLError
+
+        try:
+            return self._take(self.text)
+        except YAMLError as error:
+            failure: Any = error
+        if failure.problem == COLON_IN_BRACKETS:
+            # The parser is older than YAML 1.2, by which `{model: qwen3:4b}` needs no quotes.
+            self.begin()
+            self.colon = next(sign for sign in map(chr, range(0xE000, 0xF900)) if sign not in self.text)
+            try:
+                return self._take(_INNER_COLON.sub(self.colon, self.text))
+            except YAMLError as error:
+                failure = error
+        self._syntax(failure)
+        return False
+
+    def _take(self, text: str) -> bool:
+        """Takes the events of a text one by one. Whether they were all. Raises the parser's errors."""
+        from _ruamel_yaml import CParser
 
         handlers = self._handlers()
         try:
-            next_event = CParser(self.text).get_event
+            next_event = CParser(text).get_event
             for _ in range(MAX_EVENTS):
                 event = next_event()
                 handler = handlers.get(type(event))
@@ -138,10 +163,7 @@ class Reader:
                     return True
             self._stop("too-large", f"more than {MAX_EVENTS} YAML events", event.start_mark)
         except _StopError:
-            pass  # why stands in `problems`
-        except YAMLError as error:
-            self._syntax(error)
-        return False
+            return False  # why stands in `problems`
 
     def _handlers(self) -> dict[type, Callable[[Any], None]]:
         from ruamel.yaml import events
@@ -202,16 +224,17 @@ class Reader:
 
     def _scalar(self, event: Any) -> None:
         mark = event.start_mark
-        node = Node(event.value, mark.line + 1, mark.column + 1)
+        text = event.value.replace(self.colon, ":") if self.colon else event.value
+        node = Node(text, mark.line + 1, mark.column + 1)
         if event.anchor is not None or event.ctag is not None:
             self._decorated(node, event)
-        if len(event.value) > MAX_SCALAR:
+        if len(text) > MAX_SCALAR:
             node.bad = True
             self.fault("too-large", f"a text of more than {MAX_SCALAR} characters", "shorten it", node)
         is_key = self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict
         # A key is what was written: `1`, `true` and `null` are names like any other.
         if event.style == "" and not is_key:
-            node.value = scalar(event.value)
+            node.value = scalar(text)
         node.end_line = event.end_mark.line + 1
         self._place(node)
 
