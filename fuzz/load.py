@@ -28,6 +28,7 @@ TEXTS = (
     "llm:\n  provider: anthropic\n  model: fast\n  temperature: 0.2\n  base_url: https://x.example/v1\n",
     "aliases:\n  a: b\n  b: {ollama: 'x:1b', anthropic: claude-opus-4.5}\nlocked: [llm.model, sandbox]\n",
     "providers:\n  openai: {api_key: sk-canary-1, model: gpt-4o}\nredis: {host: h, port: 1}\nmode: local\n",
+    "llm: {model: qwen3:4b, base_url: http://h:1/x}\naliases: {a: {ollama: x:1b}}\n",
     "llm: {api_key: {file: /nope}, num_ctx: 4096, max_tokens: null}\nlogging: {level: debug}\n",
 )
 PIECES = (
@@ -107,12 +108,13 @@ def fault(path: Path, data: bytes, environment: Environment) -> str | None:
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     try:
         loaded = read(request(environment=environment))
-        shown = "\n".join(str(problem) for problem in loaded.problems)
+        # Elsewhere the canary is a value like any other: the mutations put it there.
+        shown = "\n".join(str(problem) for problem in loaded.problems if problem.key.endswith("api_key"))
     except Exception:
         return traceback.format_exc()
     took = time.perf_counter() - began
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    if "sk-canary-1" in shown and b"sk-canary-1" in data and "providers.openai.api_key" in shown:
+    if "sk-canary-1" in shown:
         return "a secret stands in a problem:\n" + shown
     return f"it took {took:.2f} s" if took > SECONDS else f"it grew by {grown} bytes" if grown > GROWTH else None
 
