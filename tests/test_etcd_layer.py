@@ -263,7 +263,7 @@ class TestRank:
         sandbox.write(project="llm: {provider: ollama}\n")
         loaded = load_store(sandbox, {"llm/provider": "openai"}, CLOUD)
         assert faults(loaded) == [("untrusted-key", "llm.provider")]
-        assert "'openai' (etcd:/stigmer/llm/provider@7)" in texts(loaded.problems)
+        assert "openai (etcd:/stigmer/llm/provider@7)" in texts(loaded.problems)
 
 
 # How a secret may be written.

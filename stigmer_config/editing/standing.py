@@ -18,9 +18,11 @@ def earned(environment: Environment, before: Layer, after: Layer) -> grants.Trus
     """What the edited file is trusted with; None where the record says it, or where it is not trusted."""
     asked, wanted = grants.covered(before), grants.covered(after)
     now = grants.decide(environment, before)
-    if wanted == asked or not wanted or (asked and not now.covered):
+    mistaken = after.faulty.keys() - before.faulty.keys()  # by the user, who is told so and not of trust
+    changed = wanted and wanted != asked
+    if not (changed or mistaken) or (asked and not now.covered):
         return None
-    return grants.Trust(frozenset(wanted), now.credentials)
+    return grants.Trust(frozenset(wanted) | mistaken, now.credentials)
 
 
 @contextlib.contextmanager
