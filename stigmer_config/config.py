@@ -24,6 +24,8 @@ from .settings import CHILDREN, SETTINGS, Setting, find
 
 # What the model string came to: effective values like any key's, without being keys.
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
+# Every key but the aliases', with the way to its value.
+_PATHS = {key: tuple(key.split(".")) for key in (*SETTINGS, *RESOLVED)}
 _SECRETS = frozenset(key for key, setting in SETTINGS.items() if setting.is_secret)
 
 
@@ -101,16 +103,13 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
         Raises `KeyError` for a key that does not exist.
         """
-        if find(key) is None and key not in RESOLVED:
-            raise KeyError(key)
-        section, _, name = key.partition(".")
-        part: Any = getattr(self, section)
-        if section == "aliases":
-            return part.get(name)
-        if section == "providers":
-            provider, _, name = name.partition(".")
-            part = part[provider]
-        return getattr(part, name) if name and part is not None else part
+        path = _PATHS.get(key)
+        if path is None:
+            if find(key) is None:
+                raise KeyError(key)
+            return self.aliases.get(key.removeprefix("aliases."))
+        part: Any = self.providers[path[1]] if path[0] == "providers" else getattr(self, path[0])
+        return part if part is None or len(path) == 1 else getattr(part, path[-1])
 
     def effective(self) -> Iterator[tuple[str, Any]]:
         """Every key with its effective value, the resolved model's included, in the settings' order."""
@@ -141,22 +140,20 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     def diff(self, new: Config) -> tuple[Change, ...]:
         """What changes from this Config to `new`, by effective values, secrets included (masked)."""
-        same = {name for name in CHILDREN[""].values() if getattr(self, name) == getattr(new, name)}
-        before, after = (
-            {key: config.value(key) for key in _keys(config) if key.partition(".")[0] not in same}
-            for config in (self, new)
-        )
-        changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        others = {name for name in CHILDREN[""].values() if getattr(self, name) != getattr(new, name)}
+        keys = dict.fromkeys((*_keys(self), *_keys(new))) if "aliases" in others else _PATHS
+        rows = [(key, self.value(key), new.value(key)) for key in keys if _section_of(key) in others]
         return tuple(
             Change(
                 key=key,
-                old=before.get(key),
-                new=after.get(key),
+                old=old,
+                new=now,
                 old_origin=self.explain(key).origin,
                 new_origin=new.explain(key).origin,
                 restart_required=key not in RESOLVED and cast(Setting, find(key)).reload == "restart",
             )
-            for key in changed
+            for key, old, now in rows
+            if old != now
         )
 
     def _parts(self) -> tuple[Any, ...]:
@@ -180,7 +177,11 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
 
 def _keys(config: Config) -> Iterator[str]:
-    yield from SETTINGS
-    yield from RESOLVED
+    yield from _PATHS
     for name in config.aliases:
         yield f"aliases.{name}"
+
+
+def _section_of(key: str) -> str:
+    path = _PATHS.get(key)
+    return path[0] if path is not None else "aliases"

@@ -62,12 +62,12 @@ def _private(name: str, folders: Sequence[str] | None) -> ModuleType:
     return module
 
 
-def _wrapped(layer: Layer, below: str) -> dict[Any, Any]:
-    """A layer's entries as the fold gets them: a fresh dict each time, since the fold writes into it."""
+def _wrapped(layer: Layer, keys: set[str]) -> dict[Any, Any]:
+    """A layer's entries of some keys as the fold gets them: a fresh dict each time, since the fold writes into it."""
     return {
         (key,): {(name,): target for name, target in entry.value.items()} if type(entry.value) is dict else entry
         for key, entry in layer.entries.items()
-        if key.startswith(below)
+        if key in keys
     }
 
 
@@ -77,25 +77,37 @@ def merge(layers: Iterable[Layer], below: str = "") -> dict[str, Entry]:
     An alias given as mappings in several layers is one mapping of them all, at the highest one's place;
     `locked` is the union of all layers.
     """
-    fold = _object_merge()
     layers = list(layers)
-    merged: dict[Any, Any] = {}
+    winners: dict[str, Entry] = {}
+    contested: set[str] = set()  # what one layer alone says needs no fold
     for layer in layers:
-        wrapped = _wrapped(layer, below)
-        if wrapped:
-            merged = fold(merged, wrapped, list_merge="shallow") if merged else wrapped
-    winners = {key: value for (key,), value in merged.items() if isinstance(value, Entry)}
-    for (key,), value in merged.items():
-        if not isinstance(value, Entry):
-            winners[key] = Entry({name: target for (name,), target in value.items()}, _highest(layers, key).origin)
+        for key, entry in layer.entries.items():
+            if key.startswith(below):
+                if key in winners:
+                    contested.add(key)
+                winners[key] = entry
+    for key, value in _folded(layers, contested).items():
+        if isinstance(value, Entry):
+            winners[key] = value
+        else:
+            winners[key] = Entry({name: target for (name,), target in value.items()}, winners[key].origin)
     locks = [layer.entries["locked"] for layer in layers if "locked" in layer.entries]
     if len(locks) > 1 and "locked" in winners:
         winners["locked"] = Entry(unique(key for entry in locks for key in entry.value), locks[-1].origin)
     return winners
 
 
-def _highest(layers: list[Layer], key: str) -> Entry:
-    return next(layer.entries[key] for layer in reversed(layers) if key in layer.entries)
+def _folded(layers: list[Layer], keys: set[str]) -> dict[str, Any]:
+    """What dynaconf makes of some keys of the layers: an entry each, or a mapping provider → entry."""
+    if not keys:
+        return {}
+    fold = _object_merge()
+    merged: dict[Any, Any] = {}
+    for layer in layers:
+        wrapped = _wrapped(layer, keys)
+        if wrapped:
+            merged = fold(merged, wrapped, list_merge="shallow") if merged else wrapped
+    return {key: value for (key,), value in merged.items()}
 
 
 def targets(entry: Entry) -> Mapping[str, Entry] | None:

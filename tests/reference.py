@@ -535,7 +535,20 @@ class Vetting:
                 self.refuse(key, "untrusted-key")
 
     def aliases(self) -> None:
-        """An alias to another provider, of a known model's name, or to Ollama's cloud; all judged as written."""
+        """An alias to another provider, of a known model's name, or to Ollama's cloud.
+
+        What a refused one stood in the way of is judged again: behind it another may end elsewhere.
+        """
+        for key in [
+            key for key in self.left if key.startswith("aliases.") and key.removeprefix("aliases.") in models()
+        ]:
+            self.refuse(key, "untrusted-key")
+        before = None
+        while before != self.left:
+            before = dict(self.left)
+            self.aliases_that_lead_away()
+
+    def aliases_that_lead_away(self) -> None:
         aliases = self.rules(self.left).aliases
         gateway = self.without.is_gateway(
             self.home, self.without.url_given(self.home, self.without.named, len(self.layers))
@@ -547,7 +560,7 @@ class Vetting:
                 named = names_a_provider(target, aliases, gateway=gateway)
                 target = dict.fromkeys(PROVIDERS, target)
             cloud = any(leads_to_cloud(text, aliases, provider) for provider, text in target.items())
-            if named not in (None, self.home) or key.removeprefix("aliases.") in models() or cloud:
+            if named not in (None, self.home) or cloud:
                 self.refuse(key, "untrusted-key")
 
     def provider(self) -> None:
