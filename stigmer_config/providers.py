@@ -20,10 +20,10 @@ from .provenance import Entry, Layer
 from .settings import FREE_FIELDS, MODEL_FIELDS
 from .urls import same_url
 
-# Where a key's entry goes: under a provider of its own, or to the one in force.
-_PROVIDER_KEYS = {f"providers.{p}.{field}": (p, field) for p in PROVIDERS for field in MODEL_FIELDS}
+# Where a key's entry goes: under a provider of its own, or ("") to the one in force.
+_PLACES = {f"providers.{p}.{field}": (p, field) for p in PROVIDERS for field in MODEL_FIELDS}
+_PLACES |= {f"llm.{field}": ("", field) for field in MODEL_FIELDS}
 _NOWHERE = ("", "")
-_LLM_KEYS = {f"llm.{field}": field for field in MODEL_FIELDS}
 _MODEL_KEYS = {provider: f"providers.{provider}.model" for provider in PROVIDERS}
 _NEED_KEY = frozenset({"anthropic", "openai"})
 
@@ -168,27 +168,26 @@ class Walk(msgspec.Struct, eq=False):
 
     def _keep(self, layer: Layer, owner: str) -> None:
         """Puts a layer's entries over what is chosen; within a layer `llm.*` beats `providers.*`."""
+        own: list[tuple[str, Entry]] = []
         for key, entry in layer.entries.items():
-            provider, field = _PROVIDER_KEYS.get(key, _NOWHERE)
-            if field:
-                self._choose(provider, field, entry)
-            if field == "api_key":
-                self._candidate(layer, provider, entry)
-        for key, entry in layer.entries.items():
-            field = _LLM_KEYS.get(key, "")
+            provider, field = _PLACES.get(key, _NOWHERE)
+            if provider:
+                self.chosen[provider][field] = entry
+                if field == "api_key":
+                    self._candidate(layer, provider, entry)
+            elif field:
+                own.append((field, entry))
+        for field, entry in own:
             if field in FREE_FIELDS:
-                for provider in PROVIDERS:
-                    self._choose(provider, field, entry)
-            elif field and field != "api_key":
-                self._choose(owner, field, entry)
+                for chosen in self.chosen.values():
+                    chosen[field] = entry
+            elif field != "api_key":
+                self.chosen[owner][field] = entry
         own_key = layer.entries.get("llm.api_key")
         if own_key is not None:  # last: an override's is pinned to the URL beside it
             judged = self.baseline.owner(layer) or owner if self.baseline is not None else owner
             if judged in _NEED_KEY:  # Ollama takes a key only from providers.ollama.api_key
                 self._candidate(layer, judged, own_key)
-
-    def _choose(self, provider: str, field: str, entry: Entry) -> None:
-        self.chosen[provider][field] = entry
 
     def _candidate(self, layer: Layer, provider: str, entry: Entry) -> None:
         # An override's own key is meant for the endpoint in force in that override.
