@@ -154,11 +154,10 @@ class Follower:
             return Rejected(loaded.problems)
         if held.has(loaded):
             return Unchanged(old)
+        changes = old.diff(loaded.config)  # before it is held: should this fail, all of it is done again
         new = held.accept(loaded)
         self._swap(new)
-        changes: tuple[Change, ...] = ()
         if new.generation != old.generation:
-            changes = old.diff(new)
             self._tell(old, new, changes)
         self._log((*mode_change(before, loaded), *changes), had_fault=had_fault)
         self._publish()

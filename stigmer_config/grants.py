@@ -14,6 +14,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -53,7 +54,8 @@ def covered(project: Layer) -> Mapping[str, Any]:
     """The entries that need a grant, by key, as plain values: told from the file alone."""
     own = {key: entry for key, entry in project.entries.items() if key.startswith("aliases.")}
     names = ModelNames(own, catalogue())
-    return {key: _plain(entry) for key, entry in sorted(project.entries.items()) if _needs_grant(key, entry, names)}
+    rows = sorted(project.entries.items())
+    return MappingProxyType({key: _plain(entry) for key, entry in rows if _needs_grant(key, entry, names)})
 
 
 def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:

@@ -62,13 +62,12 @@ class Held:
         """Holds a load without errors from now on. The Config, of the same generation when it equals the last one."""
         config = loaded.config
         is_same = config == self.current
-        if not is_same:
-            self.loaded_at = _now()
-        self.newest, self.fault, self._young = loaded, None, None
+        new = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
         changed = tuple(key for key in _RESTART if config.value(key) != self._start.value(key))
         self.restart_required = ("mode", *changed) if loaded.wanted_mode != config.mode else changed
-        self.current = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
-        return self.current
+        self.loaded_at = self.loaded_at if is_same else _now()
+        self.newest, self.current, self.fault, self._young = loaded, new, None, None
+        return new
 
     def in_use(self, key: str) -> object:
         """The value that the worker works with: for a key that waits for a restart the one of its start."""

@@ -22,6 +22,7 @@ PROVIDERS = ("anthropic", "ollama", "openai")
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
 
 
@@ -172,7 +173,7 @@ class Number(Kind, frozen=True):
         return float(value)
 
     def parse(self, text: str, what: str) -> float:
-        if text.lower().lstrip("+-").lstrip(".") in ("inf", "infinity", "nan"):
+        if _NOT_FINITE.fullmatch(text):
             return self.check(float(text.replace(".", "")), what)
         if not _DECIMAL.fullmatch(text):
             raise self.wrong_type(text, what)

@@ -87,6 +87,7 @@ class Reloader:
 
     def read(self, told: Collection[Path] | None) -> Loaded:
         """Loads. Only `told` paths are read again, with None every file."""
+        last, self._last = self._last, None  # whatever goes wrong from here on, the next read loads
         elsewhere = told is None or self._is_elsewhere(told)
         if told is not None and elsewhere:
             told = {*told, Path(self._project.path)}
@@ -95,7 +96,6 @@ class Reloader:
         if elsewhere or self._project_may_be_the_users():
             changed += [self._find_project(), self._find_grant()]
             self._looked_at = self._look_around()
-        last, self._last = self._last, None  # whatever goes wrong from here on, the next read loads
         if last is not None and last[0] == self._today() and not any(changed):
             self._last = last
             return last[1]

@@ -8,6 +8,7 @@ has granted counts; secrets, the mode and locks stand above every grant.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ _PROJECT = Terms(
     "if you trust this project, review it with: stigmer config trust",
     "remove the line from the project's file",
 )
+_WORD = re.compile(r"[A-Za-z0-9._:/@+~-]{1,200}|no valid value")
 # What decides which model answers, and where.
 _STEERING = ("llm.", "providers.", "aliases.")
 
@@ -135,8 +137,12 @@ class Vetting:
     def _protected(self) -> None:
         for key in list(self.entries):
             setting = find(key)
-            if setting is not None and setting.access == "protected" and key not in self.granted:
+            if setting is None or setting.access != "protected" or key in self.granted:
+                continue
+            if key not in self.project.faulty:
                 self._untrusted(key, self._current(key))
+            elif not self.granted:  # nothing to grant before it is mended
+                self._untrusted(key, self._current(key), f"mend or remove it; {self.terms.remedy}")
 
     def _current(self, key: str) -> tuple[Any, object]:
         """A key's value and place without the project."""
@@ -149,12 +155,12 @@ class Vetting:
             entry = self.baseline.chosen[self.baseline.provider].get(field)
         return (_shown(entry), entry.origin) if entry is not None else ("none", "not set")
 
-    def _untrusted(self, key: str, current: tuple[Any, object]) -> None:
+    def _untrusted(self, key: str, current: tuple[Any, object], remedy: str = "") -> None:
         entry = self.entries[key]
         place = f"{entry.origin.source}:{entry.origin.line}" if entry.origin.line else entry.origin.source
         message = f"{key}: {_text(current[0])} ({current[1]}) → {_text(_shown(entry))} ({place})"
         message = f"{self.terms.who} may not set it: {message}"
-        self._refuse(key, "untrusted-key", message, self.terms.remedy, "untrusted")
+        self._refuse(key, "untrusted-key", message, remedy or self.terms.remedy, "untrusted")
 
     def _names(self) -> ModelNames:
         """All aliases as they are with what is left of the project."""
@@ -283,8 +289,8 @@ def _shown(entry: Entry) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value for people to compare, as they would write it."""
-    return quoted(value, 200).strip("'") if isinstance(value, str) else quoted(value)
+    """A value for people to compare: a word without quotes, but none that could pass for a part of the message."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else quoted(value)
 
 
 def vet(

@@ -95,6 +95,8 @@ def test_get_fails_for_an_error_where_its_effective_value_would_stand(sandbox: S
         ("llm: hot\n", "llm.temperature", "0.0\n"),
         ("temporal: {namespace: x}\ntemporal: {namespace: y}\n", "temporal.namespace", "x\n"),
         ("aliases: {a: fast}\naliases: {b: fast}\n", "aliases.a", "fast\n"),
+        ("llm: {model: my}\naliases: 5\n", "llm.model_name", "my\n"),
+        ("llm: {model: my}\naliases: {my: a b}\n", "llm.model_id", "my\n"),
     ],
 )
 def test_get_fails_for_an_error_of_the_section_it_looks_into(sandbox: Sandbox, text: str, key: str, value: str) -> None:

@@ -327,6 +327,9 @@ def test_another_name_is_no_alias(sandbox: Sandbox, name: str) -> None:
         ("aliases: {fast: {antropic: x}}", "anthropic"),
         ("llm: {api_key: {evn: NAME}}", "env"),
         ("llm: {timeout:1}", "space"),
+        ("aliases: {slow:gpt-5}", "space"),
+        ("aliases: {fast: {ollama:x}}", "space"),
+        ("llm:model: x", "llm: {model: …}"),
     ],
 )
 def test_a_slip_of_the_hand_is_told_with_what_was_meant(sandbox: Sandbox, given: str, suggested: str) -> None:

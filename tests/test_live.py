@@ -16,8 +16,23 @@ import msgspec
 import pytest
 from watchdog.observers.api import BaseObserver
 
-from stigmer_config import ConfigError, LiveConfig, Rejected, Reloaded, Unchanged, grants, held, load, reloader, settled
+from stigmer_config import (
+    Config,
+    ConfigError,
+    LiveConfig,
+    Rejected,
+    Reloaded,
+    Unchanged,
+    grants,
+    held,
+    load,
+    reloader,
+    settled,
+)
+from stigmer_config.held import Held
+from stigmer_config.kept_secrets import KeptSecrets
 from stigmer_config.loader import read, request
+from stigmer_config.reloader import Reloader
 from stigmer_config.watch.ledger import Ledger
 
 from .conftest import Sandbox
@@ -198,6 +213,34 @@ def test_a_fault_of_our_own_in_the_watchers_thread_loses_none_either(
             assert until(lambda: reported)
         takes(live, timeout=1.0)
     assert {hook.exc_type for hook in reported} == {ZeroDivisionError}
+
+
+@pytest.mark.parametrize(
+    "fails", [(KeptSecrets, "refresh"), (Reloader, "_look_around"), (Config, "diff"), (Held, "accept")]
+)
+def test_wherever_it_fails_the_change_is_taken_and_told(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fails: tuple[type, str]
+) -> None:
+    """No memory for one step of a reload: the next try does all of them, the callbacks among them."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    owner, name = fails
+    works = getattr(owner, name)
+    left = [1]
+
+    def once(*arguments: Any) -> Any:
+        if left:
+            left.pop()
+            raise MemoryError
+        return works(*arguments)
+
+    with living(sandbox) as live:
+        calls = Calls()
+        live.subscribe(calls, "llm.timeout")
+        monkeypatch.setattr(owner, name, once)
+        save(sandbox.project_file, "llm: {timeout: 1}\n")
+        takes(live, timeout=1.0)
+        assert calls.reaches(1)
+        assert not left
 
 
 @pytest.fixture(params=["events", "sweep"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from stigmer_config import Config
 from stigmer_config.loader import Loaded
+from stigmer_config.problems import quoted
 
 from .conftest import Sandbox
 from .reference import PROVIDERS, Given, is_locked, with_project_layer
@@ -183,14 +185,32 @@ class TestKeys:
         assert "pw-hidden" not in str(loaded.errors)
         assert not any(loser.origin.layer == "project" for loser in loaded.config.explain(key).losers)
 
+    def test_such_a_value_in_a_trusted_file_is_a_fault_and_no_question_of_trust(self, sandbox: Sandbox) -> None:
+        """There is nothing to grant: it is to be mended."""
+        sandbox.write(project="llm: {base_url: 'http://mine.example'}\nsandbox: {type: bogus}\n")
+        shown = sandbox.run("trust", "--show", variables=LOCAL).stdout
+        digest = next(line.split()[1] for line in shown.splitlines() if line.startswith("digest:"))
+        loaded = sandbox.read({**LOCAL, "STIGMER_TRUST_PROJECT": digest})
+        assert [problem.code for problem in loaded.errors] == ["invalid-choice"]
+        assert loaded.config.llm.base_url == "http://mine.example"
+        sandbox.write(project="sandbox: {type: bogus}\n")
+        assert "mend or remove it" in sandbox.read(LOCAL).errors[1].hint
+
+    @pytest.mark.parametrize("value", ["ok (/home/you/.stigmer/config.yaml:1) is fine", "'a'", "a → b", "x\u202ey"])
+    def test_a_value_cannot_pass_for_a_part_of_the_message(self, sandbox: Sandbox, value: str) -> None:
+        """What is more than a word stands in quotes."""
+        sandbox.write(project=f"sandbox: {{root_dir: {json.dumps(value)}}}\n")
+        (problem,) = sandbox.read(LOCAL).errors
+        assert f"→ {quoted(value)} (" in problem.message
+
     def test_a_locked_key_is_locked_whatever_its_value(self, sandbox: Sandbox) -> None:
         """An attempt is one, also with a value of the wrong type."""
-        sandbox.write(
-            user="locked: [llm.max_tokens, temporal]\n", project="llm: {max_tokens: hot}\ntemporal: {address: 7}\n"
-        )
-        assert {(p.code, p.key) for p in sandbox.read(LOCAL).errors} == {
-            (code, key) for key in ("llm.max_tokens", "temporal.address") for code in ("wrong-type", "locked-key")
-        }
+        project = "llm: {max_tokens: hot}\ntemporal: {address: 7}\naliases: {fast: 5, mine: {ollama: 5}}\n"
+        sandbox.write(user="locked: [llm.max_tokens, temporal, aliases]\n", project=project)
+        keys = {"llm.max_tokens", "temporal.address", "aliases.fast", "aliases.mine"}
+        faults = {(problem.code, problem.key) for problem in sandbox.read(LOCAL).errors}
+        assert faults >= {("locked-key", key) for key in keys}
+        assert {key.removesuffix(".ollama") for code, key in faults if code == "wrong-type"} == keys
 
     def test_open_keys_need_no_trust(self, sandbox: Sandbox) -> None:
         """Model, limits and aliases within the provider in force are the project's to choose."""

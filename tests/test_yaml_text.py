@@ -331,6 +331,15 @@ def test_between_brackets_a_text_with_a_colon_needs_no_quotes(sandbox: Sandbox, 
     assert (origin.line, origin.column) == place
 
 
+@pytest.mark.parametrize("first", [0xE000, 0xF0000])
+def test_such_a_file_may_hold_every_private_character(sandbox: Sandbox, first: int) -> None:
+    """What stands for the colon while it is read is none of the text's own, however many it has."""
+    many = "".join(map(chr, range(first, first + 6400)))
+    sandbox.write(user=f"llm: {{model: qwen3:4b}}\n# {many}\nlogging: {{level: debug}}\n")
+    config = sandbox.load({"MODE": "local"})
+    assert (config.llm.model, config.logging.level) == ("qwen3:4b", "debug")
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

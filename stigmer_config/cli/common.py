@@ -119,6 +119,7 @@ def concerning(loaded: Loaded, key: str) -> list[Problem]:
         concerned |= {f"llm.{field}", f"providers.{loaded.config.llm.provider}.{field}"}
     if field == "model":
         concerned |= {f"aliases.{hop.name}" for hop in loaded.config.explain("llm.model").hops}
+        concerned.add(f"aliases.{loaded.config.llm.model}")  # what it might have been
     if key.startswith("aliases."):
         concerned |= {problem.key for problem in loaded.problems if problem.key.startswith(f"{key}.")}
     sections = {"", *(section for section in CHILDREN if any(one.startswith(f"{section}.") for one in concerned))}

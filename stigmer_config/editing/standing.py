@@ -15,10 +15,15 @@ from ..provenance import Layer
 
 
 def earned(environment: Environment, before: Layer, after: Layer) -> grants.Trust | None:
-    """What the edited file is trusted with; None where the record says it, or where it is not trusted."""
+    """What the edited file is trusted with; None where the record says it, or where it is not trusted.
+
+    A file with a fault says less than what stands in it: mending it may let in what came with the project.
+    """
+    if before.status == "error":
+        return None
     asked, wanted = grants.covered(before), grants.covered(after)
     now = grants.decide(environment, before)
-    mistaken = after.faulty.keys() - before.faulty.keys()  # by the user, who is told so and not of trust
+    mistaken = after.faulty.keys()  # by the user, who is told so and not of trust
     changed = wanted and wanted != asked
     if not (changed or mistaken) or (asked and not now.covered):
         return None

@@ -16,6 +16,7 @@ from .yaml_text import MAX_PROBLEMS, Node
 
 _ALIAS_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _MODEL = Model()
+_GLUED = "put a space behind the colon"
 
 
 class _EnoughError(Exception):
@@ -78,19 +79,19 @@ class Collector:
                 self._leaf(SETTINGS[key], child)
 
     def _unknown(self, key: str, name: str, node: Node) -> None:
-        near = suggest(key)
+        near = suggest(key.replace(":", "."))
         section = key.removesuffix(name).rstrip(".")
         key = key.removesuffix(name) + shown_name(name)
         known = ", ".join(CHILDREN.get(section, CHILDREN[""]))
         hint = f"did you mean {near}?" if near else f"known keys{f' of {section}' if section else ''}: {known}"
-        if ":" in name:  # between brackets
-            hint = "put a space behind the colon"
-        elif near and "." in name:
+        if _is_glued(name, node):
+            hint = _GLUED
+        elif near and not {".", ":"}.isdisjoint(name):
             hint = self._nested(near)
         self._fault("unknown-key", key, f"there is no key {quoted(key)}", node, hint, of_key=True)
 
     def _nested(self, key: str) -> str:
-        """How to write a key that was given with dots."""
+        """How to write a key that was given with dots, or with colons."""
         return f"write it nested: {key.replace('.', ': {')}: …{'}' * key.count('.')}"
 
     def _leaf(self, setting: Setting, node: Node) -> None:
@@ -134,6 +135,7 @@ class Collector:
             key = f"aliases.{name}"
             if not _ALIAS_NAME.fullmatch(name):
                 hint = "an alias starts with a small letter; then small letters, digits and _ . -, 64 at most"
+                hint = _GLUED if _is_glued(name, child) else hint
                 message = f"{quoted(shown_name(name))} is not an alias name"
                 self._fault("unknown-key", f"aliases.{shown_name(name)}", message, child, hint, of_key=True)
             elif not child.bad:
@@ -145,16 +147,20 @@ class Collector:
             value: Any = {name: entry for name, entry in targets.items() if entry is not None}
             if len(value) == len(targets):
                 self.entries[key] = Entry(value, self._origin(node))
+            else:
+                self.faulty[key] = self._origin(node)
             return
         try:
             self.entries[key] = Entry(_MODEL.check(_plain(node), key), self._origin(node))
         except InvalidValueError as fault:
             hint = "write a model, an alias, or a mapping of providers to models"
+            self.faulty[key] = self._origin(node)
             self._report(fault.problem(key, self._origin(node), hint))
 
     def _target(self, key: str, provider: str, node: Node) -> Entry | None:
         if provider not in PROVIDERS:
             hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
+            hint = _GLUED if _is_glued(provider, node) else hint
             message = f"there is no provider {quoted(shown_name(provider))}"
             self._fault("unknown-alias-provider", f"{key}.{shown_name(provider)}", message, node, hint, of_key=True)
         elif not node.bad:
@@ -163,6 +169,11 @@ class Collector:
             except InvalidValueError as fault:
                 self._report(fault.problem(f"{key}.{provider}", self._origin(node)))
         return None
+
+
+def _is_glued(name: str, node: Node) -> bool:
+    """Whether a name is a key and its value, between brackets: `{timeout:1}` is one name without a value."""
+    return ":" in name and node.value is None
 
 
 def _plain(node: Node) -> Any:

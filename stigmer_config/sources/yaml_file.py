@@ -65,10 +65,16 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
         faulty={} if fatal else collector.faulty,
         why=why,
         text=text,
-        secret_lines=functools.cache(functools.partial(hidden_lines, text, tree, reader.lost)),
+        secret_lines=functools.cache(functools.partial(_secret_lines, text, layer, path)),
         digest=digest,
     )
     return read, problems
+
+
+def _secret_lines(text: str, layer: LayerName, path: str) -> frozenset[int]:
+    """Read again for them: few texts have a fault to show, and a layer is kept for long."""
+    reader = Reader(text, layer, path)
+    return hidden_lines(text, reader.read(), reader.lost)
 
 
 def _writable(problems: list[Problem]) -> Problem | None:

@@ -139,7 +139,9 @@ class Reader:
         if failure.problem == COLON_IN_BRACKETS:
             # The parser is older than YAML 1.2, by which `{model: qwen3:4b}` needs no quotes.
             self.begin()
-            self.colon = next(sign for sign in map(chr, range(0xE000, 0xF900)) if sign not in self.text)
+            # There are more private characters than a file may hold.
+            used = set(self.text)
+            self.colon = next(sign for sign in map(chr, range(0xF0000, 0xFFFFE)) if sign not in used)
             try:
                 return self._take(_INNER_COLON.sub(self.colon, self.text))
             except YAMLError as error:
