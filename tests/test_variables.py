@@ -103,7 +103,8 @@ def test_an_empty_variable_counts_as_unset(sandbox: Sandbox, name: str) -> None:
         *((name, text, "wrong-type") for name in ("STIGMER_LLM_MAX_TOKENS", "STIGMER_LLM_NUM_CTX", "REDIS_PORT")
           for text in ("abc", "1.0", "1e3", "0x10", "1_000", " 5", "5 ", "1,000", "true", "null", "\u0665", "٣")),
         *((name, text, "wrong-type") for name in ("STIGMER_LLM_TEMPERATURE", "STIGMER_LLM_TIMEOUT")
-          for text in ("hot", "0,5", "--inf", "+-nan", "i.nf", "1_0", " 1", "0x1", "1e", ".", "e5", "1.5.2", "true", "\u0661")),
+          for text in ("hot", "0,5", "--inf", "+-nan", "i.nf", "1_0", " 1", "0x1", "1e", ".", "e5", "1.5.2", "true",
+                       "\u0661")),
         *((name, text, "out-of-range") for name in ("STIGMER_LLM_TEMPERATURE", "STIGMER_LLM_TIMEOUT")
           for text in ("inf", "-inf", "nan", "NaN", "Infinity", ".inf", ".nan", "1e400", "-1", "9" * 5000)),
         ("STIGMER_LLM_TEMPERATURE", "2.01", "out-of-range"),
