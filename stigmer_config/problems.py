@@ -45,6 +45,14 @@ def quoted(value: object, limit: int = 60) -> str:
     return f"'{text if len(text) <= limit else text[: limit - 1] + '…'}'"
 
 
+_WORD = re.compile(r"[A-Za-z0-9._:/@+~-]{1,200}")
+
+
+def worded(value: object) -> str:
+    """A word as it is, anything else `quoted`: what could pass for a part of the message stands in quotes."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else quoted(value)
+
+
 # A name as people write them, up to where a provider's key begins (sk-… with a digit in it).
 _NAME_START = re.compile(r"(?:(?!sk-[^0-9]*[0-9])[A-Za-z0-9_.-]){0,64}")
 

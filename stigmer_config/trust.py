@@ -8,7 +8,6 @@ has granted counts; secrets, the mode and locks stand above every grant.
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from .grants import NONE, Trust
 from .locks import Locks, in_effect
 from .merge import merge, targets
 from .model_names import ModelNames, is_ollama_cloud
-from .problems import Problem, quoted
+from .problems import Problem, worded
 from .provenance import Entry, Layer, Reason, Refused
 from .providers import Walk
 from .secret import MASK, Secret
@@ -39,9 +38,18 @@ _PROJECT = Terms(
     "if you trust this project, review it with: stigmer config trust",
     "remove the line from the project's file",
 )
-_WORD = re.compile(r"[A-Za-z0-9._:/@+~-]{1,200}|no valid value")
 # What decides which model answers, and where.
 _STEERING = ("llm.", "providers.", "aliases.")
+
+
+class _NoValue:
+    """Stands for a value that no layer may give the key: it is not shown."""
+
+    def __str__(self) -> str:
+        return "no valid value"
+
+
+_NO_VALUE = _NoValue()
 
 
 class Vetting:
@@ -78,7 +86,7 @@ class Vetting:
 
     def vet(self) -> tuple[Layer, list[Problem]]:
         # Presence counts: a value that no layer may have is an attempt like any other.
-        self.entries |= {key: Entry("no valid value", origin) for key, origin in self.project.faulty.items()}
+        self.entries |= {key: Entry(_NO_VALUE, origin) for key, origin in self.project.faulty.items()}
         self._forbidden()
         self._locked()
         self._protected()
@@ -158,7 +166,7 @@ class Vetting:
     def _untrusted(self, key: str, current: tuple[Any, object], remedy: str = "") -> None:
         entry = self.entries[key]
         place = f"{entry.origin.source}:{entry.origin.line}" if entry.origin.line else entry.origin.source
-        message = f"{key}: {_text(current[0])} ({current[1]}) → {_text(_shown(entry))} ({place})"
+        message = f"{key}: {worded(current[0])} ({current[1]}) → {worded(_shown(entry))} ({place})"
         message = f"{self.terms.who} may not set it: {message}"
         self._refuse(key, "untrusted-key", message, remedy or self.terms.remedy, "untrusted")
 
@@ -286,11 +294,6 @@ def _shown(entry: Entry) -> Any:
     if by_provider is not None:
         return ", ".join(f"{provider}: {target.value}" for provider, target in by_provider.items())
     return entry.value
-
-
-def _text(value: Any) -> str:
-    """A value for people to compare: a word without quotes, but none that could pass for a part of the message."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else quoted(value)
 
 
 def vet(

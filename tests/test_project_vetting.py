@@ -181,7 +181,7 @@ class TestKeys:
         loaded = sandbox.read(CLOUD)
         assert [(problem.code, problem.key) for problem in loaded.errors] == [(code, key), ("untrusted-key", key)]
         assert loaded.config == sandbox.read(CLOUD, project_dir=False).config
-        assert "no valid value" in loaded.errors[1].message
+        assert "→ no valid value (" in loaded.errors[1].message
         assert "pw-hidden" not in str(loaded.errors)
         assert not any(loser.origin.layer == "project" for loser in loaded.config.explain(key).losers)
 

@@ -19,7 +19,7 @@ from ..provenance import Entry
 from ..references import Reference
 from ..secret import MASK, Secret
 from ..settings import PROVIDERS, Setting, find
-from ..sources.yaml_text import scalar
+from ..sources.scalars import scalar
 from . import render
 from .common import Where, common, require_key
 from .completers import complete_key_to_set, complete_value

@@ -1,8 +1,7 @@
 """YAML text → a tree of nodes with places, in one pass over the C parser's events.
 
 Nothing is constructed, nothing recursive runs, and what could make a small file expensive is refused:
-anchors, aliases, tags, directives, merge keys, second documents, depth, sheer number. The rules for
-plain scalars are YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema).
+anchors, aliases, tags, directives, merge keys, second documents, depth, sheer number.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 from ..problems import Problem, quoted, shown_name
 from ..provenance import LayerName, Origin
 from .hidden_lines import is_secretive
+from .scalars import scalar
 from .yaml_faults import COLON_IN_BRACKETS, told
 
 MAX_DEPTH = 16
@@ -24,24 +24,12 @@ MAX_BRACKETS = 4096
 # Nobody makes so many by mistake, and each of them costs.
 MAX_PROBLEMS = 100
 
-_WORDS: dict[str, Any] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
-}
 # What YAML does not allow in a text (https://yaml.org/spec/1.2.2/#51-character-set). As two small classes: one negated
 # class of all that is allowed takes `re` ten times as long to compile.
 _NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|[\ud800-\udfff\ufffe\uffff]")
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 # A colon inside a word: never the one between a key and its value.
 _INNER_COLON = re.compile(r"""(?<=[^\s,\[\]{}"']):(?=[^\s,\[\]{}])""")
-_NUMERIC_START = frozenset("+-.0123456789")
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
 class Node:
@@ -59,20 +47,6 @@ class Node:
         self.line = self.end_line = self.key_line = line
         self.column = self.key_column = column
         self.bad = False
-
-
-def scalar(text: str) -> Any:
-    """The value of a plain scalar: null, bool, int, float or text."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] not in _NUMERIC_START:
-        return text
-    if _INTEGER.fullmatch(text):
-        # Beyond 64 bits only the sign matters: every range refuses it.
-        return int(text) if len(text) < 25 else int(text[:25])
-    if _OCTAL_OR_HEX.fullmatch(text):
-        return int(text[:25], 0)
-    return float(text) if _FLOAT.fullmatch(text) else text
 
 
 class _StopError(Exception):
