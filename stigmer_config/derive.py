@@ -24,10 +24,10 @@ from .sections import FrozenMap, LLMConfig, provider_settings, section
 from .settings import FREE_FIELDS, SETTINGS, find
 from .sources.entries import Pairs, entries_of, read_pairs
 
-# Overrides of these alone touch neither provider, model nor credential: key → field, and whether a model may refuse it.
 # Secrets that are read at each load, whoever serves the model.
 _USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password"})
 
+# Overrides of these alone touch neither provider, model nor credential: key → field, and whether a model may refuse it.
 _PLAIN = {
     "llm.temperature": ("temperature", True),
     "llm.num_ctx": ("num_ctx", True),

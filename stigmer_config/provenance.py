@@ -62,9 +62,9 @@ class Refused(msgspec.Struct, frozen=True):
 class Layer(msgspec.Struct, frozen=True, eq=False):
     """What one source said.
 
-    `entries` holds what counts, `refused` what was taken out of it, `faulty` the keys whose value is none they may
-    have, and where. `text` is a file's text, kept for
-    the excerpts in messages; `secret_lines` gives the lines of it that are never shown, once a message asks.
+    `entries` holds what counts, `refused` what was taken out of it, `faulty` the keys whose value is none they
+    may have, and where. `text` is a file's text, kept for the excerpts in messages; `secret_lines` gives the
+    lines of it that are never shown, once a message asks.
     `implied_provider` is the provider this layer names when nothing else in it names one
     (`--anthropic-key`).
     """

@@ -310,6 +310,18 @@ def test_mending_a_file_does_not_vouch_for_what_came_with_it(sandbox: Sandbox, n
     assert not list(sandbox.home.rglob("trust/*.json"))
 
 
+def test_in_a_project_file_with_a_fault_the_fault_comes_first(sandbox: Sandbox) -> None:
+    """Nothing there is trusted as done: what is to be mended is told, and after that it is."""
+    sandbox.write(project="llm: {temperature: hot}\n")
+    refused = sandbox.run("set", "--project", "backend.endpoint", "localhost:1")
+    assert refused.returncode == 3
+    assert "error[wrong-type] llm.temperature" in refused.stderr
+    assert "hint: mend the file's other faults first; " in refused.stderr
+    assert sandbox.run("set", "--project", "llm.temperature", "0.2").returncode == 0
+    assert sandbox.run("set", "--project", "backend.endpoint", "localhost:1").returncode == 0
+    assert sandbox.run("get", "backend.endpoint").stdout == "localhost:1\n"
+
+
 def test_a_refused_edit_leaves_the_trust_as_it_was(sandbox: Sandbox) -> None:
     """A grant is neither made nor lost by an edit that is not written."""
     assert sandbox.run("set", "--project", "backend.endpoint", "localhost:1").returncode == 0

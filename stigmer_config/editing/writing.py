@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -80,8 +80,17 @@ def _judged(target: Target, change: Change, key: str | None) -> tuple[Contents, 
     made = candidate(target, contents, data)
     new = new_errors(before, made.loaded, target.layer, key)
     if new:
-        raise Refused(new)
+        raise Refused(_from_the_first(new, before, made))
     return contents, before, made
+
+
+def _from_the_first(new: Sequence[Problem], before: Loaded, made: Candidate) -> Sequence[Problem]:
+    """What keeps an edit from being made: first the faults of a project's file, in which nothing is trusted as done."""
+    was = made.layers[0]
+    if was.name != "project" or was.status != "error" or all(p.code != "untrusted-key" for p in new):
+        return new
+    there = [p for p in before.errors if p.origin is not None and p.origin.layer == "project" and p not in new]
+    return [*there, *(msgspec.structs.replace(p, hint=f"mend the file's other faults first; {p.hint}") for p in new)]
 
 
 def _try(target: Target, file: Locked, change: Change, key: str | None) -> Outcome | None:
