@@ -286,26 +286,13 @@ def test_an_edit_does_not_vouch_for_what_came_with_the_project(sandbox: Sandbox)
     assert sandbox.run("get", "backend.endpoint").returncode == 3
 
 
-EVIL = "http://evil.example:1"
-BAITS = {
-    "too many faults, one of them is mended": (
-        f"llm:\n  base_url: {EVIL}\n  temperature: hot\n" + "".join(f"zz{n}: 1\n" for n in range(99)),
-        ("set", "--project", "llm.temperature", "0.2"),
-    ),
-    "a key twice, the first is removed": (
-        f"llm:\n  temperature: 0.1\nllm:\n  base_url: {EVIL}\n",
-        ("unset", "--project", "llm.temperature"),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAITS)
-def test_mending_a_file_does_not_vouch_for_what_came_with_it(sandbox: Sandbox, name: str) -> None:
-    """What its faults kept from counting is no word of the user's."""
-    text, edit = BAITS[name]
-    sandbox.write(project=text)
-    sandbox.run(*edit)
-    assert sandbox.run("get", "llm.base_url").stdout != f"{EVIL}\n"
+def test_mending_a_file_does_not_vouch_for_what_came_with_it(sandbox: Sandbox) -> None:
+    """What its faults kept from counting is no word of the user's: here too many, until one of them is mended."""
+    evil = "http://evil.example:1"
+    many = "".join(f"zz{number}: 1\n" for number in range(99))
+    sandbox.write(project=f"llm:\n  base_url: {evil}\n  temperature: hot\n{many}")
+    sandbox.run("set", "--project", "llm.temperature", "0.2")
+    assert sandbox.run("get", "llm.base_url").stdout != f"{evil}\n"
     assert "state:   trusted" not in sandbox.run("trust", "--show").stdout
     assert not list(sandbox.home.rglob("trust/*.json"))
 

@@ -95,10 +95,17 @@ def test_a_good_text_takes_the_files_place(sandbox: Sandbox) -> None:
     assert sandbox.user_file.stat().st_mode & 0o777 == 0o600
 
 
-def test_mending_a_projects_file_does_not_vouch_for_it(sandbox: Sandbox) -> None:
-    """What could not be read came with the project all the same."""
-    sandbox.write(project="llm: {base_url: 'http://evil.example:1', temperature: &x 0.1}\n")
-    sandbox.run("edit", "--project", variables=editor(sandbox, replacing("&x ", "")))
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        ("llm: {base_url: 'http://evil.example:1', temperature: &x 0.1}\n", "&x "),
+        ("llm: {temperature: 0.1}\nllm: {base_url: 'http://evil.example:1'}\n", "llm: {temperature: 0.1}\n"),
+    ],
+)
+def test_mending_a_projects_file_does_not_vouch_for_it(sandbox: Sandbox, text: str, mended: str) -> None:
+    """What did not count for a fault came with the project all the same."""
+    sandbox.write(project=text)
+    sandbox.run("edit", "--project", variables=editor(sandbox, replacing(mended, "")))
     assert "state:   trusted" not in sandbox.run("trust", "--show").stdout
     assert sandbox.run("get", "llm.base_url", variables={"MODE": "local"}).stdout == "http://localhost:11434\n"
 
