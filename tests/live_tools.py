@@ -45,6 +45,11 @@ def logged() -> Iterator[list[Any]]:
         structlog.reset_defaults()
 
 
+def heard(events: list[Any], name: str, times: int = 1) -> bool:
+    """Waits for an event to be logged so often: what it tells of is visible a moment before."""
+    return until(lambda: sum(event["event"] == name for event in events) >= times)
+
+
 def save(path: Path, text: str) -> None:
     """Puts a text there in one step, as most programs do."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ from .etcd_fake import (
     watching,
 )
 from .etcd_tools import Certificates, fleet_at, free_port, needs_openssl
-from .live_tools import living, logged, resources, until
+from .live_tools import heard, living, logged, resources, until
 
 RANGE, WATCH = "/v3/kv/range", "/v3/watch"
 MIB = 1024 * 1024
@@ -296,7 +296,8 @@ class TestWorker:
             fake.put("llm/timeout", "2")
             fake.turn({})
             takes_timeout(live, 2.0)
-            assert until(lambda: live.status.watching == "native")
+            assert heard(events, "config.watch_restored")
+            assert live.status.watching == "native"
             told_of = [event["event"] for event in events]
             assert told_of.count("config.watch_degraded") >= 1
             assert told_of.index("config.watch_degraded") < told_of.index("config.watch_restored")
@@ -347,7 +348,8 @@ class TestWorker:
             takes_timeout(live, 2.0)
             fake.put("llm/timeout", "1", revision=20)
             fake.turn({})
-            assert until(lambda: live.status.watching == "degraded")
+            assert heard(events, "config.watch_degraded")
+            assert live.status.watching == "degraded"
             live.reload()
             assert live.current.llm.timeout == 2.0
             degraded = [event for event in events if event["event"] == "config.watch_degraded"]

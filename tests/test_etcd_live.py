@@ -24,7 +24,7 @@ from stigmer_config.integrations.etcd import Etcd, EtcdError
 
 from .conftest import Sandbox
 from .etcd_tools import Certificates, Cluster, Keys, Link, Member, needs_etcd, needs_openssl
-from .live_tools import DEADLINE, living, logged, rejected, resources, save, takes, until, world
+from .live_tools import DEADLINE, heard, living, logged, rejected, resources, save, takes, until, world
 
 pytestmark = needs_etcd
 
@@ -162,7 +162,8 @@ def test_an_outage_costs_nothing_and_ends_by_itself(sandbox: Sandbox, tmp_path: 
                 cluster.start(member)
                 keys.put("llm/timeout", str(number))
                 takes(live, timeout=float(number))
-                assert until(lambda: live.status.watching == "native")
+                assert heard(events, "config.watch_restored", number - 1)
+                assert live.status.watching == "native"
         names = [event["event"] for event in events if event["event"].startswith("config.watch")]
         assert names == ["config.watch_degraded", "config.watch_restored"] * 2
         assert live.status.last_error is None

@@ -36,7 +36,7 @@ from stigmer_config.reloader import Reloader
 from stigmer_config.watch.ledger import Ledger
 
 from .conftest import Sandbox
-from .live_tools import DEADLINE, LOCAL, Calls, living, logged, rejected, save, takes, until, world
+from .live_tools import DEADLINE, LOCAL, Calls, heard, living, logged, rejected, save, takes, until, world
 
 # -- the swap --------------------------------------------------------------------------------------------------------
 
@@ -184,6 +184,7 @@ def test_without_native_events_it_follows_by_polling(sandbox: Sandbox, monkeypat
                 takes(live, timeout=float(number))
             patch.undo()
             assert until(lambda: live.status.watching == "native")
+            assert heard(events, "config.watch_restored")
     names = [event["event"] for event in events if event["event"].startswith("config.watch")]
     assert names == ["config.watch_degraded", "config.watch_restored"]
 

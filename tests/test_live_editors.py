@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stigmer_config import Config, LiveConfig
+from stigmer_config import Config, LiveConfig, settled
 
 from .conftest import Sandbox
 from .live_tools import living, logged, save, takes, until
@@ -57,6 +57,12 @@ def terminal(sandbox: Sandbox, command: str) -> Iterator[Terminal]:
         yield window
     finally:
         window.end()
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may pause a program between its two steps for longer than 0.1 s."""
+    monkeypatch.setattr(settled, "GRACE", 1.0)
 
 
 @contextlib.contextmanager
