@@ -60,6 +60,7 @@ class KeptFleet:
         self._ended = threading.Event()
         self._pulse = threading.Event()
         self._said = self._heard = b""  # what the fleet was told, and what it is to be told
+        self._overtaken = False  # the sweep had news before the watch, and ended it: no failure of the store
         self._threads: list[threading.Thread] = []
         self._etcds: list[Etcd] = []
 
@@ -159,6 +160,10 @@ class KeptFleet:
                         break  # it is another etcd's by now: read and watch that one
                     self._take(bounded(self._newest.after(events)), since=begin)
             except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with
+                if self._overtaken:
+                    self._overtaken = False
+                    self._renew(etcd)
+                    continue
                 # A watch that ends as soon as it began is a failure like any other.
                 failures = 1 if time.monotonic() - began > LAST_PAUSE else failures + 1
                 self._step_back(etcd, error, failures)
@@ -186,6 +191,10 @@ class KeptFleet:
             self._tell("degraded", f"{self._source}: {error or type(error).__name__}")
         pause = min(FIRST_PAUSE * 2 ** min(failures, 10), LAST_PAUSE)
         self._ended.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not all workers at once
+        self._renew(etcd)
+
+    @staticmethod
+    def _renew(etcd: Etcd) -> None:
         with contextlib.suppress(Exception):  # certificates that are being replaced: the next time
             etcd.renew()
 
@@ -216,10 +225,10 @@ class KeptFleet:
             stored = self._catch_up(etcd)
         except Exception:  # noqa: BLE001 - whatever a store or the library comes up with
             self._etcds[0].interrupt()
-            with contextlib.suppress(Exception):
-                etcd.renew()
+            self._renew(etcd)
             return
         if self._newest is stored and stored.values != before.values:
+            self._overtaken = True
             self._etcds[0].interrupt()
 
     def _announce(self, etcd: Etcd, lease: int) -> int:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from stigmer_config import kept_fleet
+from stigmer_config.fleet import Event
+from stigmer_config.integrations.etcd import Etcd, EtcdError
 
 from .conftest import Sandbox
-from .etcd_tools import Certificates, Cluster, Link, needs_etcd, needs_openssl
+from .etcd_tools import DEADLINE, Certificates, Cluster, Link, fleet_at, needs_etcd, needs_openssl
 from .live_tools import LOCAL, living, logged, save, takes, until
 
 pytestmark = needs_etcd
@@ -54,28 +57,85 @@ def test_who_has_much_to_tell_reads_the_store_all_the_same(sandbox: Sandbox, tmp
             link.close()
 
 
-@pytest.mark.skipif(shutil.which("etcdctl") is None, reason="there is no etcdctl here (Debian: etcd-client)")
-@needs_openssl
-def test_a_change_of_users_ends_no_worker_s_news(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Signed tokens (`--auth-token jwt`) are refused after any change of users: another is asked for, silently."""
+needs_etcdctl = pytest.mark.skipif(shutil.which("etcdctl") is None, reason="there is no etcdctl (Debian: etcd-client)")
+
+
+@contextlib.contextmanager
+def cluster_with_users(folder: Path) -> Iterator[tuple[Cluster, dict[str, str]]]:
+    """An etcd that gives signed tokens (`--auth-token jwt`), and what a worker's environment says about it."""
     for argv in ("genrsa -out key.pem 2048", "rsa -in key.pem -pubout -out public.pem"):
-        subprocess.run(["openssl", *argv.split()], cwd=tmp_path, check=True, capture_output=True)
-    files = f"pub-key={tmp_path}/public.pem,priv-key={tmp_path}/key.pem"
+        subprocess.run(["openssl", *argv.split()], cwd=folder, check=True, capture_output=True)
+    files = f"pub-key={folder}/public.pem,priv-key={folder}/key.pem"
     options = ["--auth-token", f"jwt,{files},sign-method=RS256,ttl=10m"]
-    tls = Certificates(tmp_path / "tls")
-    with Cluster(tmp_path / "etcd", options=options, tls=tls) as cluster, logged() as events:
+    with Cluster(folder / "etcd", options=options, tls=Certificates(folder / "tls")) as cluster:
         for argv in ("user add root:root", "role add root", "user grant-role root root", "auth enable"):
             cluster.etcdctl(*argv.split())
         known = {"STIGMER_ETCD_USER": "root", "STIGMER_ETCD_PASSWORD": "root"}
-        with living(sandbox, {**cluster.variables("/p", secure=True), **known}) as live:
-            for number in (1, 2, 3):
-                cluster.etcdctl("--user", "root:root", "put", "/p/llm/timeout", str(number))
+        yield cluster, {**cluster.variables("/p", secure=True), **known}
+
+
+@needs_etcdctl
+@needs_openssl
+def test_a_change_of_users_ends_no_worker_s_news(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Signed tokens are refused after any change of users: another is asked for, silently."""
+    with (
+        cluster_with_users(tmp_path) as (cluster, variables),
+        logged() as events,
+        living(sandbox, variables) as live,
+    ):
+        for number in (1, 2, 3):
+            cluster.etcdctl("--user", "root:root", "put", "/p/llm/timeout", str(number))
+            takes(live, timeout=float(number))
+            cluster.etcdctl("--user", "root:root", "user", "add", f"other-{number}:x")
+        sweeps = live._follower._fleet
+        assert sweeps is not None
+        assert until(lambda: not sweeps.unannounced)
+    assert [event for event in events if event["event"] == "config.watch_degraded"] == []
+
+
+def test_news_that_the_sweep_has_first_are_no_failure_of_the_store(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch behind a slow member hears of a change after the sweep did: it is renewed, and nobody is alarmed."""
+    interrupted = threading.Event()
+    watch, interrupt, late = Etcd.watch, Etcd.interrupt, [1, 2, 3]
+
+    def silent(etcd: Etcd, revision: int) -> Generator[tuple[Event, ...]]:
+        if not late:
+            yield from watch(etcd, revision)
+        late.pop()
+        yield ()
+        assert interrupted.wait(DEADLINE)
+        interrupted.clear()
+        raise EtcdError("interrupted")
+
+    def interrupting(etcd: Etcd) -> None:
+        interrupted.set()
+        interrupt(etcd)
+
+    with Cluster(tmp_path / "etcd") as cluster, cluster.keys("/p") as keys, monkeypatch.context() as patch:
+        patch.setattr(Etcd, "watch", silent)
+        patch.setattr(Etcd, "interrupt", interrupting)
+        with logged() as events, living(sandbox, cluster.variables("/p")) as live:
+            number = 0
+            while late:
+                number += 1
+                keys.put("llm/timeout", str(number))
                 takes(live, timeout=float(number))
-                cluster.etcdctl("--user", "root:root", "user", "add", f"other-{number}:x")
-            sweeps = live._follower._fleet
-            assert sweeps is not None
-            assert until(lambda: not sweeps.unannounced)
-    assert [event["event"] for event in events if event["event"] == "config.watch_degraded"] == []
+    assert [event for event in events if event["event"] == "config.watch_degraded"] == []
+
+
+@needs_etcdctl
+@needs_openssl
+def test_a_watch_begins_with_a_token_that_ended_just_before(tmp_path: Path) -> None:
+    """A watch is refused by an answer of status 200 that cancels it; a question is refused by its status."""
+    with cluster_with_users(tmp_path) as (cluster, variables):
+        etcd = Etcd(fleet_at(variables))
+        seen = etcd.read()
+        cluster.etcdctl("--user", "root:root", "user", "add", "other:x")
+        with contextlib.closing(etcd.watch(seen.revision + 1)) as messages:
+            assert next(messages) == ()
+        etcd.close()
 
 
 @needs_openssl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Final
 
 from .. import fleet
@@ -19,6 +19,7 @@ from .etcd_messages import (
     Line,
     Message,
     Range,
+    Refused,
     Transaction,
     Watched,
     data_of,
@@ -49,11 +50,19 @@ class Etcd(Members):
         values = {self._name(kv.key): Value(data_of(kv.value), kv.mod_revision) for kv in found.kvs}
         return Stored(found.header.cluster_id, found.header.revision, values)
 
-    def watch(self, revision: int) -> Iterator[tuple[fleet.Event, ...]]:
+    def watch(self, revision: int) -> Generator[tuple[fleet.Event, ...]]:
         """What happens below the prefix from `revision` on, until `interrupt()`; the first message has no events.
 
         Raises `Compacted` when that revision is forgotten, and `EtcdError` when the stream ends.
         """
+        try:
+            yield from self._watch(revision)
+        except Refused:
+            if not self.forget_token():
+                raise
+            yield from self._watch(revision)
+
+    def _watch(self, revision: int) -> Generator[tuple[fleet.Event, ...]]:
         create = {**self._span(), "start_revision": revision}
         with contextlib.closing(self.stream("/v3/watch", {"create_request": create})) as lines:
             for line in filter(None, lines):
@@ -131,11 +140,11 @@ def _watched(line: Line) -> Watched:
     """What a line of a watch tells. Raises for its end."""
     told = line.result
     if line.error is not None or told is None:
-        raise EtcdError("the watch was refused")
+        raise Refused("the watch was refused")
     if told.compact_revision:
         raise Compacted("the history was compacted")
     if told.canceled:
-        raise EtcdError("the watch was cancelled")
+        raise Refused("the watch was refused") if told.created else EtcdError("the watch was cancelled")
     return told
 
 

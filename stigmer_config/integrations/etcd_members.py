@@ -84,6 +84,11 @@ class Members:
             yield first
             yield from lines
 
+    def forget_token(self) -> bool:
+        """Asks for another token the next time. Whether there was one."""
+        known, self._token = self._token, None
+        return known is not None
+
     def interrupt(self) -> None:
         """Ends every connection: whoever waits for an answer gets an `EtcdError`."""
         for connection in tuple(self._sockets):

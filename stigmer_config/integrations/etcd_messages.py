@@ -23,6 +23,10 @@ class Denied(EtcdError):  # noqa: N818 - an answer, not a fault
     """The store understood, and does not do it: nothing was written."""
 
 
+class Refused(EtcdError):  # noqa: N818 - an answer, not a fault
+    """A watch did not begin: also what a token that has ended is told, by an answer of status 200."""
+
+
 def foreign() -> EtcdError:
     """The error of an answer that etcd would not give."""
     return EtcdError("the answer is not etcd's")
