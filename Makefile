@@ -27,6 +27,7 @@ check: install ## Types, lint, format, import order
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@for platform in darwin win32; do $(BIN)/mypy --platform $$platform stigmer_config || exit 1; done
 	@$(BIN)/basedpyright
 	@$(BIN)/python -m pytest -n 0 tests/test_api.py tests/test_imports.py
 

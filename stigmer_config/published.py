@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from .derive import read_override
+from .descriptors import SAFE
 from .environment import Environment
 from .held import Held
 from .links import real_path
@@ -91,7 +92,7 @@ class Published:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)  # left by a process of the same number
         try:
-            with open(new, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            with open(new, "xb", opener=lambda name, flags: os.open(name, flags | SAFE, 0o600)) as file:
                 file.write(data)
             os.replace(new, path)
         except OSError:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .descriptors import SAFE
 from .environment import Environment
 from .kinds import Credential, InvalidValueError
 from .problems import Problem, did_you_mean, quoted
@@ -181,7 +182,7 @@ def _variable(environment: Environment, name: str) -> bytes | str:
 
 def _file(path: str) -> bytes | str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        descriptor = os.open(path, os.O_RDONLY | SAFE)
     except OSError as error:
         return error.strerror or "it cannot be opened"
     try:

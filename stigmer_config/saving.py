@@ -15,14 +15,12 @@ import sys
 import time
 from collections.abc import Iterator
 
+from .descriptors import NO_LINK, SAFE
 from .links import real_path
 
 LOCK_WAIT = 60.0  # seconds to wait for another writer
 _FIRST_PAUSE = 0.005  # seconds until the next try for the lock, growing up to _LAST_PAUSE
 _LAST_PAUSE = 0.1
-# Nothing here follows a link, waits for a FIFO or is inherited by a child.
-_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-_SAFE |= getattr(os, "O_BINARY", 0)
 
 
 class SaveError(Exception):
@@ -81,7 +79,7 @@ class Locked:
         return name if self._folder is not None else os.path.join(os.path.dirname(self.path), name)
 
     def _open(self, name: str, flags: int, mode: int = 0o600) -> int:
-        return os.open(self._at(name), flags | _SAFE, mode, dir_fd=self._folder)
+        return os.open(self._at(name), flags | SAFE | NO_LINK, mode, dir_fd=self._folder)
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(OSError):  # what is left is taken away by the next writer
@@ -100,9 +98,8 @@ class Locked:
             status = os.fstat(descriptor)
             if status.st_size != len(data):
                 raise OSError(errno.EIO, "not all of it was written")
-            if old is not None and (old.st_uid, old.st_gid) != (status.st_uid, status.st_gid):
-                with contextlib.suppress(PermissionError):  # under sudo it stays its owner's
-                    os.fchown(descriptor, old.st_uid, old.st_gid)
+            if old is not None:
+                _give_back(descriptor, status, old)
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(descriptor, mode)
             os.fsync(descriptor)
@@ -142,6 +139,13 @@ class Locked:
                 os.fsync(self._folder)
             except OSError as error:
                 self.durable = error.errno == errno.EINVAL  # a file system that needs none
+
+
+def _give_back(descriptor: int, status: os.stat_result, old: os.stat_result) -> None:
+    """Under sudo a file stays its owner's."""
+    if sys.platform != "win32" and (old.st_uid, old.st_gid) != (status.st_uid, status.st_gid):
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from .descriptors import SAFE
+
 LIMIT: Final = 65536  # bytes of one file; contract, section 6
 GRACE: Final = 0.1  # seconds until a vanished or emptied file counts; contract, section 7
 QUIET: Final = 0.1  # seconds without a change that stand for "closed" where no lease can be had
@@ -24,13 +26,6 @@ TRIES: Final = 3  # reads in a row that may collide with a writer before we step
 FIRST_PAUSE: Final = 0.001  # seconds until the next try after that, doubled up to LAST_PAUSE
 LAST_PAUSE: Final = 0.05
 
-_FLAGS: Final = (  # non-blocking, so that a FIFO in the file's place hangs nobody
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0)
-)
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -117,7 +112,7 @@ def read_settled(
 
 def _attempt(path: Path | str, limit: int, flags: int) -> _Attempt:
     """One open, one read. Few calls: each lets the interpreter's lock go, which costs 5 ms beside a busy thread."""
-    descriptor = os.open(path, _FLAGS | flags)
+    descriptor = os.open(path, os.O_RDONLY | SAFE | flags)
     try:
         before = os.fstat(descriptor)
         _refuse_irregular(path, before)

@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from . import loader
+from .descriptors import NO_LINK, SAFE
 from .environment import Environment
 from .places import ETCD_PASSWORD
 from .provenance import Entry, Origin
@@ -132,8 +134,7 @@ def running(environment: Environment) -> list[WorkerState]:
 
 def _own(path: Path) -> bytes:
     """A state file's bytes. Raises `OSError` for one that this user did not write: the folder may be a shared one."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    with open(os.open(path, flags), "rb") as file:
+    with open(os.open(path, os.O_RDONLY | SAFE | NO_LINK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
             raise PermissionError(errno.EACCES, "not a file of this user", os.fspath(path))
@@ -147,6 +148,10 @@ def _runs(worker: WorkerState) -> bool:
     process = _process(worker.pid)
     if process:
         return process[0] not in ("Z", "X") and (not worker.born or born(worker.pid) == worker.born)
+    if sys.platform == "win32":
+        import psutil
+
+        return bool(psutil.pid_exists(worker.pid))  # os.kill(pid, 0) would be a Ctrl-C there
     try:
         os.kill(worker.pid, 0)
     except ProcessLookupError:

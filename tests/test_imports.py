@@ -80,6 +80,7 @@ ROOMS = (
     "secret",
     "environment",
     "links",
+    "descriptors",
 )
 
 # (from, to) inside functions, each with its reason.

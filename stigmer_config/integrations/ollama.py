@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -156,6 +157,8 @@ def recommended(memory: int) -> tuple[Model, ...]:
 
 def machine_memory() -> int | None:
     """The bytes of memory this machine (or this container) has, or None where nobody tells."""
+    if sys.platform == "win32":
+        return None
     try:
         known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, OSError, ValueError):

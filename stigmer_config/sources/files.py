@@ -9,10 +9,12 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 
 import msgspec
 
+from ..descriptors import NO_LINK, SAFE
 from ..problems import Problem, quoted
 from ..provenance import LayerName, Origin
 
@@ -54,9 +56,8 @@ def refused_link(path: str, layer: LayerName) -> Contents | None:
 
 
 def open_flags(layer: LayerName) -> int:
-    """What `os.open` gets beyond reading: no links in a project; never waiting for a FIFO's writer."""
-    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    return flags | getattr(os, "O_NOFOLLOW", 0) if layer == "project" else flags
+    """What `os.open` gets beyond what it always gets: no links in a project."""
+    return NO_LINK if layer == "project" else 0
 
 
 def failed(path: str, layer: LayerName, message: str, hint: str, code: str = "unreadable-file") -> Contents:
@@ -74,7 +75,7 @@ def unreadable(path: str, layer: LayerName, error: OSError | ValueError) -> Cont
 
 def _read(path: str, layer: LayerName, uid: int) -> Contents:
     try:
-        descriptor = os.open(path, os.O_RDONLY | open_flags(layer))
+        descriptor = os.open(path, os.O_RDONLY | SAFE | open_flags(layer))
     except (OSError, ValueError) as error:
         return unreadable(path, layer, error)
     try:
@@ -123,14 +124,18 @@ def _hint(error: OSError | ValueError, path: str) -> str:
 
 
 def _read_only(path: str) -> bool:
+    if sys.platform == "win32":
+        return False
     try:
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-    except (OSError, AttributeError):
+    except OSError:
         return False
 
 
 def _others(status: os.stat_result, bits: int) -> bool:
     """Whether anyone but the owner has one of `bits` (of 0o066). A private group is the owner."""
+    if sys.platform == "win32":
+        return False  # who may do what stands in a file's ACL there, and nothing in its mode
     if status.st_mode & bits & 0o007:
         return True
     return bool(status.st_mode & bits & 0o070) and not _private_group(status)
@@ -138,13 +143,15 @@ def _others(status: os.stat_result, bits: int) -> bool:
 
 def _private_group(status: os.stat_result) -> bool:
     """Whether the file's group is its owner's own: the same name, and nobody else in it."""
-    try:
-        import grp
-        import pwd
+    if sys.platform == "win32":
+        return False
+    import grp
+    import pwd
 
+    try:
         owner = pwd.getpwuid(status.st_uid)
         group = grp.getgrgid(status.st_gid)
-    except (ImportError, KeyError):
+    except KeyError:
         return False
     return owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name and set(group.gr_mem) <= {owner.pw_name}
 
