@@ -176,7 +176,22 @@ def _layers(asked: Request, problems: list[Problem]) -> list[Layer]:
     if asked.keep_mode not in (None, mode):
         mode = asked.keep_mode
         layers[-1] = _with_mode(layers[-1], Entry(mode, _KEPT_MODE))
+    if mode == "local":
+        layers = [_without_redis(layer, problems) if layer.name == "env" else layer for layer in layers]
     return [defaults_layer(mode), *layers]
+
+
+def _without_redis(env: Layer, problems: list[Problem]) -> Layer:
+    """The variables' layer where there is no Redis, whatever they say: a Kubernetes sets REDIS_PORT unasked.
+
+    What is wrong with them alone goes from `problems`.
+    """
+    faults = [problem for problem in problems if problem.origin is not None and problem.origin.layer == "env"]
+    of_redis = [problem for problem in faults if problem.key.startswith("redis.")]
+    problems[:] = [problem for problem in problems if problem not in of_redis]
+    if env.status != "error" or any(fault not in of_redis and fault.severity == "error" for fault in faults):
+        return env
+    return msgspec.structs.replace(env, status="loaded" if env.entries else "empty")
 
 
 def _with_mode(flags: Layer, mode: Entry) -> Layer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 from stigmer_config.settings import SETTINGS
@@ -144,9 +145,45 @@ def test_keys_and_sections_choose_what_is_shown(sandbox: Sandbox) -> None:
     }
     assert (
         ask(sandbox, "show", "sandbox.type", "--format", "yaml", variables=LOCAL).out
-        == 'sandbox:\n  type: "filesystem"\n'
+        == "sandbox:\n  type: filesystem\n"
     )
     assert ask(sandbox, "show", "sandbox.type", "--format", "env", variables=LOCAL).out == "SANDBOX_TYPE=filesystem\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("qwen3:4b", "qwen3:4b"),
+        ("hf.co/a/b:Q4_K_M", "hf.co/a/b:Q4_K_M"),
+        ("on", '"on"'),
+        ("NO", '"NO"'),
+        ("y", '"y"'),
+        ("null", '"null"'),
+        ("1.10", '"1.10"'),
+        ("2026-01-01", '"2026-01-01"'),
+        ("1e3", '"1e3"'),
+        ("0x1F", '"0x1F"'),
+        ("a: b", '"a: b"'),
+        ("a #b", '"a #b"'),
+        ("a:", '"a:"'),
+        ("-a", '"-a"'),
+        (".inf", '".inf"'),
+        ("a b", '"a b"'),
+        ("\u00e9", '"\u00e9"'),
+    ],
+)
+def test_yaml_quotes_a_text_where_some_reader_takes_it_for_another_thing(
+    sandbox: Sandbox, text: str, written: str
+) -> None:
+    """YAML 1.1 has more words than 1.2, and more ways to write a number."""
+    sandbox.write(user=f"temporal: {{namespace: {json.dumps(text)}}}\n")
+    out = ask(sandbox, "show", "temporal.namespace", "--format", "yaml", variables=LOCAL).out
+    assert out == f"temporal:\n  namespace: {written}\n"
+    for kind in ("safe", "rt"):
+        assert YAML(typ=kind, pure=True).load(out)["temporal"]["namespace"] == text
+    yaml_1_1 = YAML(typ="safe", pure=True)
+    yaml_1_1.version = (1, 1)
+    assert yaml_1_1.load(out)["temporal"]["namespace"] == text
 
 
 def test_all_shows_every_key_there_is(sandbox: Sandbox) -> None:
@@ -170,9 +207,9 @@ def test_yaml_masks_secrets_as_comments_and_adds_origins_as_comments(sandbox: Sa
     assert tree["llm"]["model"] == "fast"
     assert "api_key" not in tree["backend"]
     shown = tidy(sandbox, answer.out)
-    assert '  model: "fast"  # user: <home>/.stigmer/config.yaml:2:10\n' in shown
+    assert "  model: fast  # user: <home>/.stigmer/config.yaml:2:10\n" in shown
     assert "  # api_key: set (user: <home>/.stigmer/config.yaml:6:20); --reveal prints it\n" in shown
-    assert 'mode: "local"  # env: MODE\n' in shown
+    assert "mode: local  # env: MODE\n" in shown
 
 
 def test_yaml_holds_the_aliases_that_its_model_needs(sandbox: Sandbox) -> None:

@@ -75,6 +75,28 @@ def test_get_fails_only_for_its_own_key_or_a_file_that_cannot_be_read(sandbox: S
     assert ask(sandbox, "get", "llm.timeout", variables=LOCAL).status == 1
 
 
+@pytest.mark.parametrize("text", ["llm: [\n", "llm: {timeout: 1}\nllm: {timeout: 2}\n", "llm: hot\n"])
+def test_get_does_not_fail_for_a_file_below_the_one_that_its_value_comes_from(sandbox: Sandbox, text: str) -> None:
+    """Whatever is wrong there: what it says would lose."""
+    sandbox.write(user=text)
+    variables = {**LOCAL, "STIGMER_LLM_TIMEOUT": "7", "STIGMER_LLM_MODEL": "x:1b"}
+    assert ask(sandbox, "get", "llm.timeout", variables=variables) == (0, "7.0\n", "")
+    assert ask(sandbox, "get", "llm.model", variables=variables) == (0, "x:1b\n", "")
+    assert ask(sandbox, "get", "mode", variables=variables) == (0, "local\n", "")
+    sandbox.write(project="llm: {timeout: 8}\n")
+    assert ask(sandbox, "get", "llm.timeout", variables=LOCAL) == (0, "8.0\n", "")
+    sandbox.write(user="llm: {timeout: 8}\n", project=text)
+    assert ask(sandbox, "get", "llm.timeout", variables=LOCAL).status == 1
+
+
+def test_get_fails_for_any_file_that_might_say_what_a_name_means(sandbox: Sandbox) -> None:
+    """All files add to the aliases, and to what is locked."""
+    sandbox.write(user="llm: [\n")
+    variables = {**LOCAL, "STIGMER_LLM_MODEL": "x:1b"}
+    assert ask(sandbox, "get", "llm.model_id", variables=variables)[:2] == (1, "x:1b\n")
+    assert ask(sandbox, "get", "locked", variables=variables).status == 1
+
+
 def test_get_fails_for_an_error_where_its_effective_value_would_stand(sandbox: Sandbox) -> None:
     """A broken setting of the active provider, or a broken alias behind the model, concerns the effective value."""
     sandbox.write(

@@ -44,6 +44,20 @@ def test_unset_nothing_is_trusted(sandbox: Sandbox) -> None:
     assert value(sandbox, "llm.base_url", CLOUD) == "https://api.anthropic.com"
 
 
+def test_show_tells_what_a_grant_would_change(sandbox: Sandbox) -> None:
+    """As `trust` lists it, and without a question; once it is granted, what is in force."""
+    sandbox.write(project=ASKS)
+    shown = sandbox.run("trust", "--show", variables=CLOUD)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    (line,) = (line for line in shown.stdout.splitlines() if "llm.base_url" in line)
+    assert line.startswith("  llm.base_url: https://api.anthropic.com (")
+    assert line.endswith(") → https://corp.example/v1 (line 2)")
+    assert grant(sandbox) == 0
+    assert (
+        "\n  llm.base_url: https://corp.example/v1 (line 2)\n" in sandbox.run("trust", "--show", variables=CLOUD).stdout
+    )
+
+
 def test_no_is_the_default(sandbox: Sandbox) -> None:
     """An empty answer, another word and the end of input all mean No."""
     sandbox.write(project=ASKS)
@@ -58,6 +72,8 @@ def test_a_grant_shows_what_changes_and_where_it_is_kept(sandbox: Sandbox) -> No
     assert done.returncode == 0
     assert "llm.base_url: https://api.anthropic.com" in done.stdout
     assert "→ https://corp.example/v1 (line 2)" in done.stdout
+    again = sandbox.run("trust", variables=CLOUD).stdout
+    assert "\n  llm.base_url: https://corp.example/v1 (line 2)\n" in again
     records = list((sandbox.home / ".state" / "stigmer" / "trust").iterdir())
     assert len(records) == 1
     assert json.loads(records[0].read_text())["project"] == str(sandbox.project_file)

@@ -149,6 +149,21 @@ def test_a_variable_that_cannot_be_read_is_an_error_that_names_it(
     assert str(problem).startswith(f"{name}: error[{code}] {(VARIABLES | VENDORS)[name][0]}: ")
 
 
+@pytest.mark.parametrize("port", ["tcp://10.0.0.11:6379", "abc", "0"])
+def test_in_local_mode_redis_variables_mean_nothing_whatever_they_say(sandbox: Sandbox, port: str) -> None:
+    """Kubernetes sets REDIS_PORT=tcp://… in every pod beside a service called redis."""
+    loaded = sandbox.read({"MODE": "local", "REDIS_PORT": port})
+    assert (loaded.problems, loaded.config.redis) == ((), None)
+    assert next(layer.status for layer in loaded.layers if layer.name == "env") == "loaded"
+    loaded = sandbox.read({"REDIS_PORT": port, "ANTHROPIC_API_KEY": "k"}, flags={"mode": "local"})
+    assert next(layer.status for layer in loaded.layers if layer.name == "env") == "empty"
+    loaded = sandbox.read({"MODE": "local", "REDIS_PORT": port, "SANDBOX_TYPE": "none"})
+    assert [problem.key for problem in loaded.problems] == ["sandbox.type"]
+    assert next(layer.status for layer in loaded.layers if layer.name == "env") == "error"
+    loaded = sandbox.read({"MODE": "cloud", "ANTHROPIC_API_KEY": "k", "REDIS_PORT": port})
+    assert [problem.key for problem in loaded.problems] == ["redis.port"]
+
+
 def test_max_tokens_abc_names_its_variable(sandbox: Sandbox) -> None:
     """What was a bare `invalid literal for int()` names the variable, the text and what was expected."""
     (problem,) = sandbox.problems({"MODE": "local", "STIGMER_LLM_MAX_TOKENS": "abc"})

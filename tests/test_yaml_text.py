@@ -216,22 +216,25 @@ LIMITS: dict[str, tuple[str, str]] = {
 def test_each_limit_lets_in_what_is_at_it_and_refuses_one_more(sandbox: Sandbox, name: str) -> None:
     """Size, depth, events and length of a text have limits that no hand-written file meets."""
     within, beyond = LIMITS[name]
-    assert "too-large" not in {code for code, *_ in faults(sandbox, within)}
-    assert "too-large" in {code for code, *_ in faults(sandbox, beyond)}
+    code = "yaml-forbidden" if name.startswith("depth") else "too-large"
+    assert code not in {code for code, *_ in faults(sandbox, within)}
+    assert code in {code for code, *_ in faults(sandbox, beyond)}
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "column"),
+    ("text", "code", "line", "column"),
     [
-        ("llm:\n  model: " + "[" * 20 + "]" * 20 + "\n", 2, 24),
-        ("llm:\n  model: 'x" + "y" * 8192 + "'\n", 2, 10),
-        ("llm: {}\n# [" + "[" * 4096 + "\n", 1, 1),
+        ("llm:\n  model: " + "[" * 20 + "]" * 20 + "\n", "yaml-forbidden", 2, 24),
+        ("llm:\n  model: " + "[" * 60000 + "\n", "yaml-forbidden", 2, 24),
+        ("llm:\n  model: 'x" + "y" * 8192 + "'\n", "too-large", 2, 10),
+        ("llm: {}\n# [" + "[" * 4096 + "\n", "too-large", 2, 4098),
+        ("llm: &a {}\nlocked: [" + "[]," * 5000 + "]\n", "yaml-forbidden", 1, 6),
     ],
-    ids=["depth", "scalar", "brackets"],
+    ids=["depth", "a bomb of brackets", "scalar", "brackets", "an anchor before too many brackets"],
 )
-def test_a_limit_is_told_where_it_was_passed(sandbox: Sandbox, text: str, line: int, column: int) -> None:
-    """A text that is too deep or too long has its place; one with too many brackets is not parsed at all."""
-    assert ("too-large", "", line, column) in faults(sandbox, text)
+def test_a_limit_is_told_where_it_was_passed(sandbox: Sandbox, text: str, code: str, line: int, column: int) -> None:
+    """What is too deep, too long or too much has its place; what follows is not parsed."""
+    assert (code, "", line, column) in faults(sandbox, text)
 
 
 def test_a_flood_of_faults_ends_after_a_hundred(sandbox: Sandbox) -> None:
@@ -348,7 +351,7 @@ def test_such_a_file_may_hold_every_private_character(sandbox: Sandbox, first: i
         ("llm: {model: a:1b, provider: *p}", ("yaml-forbidden", "", 1, 30)),
         ("llm: {model: a:1b}\n---\nllm: {}", ("yaml-forbidden", "", 2, 1)),
         ("llm: {model: a:1b, modle: x}", ("unknown-key", "llm.modle", 1, 20)),
-        ("a: " + "[" * 17 + "x:1" + "]" * 17, ("too-large", "", 1, 19)),
+        ("a: " + "[" * 17 + "x:1" + "]" * 17, ("yaml-forbidden", "", 1, 19)),
         ("llm: {model: a:1b, provider: b c: d}", ("yaml-syntax", "", 1, 6)),
         ("llm: {model: a:1b, provider:}", ("yaml-syntax", "", 1, 28)),
         ("llm: {model: a:1b", ("yaml-syntax", "", 1, 6)),

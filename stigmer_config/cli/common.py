@@ -111,7 +111,7 @@ def concerning(loaded: Loaded, key: str) -> list[Problem]:
     """The problems that decide what a key's value is worth.
 
     Its own; for an `llm` key those of the provider's own setting and of the aliases behind it; and those of the
-    sections they stand in and of whole files, since its value might have stood there.
+    sections they stand in and of whole files, since its value might have stood there: in none below where it stands.
     """
     field = "model" if key in RESOLVED else key.removeprefix("llm.")
     concerned = {key}
@@ -126,8 +126,20 @@ def concerning(loaded: Loaded, key: str) -> list[Problem]:
     return [
         problem
         for problem in loaded.problems
-        if problem.key in concerned or (problem.key in sections and problem.severity == "error")
+        if problem.key in concerned
+        or (problem.key in sections and problem.severity == "error" and not _is_below(loaded, problem, key))
     ]
+
+
+def _is_below(loaded: Loaded, problem: Problem, key: str) -> bool:
+    """Whether a key's value stands in a layer above a problem's: what that one might have said would lose."""
+    if key in RESOLVED or key == "locked":  # to which all layers add
+        return False
+    origin = loaded.config.explain(key).origin
+    if origin is None or problem.origin is None:
+        return False
+    order = [layer.name for layer in loaded.layers]
+    return order.index(problem.origin.layer) < order.index(origin.layer)
 
 
 def exit_status(problems: Iterable[Problem]) -> int:

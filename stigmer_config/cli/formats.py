@@ -22,6 +22,9 @@ from .render import plain, text
 
 # Not among `printable`'s, and YAML does not allow them as they are.
 _NO_CHARACTER = re.compile("[\ufffe\uffff]")
+# A text that any YAML reader takes for one without quotes, but for words that some take for another thing (1.1's).
+_PLAIN = re.compile(r"[A-Za-z/](?:[A-Za-z0-9._/@+:-]*[A-Za-z0-9])?")
+_WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 # What printf's format may hold as it is: no -, which might begin an option.
 _SAFE_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,=+@ ")
 
@@ -168,8 +171,10 @@ def _lines(tree: Mapping[str, Any], indent: str) -> list[str]:
 
 
 def _yaml_value(value: Any) -> str:
-    # JSON is YAML: every text is quoted, so that no version or date is read as a number. Its escapes are
-    # YAML's too, as long as they are no halves of a pair.
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    # JSON is YAML: a text in quotes is never read as a version, a date or a number. Its escapes are YAML's
+    # too, as long as they are no halves of a pair.
     text = printable(json.dumps(value, ensure_ascii=False))
     return _NO_CHARACTER.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 

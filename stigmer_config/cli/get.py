@@ -23,8 +23,8 @@ def command(key: str, where: Where, *, reveal: bool) -> None:
     A key without a value prints nothing; a list or a mapping is printed as JSON. Besides the keys of the
     file there are llm.alias, llm.model_name and llm.model_id: what llm.model came to.
 
-    It fails only for an error on that key or its section, or for a file that could not be read (the value
-    might stand in it).
+    It fails only for an error on that key or its section, or for a file that could not be read and might hold
+    the value: one above the layer that the value comes from.
 
     \b
     Examples:

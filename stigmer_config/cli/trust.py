@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import msgspec
 
@@ -40,13 +42,14 @@ def command(where: Where, *, shows: bool, revokes: bool, credentials: bool) -> N
     if shows + revokes + credentials > 1:
         raise click.UsageError("--show, --revoke and --with-credentials exclude each other")
     request = where.request()
-    project = _project(read(request))
+    loaded = read(request)
+    project = _project(loaded)
     if revokes:
         had = grants.revoke(request.environment, project.source)
         shown = printable(project.source)
         click.echo(f"the grant for {shown} is revoked" if had else f"there was no grant for {shown}")
     elif shows:
-        _show(request, project)
+        _show(request, loaded, project)
     else:
         _ask(request, credentials=credentials)
     raise SystemExit(OK)
@@ -67,7 +70,7 @@ def _whole(project: Layer) -> Layer:
     return msgspec.structs.replace(project, entries={**project.entries, **refused})
 
 
-def _show(request: Request, project: Layer) -> None:
+def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     whole = _whole(project)
     covered = grants.covered(whole)
     grant = grants.recorded(request.environment, project.source)
@@ -79,8 +82,8 @@ def _show(request: Request, project: Layer) -> None:
         state = "not trusted any more: it was changed since it was granted"
     click.echo(f"state:   {state}")
     click.echo(f"digest:  {digest}")
-    for key in covered:
-        click.echo(f"  {printable(key)}: {render.text(covered[key])}")
+    for key, value in covered.items():
+        click.echo(_change(loaded, whole, key, value))
     for source, place in grant.credentials if grant is not None and trusted else ():
         click.echo(f"  credential from {printable(source)} may go to {place}")
 
@@ -121,16 +124,23 @@ def _list(loaded: Loaded, granted: Loaded, project: Layer, pairs: tuple[tuple[st
     """What would change, exactly."""
     click.echo(f"{printable(project.source)} asks for:")
     for key, value in grants.covered(project).items():
-        current = loaded.config.explain(key)
-        place = f" ({printable(str(current.origin))})" if current.origin is not None else ""
-        line = project.entries[key].origin.line
-        click.echo(f"  {printable(key)}: {render.text(current.value)}{place} → {render.text(value)} (line {line})")
+        click.echo(_change(loaded, project, key, value))
     llm = granted.config.llm
     click.echo(f"then {llm.model or 'no model'} is asked of {llm.provider} at {llm.base_url or 'no address'}")
     for source, endpoint in pairs:
         click.echo(f"  and the credential from {printable(source)} goes to {endpoint}")
     if not pairs and _pairs(granted):
         click.echo("  your credentials do not go there; --with-credentials would let them")
+
+
+def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
+    """A setting as it is, and as the project would have it; that alone when it is in force."""
+    origin, current = project.entries[key].origin, loaded.config.explain(key)
+    wanted = f"{render.text(value)} (line {origin.line})"
+    if current.origin == origin:
+        return f"  {printable(key)}: {wanted}"
+    place = f" ({printable(str(current.origin))})" if current.origin is not None else ""
+    return f"  {printable(key)}: {render.text(current.value)}{place} → {wanted}"
 
 
 def _pairs(granted: Loaded) -> tuple[tuple[str, str], ...]:

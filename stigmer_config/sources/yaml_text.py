@@ -6,6 +6,7 @@ anchors, aliases, tags, directives, merge keys, second documents, depth, sheer n
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -97,10 +98,21 @@ class Reader:
             line, column = place(self.text, bad.start())
             self.problem("yaml-syntax", "a character that YAML does not allow", "remove it", line, column)
         elif self.text.count("[") + self.text.count("{") > MAX_BRACKETS:
-            self.problem("too-large", f"more than {MAX_BRACKETS} brackets", "write it as blocks", 1, 1)
+            self._refuse()
         elif self._walk():
             return self.root
         return None
+
+    def _refuse(self) -> None:
+        """Tells what is wrong with the text before it has more brackets than the parser can take, or that it has."""
+        from ruamel.yaml.error import YAMLError
+
+        end = [found.start() for found in re.finditer(r"[\[{]", self.text)][MAX_BRACKETS]
+        with contextlib.suppress(YAMLError):  # it is cut off there
+            self._take(self.text[:end])
+        if not self.problems:
+            line, column = place(self.text, end)
+            self.problem("too-large", f"more than {MAX_BRACKETS} brackets", "write it as blocks", line, column)
 
     def _walk(self) -> bool:
         """Reads it with the C parser. False when the text cannot be read to its end."""
@@ -220,7 +232,7 @@ class Reader:
         if event.anchor is not None or event.ctag is not None:
             self._decorated(node, event)
         if len(self.open) >= MAX_DEPTH:
-            self._stop("too-large", f"nested more than {MAX_DEPTH} deep", event.start_mark)
+            self._stop("yaml-forbidden", f"nested more than {MAX_DEPTH} deep", event.start_mark)
         key = self.keys[-1] if self.keys else None
         self._place(node)
         self.open.append(node)
