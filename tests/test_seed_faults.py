@@ -164,11 +164,11 @@ class TestVariables:
 
     def test_all_of_them_are_told_at_once(self, sandbox: Sandbox) -> None:
         """The seed: it stopped at the first."""
-        variables = {"STIGMER_LLM_MAX_TOKENS": "abc", "STIGMER_LLM_TEMPERATURE": "99", "REDIS_PORT": "x"}
+        variables = {"STIGMER_LLM_MAX_TOKENS": "abc", "STIGMER_LLM_TEMPERATURE": "99", "TEMPORAL_MAX_CONCURRENCY": "x"}
         assert sorted(codes(sandbox, {"MODE": "local", **variables})) == [
             ("out-of-range", "llm.temperature"),
             ("wrong-type", "llm.max_tokens"),
-            ("wrong-type", "redis.port"),
+            ("wrong-type", "temporal.max_concurrency"),
         ]
 
 
