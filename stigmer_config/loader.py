@@ -182,7 +182,7 @@ def _layers(asked: Request, problems: list[Problem]) -> list[Layer]:
 
 
 def _without_redis(env: Layer, problems: list[Problem]) -> Layer:
-    """The variables' layer where there is no Redis, whatever they say: a Kubernetes sets REDIS_PORT unasked.
+    """The variables' layer where there is no Redis, whatever they say: Kubernetes sets REDIS_PORT unasked.
 
     What is wrong with them alone goes from `problems`.
     """
