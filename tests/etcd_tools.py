@@ -167,7 +167,8 @@ class Cluster:
 
     def etcdctl(self, *argv: str) -> str:
         """Etcd's own command."""
-        command = ["etcdctl", "--endpoints", ",".join(member.url for member in self.members), *argv]
+        patience = ("--dial-timeout", f"{DEADLINE:g}s", "--command-timeout", f"{DEADLINE:g}s")
+        command = ["etcdctl", *patience, "--endpoints", ",".join(member.url for member in self.members), *argv]
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"}
         )
