@@ -35,7 +35,7 @@ fuzz: SEED := $(or $(SEED),$(shell od -An -N2 -tu2 /dev/urandom | tr -d " "))
 fuzz: install ## Random inputs, and random damage to the files of a live worker, from a new SEED each time (ten minutes)
 	@echo "SEED=$(SEED)"
 	@$(BIN)/python fuzz/load.py --inputs 100000 --seed $(SEED)
-	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FUZZ_OPS=2500 $(BIN)/python -m pytest tests/test_live_fuzz.py tests/test_watch.py -k random
+	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FUZZ_OPS=2500 $(BIN)/python -m pytest tests/live/test_fuzz.py tests/files/watch/test_watcher.py -k random
 
 bench: install ## Measure against the peers (one table of one run; six minutes)
 	@$(BIN)/python benchmarks/run.py

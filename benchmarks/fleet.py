@@ -112,7 +112,7 @@ def _rollouts(keys: Any, found: Crowd, rounds: int) -> tuple[list[float], list[f
 def fleet_part(world: World, *, quick: bool) -> Part:
     """One worker beside a bare watch; then many on this one machine."""
     sys.path.insert(0, str(ROOT))
-    from tests.etcd_tools import Cluster  # the tests' etcd: three real members on loopback
+    from tests.support.etcd_tools import Cluster  # the tests' etcd: three real members on loopback
 
     rounds = 5 if quick else 40
     goals: list[Goal] = []
@@ -131,7 +131,7 @@ def fleet_part(world: World, *, quick: bool) -> Part:
         bars["a bare watch of the gateway"] = median(bare)
         for count in COUNTS:
             processes = min(PROCESSES, count)
-            command = [*world.python("-m", "tests.fleet_workers", str(count // processes))]
+            command = [*world.python("-m", "tests.support.fleet_workers", str(count // processes))]
             with crowd([command] * processes, count, environment) as found:
                 first, last = _rollouts(keys, found, rounds)
             bars[f"the last of {count} workers" if count > 1 else "one worker"] = median(last)

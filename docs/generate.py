@@ -14,10 +14,10 @@ from typing import Any
 import click
 
 from stigmer_config.cli import COMMANDS, stigmer
-from stigmer_config.kinds import MAX_INT, Choice, Kind, Number, Whole
-from stigmer_config.provenance import Entry
-from stigmer_config.secret import Secret
-from stigmer_config.settings import MODEL_FIELDS, PROVIDERS, SETTINGS, Setting, find
+from stigmer_config.core.provenance import Entry
+from stigmer_config.core.secret import Secret
+from stigmer_config.settings.declarations import MODEL_FIELDS, PROVIDERS, SETTINGS, Setting, find
+from stigmer_config.settings.value_types import MAX_INT, Choice, Kind, Number, Whole
 from stigmer_config.sources.defaults import defaults_layer
 from stigmer_config.sources.variables import _VENDOR
 

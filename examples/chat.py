@@ -15,8 +15,8 @@ import sys
 from typing import Any
 
 from stigmer_config import Config, ConfigError, LLMConfig, load
-from stigmer_config.diagnosis import diagnose
 from stigmer_config.integrations.chat import chat_model
+from stigmer_config.integrations.diagnosis import diagnose
 
 
 @functools.lru_cache(maxsize=8)

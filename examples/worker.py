@@ -105,7 +105,7 @@ def client(llm: LLMConfig) -> Any:
 
 def failed(number: int, config: Config, error: Exception) -> None:
     """Tells what is wrong and how to mend it: the other executions go on."""
-    from stigmer_config.diagnosis import diagnose
+    from stigmer_config.integrations.diagnosis import diagnose
 
     fault = diagnose(error, config.llm)
     print(f"#{number} failed on generation {config.generation}: {fault.seen}; fix: {fault.fix}", flush=True)

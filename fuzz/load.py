@@ -19,8 +19,9 @@ import traceback
 from pathlib import Path
 
 from stigmer_config import Environment
-from stigmer_config.loader import read, request
-from stigmer_config.settings import SETTINGS
+from stigmer_config.loading.load import read
+from stigmer_config.loading.request import request
+from stigmer_config.settings.declarations import SETTINGS
 
 SECONDS = 1.0
 GROWTH = 64 * 1024 * 1024

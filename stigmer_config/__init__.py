@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import Config
-    from .environment import Environment
-    from .live import Closed, Forked, LiveConfig, Rejected, Reloaded, Status, Unchanged
-    from .loader import load
-    from .problems import ConfigError, Problem
-    from .provenance import Change, Explanation, Origin
-    from .report import redact_secrets
-    from .secret import Secret
-    from .sections import LLMConfig
+    from .config.config import Config
+    from .config.sections import LLMConfig
+    from .core.environment import Environment
+    from .core.problems import ConfigError, Problem
+    from .core.provenance import Change, Explanation, Origin
+    from .core.secret import Secret
+    from .live.live_config import Closed, Forked, LiveConfig, Rejected, Reloaded, Status, Unchanged
+    from .live.log_events import redact_secrets
+    from .loading.load import load
+    from .loading.load import load_for_worker as load_for_worker
 
 __all__ = [
     "Change",
@@ -40,24 +41,25 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Change": "provenance",
-    "Closed": "live",
-    "Config": "config",
-    "ConfigError": "problems",
-    "Environment": "environment",
-    "Explanation": "provenance",
-    "Forked": "live",
-    "LLMConfig": "sections",
-    "LiveConfig": "live",
-    "Origin": "provenance",
-    "Problem": "problems",
-    "Rejected": "live",
-    "Reloaded": "live",
-    "Secret": "secret",
-    "Status": "live",
-    "Unchanged": "live",
-    "load": "loader",
-    "redact_secrets": "report",
+    "Change": "core.provenance",
+    "Closed": "live.live_config",
+    "Config": "config.config",
+    "ConfigError": "core.problems",
+    "Environment": "core.environment",
+    "Explanation": "core.provenance",
+    "Forked": "live.live_config",
+    "LLMConfig": "config.sections",
+    "LiveConfig": "live.live_config",
+    "Origin": "core.provenance",
+    "Problem": "core.problems",
+    "Rejected": "live.live_config",
+    "Reloaded": "live.live_config",
+    "Secret": "core.secret",
+    "Status": "live.live_config",
+    "Unchanged": "live.live_config",
+    "load": "loading.load",
+    "load_for_worker": "loading.load",  # for `Config.load_from_env()` alone
+    "redact_secrets": "live.log_events",
 }
 
 

@@ -31,13 +31,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from . import loader
-from .catalogue import catalogue
-from .config import Config
-from .environment import Environment
-from .live import LiveConfig, Rejected, Reloaded, Unchanged
-from .problems import ConfigError, Problem
-from .provenance import Layer, LayerName
+from .config.config import Config
+from .core.environment import Environment
+from .core.problems import ConfigError, Problem
+from .core.provenance import Layer, LayerName
+from .live.live_config import LiveConfig, Rejected, Reloaded, Unchanged
+from .llm.catalogue import catalogue
+from .loading.load import load, read, settled
+from .loading.request import request
 
 __all__ = ["API_KEY", "Live", "Sandbox", "live", "make_config", "sandbox"]
 
@@ -54,8 +55,8 @@ def make_config(values: Mapping[str, Any] | None = None, *, mode: str = "local",
     """
     nowhere = Path(os.sep, "nowhere")
     environment = _environment(nowhere, nowhere, nowhere, dict(_KEYS), catalogue().as_of)
-    asked = loader.request(mode, False, {**(values or {}), **sections}, environment=environment)
-    return loader.settled(loader.read(msgspec.structs.replace(asked, read_layer=_no_file)))
+    to_load = request(mode, False, {**(values or {}), **sections}, environment=environment)
+    return settled(read(msgspec.structs.replace(to_load, read_layer=_no_file)))
 
 
 def _no_file(path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
@@ -112,7 +113,7 @@ class Sandbox:
 
     def load(self, **arguments: Any) -> Config:
         """`load(…)` in this world. Raises `ConfigError`."""
-        return loader.load(environment=self.environment, **arguments)
+        return load(environment=self.environment, **arguments)
 
 
 def _environment(

@@ -1,4 +1,4 @@
-"""The order of the rooms, where outside libraries live, and what a command imports."""
+"""The order of the packages, where outside libraries are imported, and what a command imports."""
 
 from __future__ import annotations
 
@@ -13,97 +13,47 @@ from pathlib import Path
 import pytest
 
 import stigmer_config
-
-from .conftest import Sandbox
+from tests.support.sandbox import Sandbox
 
 ROOT = Path(stigmer_config.__file__).parent
 
-# From the top of the house to its cellar; imports go down this list only. A new room gets its place here.
-ROOMS = (
-    "",  # what users import
+# From top to bottom: a package imports from itself and from those below it. A new package gets its place here.
+PACKAGES = (
+    "",  # what users import, and `testing`
     "cli",
-    "testing",
-    "doctor",
-    "schema",
-    "shapes",
     "live",
-    "waiters",
-    "follower",
-    "published",
-    "subscribers",
-    "outcome",
-    "watch",
+    "workers",
+    "reload",
     "editing",
-    "saving",
-    "readiness",
-    "health",
     "integrations",
-    "diagnosis",
-    "wire",
-    "report",
-    "redaction",
-    "reloader",
-    "kept_fleet",
-    "fleet_state",
-    "held",
-    "state",
-    "kept_secrets",
-    "kept",
-    "settled",
-    "loader",
-    "request",
-    "fleet_layer",
-    "store_trust",
+    "loading",
     "trust",
-    "locks",
-    "derive",
-    "resolve",
-    "providers",
-    "grants",
-    "model_names",
-    "binding",
-    "merge",
-    "sources",
-    "fleet",
-    "places",
+    "llm",
     "config",
-    "sections",
-    "catalogue",
-    "packaged",
+    "sources",
+    "secrets",
     "settings",
-    "references",
-    "command_secret",
-    "urls",
-    "kinds",
-    "problems",
-    "provenance",
-    "secret",
-    "environment",
-    "links",
-    "descriptors",
+    "files",
+    "core",
 )
 
 # (from, to) inside functions, each with its reason.
-EXCEPTIONS = {
-    # `Config.load_from_env()` and `LLMConfig.load_from_env()`, the seed worker's names, are load() under the hood.
-    ("config", "loader"),
-    ("sections", "loader"),
-    # Where `STIGMER_ETCD` names a store it is asked, by the extra `etcd`: elsewhere nobody needs its libraries.
-    ("fleet_layer", "integrations.etcd"),
-    ("fleet_state", "integrations.etcd"),
-    ("kept_fleet", "integrations.etcd"),
+EXCEPTIONS: set[tuple[str, str]] = {
+    # `Config.load_from_env()` and `LLMConfig.load_from_env()`, the seed worker's names, call the public `load()`.
+    ("config.config", ""),
+    ("config.sections", ""),
 }
 
-# An outside library and the only rooms that may know it.
+# An outside library, and the only packages or modules that may import it.
 CONFINED: dict[str, set[str]] = {
     "click": {"cli"},
-    "dynaconf": {"merge"},
-    "watchdog": {"watch"},
-    "structlog": {"report"},
-    "ruamel": {"sources", "editing"},
-    "_ruamel_yaml": {"sources"},
+    "dynaconf": {"core.merge"},
+    "watchdog": {"files.watch"},
+    "structlog": {"live.log_events"},
+    "ruamel": {"sources.yaml"},
+    "_ruamel_yaml": {"sources.yaml"},
     "rich": set(),
-    "httpx": {"integrations"},
+    "httpx": {"integrations", "sources.etcd"},
     "langchain_core": {"integrations"},
     "langchain_anthropic": {"integrations"},
     "langchain_openai": {"integrations"},
@@ -120,8 +70,9 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def room(module: str) -> str:
-    return module.split(".", maxsplit=1)[0]
+def package(module: str) -> str:
+    """The package at the top level that a module is in; `testing` belongs to what users import."""
+    return "" if module == "testing" else module.split(".", maxsplit=1)[0]
 
 
 def _type_checking(tree: ast.Module) -> set[ast.AST]:
@@ -162,22 +113,19 @@ def own(module: str) -> Iterator[tuple[str, bool]]:
             assert name.split(".")[0] != "stigmer_config", f"{module}: write imports of our own as relative ones"
 
 
-def test_every_module_stands_in_a_room_of_the_list() -> None:
-    """A module without a place has no order; a place without a module is history."""
-    rooms = {room(module) for module in MODULES}
-    assert sorted(rooms - set(ROOMS)) == []
-    assert sorted(set(ROOMS) - rooms) == []
+def test_every_package_is_in_the_list() -> None:
+    """A package that is not in the list has no order; a name in the list without a package is out of date."""
+    assert {package(module) for module in MODULES} == set(PACKAGES)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_only_go_down(module: str) -> None:
-    """At the top of a module and inside its functions, but for the exceptions that are explained."""
+    """At the top of a module and inside its functions."""
+    order = PACKAGES.index
     up = [
-        f"{module or 'stigmer_config'} → {target}"
+        f"{module or 'stigmer_config'} → {target or 'stigmer_config'}"
         for target, at_top in own(module)
-        if room(target) != room(module)
-        and ROOMS.index(room(target)) < ROOMS.index(room(module))
-        and (at_top or (module, target) not in EXCEPTIONS)
+        if order(package(target)) < order(package(module)) and (at_top or (module, target) not in EXCEPTIONS)
     ]
     assert up == []
 
@@ -187,8 +135,8 @@ def test_the_exceptions_are_still_needed() -> None:
     assert {(module, target) for module in MODULES for target, _ in own(module)} >= EXCEPTIONS
 
 
-def test_within_a_room_nothing_goes_in_a_circle() -> None:
-    """The modules of one package import each other in one direction."""
+def test_no_import_cycle() -> None:
+    """The modules import each other in one direction."""
     done: set[str] = set()
 
     def visit(module: str, way: tuple[str, ...]) -> None:
@@ -204,16 +152,18 @@ def test_within_a_room_nothing_goes_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("library", CONFINED)
-def test_an_outside_library_lives_in_its_room_alone(library: str) -> None:
-    """No other room imports it, anywhere."""
-    users = {room(module) for module in MODULES for name, _ in imports(module) if name.split(".")[0] == library}
-    assert users <= CONFINED[library]
+def test_an_outside_library_is_confined(library: str) -> None:
+    """No other module imports it, anywhere."""
+    users = {module for module in MODULES for name, _ in imports(module) if name.split(".")[0] == library}
+    places = CONFINED[library]
+    outside = {user for user in users if not any(user == place or user.startswith(f"{place}.") for place in places)}
+    assert outside == set()
 
 
 def test_no_dynaconf_outside_merge() -> None:
-    """Nor is it asked for by its name."""
-    asking = {module for module, path in MODULES.items() if '"dynaconf' in path.read_text(encoding="utf-8")}
-    assert asking == {"merge"}
+    """Nor is it imported by a string of its name."""
+    users = {module for module, path in MODULES.items() if '"dynaconf' in path.read_text(encoding="utf-8")}
+    assert users <= {"core.merge"}
 
 
 def _modules_after(sandbox: Sandbox, code: str) -> set[str]:
@@ -275,8 +225,8 @@ STANDS_ON = (
     "_ruamel_yaml, click, hmac, importlib.util, locale, msgspec, pathlib, platformdirs, ruamel.yaml, traceback, "
     "unicodedata, urllib.parse"
 )
-# The rooms they do not enter.
-ELSEWHERE = set(ROOMS[: ROOMS.index("loader")]) - {"", "cli"}
+# The packages they do not import.
+ABOVE = set(PACKAGES[: PACKAGES.index("loading")]) - {"", "cli"}
 HEAVY = {
     "asyncio",
     "dynaconf.base",
@@ -310,10 +260,12 @@ def test_a_reading_command_imports_what_it_uses_and_no_more(sandbox: Sandbox, ar
     ours = {name for name in got if name.split(".")[0] == "stigmer_config"}
     assert sorted(got - ours - _modules_after(sandbox, f"import {STANDS_ON}")) == []
     assert sorted(got & HEAVY) == []
-    entered = {room(name.removeprefix("stigmer_config").removeprefix(".")) for name in ours}
-    assert sorted(entered & ELSEWHERE) == []
+    entered = {package(name.removeprefix("stigmer_config").removeprefix(".")) for name in ours}
+    assert sorted(entered & ABOVE) == []
+    parts = ("options", "completion.candidates", "output.problems", "output.render", "output.table")
+    allowed = {"commands", "completion", "output", f"commands.{argv[0]}", *parts}
     assert {name for name in ours if name.startswith("stigmer_config.cli.")} <= {
-        f"stigmer_config.cli.{part}" for part in (argv[0], "common", "completers", "render", "table")
+        f"stigmer_config.cli.{part}" for part in allowed
     }
 
 
@@ -337,7 +289,10 @@ def test_load_needs_no_watcher_and_no_log(sandbox: Sandbox) -> None:
     """A program that only loads pays for neither."""
     got = _modules_after(sandbox, "from stigmer_config import load; load()")
     assert (
-        sorted(got & {"watchdog", "structlog", "asyncio", "click", "rich", "subprocess", "stigmer_config.live"}) == []
+        sorted(
+            got & {"watchdog", "structlog", "asyncio", "click", "rich", "subprocess", "stigmer_config.live.live_config"}
+        )
+        == []
     )
 
 
@@ -347,10 +302,16 @@ FLEET = {
     "httpx",
     *(
         f"stigmer_config.{part}"
-        for part in ("editing.store", "fleet", "fleet_layer", "fleet_state", "integrations.etcd", "kept_fleet")
+        for part in (
+            "editing.etcd",
+            "sources.etcd.address",
+            "sources.etcd.client",
+            "sources.etcd.follower",
+            "sources.etcd.layer",
+            "trust.etcd_vetting",
+            "workers.fleet",
+        )
     ),
-    "stigmer_config.sources.etcd_keys",
-    "stigmer_config.store_trust",
 }
 WITHOUT_FLEET = {
     "load": "from stigmer_config import load; load()",
@@ -371,8 +332,8 @@ def test_without_a_fleet_nothing_of_it_is_imported(sandbox: Sandbox, name: str) 
 def test_with_a_fleet_it_is(sandbox: Sandbox) -> None:
     """The names above are the right ones: who follows a store and writes there imports them all."""
     program = (
-        "import os\nfrom stigmer_config import LiveConfig\nfrom stigmer_config.editing import store\n"
-        "from tests.etcd_fake import Fake\nwith Fake() as fake:\n    os.environ['STIGMER_ETCD'] = fake.url\n"
+        "import os\nfrom stigmer_config import LiveConfig\nfrom stigmer_config.editing import etcd\n"
+        "from tests.support.etcd_fake import Fake\nwith Fake() as fake:\n    os.environ['STIGMER_ETCD'] = fake.url\n"
         "    with LiveConfig.start():\n        pass"
     )
     start = f"import sys\nsys.path.insert(0, {str(ROOT.parent)!r})\n"

@@ -21,7 +21,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import REPOSITORY
+
+ROOT = REPOSITORY
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DATA = {
     "stigmer_config/defaults/local.yaml",

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from stigmer_config import ConfigError, state
-
-from .cli_tools import variables_of
-from .conftest import Sandbox
-from .live_tools import living, world
+from stigmer_config import ConfigError
+from stigmer_config.workers import state
+from tests.support.cli_tools import variables_of
+from tests.support.live_tools import living, world
+from tests.support.sandbox import Sandbox
 
 OPENING = """
 import os, sys

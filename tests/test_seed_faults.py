@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from stigmer_config import Config, ConfigError
-
-from .conftest import Sandbox
+from tests.support.sandbox import Sandbox
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant-canary", "OPENAI_API_KEY": "sk-oai-canary"}
 

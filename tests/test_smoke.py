@@ -1,4 +1,4 @@
-from .conftest import Sandbox
+from tests.support.sandbox import Sandbox
 
 
 def test_zero_configuration_in_local_mode_is_ollama(sandbox: Sandbox) -> None:

@@ -168,7 +168,8 @@ def test_a_callback_that_hangs_is_told() -> None:
 
 def test_a_live_sandbox_publishes_nothing_on_this_machine() -> None:
     """`stigmer config workers` of whoever runs the tests does not list it."""
-    from stigmer_config import Environment, state
+    from stigmer_config import Environment
+    from stigmer_config.workers import state
 
     with sandbox() as world, live(world):
         assert [worker.pid for worker in state.running(world.environment)] == [os.getpid()]

@@ -45,7 +45,7 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
-            from ..problems import did_you_mean, printable
+            from ..core.problems import did_you_mean, printable
 
             if ctx.parent is None and name in COMMANDS:
                 hint = f"did you mean  stigmer config {name}?"
@@ -66,7 +66,7 @@ class _Lazy(_Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f".{cmd_name}", __name__).command
+        command: click.Command = importlib.import_module(f".commands.{cmd_name}", __name__).command
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -125,7 +125,7 @@ def config() -> None:
 def main() -> None:
     """The command's entry point. No fault of ours reaches a person as a traceback."""
     if "_STIGMER_COMPLETE" in os.environ:  # a shell asks, after a TAB
-        from .shells import answer
+        from .completion.shells import answer
 
         answer(stigmer)
     try:

@@ -8,16 +8,16 @@ from typing import Literal
 
 import msgspec
 
-from ..grants import Trust
-from ..links import real_path
-from ..loader import CONSEQUENCES, Loaded, read
-from ..places import Project, project_file, user_file
-from ..problems import Problem
-from ..provenance import Layer, LayerName
-from ..request import ReadLayer, Request
-from ..sources.files import MAX_BYTES, Contents, failed, read_contents
-from ..sources.yaml_file import layer_of
-from .standing import earned
+from ..core.problems import Problem
+from ..core.provenance import Layer, LayerName
+from ..files.paths import real_path
+from ..loading.load import CONSEQUENCES, Loaded, read
+from ..loading.request import ReadLayer, Request
+from ..sources.checked_read import MAX_BYTES, Contents, failed, read_contents
+from ..sources.config_file import layer_of
+from ..sources.discovery import Project, project_file, user_file
+from ..trust.grants import Trust
+from .auto_trust import earned
 
 Scope = Literal["user", "project"]
 

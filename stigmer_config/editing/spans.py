@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from ..provenance import LayerName
-from ..sources.yaml_text import Node, Reader
+from ..core.provenance import LayerName
+from ..sources.yaml.nodes import Node
+from ..sources.yaml.parser import Reader
 
 # A line ends where the parser says so (YAML 1.1's breaks).
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ..sources.scalars import scalar
+from ..sources.yaml.scalars import scalar
 from .spans import BREAK, Piece
 
 # Plain text that every YAML version reads as this text: no indicator, no blank, no `: `.

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..catalogue import catalogue
-from ..kinds import InvalidValueError
-from ..problems import ConfigError, Problem
-from ..provenance import Origin
-from ..resolve import refused
-from ..sections import LLMConfig
-from ..settings import SETTINGS
-from . import clients
+from ..config.sections import LLMConfig
+from ..core.problems import ConfigError, Problem
+from ..core.provenance import Origin
+from ..llm.catalogue import catalogue
+from ..llm.resolve import refused
+from ..settings.declarations import SETTINGS
+from ..settings.value_types import InvalidValueError
+from . import langchain as clients
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -85,7 +85,7 @@ def parse_model_string(
 
     Raises `ConfigError` (a `ValueError`) with every problem, and what `chat_model` raises.
     """
-    from ..loader import load
+    from ..loading.load import load
 
     wanted: dict[str, Any] = {"llm.model": model.strip()}
     if not wanted["llm.model"]:  # an empty override would mean: the configured model

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from ..catalogue import Model, catalogue
-from ..problems import nearest
-from ..secret import Secret
-from ..wire import WireError, ask, at_once, lines, safe
+from ..core.problems import nearest
+from ..core.secret import Secret
+from ..llm.catalogue import Model, catalogue
+from .http import WireError, ask, at_once, lines, safe
 
 GIB = 2**30
 _SIZE = re.compile(r":(?:[a-z0-9.]*-)?e?([0-9]+(?:\.[0-9]+)?)b\b", re.IGNORECASE)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from .. import packaged
-from ..provenance import Layer
+from ..core import data_files as packaged
+from ..core.provenance import Layer
 from .entries import Collector
-from .yaml_text import parse
+from .yaml.parser import parse
 
 
 @functools.cache

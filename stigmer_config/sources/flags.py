@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..kinds import InvalidValueError
-from ..problems import Problem
-from ..provenance import Entry, Layer, Origin, Status
-from ..settings import SETTINGS
-from .entries import from_mapping
+from ..core.problems import Problem
+from ..core.provenance import Entry, Layer, Origin, Status
+from ..settings.declarations import SETTINGS
+from ..settings.value_types import InvalidValueError
+from .mapping import from_mapping
 
 SOURCE = "flags"
 

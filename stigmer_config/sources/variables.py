@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..environment import Environment
-from ..kinds import InvalidValueError
-from ..problems import Problem, did_you_mean
-from ..provenance import Entry, Layer, LayerName, Origin, Status
-from ..settings import SETTINGS, VARIABLES
+from ..core.environment import Environment
+from ..core.problems import Problem, did_you_mean
+from ..core.provenance import Entry, Layer, LayerName, Origin, Status
+from ..settings.declarations import SETTINGS, VARIABLES
+from ..settings.value_types import InvalidValueError
 
 # Variables that other tools own, the first that is set counts: key → names.
 _VENDOR: dict[str, tuple[str, ...]] = {
@@ -16,6 +16,11 @@ _VENDOR: dict[str, tuple[str, ...]] = {
     "providers.openai.base_url": ("OPENAI_BASE_URL",),
     "providers.ollama.base_url": ("OLLAMA_BASE_URL", "OLLAMA_HOST"),
 }
+# The fleet's store, and how it is entered: `fleet` reads them.
+ETCD = "STIGMER_ETCD"
+ETCD_FILES = ("STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY")
+ETCD_USER = "STIGMER_ETCD_USER"
+ETCD_PASSWORD = "STIGMER_ETCD_PASSWORD"  # noqa: S105 - a variable's name
 SOURCE = "environment"
 
 

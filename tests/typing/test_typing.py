@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.paths import REPOSITORY
+
+ROOT = REPOSITORY
 
 
 @pytest.mark.parametrize("name", ["right", "wrong"])

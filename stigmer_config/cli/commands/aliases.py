@@ -1,0 +1,62 @@
+"""`stigmer config aliases`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ...config.config import Config
+from ...core.problems import printable
+from ...settings.value_types import PROVIDERS
+from ..options import Where, common
+from ..output import render
+from ..output.problems import exit_status, tell
+from ..output.table import Cell, columns
+
+
+@click.command("aliases")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@common
+def command(form: str, where: Where) -> None:
+    """Tell what each alias means now, for each provider.
+
+    The provider in force is marked with *; - means that the alias has no entry for that provider. Define
+    your own in ~/.stigmer/config.yaml or .stigmer/config.yaml:
+
+    \b
+      aliases:
+        fast: qwen3-coder:30b             # a model, or another alias
+        careful:                          # or one model per provider
+          anthropic: claude-opus-5-5
+          ollama: qwen3-coder:30b
+
+    \b
+    Examples:
+      stigmer config aliases
+      stigmer config aliases --mode cloud --format json
+      stigmer config show llm --llm-model fast
+    """
+    loaded = where.load()
+    config = loaded.config
+    meanings = {name: config.meaning(name) for name in sorted(config.aliases)}
+    if form == "json":
+        click.echo(render.json_text({name: _json(config, name, meaning) for name, meaning in meanings.items()}))
+    else:
+        header = ["alias", *(f"{p} *" if p == config.llm.provider else p for p in PROVIDERS), "layer", "place"]
+        rows: list[list[Cell | str]] = [
+            [printable(name), *(render.text(meaning[p] or "-") for p in PROVIDERS), *_place(config, name)]
+            for name, meaning in meanings.items()
+        ]
+        columns([[Cell(cell, {"bold": True}) for cell in header], *rows], give_way=len(header) - 1, least=1)
+    problems = [problem for problem in loaded.problems if problem.key.startswith("aliases.")]
+    tell(problems, others=len(loaded.problems) - len(problems))
+    raise SystemExit(exit_status(loaded.problems))
+
+
+def _json(config: Config, name: str, meaning: dict[str, str | None]) -> dict[str, Any]:
+    return {**meaning, "origin": render.origin_json(config.explain(f"aliases.{name}").origin)}
+
+
+def _place(config: Config, name: str) -> tuple[Cell, Cell]:
+    return render.place(config.explain(f"aliases.{name}").origin)

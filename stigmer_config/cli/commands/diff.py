@@ -1,0 +1,101 @@
+"""`stigmer config diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...core.problems import Problem
+from ...core.provenance import Change
+from ...core.secret import MASK, Secret
+from ...loading.load import Loaded, read, read_alone
+from ...workers import state
+from ..completion.candidates import complete_side, complete_worker
+from ..options import Where, capture, common
+from ..output import changes as diffs
+from ..output import render
+from ..output.problems import OK, exit_status, tell
+from .workers import UNHEALTHY
+
+_MODES = ("local", "cloud")
+
+
+@click.command("diff")
+@click.argument("one", required=False, metavar="[A]", shell_complete=complete_side)
+@click.argument("other", required=False, metavar="[B]", shell_complete=complete_side)
+@click.option(
+    "--worker",
+    type=int,
+    metavar="PID",
+    shell_complete=complete_worker,
+    help="Compare what a running worker has with what is on the disk.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@common
+def command(one: str | None, other: str | None, worker: int | None, form: str, where: Where) -> None:
+    """Compare effective values. A and B are modes (local, cloud) or files; a file counts by itself.
+
+    With --worker, - is what the worker works with and + what a load would give it now; secrets are only
+    compared as set or not set. The exit status is 4 when the worker is not healthy (stigmer config workers).
+
+    \b
+    Examples:
+      stigmer config diff local cloud
+      stigmer config diff old.yaml new.yaml
+      stigmer config diff --worker 4711
+    """
+    if worker is not None and one is not None:
+        raise click.UsageError("--worker compares with the disk: leave A and B out")
+    if worker is None and other is None:
+        raise click.UsageError("name two modes or files, for example: stigmer config diff local cloud")
+    found, problems, healthy = _worker(worker) if worker is not None else _two(str(one), str(other), where)
+    if form == "json":
+        click.echo(render.json_text([diffs.document(change) for change in found]))
+    else:
+        diffs.echo(found)
+    tell(problems)
+    raise SystemExit(exit_status(problems) or healthy)
+
+
+def _two(one: str, other: str, where: Where) -> tuple[tuple[Change, ...], list[Problem], int]:
+    before, after = _side(one, where), _side(other, where)
+    # Whether this machine has a key says nothing about the difference of two modes.
+    problems = [p for p in (*before.problems, *after.problems) if p.code != "missing-api-key"]
+    return before.config.diff(after.config), list(dict.fromkeys(problems)), OK
+
+
+def _side(name: str, where: Where) -> Loaded:
+    if name in _MODES:
+        return Where(name, where.project_dir).load()
+    return read_alone(capture(), Path(name), where.mode)
+
+
+def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
+    """What differs between what a worker has and what it would load now; 4 when it is not healthy."""
+    workers = [worker for worker in state.running(capture()) if worker.pid == pid]
+    if not workers:
+        raise click.UsageError(f"no worker runs as process {pid}: stigmer config workers lists them")
+    worker = workers[-1]
+    loaded = read(state.request_of(worker, capture()))
+    has, now = worker.values, {key: _comparable(value) for key, value in loaded.config.effective()}
+    now["mode"] = loaded.wanted_mode
+    changes = [
+        Change(
+            key=key,
+            old=has.get(key),
+            new=now.get(key),
+            old_origin=None,
+            new_origin=loaded.config.explain(key).origin if key in now else None,
+            restart_required=key in worker.restart_required,
+        )
+        for key in dict.fromkeys([*now, *has])
+        if has.get(key) != now.get(key)
+    ]
+    return tuple(changes), list(loaded.problems), OK if state.is_healthy(worker) else UNHEALTHY
+
+
+def _comparable(value: Any) -> Any:
+    """A value as a worker's state has it."""
+    return MASK if isinstance(value, Secret) else render.plain(value)

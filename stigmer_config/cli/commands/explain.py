@@ -1,0 +1,163 @@
+"""`stigmer config explain`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ...config.config import RESOLVED, Config
+from ...core.problems import printable
+from ...core.provenance import Explanation
+from ...loading.derivation import definition
+from ...settings.declarations import Setting
+from ..completion.candidates import complete_key
+from ..options import Where, common, concerning, require_alias, require_key
+from ..output import render
+from ..output.problems import exit_status, tell
+from ..output.table import Cell, columns, fold, terminal_width
+
+_BOLD = {"bold": True}
+_RANKS = {layer: rank for rank, layer in enumerate(render.LAYER_STYLES)}
+_REASONS = {
+    "provider-switched": "meant for another provider than the one in force",
+    "bound-elsewhere": "a credential that was given for another endpoint",
+    "untrusted": "a project may not set it unless it is trusted",
+    "locked": "your `locked` list keeps projects from changing it",
+    "not-in-mode": "there is no Redis in local mode",
+    "unused": "the provider in force takes no such value",
+    "unsupported": "the model does not take it",
+}
+_ACCESS = {
+    "open": "any layer may set it, a project's file too (open)",
+    "protected": "an untrusted project may not set it (protected)",
+    "secret": "no project may hold it; masked everywhere (secret)",
+    "forbidden": "no project may set it",
+}
+
+
+@click.command("explain")
+@click.argument("key", shell_complete=complete_key)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@common
+def command(key: str, form: str, where: Where) -> None:
+    """Tell why KEY has its value: what each layer said, lowest first, and what became of it.
+
+    The one in force is marked with *. Below stand the hops of an alias, and what the key is.
+
+    \b
+    Why a value loses:
+      overridden         a higher layer sets the key too
+      provider-switched  it was meant for another provider than the one in force
+      bound-elsewhere    a credential that was given for another endpoint
+      untrusted          a project may not set it unless it is trusted
+      locked             your `locked` list keeps projects from changing it
+      not-in-mode        there is no Redis in local mode
+      unused             the provider in force takes no such value
+      unsupported        the model does not take it
+
+    \b
+    Examples:
+      stigmer config explain llm.model
+      stigmer config explain aliases.fast --format json
+    """
+    require_key(key)
+    loaded = where.load()
+    require_alias(loaded, key)
+    explanation = loaded.config.explain(key)
+    problems = concerning(loaded, key)
+    if form == "json":
+        click.echo(render.json_text(_document(explanation)))
+    else:
+        _text(loaded.config, explanation)
+    tell(problems, others=len(loaded.problems) - len(problems))
+    raise SystemExit(exit_status(loaded.problems))
+
+
+def _document(explanation: Explanation) -> dict[str, Any]:
+    hops = [
+        {"alias": hop.name, "target": hop.target, "origin": render.origin_json(hop.origin)} for hop in explanation.hops
+    ]
+    setting = definition(explanation.key)
+    return {
+        "key": explanation.key,
+        **render.explanation_json(explanation),
+        "hops": hops,
+        "definition": {
+            "doc": setting.doc,
+            "expects": setting.kind.expects,
+            "variable": setting.variable,
+            "access": setting.access,
+            "reload": setting.reload,
+            "nullable": setting.nullable,
+        },
+    }
+
+
+def _text(config: Config, explanation: Explanation) -> None:
+    """The value, how it came about from the lowest layer upwards, and what the key is."""
+    _value(config, explanation)
+    click.echo()
+    if explanation.origin is None and not explanation.losers:
+        click.echo("  nothing sets it")
+    else:
+        columns(_waterfall(config, explanation), give_way=3, whole=2)
+    for reason in dict.fromkeys(loser.reason for loser in explanation.losers if loser.reason != "overridden"):
+        click.echo(f"  {reason}: {_REASONS[reason]}")
+    if explanation.hops:
+        click.echo("\nalias:")
+        hops: list[list[Cell | str]] = [
+            [f"  {printable(hop.name)} → {printable(hop.target)}", *render.place(hop.origin)]
+            for hop in explanation.hops
+        ]
+        columns(hops, give_way=2)
+    click.echo()
+    _definition(definition(explanation.key))
+
+
+def _value(config: Config, explanation: Explanation) -> None:
+    value, key = explanation.value, explanation.key
+    if isinstance(value, Mapping):  # an alias with a model for each provider
+        click.echo(f"{printable(key)} =")
+        columns([[f"  {provider}", Cell(render.text(model), _BOLD)] for provider, model in value.items()])
+        return
+    shown = render.model_steps(config) if key == "llm.model" else render.text(value)
+    if key.startswith("aliases."):
+        end = config.meaning(key.removeprefix("aliases."))[config.llm.provider]
+        shown += f" → {printable(end)}" if end not in (None, value) else ""
+    click.echo(f"{printable(key)} = {click.style(shown, bold=True)}")
+
+
+def _waterfall(config: Config, explanation: Explanation) -> list[list[Cell | str]]:
+    """One row for each layer that gave a value, lowest first; the one in force is marked."""
+    rows: list[list[Cell | str]] = []
+    losers = list(reversed(explanation.losers))
+    for loser in losers:
+        layer, place = render.place(loser.origin, lost=True)
+        lost = Cell(render.text(loser.value), render.LOST)
+        rows.append(["   ", layer, lost, place, Cell(loser.reason, {"dim": True})])
+    origin = explanation.origin
+    if origin is not None:
+        layer, place = render.place(origin)
+        # What a model string came to stands in no layer: the string does.
+        given = config.value("llm.model") if explanation.key in RESOLVED else explanation.value
+        above = [n for n, loser in enumerate(losers) if _RANKS[loser.origin.layer] > _RANKS[origin.layer]]
+        won = [Cell("  *", _BOLD), layer, Cell(render.text(given), _BOLD), place, Cell("in force", _BOLD)]
+        rows.insert(above[0] if above else len(rows), [*won])
+    return rows
+
+
+def _definition(setting: Setting) -> None:
+    click.echo("\n".join(fold(setting.doc, terminal_width(sys.stdout))))
+    change = "a running worker takes a change" if setting.reload == "live" else "a worker must restart for a change"
+    columns(
+        [
+            ["  takes", setting.kind.expects + (", or null for none" if setting.nullable else "")],
+            ["  variable", setting.variable or "none"],
+            ["  access", _ACCESS[setting.access]],
+            ["  change", change],
+        ],
+        whole=1,
+    )

@@ -1,0 +1,48 @@
+"""`stigmer config get`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ...core.problems import printable
+from ..completion.candidates import complete_key
+from ..options import Where, common, concerning, require_alias, require_key
+from ..output import render
+from ..output.problems import exit_status, tell
+
+
+@click.command("get")
+@click.argument("key", shell_complete=complete_key)
+@click.option("--reveal", is_flag=True, help="Print a secret instead of masking it.")
+@common
+def command(key: str, where: Where, *, reveal: bool) -> None:
+    """Print the bare effective value of KEY, for scripts.
+
+    A key without a value prints nothing; a list or a mapping is printed as JSON. Besides the keys of the
+    file there are llm.alias, llm.model_name and llm.model_id: what llm.model came to.
+
+    It fails only for an error on that key or its section, or for a file that could not be read and might hold
+    the value: one above the layer that the value comes from.
+
+    \b
+    Examples:
+      stigmer config get llm.model
+      stigmer config get llm.model_id
+      stigmer config get --reveal llm.api_key | wc -c
+    """
+    require_key(key)
+    loaded = where.load()
+    require_alias(loaded, key)
+    value = render.plain(loaded.config.value(key), reveal=reveal)
+    if value is not None:
+        click.echo(_bare(value))
+    problems = concerning(loaded, key)
+    tell(problems)
+    raise SystemExit(exit_status(problems))
+
+
+def _bare(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, (dict, list, bool)) else printable(str(value))

@@ -1,0 +1,64 @@
+"""`stigmer config init`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ...editing.candidate import Scope, Target
+from ...editing.starter import schema_path, starter
+from ...files.atomic_write import ChangedError, SaveError, locked
+from ...sources.checked_read import Contents
+from ..options import Where, common
+from ..output.problems import FAULTY
+from ..target import failed, file_of, place, say, scoped, written
+
+
+@click.command("init")
+@scoped
+@common
+def command(scope: Scope, where: Where) -> None:
+    """Write a short commented starter file, never over an existing one.
+
+    Beside it lies schema.json, so that editors complete and check it without a network.
+
+    \b
+    Examples:
+      stigmer config init
+      stigmer config init --project
+    """
+    aimed = file_of(where, scope)
+    _refuse_existing(aimed)
+
+    def first(contents: Contents) -> bytes:
+        if contents.data is not None:
+            _refuse_existing(aimed)
+        return starter(scope).encode()
+
+    schema = _schema_written(aimed)
+    written(aimed, first)
+    say(f"{place(aimed)} is written{schema}; stigmer config edit{' --project' * (scope == 'project')} opens it")
+
+
+def _refuse_existing(aimed: Target) -> None:
+    if os.path.lexists(aimed.path):
+        say(f"{place(aimed)} exists, and stays as it is\nhint: stigmer config edit opens it")
+        raise SystemExit(FAULTY)
+
+
+def _schema_written(aimed: Target) -> str:
+    """Puts the schema beside the file, unless one lies there."""
+    from ...sources.json_schema import text
+
+    path = schema_path(aimed.path)
+    if os.path.lexists(path):
+        return f"; {os.path.basename(path)} was there"
+    try:
+        with locked(path, follow=aimed.layer == "user") as file:
+            file.replace(text().encode(), None, None)
+    except ChangedError:
+        return f"; {os.path.basename(path)} was there"
+    except SaveError as error:
+        failed(aimed, error)
+    return f", and {os.path.basename(path)} beside it"

@@ -1,0 +1,24 @@
+"""`stigmer config schema`."""
+
+from __future__ import annotations
+
+import click
+
+from ..options import Where, common
+
+
+@click.command("schema")
+@common
+def command(where: Where) -> None:
+    """Print the JSON Schema (2020-12) of the configuration file, for editors and other tools.
+
+    `stigmer config init` puts it beside the file it makes; print it anew after an upgrade.
+
+    \b
+    Examples:
+      stigmer config schema > .stigmer/schema.json
+    """
+    del where  # it is the same everywhere
+    from ...sources.json_schema import text
+
+    click.echo(text(), nl=False)

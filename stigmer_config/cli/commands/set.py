@@ -1,0 +1,196 @@
+"""`stigmer config set`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from ...config.config import RESOLVED
+from ...core.problems import did_you_mean, printable
+from ...core.provenance import Entry
+from ...core.secret import MASK, Secret
+from ...editing.candidate import Scope, Target
+from ...editing.keys import with_value
+from ...editing.write import Outcome
+from ...loading.load import Loaded, read
+from ...secrets.references import Reference
+from ...settings.declarations import PROVIDERS, Setting, find
+from ...settings.value_types import InvalidValueError
+from ...sources.yaml.scalars import scalar
+from ..completion.candidates import complete_key_to_set, complete_value
+from ..options import Where, common, require_key
+from ..output import render
+from ..target import file_of, fleet_scoped, place, say, stored, written
+
+if TYPE_CHECKING:
+    from ...editing.etcd import Store
+
+_MOST = 64 * 1024  # characters of a value
+
+
+# A negative number is a value, not an option: the key's own range refuses it.
+@click.command("set", context_settings={"ignore_unknown_options": True})
+@click.argument("key", shell_complete=complete_key_to_set)
+@click.argument("value", required=False, shell_complete=complete_value)
+@click.option("--stdin", is_flag=True, help="Read the value from standard input.")
+@fleet_scoped
+@common
+def command(key: str, value: str | None, scope: Scope | Literal["fleet"], where: Where, *, stdin: bool) -> None:
+    """Set KEY to VALUE in a file, or in the fleet's store: that line changes, and nothing else does.
+
+    VALUE is read by the key's type; null means none. A secret is never given on the command line: without
+    VALUE it is asked for. aliases.NAME.PROVIDER sets one provider's entry of an alias. A change that the
+    configuration would fail with is refused; two keys that must change together: stigmer config edit.
+
+    \b
+    Exit status:
+      0  the file is the new one
+      1  refused, or the file could not be written: it is as it was
+      2  no such key, or a secret on the command line
+      3  refused: an untrusted project may not set it
+
+    \b
+    Examples:
+      stigmer config set llm.model balanced
+      stigmer config set --project llm.temperature 0.2
+      stigmer config set aliases.mine.ollama phi4:14b
+      stigmer config set locked "[llm.model, sandbox]"
+      stigmer config set --fleet llm.model balanced
+      pass show anthropic | stigmer config set providers.anthropic.api_key --stdin
+    """
+    require_key(key)
+    if key in RESOLVED:
+        raise click.UsageError(f"{key} is worked out from llm.model: set that")
+    setting = find(key)
+    assert setting is not None  # noqa: S101 - require_key has made sure
+    if scope == "fleet":
+        _tell(*_in_store(where, setting, key, value, stdin=stdin))
+        return
+    raw = _raw(setting, key, _text(setting, key, value, scope, stdin=stdin))
+    aimed = file_of(where, scope)
+    _require_provider(lambda: aimed.load(aimed.contents()), key)
+    _tell(aimed, key, written(aimed, lambda contents: with_value(contents.data or b"", key, raw), key))
+
+
+def _in_store(
+    where: Where, setting: Setting, key: str, value: str | None, *, stdin: bool
+) -> tuple[Store, str, Outcome]:
+    """Sets the key in the fleet's store. A secret's place may stand there, and never the secret."""
+    text = value if setting.is_secret and value is not None and value.lstrip().startswith("{") else None
+    if setting.is_secret and text is None and value != "null":
+        reference = f"stigmer config set --fleet {key} '{{file: /run/secrets/NAME}}'"
+        raise click.UsageError(f"the fleet's store may not hold {key}; name where each machine has it: {reference}")
+    if text is None:
+        raw = _raw(setting, key, _text(setting, key, value, "fleet", stdin=stdin))
+        from ...editing.etcd import text_of
+
+        # What the key's type refuses goes as it was given: the load refuses it, and says why.
+        text = text_of(raw)
+    _require_provider(lambda: read(where.request()), key)
+    aimed, outcome = stored(where, key, text.encode())
+    return aimed, key, outcome
+
+
+def _text(setting: Setting, key: str, value: str | None, scope: Scope | Literal["fleet"], *, stdin: bool) -> str | None:
+    """The value as it was given; None for none. A secret is asked for."""
+    if value is not None and value.startswith("--"):
+        raise click.UsageError(f"no such option: {printable(value)}")
+    if value is not None and stdin:
+        raise click.UsageError("give VALUE or --stdin, not both")
+    if setting.nullable and value == "null":
+        return None
+    if setting.is_secret and scope == "project":
+        raise click.UsageError(f"a project's file may not hold {key}: it would be committed; use --user")
+    if setting.is_secret and value is not None:
+        hint = "leave it out to be asked for it, or use --stdin"
+        raise click.UsageError(f"others can read a secret on a command line, and the shell keeps it: {hint}")
+    if stdin:
+        return _from_stdin(key)
+    if value is None and not setting.is_secret:
+        raise click.UsageError("VALUE is missing; null means none")
+    return value if value is not None else _asked(key)
+
+
+def _from_stdin(key: str) -> str:
+    text = sys.stdin.buffer.read(_MOST).decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise click.UsageError(f"there is no value for {key} on standard input")
+    return text
+
+
+def _asked(key: str) -> str:
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{key} is a secret: run this on a terminal to be asked for it, or use --stdin")
+    answer: str = click.prompt(key, hide_input=True, err=True)
+    return answer
+
+
+def _raw(setting: Setting, key: str, text: str | None) -> Any:
+    """The value as the file is to hold it.
+
+    What the key's type refuses stays as a person would have typed it into the file: the load refuses that.
+    """
+    if text is None:
+        return None
+    try:
+        value = setting.parse(text, key)
+    except InvalidValueError:
+        return text if setting.is_secret or not text else scalar(text)
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, float) and scalar(text) == value:
+        return scalar(text)  # 60 stays 60
+    return value
+
+
+def _require_provider(load: Callable[[], Loaded], key: str) -> None:
+    """Refuses `aliases.fast.olama`, which would be a new alias with a dot in its name."""
+    alias, _, provider = key.removeprefix("aliases.").rpartition(".")
+    if not key.startswith("aliases.") or not alias or provider in PROVIDERS:
+        return
+    aliases = load().config.aliases
+    if alias in aliases and key.removeprefix("aliases.") not in aliases:
+        hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
+        raise click.UsageError(f"{alias} is an alias, and there is no provider '{printable(provider)}': {hint}")
+
+
+def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
+    """Says what stands where now, and whether it counts."""
+    owner, entry = _entry(aimed, key, outcome)
+    is_hidden = find(key).is_secret and not isinstance(entry.value, Reference | None)  # type: ignore[union-attr]
+    value = MASK if is_hidden else render.text(entry.value)
+    before = "" if outcome.changed else " (it was so before)"
+    where = printable(str(entry.origin)) if aimed.layer == "etcd" else place(aimed, entry.origin.line)
+    say(f"{where}: {printable(key)} = {value}{before}")
+    explanation = outcome.after.config.explain(owner)
+    lost = next((loser for loser in explanation.losers if loser.origin == entry.origin), None)
+    if explanation.value is None and entry.value is None:
+        return  # none is in force, and none was asked for
+    if lost is not None and lost.reason == "overridden":
+        say(f"still overridden by {printable(str(explanation.origin))}")
+    elif lost is not None:
+        say(f"not in force: {_REASONS.get(lost.reason, lost.reason)}")
+
+
+_REASONS = {
+    "provider-switched": "it belongs to another provider than the one in force",
+    "not-in-mode": "the mode in force does not use it",
+    "bound-elsewhere": "it was given for another endpoint than the one in force",
+    "unused": "the provider in force does not use it",
+    "unsupported": "the model in force does not take it",
+}
+
+
+def _entry(aimed: Target | Store, key: str, outcome: Outcome) -> tuple[str, Entry]:
+    """The key's entry in the file as it is now, and the key it belongs to: an alias's, for one provider's."""
+    layer = next(layer for layer in outcome.after.layers if layer.name == aimed.layer)
+    if key in layer.entries:
+        return key, layer.entries[key]
+    alias, _, provider = key.rpartition(".")
+    target: Entry = layer.entries[alias].value[provider]
+    return alias, target

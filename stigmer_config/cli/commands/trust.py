@@ -1,0 +1,159 @@
+"""`stigmer config trust`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from ...core.problems import printable
+from ...core.provenance import Layer
+from ...loading.load import Loaded, read
+from ...loading.request import Request
+from ...settings.urls import origin_of
+from ...trust import grants
+from ...trust.credential_binding import BOUND
+from ..options import Where, common
+from ..output import render
+from ..output.problems import FAULTY, OK, tell
+
+
+@click.command("trust")
+@click.option("--show", "shows", is_flag=True, help="Tell what is granted, and change nothing.")
+@click.option("--revoke", "revokes", is_flag=True, help="Take the grant back.")
+@click.option("--with-credentials", "credentials", is_flag=True, help="Let your keys go to the project's endpoints.")
+@common
+def command(where: Where, *, shows: bool, revokes: bool, credentials: bool) -> None:
+    """Allow the project's file what it may not do by itself: endpoints, providers, other protected settings.
+
+    It lists exactly what would change, and asks; No is the default. The grant holds for these settings as they
+    are now: it ends when one of them changes, and stays when anything else does. Secrets, the mode and locked
+    keys stay yours in any case.
+
+    Without a terminal, STIGMER_TRUST_PROJECT=DIGEST grants the same for one process; --show prints the digest.
+
+    \b
+    Examples:
+      stigmer config trust
+      stigmer config trust --show
+      stigmer config trust --with-credentials
+      stigmer config trust --revoke
+    """
+    if shows + revokes + credentials > 1:
+        raise click.UsageError("--show, --revoke and --with-credentials exclude each other")
+    request = where.request()
+    loaded = read(request)
+    project = _project(loaded)
+    if revokes:
+        had = grants.revoke(request.environment, project.source)
+        shown = printable(project.source)
+        click.echo(f"the grant for {shown} is revoked" if had else f"there was no grant for {shown}")
+    elif shows:
+        _show(request, loaded, project)
+    else:
+        _ask(request, credentials=credentials)
+    raise SystemExit(OK)
+
+
+def _project(loaded: Loaded) -> Layer:
+    project = next(layer for layer in loaded.layers if layer.name == "project")
+    if project.text is None:
+        click.echo(f"there is no project file to trust: {printable(project.why)}", err=True)
+        tell([problem for problem in loaded.problems if problem.origin and problem.origin.layer == "project"])
+        raise SystemExit(FAULTY)
+    return project
+
+
+def _whole(project: Layer) -> Layer:
+    """The project's layer before it was vetted: what the file says."""
+    refused = {key: refusal.entry for key, refusal in project.refused.items()}
+    return msgspec.structs.replace(project, entries={**project.entries, **refused})
+
+
+def _show(request: Request, loaded: Loaded, project: Layer) -> None:
+    whole = _whole(project)
+    covered = grants.covered(whole)
+    grant = grants.recorded(request.environment, project.source)
+    digest = grants.digest(covered)
+    trusted = bool(grants.decide(request.environment, whole).covered)
+    click.echo(f"project: {printable(project.source)}")
+    state = "trusted" if trusted else "not trusted" if covered else "nothing in it needs trust"
+    if grant is not None and not trusted and covered:
+        state = "not trusted any more: it was changed since it was granted"
+    click.echo(f"state:   {state}")
+    click.echo(f"digest:  {digest}")
+    for key, value in covered.items():
+        click.echo(_change(loaded, whole, key, value))
+    for source, place in grant.credentials if grant is not None and trusted else ():
+        click.echo(f"  credential from {printable(source)} may go to {place}")
+
+
+def _ask(request: Request, *, credentials: bool) -> None:
+    """Shows, asks, reads again, and records only what was shown."""
+    while True:
+        loaded = read(request)
+        project = _whole(_project(loaded))
+        covered = grants.covered(project)
+        if not covered:
+            click.echo(f"nothing in {printable(project.source)} needs trust")
+            return
+        granted = _granted(request, project)
+        pairs = _pairs(granted) if credentials else ()
+        _list(loaded, granted, project, pairs)
+        if not click.confirm("Trust these settings?", default=False, err=True):
+            click.echo("nothing was granted", err=True)
+            raise SystemExit(FAULTY)
+        again = _whole(_project(read(request)))
+        if grants.covered(again) == covered:
+            path = grants.record(request.environment, project, pairs)
+            click.echo(f"granted; recorded in {printable(str(path))}")
+            return
+        click.echo("the file was changed meanwhile: here is what it says now", err=True)
+
+
+def _granted(request: Request, project: Layer) -> Loaded:
+    """The load as it would be with these settings granted and no credential."""
+    world = request.environment
+    variables = {**world.variables, "STIGMER_TRUST_PROJECT": grants.digest(grants.covered(project))}
+    # Without the record of an earlier grant: what it lets credentials do is asked anew.
+    environment = msgspec.structs.replace(world, variables=variables, state_dir=world.state_dir / "none")
+    return read(msgspec.structs.replace(request, environment=environment))
+
+
+def _list(loaded: Loaded, granted: Loaded, project: Layer, pairs: tuple[tuple[str, str], ...]) -> None:
+    """What would change, exactly."""
+    click.echo(f"{printable(project.source)} asks for:")
+    for key, value in grants.covered(project).items():
+        click.echo(_change(loaded, project, key, value))
+    llm = granted.config.llm
+    click.echo(f"then {llm.model or 'no model'} is asked of {llm.provider} at {llm.base_url or 'no address'}")
+    for source, endpoint in pairs:
+        click.echo(f"  and the credential from {printable(source)} goes to {endpoint}")
+    if not pairs and _pairs(granted):
+        click.echo("  your credentials do not go there; --with-credentials would let them")
+
+
+def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
+    """A setting as it is, and as the project would have it; that alone when it is in force."""
+    origin, current = project.entries[key].origin, loaded.config.explain(key)
+    wanted = f"{render.text(value)} (line {origin.line})"
+    if current.origin == origin:
+        return f"  {printable(key)}: {wanted}"
+    place = f" ({printable(str(current.origin))})" if current.origin is not None else ""
+    return f"  {printable(key)}: {render.text(current.value)}{place} → {wanted}"
+
+
+def _pairs(granted: Loaded) -> tuple[tuple[str, str], ...]:
+    """The (credential source, endpoint) pairs that the settings alone do not allow."""
+    config = granted.config
+    places = {"llm.api_key": origin_of(config.llm.base_url or "")}
+    for key, parts in BOUND.items():
+        places[key] = ":".join(str(config.value(part)) for part in parts)
+    found = [
+        (loser.origin.source, place)
+        for key, place in places.items()
+        for loser in config.explain(key).losers
+        if loser.reason == "bound-elsewhere"
+    ]
+    return tuple(dict.fromkeys(found))

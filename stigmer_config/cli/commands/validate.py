@@ -1,0 +1,54 @@
+"""`stigmer config validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ...core.problems import Problem
+from ...loading.load import read_alone
+from ..options import Where, capture, common
+from ..output import render
+from ..output.problems import count, exit_status, same_terminal, tell
+
+
+@click.command("validate")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@common
+def command(files: tuple[Path, ...], form: str, where: Where) -> None:
+    """Report every problem: of the configuration in force, or of each FILE by itself.
+
+    A FILE is checked over the packaged defaults alone, so that it can be checked on any machine: keys that
+    only this machine has are not missed. Its mode is that of --mode, of MODE, its own, or cloud. A file
+    .stigmer/config.yaml is checked as a project's.
+
+    \b
+    Exit status:
+      0  no errors (there may be warnings)
+      1  errors
+      3  a project sets what only you may set
+
+    \b
+    Examples:
+      stigmer config validate
+      stigmer config validate .stigmer/config.yaml --format json
+    """
+    problems: list[Problem] = []
+    if files:
+        environment = capture()
+        for file in files:
+            problems += read_alone(environment, file, where.mode).problems
+        problems = list(dict.fromkeys(problems))  # a MODE that is none is each file's
+    else:
+        problems += where.load().problems
+    if form == "json":
+        ok = exit_status(problems) == 0
+        click.echo(render.json_text({"ok": ok, "problems": [render.problem_json(problem) for problem in problems]}))
+    else:
+        tell(problems, apart=False)
+        if problems and same_terminal():
+            click.echo(err=True)
+        click.echo(count(problems))
+    raise SystemExit(exit_status(problems))

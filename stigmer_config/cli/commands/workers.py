@@ -1,0 +1,139 @@
+"""`stigmer config workers`."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from ...core.problems import printable
+from ...editing.candidate import NoTarget, Refused
+from ...workers import state
+from ..options import Where, capture, common
+from ..output import render
+from ..output.problems import FAULTY, OK, exit_status, tell
+from ..output.table import Cell, columns
+
+if TYPE_CHECKING:
+    from ...workers.fleet import FleetWorker
+
+UNHEALTHY = 4
+_FLEET = ("host", "pid", "generation", "fingerprint", "model", "in step", "newest reload", "started")
+_HEADER = ("pid", "generation", "fingerprint", "model", "in step", "newest reload", "started")
+
+
+@click.command("workers")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--fleet", is_flag=True, help="List the workers of the whole fleet, from the store STIGMER_ETCD names.")
+@common
+def command(form: str, where: Where, *, fleet: bool) -> None:
+    """List the workers running on this machine, and whether each runs what is on the disk.
+
+    A worker is in step when its files are as it last took them and nothing waits for a restart; with --fleet,
+    when it runs what the fleet's store holds. The exit status is 4 when one is not, or when its newest reload
+    was rejected: a rollout is done when it is 0.
+
+    \b
+    Examples:
+      stigmer config workers
+      stigmer config diff --worker 4711
+      until stigmer config workers --fleet; do sleep 1; done
+    """
+    if fleet:
+        raise SystemExit(_fleet(where, form))
+    running = state.running(capture())
+    if form == "json":
+        click.echo(render.json_text([_document(worker) for worker in running]))
+    elif running:
+        columns([[Cell(title, {"bold": True}) for title in _HEADER], *map(_row, running)])
+        for worker in running:
+            for fault in worker.rejected:
+                click.echo(f"\n{worker.pid} rejected its newest reload, and keeps generation {worker.generation}:")
+                click.echo("\n".join(map(printable, fault.split("\n"))))
+    else:
+        click.echo("no worker is running", err=True)
+    raise SystemExit(OK if all(map(state.is_healthy, running)) else UNHEALTHY)
+
+
+def _fleet(where: Where, form: str) -> int:
+    """Lists the fleet's workers. The exit status."""
+    from ...editing.etcd import store  # most machines have no fleet
+    from ...workers.fleet import is_healthy, listed
+
+    try:
+        aimed = store(where.request())
+        held, workers = listed(aimed.fleet)
+    except NoTarget as error:
+        raise click.UsageError(printable(str(error))) from error
+    except Refused as refusal:
+        tell(refusal.problems)
+        return exit_status(refusal.problems)
+    except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback
+        click.echo(f"the fleet's store cannot be read: {printable(str(error))}", err=True)
+        return FAULTY
+    digest = held.digest
+    if form == "json":
+        rows = [{**msgspec.to_builtins(worker), "in_step": _in_step(worker, digest)} for worker in workers]
+        click.echo(render.json_text({"store": digest, "revision": held.revision, "workers": rows}))
+    elif workers:
+        columns([[Cell(title, {"bold": True}) for title in _FLEET], *(_fleet_row(w, digest) for w in workers)])
+        for worker in workers:
+            for fault in worker.rejected:
+                click.echo(f"\n{printable(worker.host)} {worker.pid} rejected its newest reload: {printable(fault)}")
+    if form != "json":
+        good = sum(is_healthy(worker, digest) for worker in workers)
+        click.echo(f"{good} of {len(workers)} workers run what the store holds (revision {held.revision})", err=True)
+    return OK if all(is_healthy(worker, digest) for worker in workers) else UNHEALTHY
+
+
+def _in_step(worker: FleetWorker, store: str) -> bool:
+    return worker.store == store and not worker.restart_required
+
+
+def _fleet_row(worker: FleetWorker, digest: str) -> list[Cell | str]:
+    step = Cell("yes", {"fg": "green"}) if worker.store == digest else Cell("no", {"fg": "yellow"})
+    if worker.restart_required:
+        step = Cell(printable(f"no: restart for {', '.join(worker.restart_required)}"), {"fg": "yellow"})
+    reload = Cell("rejected", {"fg": "red"}) if worker.rejected else Cell("ok", {"fg": "green"})
+    known = (worker.host, str(worker.pid), str(worker.generation), worker.fingerprint[:12], worker.model)
+    return [*map(printable, known), step, reload, _age(worker)]
+
+
+def _document(worker: state.WorkerState) -> dict[str, object]:
+    return {
+        "pid": worker.pid,
+        "mode": worker.mode,
+        "generation": worker.generation,
+        "fingerprint": worker.fingerprint,
+        "model": worker.model,
+        "started": worker.started.isoformat(),
+        "in_step": state.in_step(worker),
+        "behind": [source.path for source in state.behind(worker)],
+        "restart_required": list(worker.restart_required),
+        "rejected": list(worker.rejected),
+    }
+
+
+def _row(worker: state.WorkerState) -> list[Cell | str]:
+    reload = Cell("rejected", {"fg": "red"}) if worker.rejected else Cell("ok", {"fg": "green"})
+    model, age = printable(worker.model), _age(worker)
+    return [str(worker.pid), str(worker.generation), worker.fingerprint[:12], model, _step(worker), reload, age]
+
+
+def _step(worker: state.WorkerState) -> Cell:
+    if worker.restart_required:
+        return Cell(f"no: restart for {', '.join(worker.restart_required)}", {"fg": "yellow"})
+    behind = [source.path for source in state.behind(worker)]
+    if behind:
+        return Cell(f"no: {printable(', '.join(behind))} changed", {"fg": "yellow"})
+    return Cell("yes", {"fg": "green"})
+
+
+def _age(worker: state.WorkerState | FleetWorker) -> str:
+    seconds = int((datetime.datetime.now(datetime.UTC) - worker.started).total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit} ago"
+    return f"{max(seconds, 0)}s ago"

@@ -1,0 +1,200 @@
+"""What is offered after a TAB. It reads files only: nothing is asked of a network, and no secret's command is run.
+
+Every word offered is one that a shell takes as it stands: a cloned project must not put `$(…)` on a line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from ...config.config import RESOLVED, Config
+from ...core.problems import printable
+from ...core.provenance import LayerName
+from ...loading.load import Loaded, read
+from ...settings.declarations import CHILDREN, PROVIDERS, SETTINGS, Setting, find
+from ...settings.value_types import Choice, Model
+from ..options import Where, capture
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    Words = list[CompletionItem[str]]
+
+_PLAIN = re.compile(r"[A-Za-z0-9._/@][A-Za-z0-9._:/@+=-]*")
+_DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")
+# Sections that would fill the screen: their keys are offered once the section is typed.
+_FOLDED = ("aliases.", *(f"providers.{provider}." for provider in PROVIDERS))
+
+
+def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Keys that have a value: what `llm.model` comes to is one."""
+    del param
+    return _items(incomplete, _keys(ctx, incomplete) | dict.fromkeys(RESOLVED, "What llm.model comes to"))
+
+
+def complete_key_or_section(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Sections and keys."""
+    sections = dict.fromkeys(filter(None, CHILDREN), "")
+    return [*_items(incomplete, sections), *complete_key(ctx, param, incomplete)]
+
+
+def complete_key_to_set(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Keys that a file may hold, and one provider's entry of an alias."""
+    del param
+    alias, dot, _ = incomplete.rpartition(".")
+    entries = [f"{alias}.{provider}" for provider in PROVIDERS] if dot and alias.startswith("aliases.") else []
+    return _items(incomplete, _keys(ctx, incomplete) | dict.fromkeys(entries, ""))
+
+
+def complete_key_to_unset(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Keys that stand in the file; all of them when it cannot be read, and for the fleet's store, a network away."""
+    name: LayerName = "project" if ctx.params.get("project") else "user"
+    loaded = _loaded(ctx) if not ctx.params.get("fleet") else None
+    found = [layer for layer in loaded.layers if layer.name == name] if loaded is not None else []
+    keys = [key for layer in found for key in (*layer.entries, *layer.refused)]
+    return _items(incomplete, {key: _doc(key) for key in keys}) or complete_key_to_set(ctx, param, incomplete)
+
+
+def complete_value(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Values of the key that stands before."""
+    del param
+    return _items(incomplete, _values(ctx, str(ctx.params.get("key")), incomplete))
+
+
+def complete_assignment(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """`KEY=` for each key that may stand on a command line; after it the values of that key."""
+    del param
+    key, equals, begun = incomplete.partition("=")
+    if equals:
+        return _items(incomplete, {f"{key}={word}": what for word, what in _values(ctx, key, begun).items()})
+    settings = {known: find(known) for known in _keys(ctx, incomplete) if known != "mode"}
+    return _items(incomplete, {k if k in _FOLDED else f"{k}=": "" for k, s in settings.items() if not _is_secret(s)})
+
+
+def complete_provider(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Providers, and `auto`."""
+    del ctx, param
+    return _items(incomplete, dict.fromkeys([*PROVIDERS, "auto"], ""))
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Aliases, known models, and `provider:model`."""
+    del param
+    return _items(incomplete, _models(ctx, incomplete))
+
+
+def complete_pull(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Known models of Ollama, and aliases."""
+    del param
+    return _items(incomplete, _aliases(ctx) | _known("ollama", every=bool(incomplete)))
+
+
+def complete_side(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """What `diff` compares: modes, and files as the shell offers them (first: bash forgets what came before)."""
+    del ctx, param
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file"), *_items(incomplete, dict.fromkeys(("local", "cloud"), "a mode"))]
+
+
+def complete_worker(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """The processes of running workers."""
+    del ctx, param
+    from ...workers import state
+
+    return _items(incomplete, {str(worker.pid): worker.model for worker in state.running(capture())})
+
+
+def _items(incomplete: str, words: Mapping[str, str]) -> Words:
+    """The words that begin so, with what each is. One that goes on (`KEY=`) has no note: see `shells`."""
+    from click.shell_completion import CompletionItem
+
+    fitting = [word for word in words if word.startswith(incomplete) and _PLAIN.fullmatch(word)]
+    return [CompletionItem(word, help=printable(words[word]) or None) for word in fitting]
+
+
+def _keys(ctx: click.Context, incomplete: str) -> dict[str, str]:
+    keys = {key: _doc(key) for key in SETTINGS if key.startswith(incomplete)}
+    for section in _FOLDED:
+        if not incomplete.startswith(section):
+            keys = {key: what for key, what in keys.items() if not key.startswith(section)} | {section: ""}
+    if incomplete.startswith("aliases."):
+        keys |= {f"aliases.{name}": what for name, what in _aliases(ctx).items()}
+    return keys
+
+
+def _doc(key: str) -> str:
+    """The first words of a key's documentation."""
+    setting = find(key)
+    return re.split(r"[.:;(] ?", setting.doc)[0] if setting is not None else ""
+
+
+def _is_secret(setting: Setting | None) -> bool:
+    return setting is not None and setting.is_secret
+
+
+def _values(ctx: click.Context, key: str, incomplete: str) -> dict[str, str]:
+    if key.startswith("aliases."):
+        provider = key.rpartition(".")[2]
+        return _known(provider, every=bool(incomplete)) if provider in PROVIDERS else _models(ctx, incomplete)
+    setting = find(key)
+    if setting is None or setting.is_secret:
+        return {}
+    words: dict[str, str] = {}
+    if isinstance(setting.kind, Choice):
+        words = dict.fromkeys((*setting.kind.choices, *setting.kind.extra), "")
+    elif isinstance(setting.kind, Model):
+        own = key.split(".")[1] if key.startswith("providers.") else None
+        words = _models(ctx, incomplete) if own is None else _aliases(ctx) | _known(own, every=bool(incomplete))
+    # Alone it would be put onto the line at once.
+    return words | {"null": "none"} if setting.nullable and (words or incomplete) else words
+
+
+def _models(ctx: click.Context, incomplete: str) -> dict[str, str]:
+    provider, colon, begun = incomplete.partition(":")
+    if colon and provider in PROVIDERS:
+        return {f"{provider}:{name}": "" for name in _known(provider, every=bool(begun))}
+    prefixes = dict.fromkeys([f"{provider}:" for provider in PROVIDERS] if incomplete else [], "")
+    return _aliases(ctx) | prefixes | _known(None, every=bool(incomplete))
+
+
+def _known(provider: str | None, *, every: bool) -> dict[str, str]:
+    """The catalogue's models that are not retired; `every` one by all its names, else without the dated ones."""
+    from ...llm.catalogue import catalogue
+
+    today = capture().today
+    words: dict[str, str] = {}
+    for model in catalogue().models:
+        left = model.days_left(today)
+        if provider in (None, model.provider) and (left is None or left > 0):
+            names = [*model.names, model.id] if every else [model.name]
+            words |= {name: model.provider for name in names if every or not _DATED.search(name)}
+    return words
+
+
+def _aliases(ctx: click.Context) -> dict[str, str]:
+    """The aliases, each with what it means for the provider in force."""
+    loaded = _loaded(ctx)
+    if loaded is None:
+        return {}
+    config: Config = loaded.config
+    return {name: config.meaning(name)[config.llm.provider] or "" for name in sorted(config.aliases)}
+
+
+def _loaded(ctx: click.Context) -> Loaded | None:
+    """The configuration that the options on the line ask for; None when it cannot be told."""
+    asked: Mapping[str, Any] = ctx.params
+    where = Where(asked.get("mode"), False if asked.get("no_project") else asked.get("project_dir"))
+    try:
+        request = where.request()
+        # A fleet's store is a network away.
+        variables = {name: value for name, value in request.environment.variables.items() if name != "STIGMER_ETCD"}
+        world = msgspec.structs.replace(request.environment, variables=variables)
+        return read(msgspec.structs.replace(request, environment=world))
+    except Exception:  # noqa: BLE001 - whatever it is, there is nothing to offer
+        return None

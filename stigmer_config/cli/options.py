@@ -1,0 +1,138 @@
+"""What the commands share: the options all of them take, loading, keys, exit statuses, problems on stderr."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import msgspec
+
+from ..config.config import RESOLVED
+from ..core.environment import Environment
+from ..core.problems import Problem, did_you_mean, printable
+from ..core.provenance import Layer
+from ..loading.load import Loaded, read
+from ..loading.request import Request
+from ..settings.declarations import CHILDREN, find, suggest
+
+
+def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """The folders that the shell itself offers."""
+    del ctx, param
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def common(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --mode, --project-dir and --no-project; the command gets them as one `where`."""
+
+    @click.option("--mode", type=click.Choice(["local", "cloud"]), help="Load as if in this mode.")
+    @click.option(
+        "--project-dir",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        shell_complete=_folders,
+        help="Take DIR's .stigmer/config.yaml instead of looking upwards from here.",
+    )
+    @click.option("--no-project", is_flag=True, help="Read no project file.")
+    @functools.wraps(command)
+    def wrapped(mode: str | None, project_dir: Path | None, *, no_project: bool, **rest: Any) -> None:
+        command(where=Where(mode, False if no_project else project_dir), **rest)
+
+    return wrapped
+
+
+class Where:
+    """Which configuration a command is about."""
+
+    def __init__(self, mode: str | None = None, project_dir: Path | Literal[False] | None = None) -> None:
+        self.mode = mode
+        self.project_dir = project_dir
+
+    def load(self, flags: tuple[Layer, Sequence[Problem]] | None = None) -> Loaded:
+        """Loads it, faults and all."""
+        request = self.request()
+        if flags is not None:
+            layer, problems = flags
+            request = msgspec.structs.replace(request, flags=(layer, tuple(problems)))
+        return read(request)
+
+    def request(self) -> Request:
+        """What `load` is asked for."""
+        # Only workers run a secret's command.
+        return Request(capture(), self.mode, "--mode", self.project_dir, runs_commands=False)
+
+
+def capture() -> Environment:
+    """This process's world. Raises a `ClickException` (exit 1) when the working folder is gone."""
+    try:
+        return Environment.capture()
+    except OSError as error:
+        message = f"the working folder cannot be read: {error.strerror}\nhint: cd to a folder that exists"
+        raise click.ClickException(message) from error
+
+
+def require_key(key: str, *, sections: bool = False) -> str:
+    """A key that exists (or, with `sections`, a section). Raises a usage error (exit 2) with the nearest."""
+    if find(key) is not None or key in RESOLVED or (sections and key in CHILDREN and key):
+        return key
+    if key in CHILDREN and key:
+        raise click.UsageError(f"{key} is a section; its keys and values: stigmer config show {key}")
+    near = suggest(key) if key else None
+    lists = f"sections: {', '.join(CHILDREN[''])}; stigmer config show --all lists every key"
+    hint = f"did you mean {near}?" if near else did_you_mean(key, CHILDREN, lists)
+    raise click.UsageError(f"there is no key '{printable(key)}': {hint}")
+
+
+def require_alias(loaded: Loaded, key: str) -> None:
+    """Refuses (exit 2) an `aliases.<name>` that no layer gives, not even in vain."""
+    aliases = loaded.config.aliases
+    if not key.startswith("aliases.") or key.removeprefix("aliases.") in aliases or _in_vain(loaded, key):
+        return
+    known = [f"aliases.{name}" for name in aliases]
+    hint = did_you_mean(key, known, "stigmer config aliases lists them")
+    raise click.UsageError(f"there is no key '{printable(key)}': {hint}")
+
+
+def _in_vain(loaded: Loaded, key: str) -> bool:
+    refused = any(key in layer.refused for layer in loaded.layers)
+    return refused or any(p.key == key or p.key.startswith(f"{key}.") for p in loaded.problems)
+
+
+def concerning(loaded: Loaded, key: str) -> list[Problem]:
+    """The problems that decide what a key's value is worth.
+
+    Its own; for an `llm` key those of the provider's own setting and of the aliases behind it; and those of the
+    sections they stand in and of whole files, since its value might have stood there: in none below where it stands.
+    """
+    field = "model" if key in RESOLVED else key.removeprefix("llm.")
+    concerned = {key}
+    if key.startswith("llm."):
+        concerned |= {f"llm.{field}", f"providers.{loaded.config.llm.provider}.{field}"}
+    if field == "model":
+        concerned |= {f"aliases.{hop.name}" for hop in loaded.config.explain("llm.model").hops}
+        concerned.add(f"aliases.{loaded.config.llm.model}")  # what it might have been
+    if key.startswith("aliases."):
+        concerned |= {problem.key for problem in loaded.problems if problem.key.startswith(f"{key}.")}
+    sections = {"", *(section for section in CHILDREN if any(one.startswith(f"{section}.") for one in concerned))}
+    return [
+        problem
+        for problem in loaded.problems
+        if problem.key in concerned
+        or (problem.key in sections and problem.severity == "error" and not _is_below(loaded, problem, key))
+    ]
+
+
+def _is_below(loaded: Loaded, problem: Problem, key: str) -> bool:
+    """Whether a key's value stands in a layer above a problem's: what that one might have said would lose."""
+    if key in RESOLVED or key == "locked":  # to which all layers add
+        return False
+    origin = loaded.config.explain(key).origin
+    if origin is None or problem.origin is None:
+        return False
+    order = [layer.name for layer in loaded.layers]
+    return order.index(problem.origin.layer) < order.index(origin.layer)

@@ -1,0 +1,188 @@
+"""The effective values as a configuration file and as variables of a shell: what is printed loads again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ...config.config import RESOLVED, Config
+from ...core.problems import printable
+from ...core.secret import Secret
+from ...llm.catalogue import catalogue
+from ...llm.model_strings import ModelNames, split
+from ...secrets.references import Unread
+from ...settings.declarations import find
+from ...settings.urls import same_url
+from ...sources.defaults import defaults_layer
+from .render import plain, text
+
+# Not among `printable`'s, and YAML does not allow them as they are.
+_NO_CHARACTER = re.compile("[\ufffe\uffff]")
+# A text that any YAML reader takes for one without quotes, but for words that some take for another thing (1.1's).
+_PLAIN = re.compile(r"[A-Za-z/](?:[A-Za-z0-9._/@+:-]*[A-Za-z0-9])?")
+_WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
+# What printf's format may hold as it is: no -, which might begin an option.
+_SAFE_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,=+@ ")
+
+
+class _Leaf(NamedTuple):
+    """A value to write; or, with `instead`, the comment that stands for it."""
+
+    value: Any
+    instead: str = ""
+    origin: str = ""
+
+
+class Writer:
+    """Writes values of one Config. `reveal` prints secrets, `origins` adds where each value comes from."""
+
+    def __init__(self, config: Config, *, reveal: bool, origins: bool) -> None:
+        self.config = config
+        self.reveal = reveal
+        self.origins = origins
+        # Beside `llm.provider` such a name would be a contradiction; among the provider's own settings it is none.
+        self.foreign_model = _is_foreign(config)
+        self.replaced = _replaced(config)
+
+    def yaml(self, keys: Sequence[str], *, whole: bool) -> str:
+        """A valid configuration file; `whole`: with the aliases that its model needs.
+
+        Secrets that are not revealed stand in it as comments, and so does what has no place in a file.
+        """
+        tree: dict[str, Any] = {}
+        wanted = [*keys, *(self._needed_aliases() if whole else ())]
+        for key in dict.fromkeys(wanted):
+            written = self._written_as(key)
+            if written is not None:
+                _put(tree, written, self._leaf(key))
+        return "\n".join(_lines(tree, ""))
+
+    def _needed_aliases(self) -> list[str]:
+        hops = self.config.explain("llm.model").hops
+        aliases = (f"aliases.{hop.name}" for hop in hops)
+        return [key for key in aliases if (origin := self.config.explain(key).origin) and origin.layer != "defaults"]
+
+    def _written_as(self, key: str) -> str | None:
+        """The key under which a file gives the same effective value; None: under none."""
+        llm = self.config.llm
+        if key == "llm.api_key" and llm.provider == "ollama":
+            return "providers.ollama.api_key"  # the only key Ollama takes
+        if key == "llm.model" and self.foreign_model:
+            return f"providers.{llm.provider}.model"
+        if key == f"providers.{llm.provider}.model" and self.foreign_model:
+            return None  # the one in force stands there
+        if key == "providers.ollama.api_key" and llm.provider == "ollama":
+            return None
+        return None if key.startswith("redis.") and self.config.redis is None else key
+
+    def _leaf(self, key: str) -> _Leaf:
+        value = self.config.value(key)
+        origin = self._origin(key) if self.origins else ""
+        setting = find(key)
+        if key in RESOLVED:
+            return _Leaf(value, f"{text(value)} (worked out, no setting)")
+        if isinstance(value, Secret) and (not self.reveal or isinstance(value, Unread)):
+            more = "" if isinstance(value, Unread) else "; --reveal prints it"
+            label = str(value) if isinstance(value, Unread) else "set"
+            return _Leaf(value, f"{label} ({self._origin(key)}){more}")
+        if key in self.replaced:
+            return _Leaf(value, f"{text(value)} (packaged; it was retired, and {self.config.llm.model_id} is called)")
+        if value is None and (setting is None or not setting.nullable):
+            return _Leaf(value, "none")
+        return _Leaf(plain(value, reveal=self.reveal), origin=origin)
+
+    def _origin(self, key: str) -> str:
+        origin = self.config.explain(key).origin
+        return f"{origin.layer}: {printable(str(origin))}" if origin is not None else "not set"
+
+    def shell(self, keys: Sequence[str]) -> str:
+        """Lines that a POSIX shell sources; keys without a variable are left out."""
+        lines: list[str] = []
+        for key in keys:
+            setting = find(key)
+            if setting is None or setting.variable is None:
+                continue
+            leaf = self._leaf(key)
+            if key == "llm.model" and key in self.replaced:
+                leaf = _Leaf(self.config.llm.model_id)  # in a variable the name would mean the retired model
+            if key == "llm.api_key" and self.config.llm.provider == "ollama" and leaf.value is not None:
+                leaf = _Leaf(leaf.value, "Ollama's key has no variable; see providers.ollama.api_key")
+            lines.append(self._assignment(key, setting.variable, leaf))
+        return "\n".join(lines)
+
+    def _assignment(self, key: str, variable: str, leaf: _Leaf) -> str:
+        if leaf.instead or leaf.value is None:
+            return f"# {variable}: {leaf.instead or 'none'}"
+        text = str(leaf.value)
+        if key == "llm.model" and self.foreign_model:
+            text = f"{self.config.llm.provider}:{self.config.llm.model_name}"
+        return _shell_assignment(variable, text) + (f"  # {leaf.origin}" if leaf.origin else "")
+
+
+def _is_foreign(config: Config) -> bool:
+    """Whether the model's bare name belongs to another provider than the one it is used for, without a gateway."""
+    llm = config.llm
+    hops = config.explain("llm.model").hops
+    prefix, name = split(hops[-1].target if hops else llm.model)
+    if prefix is not None or ModelNames({}, catalogue()).belongs_to(name) in (None, llm.provider):
+        return False
+    packaged = defaults_layer(config.mode).entries[f"providers.{llm.provider}.base_url"].value
+    return llm.provider == "ollama" or same_url(llm.base_url, packaged)
+
+
+def _replaced(config: Config) -> set[str]:
+    """The packaged entry that chose a retired model, which its successor is called for.
+
+    Anywhere but in the packaged defaults the same text would mean the retired model itself.
+    """
+    llm = config.llm
+    facts = catalogue().find(llm.model_name, llm.provider)
+    if facts is None or llm.model_id in (facts.id, ""):
+        return set()
+    hops = config.explain("llm.model").hops
+    return {f"aliases.{hops[-1].name}"} if hops else {"llm.model", f"providers.{llm.provider}.model"}
+
+
+def _put(tree: dict[str, Any], key: str, leaf: _Leaf) -> None:
+    section, _, name = key.partition(".")
+    # An alias's name may hold dots: it is one name.
+    parts = [section, name] if section == "aliases" else key.split(".")
+    for part in parts[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[parts[-1]] = leaf
+
+
+def _lines(tree: Mapping[str, Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    for name, part in tree.items():
+        if isinstance(part, dict):
+            below = _lines(part, indent + "  ")
+            holds = any(not line.lstrip().startswith("#") for line in below)
+            lines += [f"{indent}{name}:" if holds else f"{indent}# {name}:", *below]
+        elif part.instead:
+            lines.append(f"{indent}# {name}: {printable(part.instead)}")
+        else:
+            lines.append(f"{indent}{name}: {_yaml_value(part.value)}" + (f"  # {part.origin}" if part.origin else ""))
+    return lines
+
+
+def _yaml_value(value: Any) -> str:
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    # JSON is YAML: a text in quotes is never read as a version, a date or a number. Its escapes are YAML's
+    # too, as long as they are no halves of a pair.
+    text = printable(json.dumps(value, ensure_ascii=False))
+    return _NO_CHARACTER.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def _shell_assignment(variable: str, text: str) -> str:
+    encoding = (sys.stdout.encoding or "ascii").replace("-", "").lower()
+    if (text.isascii() and text.isprintable()) or (encoding == "utf8" and printable(text) == text):
+        return f"{variable}={shlex.quote(text)}"
+    # printf makes every byte; the full stop keeps line ends at the end from being dropped.
+    octal = "".join(chr(byte) if byte in _SAFE_BYTES else f"\\{byte:03o}" for byte in text.encode())
+    return f'{variable}="$(printf \'{octal}.\')"; {variable}="${{{variable}%.}}"'

@@ -1,0 +1,161 @@
+"""Values, origins and problems as text and as JSON. It computes nothing of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...config.config import RESOLVED, Config
+from ...core.problems import Problem, printable
+from ...core.provenance import Explanation, Layer, Origin
+from ...core.secret import Secret
+from ...loading.load import Loaded
+from ...secrets.references import Reference, Unread
+from ...settings.declarations import SETTINGS
+from .table import Cell
+
+# Lowest first. What nobody set steps back; red is for errors alone.
+LAYER_STYLES: dict[str, dict[str, Any]] = {
+    "defaults": {"dim": True},
+    "vendor": {"fg": "magenta"},
+    "site": {"fg": "bright_blue"},
+    "etcd": {"fg": "bright_cyan"},
+    "user": {"fg": "green"},
+    "project": {"fg": "cyan"},
+    "env": {"fg": "yellow"},
+    "flags": {"fg": "bright_magenta"},
+    "execution": {"fg": "bright_yellow"},
+}
+LOST: dict[str, Any] = {"dim": True, "strikethrough": True}
+
+
+def plain(value: Any, *, reveal: bool = False) -> Any:
+    """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
+    if isinstance(value, (Secret, Reference)):
+        return value.reveal() if reveal and isinstance(value, Secret) and not isinstance(value, Unread) else str(value)
+    if isinstance(value, Mapping):
+        return {name: plain(part, reveal=reveal) for name, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(part, reveal=reveal) for part in value]
+    return value
+
+
+def text(value: Any, *, reveal: bool = False) -> str:
+    """A value as a person reads it, on one line, with nothing a terminal would obey."""
+    value = plain(value, reveal=reveal)
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return printable(", ".join(f"{name}: {part}" for name, part in value.items()))
+    if isinstance(value, list):
+        return printable(", ".join(map(str, value)) or "none")
+    return printable(str(value))
+
+
+def json_text(document: Any) -> str:
+    """A document as JSON, in ASCII, with nothing a terminal would obey."""
+    return json.dumps(document, indent=2)
+
+
+def origin_json(origin: Origin | None) -> dict[str, Any] | None:
+    """An origin as JSON has it; line and column only where there are some."""
+    if origin is None:
+        return None
+    shown: dict[str, Any] = {"layer": origin.layer, "source": origin.source}
+    if origin.line is not None:
+        shown |= {"line": origin.line, "column": origin.column}
+    return shown
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """A problem as JSON has it."""
+    return {
+        "severity": problem.severity,
+        "code": problem.code,
+        "key": problem.key,
+        "message": problem.message,
+        "hint": problem.hint,
+        "origin": origin_json(problem.origin),
+    }
+
+
+def explanation_json(explanation: Explanation, *, reveal: bool = False) -> dict[str, Any]:
+    """Value, origin and losers of a key as JSON has them."""
+    return {
+        "value": plain(explanation.value, reveal=reveal),
+        "origin": origin_json(explanation.origin),
+        "shadowed": [
+            {"value": plain(loser.value, reveal=reveal), "reason": loser.reason, "origin": origin_json(loser.origin)}
+            for loser in explanation.losers
+        ],
+    }
+
+
+def keys(config: Config, *, everything: bool, wanted: Sequence[str] = ()) -> list[str]:
+    """The keys to show: all but `providers.*` and `aliases.*`, or all; or those named, sections included."""
+    known = [*SETTINGS, *(f"aliases.{name}" for name in config.aliases)]
+    if wanted:
+        shown = [key for key in known if any(key == one or key.startswith(f"{one}.") for one in wanted)]
+        return shown + [key for key in RESOLVED if key in wanted]
+    return [key for key in known if everything or not key.startswith(("providers.", "aliases."))]
+
+
+def document(loaded: Loaded, shown: Sequence[str], *, reveal: bool) -> dict[str, Any]:
+    """What `show --origin --format json` prints."""
+    config = loaded.config
+    explained = {key: config.explain(key) for key in shown}
+    return {
+        "mode": config.mode,
+        "ok": not loaded.errors,
+        "fingerprint": config.fingerprint,
+        "layers": [layer_json(layer) for layer in loaded.layers],
+        "values": {
+            key: explanation_json(explanation, reveal=reveal)
+            for key, explanation in explained.items()
+            if explanation.value is not None or explanation.origin is not None or explanation.losers
+        },
+        "resolved": {key: config.value(key) or None for key in RESOLVED},
+        "problems": [problem_json(problem) for problem in loaded.problems],
+    }
+
+
+def layer_json(layer: Layer) -> dict[str, Any]:
+    """A layer as `show` and `path` print it."""
+    return {"layer": layer.name, "source": layer.source, "status": layer.status}
+
+
+def nested(config: Config, shown: Sequence[str], *, reveal: bool) -> dict[str, Any]:
+    """The values as a configuration file nests them."""
+    tree: dict[str, Any] = {}
+    for key in shown:
+        section, _, name = key.partition(".")
+        # An alias's name may hold dots: it is one name.
+        parts = [section, name] if section == "aliases" else key.split(".")
+        below = tree
+        for part in parts[:-1]:
+            below = below.setdefault(part, {})
+        below[parts[-1]] = plain(config.value(key), reveal=reveal)
+    return tree
+
+
+def place(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Cell]:
+    """An origin as two cells: `user` and `~/.stigmer/config.yaml:2:10`; in its layer's colour unless it `lost`."""
+    if origin is None:
+        return Cell(""), Cell("")
+    style = {"dim": True} if lost else LAYER_STYLES[origin.layer]
+    return Cell(origin.layer, style), Cell(printable(_from_home(str(origin))), style)
+
+
+def model_steps(config: Config) -> str:
+    """What was asked for, what it came to, and what the provider is asked for: `fast → NAME → ID`, each once."""
+    steps = [text(config.value("llm.model")), config.llm.model_name, config.llm.model_id]
+    return printable(" → ".join(dict.fromkeys(step for step in steps if step)))
+
+
+def _from_home(source: str) -> str:
+    home = os.environ.get("HOME", "").rstrip("/")
+    return f"~{source.removeprefix(home)}" if home and source.startswith(f"{home}/") else source

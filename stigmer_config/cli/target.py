@@ -1,0 +1,125 @@
+"""Which file a command writes, and what it says about that: written, refused, or failed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.problems import printable
+from ..editing.candidate import NoTarget, Refused, Scope, Target, target
+from ..editing.keys import EditError
+from ..editing.write import Change, Outcome, write
+from ..files.atomic_write import SaveError
+from .options import Where
+from .output.problems import FAULTY, exit_status, tell
+
+if TYPE_CHECKING:
+    from ..editing.etcd import Store
+
+
+_FLAGS = {
+    "fleet": "Write the fleet's store, which STIGMER_ETCD names.",
+    "user": "Write ~/.stigmer/config.yaml (this is the default).",
+    "project": "Write the project's .stigmer/config.yaml.",
+}
+
+
+def _one_of(command: Callable[..., None], *names: str) -> Callable[..., None]:
+    """Adds a flag for each scope; the command gets the chosen one as `scope`, `user` when none is."""
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> None:
+        chosen = [name for name in names if options.pop(name)]
+        if len(chosen) > 1:
+            raise click.UsageError(f"{' and '.join(f'--{name}' for name in chosen)} exclude each other")
+        command(scope=chosen[0] if chosen else "user", **options)
+
+    for name in reversed(names):
+        wrapped = click.option(f"--{name}", name, is_flag=True, help=_FLAGS[name])(wrapped)
+    return wrapped
+
+
+def scoped(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --user and --project; the command gets them as one `scope`."""
+    return _one_of(command, "user", "project")
+
+
+def fleet_scoped(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --fleet to what `scoped` adds: then `scope` is `fleet`."""
+    return _one_of(command, "fleet", "user", "project")
+
+
+def stored(where: Where, key: str, data: bytes | None) -> tuple[Store, Outcome]:
+    """Sets or removes a key in the fleet's store. Exits with what is wrong (1, or 3 for `untrusted-key`)."""
+    from ..editing.etcd import StoreError, put, store  # most machines have no fleet
+
+    try:
+        aimed = store(where.request())
+        outcome = put(aimed, key, data)
+    except NoTarget as error:
+        raise click.UsageError(printable(str(error))) from error
+    except Refused as refusal:
+        tell(refusal.problems)
+        say("nothing was written: the fleet's store is as it was")
+        raise SystemExit(exit_status(refusal.problems)) from None
+    except (StoreError, ImportError) as error:
+        say(f"{place(aimed)}: {printable(str(error))}")
+        say("hint: stigmer config doctor tells more of the store")
+        raise SystemExit(FAULTY) from None
+    tell_outcome(aimed, outcome)
+    return aimed, outcome
+
+
+def file_of(where: Where, scope: Scope) -> Target:
+    """The file to write. Raises a usage error (exit 2) where there is none of that scope."""
+    try:
+        return target(where.request(), scope)
+    except NoTarget as error:
+        raise click.UsageError(printable(str(error))) from error
+
+
+def written(aimed: Target, change: Change, key: str | None = None) -> Outcome:
+    """Makes an edit. Exits with what is wrong (1, or 3 for `untrusted-key`): then the file is as it was."""
+    try:
+        outcome = write(aimed, change, key)
+    except Refused as refusal:
+        tell(refusal.problems)
+        say(f"nothing was written: {place(aimed)} is as it was")
+        raise SystemExit(exit_status(refusal.problems)) from None
+    except EditError as error:
+        say(f"{place(aimed)}: {error}")
+        say("hint: stigmer config edit opens it in your editor; nothing was written")
+        raise SystemExit(FAULTY) from None
+    except SaveError as error:
+        failed(aimed, error)
+    tell_outcome(aimed, outcome)
+    return outcome
+
+
+def tell_outcome(aimed: Target | Store, outcome: Outcome) -> None:
+    """Says what is worth knowing about a file that was written."""
+    if not outcome.durable:
+        say(f"{place(aimed)} is the new one, but the disk did not confirm it: a power cut may bring the old one back")
+    if outcome.trusted:
+        say("what you set here is trusted on this machine; others are asked to: stigmer config trust")
+    known = set(outcome.before.problems)
+    tell(p for p in outcome.after.problems if p.severity == "warning" and p not in known)
+
+
+def failed(aimed: Target, error: SaveError) -> None:
+    """Says why a file could not be written, and exits."""
+    say(f"{printable(str(error))}\nnothing was written: {place(aimed)} is as it was")
+    raise SystemExit(FAULTY) from None
+
+
+def place(aimed: Target | Store, line: int | None = None) -> str:
+    """The file, or the store, as a message names it."""
+    return printable(aimed.path) + (f":{line}" if line else "")
+
+
+def say(message: str) -> None:
+    """A line for the person: standard output is for data."""
+    click.echo(message, err=True)

@@ -1,0 +1,186 @@
+"""Config: the frozen snapshot that workers read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from ..core.problems import Problem
+from ..core.provenance import Change, Explanation
+from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting, find
+from .sections import (
+    BackendConfig,
+    Frozen,
+    LLMConfig,
+    LoggingConfig,
+    ProviderConfig,
+    RedisConfig,
+    SandboxConfig,
+    TemporalConfig,
+)
+
+# What the model string came to: effective values like any key's, without being keys.
+RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
+# Every key but the aliases', with the way to its value.
+_PATHS = {key: tuple(key.split(".")) for key in (*SETTINGS, *RESOLVED)}
+_SECRETS = frozenset(key for key, setting in SETTINGS.items() if setting.is_secret)
+
+
+class Deriver(Protocol):
+    """What a Config was built by, and asks for everything that is not a plain value."""
+
+    def override(self, config: Config, values: Mapping[str, Any]) -> Config: ...
+
+    def explain(self, config: Config, key: str) -> Explanation: ...
+
+    def meaning(self, config: Config, alias: str) -> dict[str, str | None]: ...
+
+
+class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=True):
+    """One whole configuration, frozen. Take it once per execution and keep it as long as you like.
+
+    `redis` is None in local mode. `aliases` has each alias as it was given: a model string, or a mapping
+    provider → model string. `generation` counts the changes of a LiveConfig, from 1. `warnings` are the
+    problems that did not keep it from loading. Two Configs are equal when every effective value and every
+    secret is.
+    """
+
+    mode: Mode
+    llm: LLMConfig
+    providers: Mapping[str, ProviderConfig]
+    aliases: Mapping[str, str | Mapping[str, str]]
+    temporal: TemporalConfig
+    backend: BackendConfig
+    sandbox: SandboxConfig
+    redis: RedisConfig | None
+    logging: LoggingConfig
+    locked: tuple[str, ...]
+    generation: int
+    warnings: tuple[Problem, ...]
+    _deriver: Deriver
+    _overrides: tuple[Any, ...] = ()
+
+    @classmethod
+    def load_from_env(cls) -> Config:
+        """`load()`, with `backend.api_key` required in cloud mode, as the seed's worker does.
+
+        Raises `ConfigError` with every problem.
+        """
+        from .. import load_for_worker
+
+        return load_for_worker()
+
+    def is_local_mode(self) -> bool:
+        """Whether the mode is `local`."""
+        return self.mode == "local"
+
+    def get_sandbox_config(self) -> dict[str, str]:
+        """The sandbox as the seed's worker passes it on.
+
+        `{"type": "filesystem", "root_dir": …}` or `{"type": "daytona"[, "snapshot_id": …]}`.
+        """
+        sandbox = self.sandbox
+        if sandbox.type == "filesystem":
+            return {"type": "filesystem", "root_dir": sandbox.root_dir or "."}
+        if sandbox.snapshot_id is None:
+            return {"type": "daytona"}
+        return {"type": "daytona", "snapshot_id": sandbox.snapshot_id}
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits over every effective value and the resolved model, but no secret."""
+        import hashlib
+
+        values = {key: value for key, value in self.effective() if key not in _SECRETS}
+        text = msgspec.json.encode(values, enc_hook=dict, order="deterministic")
+        return hashlib.sha256(text).hexdigest()[:32]
+
+    def value(self, key: str) -> Any:
+        """The effective value of a key, `llm.model_name`, `llm.model_id` or `llm.alias`; None when not set.
+
+        Raises `KeyError` for a key that does not exist.
+        """
+        path = _PATHS.get(key)
+        if path is None:
+            if find(key) is None:
+                raise KeyError(key)
+            return self.aliases.get(key.removeprefix("aliases."))
+        part: Any = self.providers[path[1]] if path[0] == "providers" else getattr(self, path[0])
+        return part if part is None or len(path) == 1 else getattr(part, path[-1])
+
+    def effective(self) -> Iterator[tuple[str, Any]]:
+        """Every key with its effective value, the resolved model's included, in the settings' order."""
+        for key in _keys(self):
+            yield key, self.value(key)
+
+    def explain(self, key: str) -> Explanation:
+        """Why a key has its value: winner, losers, alias hops.
+
+        Raises `KeyError` for a key that does not exist.
+        """
+        return self._deriver.explain(self, key)
+
+    def meaning(self, alias: str) -> dict[str, str | None]:
+        """What an alias stands for now, by provider: a model's name, or None where it has none.
+
+        Raises `KeyError` for an alias that does not exist.
+        """
+        return self._deriver.meaning(self, alias)
+
+    def override(self, values: Mapping[str, Any]) -> Config:
+        """A new Config with `values` as one more layer on top: `llm.*`, dotted or nested.
+
+        Provider, alias, credential and checks are worked out anew; a None means none, an empty string
+        counts as unset. The generation stays. Raises `ConfigError`.
+        """
+        return self._deriver.override(self, values)
+
+    def diff(self, new: Config) -> tuple[Change, ...]:
+        """What changes from this Config to `new`, by effective values, secrets included (masked)."""
+        others = {name for name in CHILDREN[""].values() if getattr(self, name) != getattr(new, name)}
+        keys = dict.fromkeys((*_keys(self), *_keys(new))) if "aliases" in others else _PATHS
+        rows = [(key, self.value(key), new.value(key)) for key in keys if _section_of(key) in others]
+        return tuple(
+            Change(
+                key=key,
+                old=old,
+                new=now,
+                old_origin=self.explain(key).origin,
+                new_origin=new.explain(key).origin,
+                restart_required=key not in RESOLVED and cast(Setting, find(key)).reload == "restart",
+            )
+            for key, old, now in rows
+            if old != now
+        )
+
+    def _parts(self) -> tuple[Any, ...]:
+        values = (self.mode, self.llm, self.providers, self.aliases, self.temporal, self.backend, self.sandbox)
+        return (*values, self.redis, self.logging, self.locked)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Config):
+            return NotImplemented
+        return self is other or self._parts() == other._parts()
+
+    def __ne__(self, other: object) -> bool:
+        # The base class has one of its own, which would compare identities.
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
+
+    def __repr__(self) -> str:
+        return f"Config(mode={self.mode!r}, llm={self.llm!r}, generation={self.generation}, …)"
+
+
+def _keys(config: Config) -> Iterator[str]:
+    yield from _PATHS
+    for name in config.aliases:
+        yield f"aliases.{name}"
+
+
+def _section_of(key: str) -> str:
+    path = _PATHS.get(key)
+    return path[0] if path is not None else "aliases"

@@ -1,0 +1,164 @@
+"""The sections of a Config: frozen, hashable, shared instead of copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NoReturn
+
+import msgspec
+
+from ..core.secret import Secret
+from ..settings.declarations import MODEL_FIELDS, Mode
+
+Provider = Literal["anthropic", "ollama", "openai"]
+Effort = Literal["none", "minimal", "low", "medium", "high"]
+
+
+class Frozen(msgspec.Struct, frozen=True):
+    """Immutable, hashable, shared instead of copied, and never pickled."""
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} is not pickled: call load() in the other process instead")
+
+
+class LLMConfig(Frozen, frozen=True, kw_only=True):
+    """The one effective LLM: who serves it, which model, where, with which key and parameters.
+
+    `model` is the model string that was configured, `alias` the nickname in it (or None), `model_name` what
+    it stands for and `model_id` what is sent to the provider. `timeout` is in seconds, `num_ctx` and
+    `max_tokens` in tokens.
+    """
+
+    provider: Provider
+    model: str
+    model_name: str
+    model_id: str
+    alias: str | None = None
+    base_url: str | None = None
+    api_key: Secret | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    num_ctx: int | None = None
+    reasoning_effort: Effort | None = None
+    timeout: float | None = None
+    max_retries: int | None = None
+
+    @classmethod
+    def load_from_env(cls, mode: Mode | None = None) -> LLMConfig:
+        """`load(mode=mode).llm`, under the seed worker's name. Raises `ConfigError`."""
+        from .. import load
+
+        return load(mode=mode).llm
+
+
+class ProviderConfig(Frozen, frozen=True, kw_only=True):
+    """One provider's own settings, for when it is the active one. The fields are those of `LLMConfig`."""
+
+    model: str | None = None
+    base_url: str | None = None
+    api_key: Secret | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    num_ctx: int | None = None
+    reasoning_effort: Effort | None = None
+    timeout: float | None = None
+    max_retries: int | None = None
+
+
+class TemporalConfig(Frozen, frozen=True):
+    """Where the worker gets its work. `address` is `host:port`."""
+
+    namespace: str
+    address: str
+    task_queue: str
+    max_concurrency: int
+
+
+class BackendConfig(Frozen, frozen=True):
+    """The Stigmer backend. `endpoint` is `host:port`."""
+
+    endpoint: str
+    api_key: Secret | None = None
+
+
+class SandboxConfig(Frozen, frozen=True):
+    """Where an agent's tools run."""
+
+    type: Literal["filesystem", "daytona"]
+    root_dir: str | None = None
+    snapshot_id: str | None = None
+    api_key: Secret | None = None
+
+
+class RedisConfig(Frozen, frozen=True):
+    """Redis, in cloud mode."""
+
+    host: str
+    port: int
+    password: Secret | None = None
+
+
+class LoggingConfig(Frozen, frozen=True):
+    """How events are logged."""
+
+    level: Literal["debug", "info", "warning", "error", "critical"]
+    format: Literal["auto", "console", "json"]
+
+
+class FrozenMap(Mapping[str, Any]):
+    """A mapping that never changes, compares by content and can be hashed."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Iterable[tuple[str, Any]] | Mapping[str, Any] = ()) -> None:
+        self._items: dict[str, Any] = dict(items)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+    def __copy__(self) -> FrozenMap:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenMap:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a part of a Config is not pickled: call load() in the other process instead")
+
+
+_SECTIONS = {
+    "temporal": TemporalConfig,
+    "backend": BackendConfig,
+    "sandbox": SandboxConfig,
+    "logging": LoggingConfig,
+    "redis": RedisConfig,
+}
+
+
+def section(name: str, values: Mapping[str, Any]) -> Any:
+    """A section's struct from the merged values of all keys; the defaults fill every field that is required."""
+    fields: dict[str, Any] = {field: values.get(f"{name}.{field}") for field in _SECTIONS[name].__struct_fields__}
+    return _SECTIONS[name](**fields)
+
+
+def provider_settings(provider: str, values: Mapping[str, Any]) -> ProviderConfig:
+    """A provider's own settings from the merged values of all keys."""
+    return ProviderConfig(**{field: values.get(f"providers.{provider}.{field}") for field in MODEL_FIELDS})

@@ -1,0 +1,132 @@
+"""Where values come from: Key, Origin, Entry, Layer, and why a value lost.
+
+A Key is a dotted path of one setting (`llm.model`), a plain `str`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, cast
+
+import msgspec
+
+LayerName = Literal["defaults", "vendor", "site", "etcd", "user", "project", "env", "flags", "execution"]
+Status = Literal["loaded", "absent", "error", "untrusted", "empty"]
+Reason = Literal[
+    "overridden",
+    "provider-switched",
+    "bound-elsewhere",
+    "untrusted",
+    "locked",
+    "not-in-mode",
+    "unused",
+    "unsupported",
+]
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """The exact spot a value was written at.
+
+    `source` is a file's path, a variable's name, a flag or the call's argument; `line` and `column`
+    are 1-based, in characters, and `None` where there are none.
+    """
+
+    layer: LayerName
+    source: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        if self.line is None:
+            return self.source
+        return f"{self.source}:{self.line}:{self.column}"
+
+
+class Entry(msgspec.Struct, frozen=True, eq=False):
+    """One value as one layer gave it, of the setting's type, and its Origin.
+
+    Entries compare by identity: two layers may say the same and are still two.
+    """
+
+    value: Any
+    origin: Origin
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An entry that a layer gave and that is not used, and why."""
+
+    entry: Entry
+    reason: Reason
+
+
+class Layer(msgspec.Struct, frozen=True, eq=False):
+    """What one source said.
+
+    `entries` holds what counts, `refused` what was taken out of it, `faulty` the keys whose value is none they
+    may have, and where. `text` is a file's text, kept for the excerpts in messages; `secret_lines` gives the
+    lines of it that are never shown, once a message asks.
+    `implied_provider` is the provider this layer names when nothing else in it names one
+    (`--anthropic-key`).
+    """
+
+    name: LayerName
+    source: str
+    status: Status
+    entries: Mapping[str, Entry] = {}
+    refused: Mapping[str, Refused] = {}
+    faulty: Mapping[str, Origin] = {}
+    why: str = ""
+    text: str | None = None
+    secret_lines: Callable[[], frozenset[int]] = frozenset
+    digest: str | None = None
+    implied_provider: Entry | None = None
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it is the operator's or the user's own word: no project's file is, nor a store without https."""
+        return self.name != "project" and (self.name != "etcd" or self.source.startswith("https://"))
+
+
+class Loser(msgspec.Struct, frozen=True):
+    """A value that did not win, where it stands, and why it lost."""
+
+    value: Any
+    origin: Origin
+    reason: Reason
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """One step of an alias: `name` means `target`, as `origin` says."""
+
+    name: str
+    target: str
+    origin: Origin
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a key has its value: the winner, every loser highest layer first, and the alias hops.
+
+    `origin` is `None` when nothing set the key. `value` is the effective value; a secret is a `Secret`.
+    """
+
+    key: str
+    value: Any
+    origin: Origin | None
+    losers: tuple[Loser, ...] = ()
+    hops: tuple[Hop, ...] = ()
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One effective value that differs between two Configs."""
+
+    key: str
+    old: Any
+    new: Any
+    old_origin: Origin | None
+    new_origin: Origin | None
+    restart_required: bool
+
+
+def targets(entry: Entry) -> Mapping[str, Entry] | None:
+    """The entry's provider → entry mapping, for an alias that is one; else None."""
+    return cast("Mapping[str, Entry]", entry.value) if type(entry.value) is dict else None

@@ -1,0 +1,168 @@
+"""One edit of the fleet's store: read, change, judge, compare and put."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ..core.environment import Environment
+from ..core.problems import Problem
+from ..core.provenance import Layer
+from ..loading.load import Loaded, read
+from ..loading.request import ReadFleet, Request
+from ..settings.value_types import PROVIDERS
+from ..sources.etcd.address import Fleet, fleet_of
+from ..sources.etcd.layer import etcd_layer
+from ..sources.etcd.snapshot import Event, Stored, Value
+from ..sources.yaml.parser import Reader
+from .candidate import NoTarget, Refused, new_errors
+from .write import Outcome
+
+_TRIES = 20  # as many others may write in the same moment
+# What is missing here may be there on the machines that run workers.
+_LOCAL = frozenset({"missing-api-key", "secret-unavailable"})
+
+
+class StoreError(Exception):
+    """The store could not be read or written. The message says why, and what became of the edit."""
+
+
+class Store(msgspec.Struct, frozen=True):
+    """The fleet's store, and the load that it is a part of."""
+
+    fleet: Fleet
+    request: Request
+    layer: Literal["etcd"] = "etcd"
+
+    @property
+    def path(self) -> str:
+        """The store as a message names it."""
+        return self.fleet.source
+
+    def load(self, stored: Stored) -> Loaded:
+        """Everything loaded, as if the store held this."""
+        return read(msgspec.structs.replace(self.request, read_fleet=self._reading(stored)))
+
+    def load_alone(self, stored: Stored, mode: str) -> Loaded:
+        """The store over the packaged defaults: no file, no variable and no flag of this machine hides a fault.
+
+        `mode` is the one to judge it in where the store does not choose one.
+        """
+        here = self.request.environment
+        nowhere = Path("/nonexistent")
+        world = Environment(
+            variables={"STIGMER_ETCD": self.fleet.source},
+            cwd=nowhere,
+            home=nowhere,
+            uid=here.uid,
+            today=here.today,
+            site_dir=nowhere,
+            state_dir=nowhere,
+        )
+        layer, _ = etcd_layer(self.fleet, stored)
+        chosen = None if "mode" in layer.entries else mode
+        return read(Request(world, chosen, project_dir=False, read_fleet=self._reading(stored), runs_commands=False))
+
+    def _reading(self, stored: Stored) -> ReadFleet:
+        def read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
+            del environment  # whatever the variables name: this is what the store holds
+            return etcd_layer(self.fleet, stored)
+
+        return read_fleet
+
+
+def store(request: Request) -> Store:
+    """The store that this machine's variables name. Raises `NoTarget`, or `Refused` for variables that are wrong."""
+    fleet, problems = fleet_of(request.environment)
+    if fleet is not None:
+        return Store(fleet, request)
+    if problems:
+        raise Refused(problems)
+    raise NoTarget(
+        "there is no fleet here: STIGMER_ETCD names its store, for example https://etcd.example:2379/stigmer"
+    )
+
+
+def name_of(key: str) -> str:
+    """The key's name in the store: `llm.model` is `llm/model`, `aliases.fast.ollama` is `aliases/fast/ollama`."""
+    if not key.startswith("aliases."):
+        return key.replace(".", "/")
+    alias, _, provider = key.removeprefix("aliases.").rpartition(".")
+    return f"aliases/{alias}/{provider}" if alias and provider in PROVIDERS else f"aliases/{key[8:]}"
+
+
+def text_of(value: Any) -> str:
+    """A value as the store holds it: what would stand behind the colon in a file, on one line."""
+    if isinstance(value, str):
+        reader = Reader(value, "etcd", "")
+        node = reader.read()
+        if node is not None and not reader.problems and node.value == value:
+            return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def put(target: Store, key: str, data: bytes | None) -> Outcome:
+    """Sets a key in the store, or removes it (None): judged first, and written only if nothing changed meanwhile.
+
+    Raises `Refused` and `StoreError`: in each case the store is as it was, unless the error says otherwise.
+    """
+    from ..sources.etcd.client import Etcd, EtcdError
+
+    name = name_of(key)
+    try:
+        etcd = Etcd(target.fleet)
+    except EtcdError as error:
+        raise StoreError(f"the fleet's store cannot be reached: {error}") from None
+    try:
+        for _ in range(_TRIES):
+            outcome = _try(etcd, target, key, name, data)
+            if outcome is not None:
+                return outcome
+    finally:
+        etcd.close()
+    raise StoreError("somebody else keeps changing the store: nothing was written")
+
+
+def _try(etcd: Any, target: Store, key: str, name: str, data: bytes | None) -> Outcome | None:
+    """None when somebody else changed the store meanwhile."""
+    from ..sources.etcd.client import Denied, EtcdError
+
+    try:
+        stored = etcd.read()
+    except EtcdError as error:
+        raise StoreError(f"the fleet's store cannot be read: {error}; nothing was written") from None
+    old = stored.values.get(name)
+    before = target.load(stored)
+    if (old.data if old is not None else None) == data:
+        return Outcome(before, before, changed=False)
+    _judge(target, stored, _with(stored, name, data, stored.revision + 1), before, key)
+    try:
+        revision = etcd.put(name, data, stored)
+    except Denied as error:
+        raise StoreError(f"the fleet's store refuses it: {error}; nothing was written") from None
+    except EtcdError as error:
+        raise StoreError(f"{error}; whether it was written, stigmer config get {key} tells") from None
+    if revision is None:
+        return None
+    return Outcome(before, target.load(_with(stored, name, data, revision)), changed=True)
+
+
+def _with(stored: Stored, name: str, data: bytes | None, revision: int) -> Stored:
+    return stored.after([Event(name, Value(data, revision) if data is not None else None, revision)])
+
+
+def _judge(target: Store, stored: Stored, wanted: Stored, before: Loaded, key: str) -> None:
+    """Raises `Refused` for errors that were not there before, on this machine or on one that has only the store."""
+    mode = before.config.mode
+    pairs = (
+        (before, target.load(wanted)),
+        (target.load_alone(stored, mode), target.load_alone(wanted, mode)),
+    )
+    new = [
+        problem for old, after in pairs for problem in new_errors(old, after, "etcd", key) if problem.code not in _LOCAL
+    ]
+    if new:
+        raise Refused(list(dict.fromkeys(new)))

@@ -1,0 +1,178 @@
+"""Setting and removing one key in a configuration file's bytes.
+
+The text is patched by span, with the places that the reading parser gives. ruamel's round-trip dumper is
+not used: it writes the whole file anew (indentation, blank lines, flow collections over several lines, line
+ends, byte order mark), and is a second parser. A patch that goes wrong is found out: every new text is read
+again and must hold the old values with only that key changed, or the edit is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..settings.value_types import PROVIDERS
+from .patches import EditError, Patch, Patches
+from .spans import Piece, plain, spans
+
+__all__ = ["EditError", "with_value", "without"]
+
+_MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors put in front
+_MOST_ITEMS = 100  # a list of more is written anew: each item costs a reading
+_BY_HAND = "it is written in a form that cannot be changed without touching more"
+
+
+def with_value(data: bytes, key: str, value: Any) -> bytes:
+    """The file's bytes with `key` set to `value`: None, a number, a text or a list of texts.
+
+    Raises `EditError` when only a person can do it.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in str(value)):
+        raise EditError("the value is not UTF-8 text")
+    mark, text = _decoded(data)
+    patches = Patches(text)
+    names = _names(patches.root, key)
+    way = _way(patches.root, names)
+    if way is not None and _same(plain(way[-1]), value):
+        return data
+    wanted = _changed(plain(patches.root), names, value)
+    if type(value) is list:
+        itemwise = _with_items(text, names, value)
+        if itemwise is not None and _holds(itemwise, wanted):
+            return mark + itemwise.encode()
+    return mark + _checked(patches.apply(_set(patches, names, value)), wanted).encode()
+
+
+def without(data: bytes, key: str) -> bytes | None:
+    """The file's bytes without `key`; None when it does not stand in it.
+
+    An emptied section stays, empty. Raises `EditError` when only a person can do it.
+    """
+    mark, text = _decoded(data)
+    patches = Patches(text)
+    names = _names(patches.root, key)
+    way = _way(patches.root, names)
+    if way is None:
+        return None
+    *_, parent, piece = way
+    if names[0] == "aliases" and len(names) == 3 and len(parent.children) == 1:
+        return without(data, ".".join(names[:2]))  # an alias for no provider is none
+    new = patches.apply(patches.removed(parent, piece))
+    return mark + _checked(new, _changed(plain(patches.root), names)).encode()
+
+
+def _decoded(data: bytes) -> tuple[bytes, str]:
+    mark = _MARK if data.startswith(_MARK) else b""
+    try:
+        return mark, data[len(mark) :].decode("utf-8")
+    except UnicodeDecodeError:
+        raise EditError("the file is not UTF-8 text") from None
+
+
+def _names(root: Piece | None, key: str) -> tuple[str, ...]:
+    """The names of a key, section by section. `aliases.fast.ollama` is an entry of the alias `fast`.
+
+    An alias's name may hold dots: one that stands in the file as it is counts first.
+    """
+    section, _, name = key.partition(".")
+    if section != "aliases":
+        return tuple(key.split("."))
+    alias, _, provider = name.rpartition(".")
+    aliases = root.value.get("aliases") if root is not None and type(root.value) is dict else None
+    known = aliases is not None and type(aliases.value) is dict and name in aliases.value
+    return (section, alias, provider) if alias and provider in PROVIDERS and not known else (section, name)
+
+
+def _way(root: Piece | None, names: Sequence[str]) -> list[Piece] | None:
+    """The pieces from the root down to a key, or None when there is none."""
+    pieces = [root] if root is not None else []
+    for name in names:
+        below = pieces[-1].value if pieces else None
+        if type(below) is not dict or name not in below:
+            return None
+        pieces.append(below[name])
+    return pieces
+
+
+def _set(patches: Patches, names: Sequence[str], value: Any) -> list[Patch]:
+    root = patches.root
+    if root is None or root.value is None:
+        return patches.appended(names, value)
+    parent, piece, flow = root, root, root.is_flow
+    for depth, name in enumerate(names):
+        rest = names[depth:]
+        if piece.value is None:
+            return patches.filled(piece, parent, rest, value, flow=flow)
+        if type(piece.value) is not dict:
+            raise EditError(f"{'.'.join(names[:depth]) or 'the file'} holds a value of its own")
+        if name not in piece.value:
+            at_end = piece is root and not flow
+            return patches.appended(rest, value) if at_end else patches.inserted(piece, rest, value)
+        parent, piece = piece, piece.value[name]
+        flow = flow or piece.is_flow
+    return patches.replaced(piece, value, flow=flow)
+
+
+def _with_items(text: str, names: Sequence[str], items: list[str]) -> str | None:
+    """The text with a list's items taken out and put in one by one; None where that does not do."""
+    try:
+        there = [item.value for item in _listed(Patches(text), names).children]
+        gone = [value for value in there if value not in items]
+        if len(gone) == len(there) or len(gone) + len(items) > _MOST_ITEMS:
+            return None
+        for value in gone:
+            patches = Patches(text)
+            listed = _listed(patches, names)
+            text = patches.apply(patches.removed(listed, next(i for i in listed.children if i.value == value)))
+        for value in items:
+            if value not in there:
+                patches = Patches(text)
+                text = patches.apply(patches.item_added(_listed(patches, names), value))
+    except EditError:
+        return None
+    return text
+
+
+def _listed(patches: Patches, names: Sequence[str]) -> Piece:
+    way = _way(patches.root, names)
+    if way is None or type(way[-1].value) is not list:
+        raise EditError("no list")
+    return way[-1]
+
+
+_GONE = object()
+
+
+def _changed(tree: Any, names: Sequence[str], value: Any = _GONE) -> Any:
+    """What a file's tree must be once the key is set, or gone."""
+    name, *rest = names
+    tree = dict(tree) if type(tree) is dict else {}  # a value in its place is not overwritten: `_set` refuses
+    if rest:
+        tree[name] = _changed(tree.get(name), rest, value)
+    elif value is _GONE:
+        del tree[name]
+    else:
+        tree[name] = value
+    return tree or None
+
+
+def _holds(text: str, wanted: Any) -> bool:
+    found = spans(text)
+    return found.readable and _same(plain(found.root), wanted)
+
+
+def _checked(text: str, wanted: Any) -> str:
+    if not _holds(text, wanted):
+        raise EditError(_BY_HAND)
+    return text
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two trees are the same, types and order of lists included: 1, 1.0 and true are three values."""
+    if type(one) is not type(other):
+        return False
+    if type(one) is dict:
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if type(one) is list:
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) or one != one  # noqa: PLR0124 - .nan is itself

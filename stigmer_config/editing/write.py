@@ -1,0 +1,123 @@
+"""One edit of one file, spelled out once: lock, read, change, judge, write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ..core.problems import Problem
+from ..files.atomic_write import ChangedError, Locked, SaveError, locked
+from ..loading.load import Loaded
+from ..sources.checked_read import Contents
+from .auto_trust import recorded
+from .candidate import Candidate, Refused, Target, candidate, new_errors
+from .patches import EditError
+
+# What stands in the file → its new bytes, or None for no change.
+Change = Callable[[Contents], bytes | None]
+# With one of these a file cannot be read as its owner wrote it.
+_UNREADABLE = frozenset({"yaml-syntax", "yaml-forbidden", "duplicate-key", "too-large", "bad-encoding"})
+_TRIES = 5  # writers without our lock are met again and again only by bad luck
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an edit came to: the loads before and after it.
+
+    `changed` tells whether anything had to be written, `trusted` whether a project's settings were trusted as
+    done. `durable` is False when the new file is in place and the disk has not confirmed it.
+    """
+
+    before: Loaded
+    after: Loaded
+    changed: bool
+    trusted: bool = False
+    durable: bool = True
+
+
+def write(target: Target, change: Change, key: str | None = None) -> Outcome:
+    """Makes one edit.
+
+    With `key`, the result must have no error of that key in the file, old or new. Raises `Refused`,
+    `SaveError`, and what `change` raises: in each case the file is as it was.
+    """
+    outcome = None
+    try:
+        if not os.path.isdir(os.path.dirname(target.path)):
+            _judged(target, change, key)  # no folder is made for an edit that is refused
+        with locked(target.path, follow=target.layer == "user") as file:
+            for _ in range(_TRIES):
+                outcome = _try(target, file, change, key)
+                if outcome is not None:
+                    return outcome
+        raise SaveError(f"{target.path}: somebody else keeps changing it")
+    except KeyboardInterrupt:
+        if outcome is not None:
+            return outcome  # it came too late
+        raise SaveError("interrupted") from None
+    except OSError as error:
+        raise SaveError(f"{target.path}: {error.strerror}") from error
+
+
+def _judged(target: Target, change: Change, key: str | None) -> tuple[Contents, Loaded, Candidate | None]:
+    """What stands there, the load with it, and what takes its place: None when nothing has to be done."""
+    contents = target.contents()
+    before = target.load(contents)
+    if contents.data is None and contents.problems:
+        raise Refused(contents.problems)
+    if any(not problem.key for problem in contents.problems):  # others can write it: it may not be its owner's
+        raise Refused([problem for problem in contents.problems if not problem.key])
+    try:
+        data = change(contents)
+    except EditError:
+        faults = _unreadable(before, target)
+        if faults:
+            raise Refused(faults) from None
+        raise
+    if data is None or data == contents.data:
+        return contents, before, None
+    made = candidate(target, contents, data)
+    new = new_errors(before, made.loaded, target.layer, key)
+    if new:
+        raise Refused(_from_the_first(new, before, made))
+    return contents, before, made
+
+
+def _from_the_first(new: Sequence[Problem], before: Loaded, made: Candidate) -> Sequence[Problem]:
+    """What keeps an edit from being made: first the faults of a project's file, in which nothing is trusted as done."""
+    was = made.layers[0]
+    if was.name != "project" or was.status != "error" or all(p.code != "untrusted-key" for p in new):
+        return new
+    there = [p for p in before.errors if p.origin is not None and p.origin.layer == "project" and p not in new]
+    return [*there, *(msgspec.structs.replace(p, hint=f"mend the file's other faults first; {p.hint}") for p in new)]
+
+
+def _try(target: Target, file: Locked, change: Change, key: str | None) -> Outcome | None:
+    """None when somebody without our lock changed the file meanwhile."""
+    contents, before, made = _judged(target, change, key)
+    if made is None:
+        return Outcome(before, before, changed=False)
+    try:
+        with recorded(target.request.environment, *made.layers, made.trust):
+            _put(target, file, contents, made.data)
+    except ChangedError:
+        return None
+    return Outcome(before, made.loaded, changed=True, trusted=made.trust is not None, durable=file.durable)
+
+
+def _put(target: Target, file: Locked, contents: Contents, data: bytes) -> None:
+    try:
+        file.replace(data, contents.data, target.mode)
+    except KeyboardInterrupt:
+        if file.read() != data:
+            raise
+
+
+def _unreadable(loaded: Loaded, target: Target) -> tuple[Problem, ...]:
+    """The faults that keep the target's file from being edited by key."""
+    return tuple(
+        problem
+        for problem in loaded.errors
+        if problem.code in _UNREADABLE and problem.origin is not None and problem.origin.layer == target.layer
+    )

@@ -1,0 +1,1 @@
+"""The file system, with no idea of configuration: stable reads, atomic writes, watching."""

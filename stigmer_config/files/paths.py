@@ -1,0 +1,24 @@
+"""Paths without their links, and how a file is opened safely."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Final
+
+# Never waiting for a FIFO's other end, for no child process, no terminal of ours, byte for byte.
+SAFE: Final = (
+    getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+)
+NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
+
+
+_TRIES = 100  # each one lost only if the link changed in the microseconds between two calls
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """As `os.path.realpath`, which before Python 3.13 raises when a link stops being one between its two calls."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(OSError):
+            return os.path.realpath(path)
+    return os.path.abspath(path)

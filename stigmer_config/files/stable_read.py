@@ -1,0 +1,200 @@
+"""Reading a file only when no writer is in the middle of it.
+
+A half-written YAML file is usually valid YAML, so parsing is no guard against a torn read. A read counts only if
+the file's signature is the same before and after it, the path still names that file, the length is the size, and
+nobody has the file open for writing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from .paths import SAFE
+
+LIMIT: Final = 65536  # bytes of one file; contract, section 6
+GRACE: Final = 0.1  # seconds until a vanished or emptied file counts; contract, section 7
+QUIET: Final = 0.1  # seconds without a change that stand for "closed" where no lease can be had
+HELD: Final = 2.0  # seconds without a change after which a writer that keeps the file open is not waited for
+TRIES: Final = 3  # reads in a row that may collide with a writer before we step back
+FIRST_PAUSE: Final = 0.001  # seconds until the next try after that, doubled up to LAST_PAUSE
+LAST_PAUSE: Final = 0.05
+
+_GONE: Final = (errno.ENOENT, errno.ENOTDIR)
+
+
+class Signature(NamedTuple):
+    """What changes when a file does: equal signatures, same file and (on a fine-grained clock) same content."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def signature(status: os.stat_result) -> Signature:
+    """The signature within an `os.stat_result`."""
+    return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+class Settled(NamedTuple):
+    """A read that counts.
+
+    `data` holds at most the limit and one byte more, so that a longer file shows as too long. `status` is the
+    `os.stat_result` of the opened file: what permissions are to be judged by.
+    """
+
+    data: bytes
+    status: os.stat_result
+
+    @property
+    def signature(self) -> Signature:
+        return signature(self.status)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of `data`."""
+        import hashlib  # 10 ms, which a command that only reads need not spend
+
+        return hashlib.sha256(self.data).hexdigest()
+
+
+class Gone(NamedTuple):
+    """There is no such file (or folder on the way to it)."""
+
+
+class Unsettled(NamedTuple):
+    """No read that counts yet: read again after `retry_in` seconds, handing this over as `earlier`.
+
+    `signature` is what the file looked like, unchanged as far as we know since `since` (`time.monotonic()`).
+    """
+
+    reason: str
+    signature: Signature | None
+    since: float
+    retry_in: float
+
+
+class _Attempt(NamedTuple):
+    data: bytes
+    status: os.stat_result
+    raced: bool
+    writer: bool | None  # has somebody the file open for writing? None: nobody can tell
+
+
+def read_settled(
+    path: Path | str, limit: int = LIMIT, *, earlier: Unsettled | None = None, flags: int = 0
+) -> Settled | Gone | Unsettled:
+    """Reads up to `limit` bytes (and one more) of the file at `path`, once it has settled.
+
+    `flags` are added to those of `os.open` (`os.O_NOFOLLOW`). Never waits. Raises OSError for what waiting does
+    not heal: no permission, not a regular file.
+    """
+    try:
+        attempt = _attempt(path, limit, flags)
+        for _ in range(TRIES - 1):
+            if not attempt.raced:
+                break
+            attempt = _attempt(path, limit, flags)
+    except OSError as error:
+        if error.errno in _GONE:
+            return Gone()
+        raise
+    return _judge(attempt, limit, earlier)
+
+
+def _attempt(path: Path | str, limit: int, flags: int) -> _Attempt:
+    """One open, one read. Few calls: each lets the interpreter's lock go, which costs 5 ms beside a busy thread."""
+    descriptor = os.open(path, os.O_RDONLY | SAFE | flags)
+    try:
+        before = os.fstat(descriptor)
+        _refuse_irregular(path, before)
+        writer = _open_for_writing(descriptor)
+        data = os.read(descriptor, min(before.st_size, limit) + 1)
+    finally:
+        os.close(descriptor)
+    # Of the path and not of the descriptor: it tells as well that the path still names the file we have read.
+    return _Attempt(data, before, signature(before) != signature(os.stat(path)), writer)
+
+
+def _refuse_irregular(path: Path | str, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
+def _open_for_writing(descriptor: int) -> bool | None:
+    """Whether anybody has the file open for writing: the kernel refuses a read lease then (fcntl(2), Leases).
+
+    None if it does not say: the file is not ours, or the system or file system has no leases. A writer that opens
+    the file just now is held up until the release, and its arrival signalled to us: by SIGURG, which is ignored
+    unless handled, for the usual SIGIO ends a process.
+    """
+    if sys.platform != "linux":
+        return None
+    import fcntl  # not everywhere
+
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
+    return False
+
+
+def _judge(attempt: _Attempt, limit: int, earlier: Unsettled | None) -> Settled | Unsettled:
+    now, seen = time.monotonic(), signature(attempt.status)
+    since = earlier.since if earlier and earlier.signature == seen else now
+    pause = min(earlier.retry_in * 2, LAST_PAUSE) if earlier else FIRST_PAUSE
+    if attempt.raced:
+        return Unsettled("changed while it was read", None, now, pause)
+    if attempt.writer:
+        if now - since < HELD:
+            return Unsettled("open for writing", seen, since, pause)
+    elif attempt.writer is None or len(attempt.data) != min(seen.size, limit + 1):
+        # A clock that is wrong (a file server's) makes the age negative: then our own watch has to do.
+        age = max(now - since, time.time() - max(seen.mtime_ns, seen.ctime_ns) / 1e9)
+        if age < QUIET:
+            return Unsettled("changed just now", seen, since, min(QUIET - age, QUIET))
+    return Settled(attempt.data, attempt.status)
+
+
+class Reader:
+    """Reads files again and again, and remembers what each is waiting for. For one thread at a time.
+
+    A file that had content and is gone or empty is unsettled for GRACE seconds: an editor between two steps is no
+    news (contract, section 7).
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._waiting: dict[Path, Unsettled] = {}
+        self._emptied: dict[Path, float] = {}  # since when, in time.monotonic()
+        self._full: set[Path] = set()  # had content when last settled
+
+    def read(self, path: Path, *, flags: int = 0) -> Settled | Gone | Unsettled:
+        """As `read_settled`: after an `Unsettled`, call again in `retry_in` seconds or at the next change."""
+        result = read_settled(path, self._limit, earlier=self._waiting.pop(path, None), flags=flags)
+        if isinstance(result, Unsettled):
+            self._waiting[path] = result
+            return result
+        if isinstance(result, Settled) and result.data:
+            self._full.add(path)
+            self._emptied.pop(path, None)
+        elif path in self._full:
+            now = time.monotonic()
+            since = self._emptied.setdefault(path, now)
+            if now - since < GRACE:
+                return Unsettled("gone or empty just now", None, since, GRACE - (now - since))
+            self._full.discard(path)
+            self._emptied.pop(path)
+        return result

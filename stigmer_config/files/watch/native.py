@@ -1,0 +1,120 @@
+"""Native events of a set of folders. They are hints: what they miss, the sweep finds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Set
+from contextlib import suppress
+from threading import Thread
+from typing import Final
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver, ObservedWatch
+
+from .path_route import Identity
+
+LINUX: Final = sys.platform == "linux"
+
+# Our own reads raise none of these. Only Linux tells when a file is closed; elsewhere each write has to do.
+EVENTS: Final[list[type[FileSystemEvent]]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileClosedEvent if LINUX else FileModifiedEvent,
+]
+
+
+class Native(FileSystemEventHandler):
+    """Follows folders, one watch each, nothing recursive.
+
+    Calls `changed(folder, name, created)` for what happens in one, and `lost(folder)` when a folder is gone or its
+    events are (None: all of them). Both are called in a thread of watchdog's. The rest is for one thread at a time.
+    """
+
+    def __init__(self, changed: Callable[[str, str, bool], None], lost: Callable[[str | None], None]) -> None:
+        """Raises what watchdog raises when the system has nothing left to watch with, and leaks nothing then."""
+        # Elsewhere a watch takes in all that is below the folder (FSEvents), or a descriptor per file in it (kqueue).
+        self.deep = LINUX
+        self._changed = changed
+        self._sound = True
+        self._watches: dict[str, tuple[Identity, ObservedWatch]] = {}
+        self._release: Callable[[], None] = lambda: None
+        self._observer: BaseObserver
+        self._reader: Thread
+        if LINUX:
+            from .inotify import FolderObserver
+
+            self._observer = observer = FolderObserver(changed, lost)
+            self._reader, self._release = observer.inotify, observer.inotify.release
+        else:
+            self._reader = self._observer = Observer()
+        try:
+            self._observer.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def follow(self, folders: Mapping[str, Identity], renew: Set[str]) -> dict[str, Exception]:
+        """Watches these folders and no others; gives those that cannot be watched, and why.
+
+        A watch holds on to the folder it was made for: one that is another by now, or in `renew`, is made anew.
+        """
+        for folder, (known, watch) in list(self._watches.items()):
+            if folders.get(folder) != known or folder in renew:
+                del self._watches[folder]
+                try:
+                    self._observer.unschedule(watch)
+                except Exception:  # noqa: BLE001  its books are wrong: alive() tells, and all is made anew
+                    self._sound = False
+        refused: dict[str, Exception] = {}
+        for folder in folders.keys() - self._watches.keys():
+            try:
+                watch = self._observer.schedule(self, folder, recursive=False, event_filter=EVENTS)
+            except Exception as error:  # noqa: BLE001  no watch or thread left, not allowed, gone: it is polled
+                refused[folder] = error
+            else:
+                self._watches[folder] = (folders[folder], watch)
+        return refused
+
+    def alive(self) -> bool:
+        """Whether events can still reach us."""
+        return self._sound and self._observer.is_alive() and self._reader.is_alive()
+
+    def ended(self) -> list[str]:
+        """The folders whose watches came to their end unheard."""
+        return [emitter.watch.raw_path for emitter in self._observer.emitters if not emitter.is_alive()]
+
+    def close(self) -> None:
+        """Ends every thread and watch and closes every descriptor."""
+        with suppress(Exception):  # wrong books again: the kernel ends the watches with the descriptor
+            self._observer.stop()
+        if self._observer.is_alive():
+            self._observer.join()
+        self._release()
+
+    def forget(self) -> None:
+        """In a forked child: closes its copies of the descriptors. The watches are the parent's and stay."""
+        self._release()
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """For watchdog: takes an event of its own emitters, where they are used."""
+        for path in (event.src_path, event.dest_path):
+            if path:
+                folder, name = os.path.split(os.fsdecode(path))
+                self._changed(folder, name, isinstance(event, FileCreatedEvent))

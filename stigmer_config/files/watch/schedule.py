@@ -1,0 +1,171 @@
+"""Which file is due for a look, when, and why: all that the threads of a watcher share, under one lock."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ..stable_read import Signature
+from .path_route import Identity, Route
+
+SPACING: Final = 0.02  # seconds at least between two reactions to one file: a storm of saves costs no core
+
+# Why a file is to be looked at.
+CREATED: Final = 1  # it was created: while it is empty its writer has it open, and the closing will tell
+CHANGED: Final = 2  # it was written, moved or removed, or somebody asked: tell it, whatever stat says
+MOVED: Final = 4  # something on the way to it was: walk, and tell it if it is another file now
+
+
+class Absence(NamedTuple):
+    """There is no such file: why, and whether its name, or its folder's, is a link: that is a fault, too."""
+
+    number: int  # errno
+    link: bool
+    folder_link: bool
+
+
+class File:
+    """What is known of one followed path. `why`, `due`, `ready` are the ledger's, the rest the watcher's thread's."""
+
+    __slots__ = ("due", "path", "quick", "ready", "route", "seen", "way", "why")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.route = Route((), {}, str(path), whole=False)
+        self.seen: Signature | Absence | None = None  # as last told
+        self.way = self.route.steps  # by which it was last told: a link on the way may be a fault
+        self.why = CHANGED | MOVED  # told once when its watch stands: it may have changed since it was read
+        self.due = 0.0  # when to look, in time.monotonic()
+        self.ready = 0.0  # an event is not reacted to before this
+        self.quick = False  # it cannot be watched natively
+
+
+class Ledger:
+    """For any thread, but for what says otherwise."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.files: dict[Path, File] = {}  # this and `_steps` are replaced, never changed: read them without the lock
+        self._steps: dict[tuple[str, str], list[tuple[File, bool]]] = {}
+        self._unwatched = True  # what is watched is not what `files` and `_renew` ask for
+        self._renew: set[str] = set()
+        self._changed = threading.Condition()
+
+    def put(self, paths: Iterable[Path]) -> None:
+        """These are the files from now on. One that is new is due at once."""
+        wanted = tuple(paths)
+        for path in wanted:
+            if not path.is_absolute():
+                raise ValueError(f"not an absolute path: {path}")
+        with self._changed:
+            if set(wanted) != self.files.keys():
+                self.files = {path: self.files.get(path) or File(path) for path in wanted}
+                self.rewatch()
+
+    def ask(self, path: Path, delay: float) -> None:
+        """The file is due in `delay` seconds, if not before."""
+        with self._changed:
+            if file := self.files.get(path):
+                self._mark(file, CHANGED, time.monotonic() + delay)
+
+    def walk_again(self, file: File, delay: float) -> None:
+        """It does not look as it did: it may have been replaced, or something on the way to it."""
+        with self._changed:
+            self._mark(file, MOVED, time.monotonic() + delay)
+
+    def event(self, folder: str, name: str, created: bool) -> None:
+        """Something happened to `name` in `folder`. Few names matter: the others cost one look-up."""
+        hits = self._steps.get((folder, name))
+        if hits is None:
+            return
+        with self._changed:
+            now = time.monotonic()
+            for file, last in hits:
+                if last:
+                    self._mark(file, CREATED if created else CHANGED, max(now, file.ready))
+                else:
+                    self._renew.add(os.path.join(folder, name))
+                    self._unwatched = True
+                    self._mark(file, MOVED, max(now, file.ready))
+
+    def lost(self, folder: str | None) -> None:
+        """The watch of `folder` came to its end, or (None) events of any folder were lost, such an end among them.
+
+        The folder's identity would not tell: a new folder may be given the number of the one that was removed.
+        """
+        with self._changed:
+            self._unwatched = True
+            for file in self.files.values():
+                if folder is None or folder in file.route.folders:
+                    self._renew.update([folder] if folder else file.route.folders)
+                    self._mark(file, CHANGED | MOVED, max(time.monotonic(), file.ready))
+
+    def rewatch(self) -> None:
+        """Watches have to be made or dropped."""
+        with self._changed:
+            self._unwatched = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self.closed = True
+            self._changed.notify()
+
+    def take(self, until: float) -> list[tuple[File, int]]:
+        """Waits for a file to be due, until that time at most. Gives those that are, and why. The watcher's thread."""
+        with self._changed:
+            while not self.closed and not self._unwatched:
+                first = min((file.due for file in self.files.values()), default=math.inf)
+                rest = min(first, until) - time.monotonic()
+                if rest <= 0:
+                    break
+                self._changed.wait(min(rest, threading.TIMEOUT_MAX))
+            now = time.monotonic()
+            taken = [(file, file.why) for file in self.files.values() if file.due <= now]
+            for file, _ in taken:
+                file.why, file.due, file.ready = 0, math.inf, now + SPACING
+            return taken
+
+    def spare(self, file: File) -> None:
+        """The look found nothing to read: the next event need not wait. The watcher's thread."""
+        with self._changed:
+            file.ready = 0.0
+            if file.why:
+                file.due = 0.0
+
+    @property
+    def unwatched(self) -> bool:
+        return self._unwatched
+
+    def route(self, *, deep: bool) -> tuple[dict[str, Identity], set[str]]:
+        """Takes events by the files' routes from now on. Gives the folders to watch, and the watches to renew.
+
+        Not `deep`: those that the files are in, and none on the way there. The watcher's thread, and before it
+        watches them: an event of a step that is not known here is dropped.
+        """
+        with self._changed:
+            self._unwatched = False
+            renew, self._renew = self._renew, set()
+            steps: dict[tuple[str, str], list[tuple[File, bool]]] = {}
+            folders: dict[str, Identity] = {}
+            for file in self.files.values():
+                route = file.route
+                for step in route.steps:
+                    last = route.whole and step == route.steps[-1]
+                    steps.setdefault(step, []).append((file, last))
+                    if deep or last:
+                        folders[step[0]] = route.folders[step[0]]
+            self._steps = steps
+        return folders, renew
+
+    def _mark(self, file: File, why: int, due: float) -> None:
+        """With the lock held. Wakes the thread only for an earlier look than the one it waits for."""
+        file.why |= why
+        if due < file.due:
+            file.due = due
+            self._changed.notify()

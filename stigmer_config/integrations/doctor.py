@@ -1,0 +1,188 @@
+"""Everything that can keep a configuration from working, looked at once: files, trust, model, key, provider.
+
+What loading found is told as loading told it; the provider is asked; nothing is judged a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.util
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from ..config.sections import LLMConfig
+from ..core.problems import Problem, printable
+from ..core.provenance import Origin
+from ..llm.catalogue import Catalogue, catalogue
+from ..loading.load import Loaded
+from ..settings.declarations import find
+from .diagnosis import Check, CheckState, diagnose
+from .health import Health, check_provider
+from .http import at_once
+
+# The problems that make up a check; all others are the configuration's.
+_GROUPS = {
+    "files": "yaml-syntax yaml-forbidden duplicate-key too-large not-a-mapping bad-encoding unreadable-file",
+    "permissions": "insecure-permissions",
+    "trust": "untrusted-key secret-in-project forbidden-in-project locked-key",
+    "fleet": "etcd-unavailable secret-in-etcd",
+    "key": "missing-api-key credential-binding secret-unavailable unused-credential insecure-endpoint",
+    "retirement": "model-retiring model-retired",
+}
+_GROUP_OF = {code: group for group, codes in _GROUPS.items() for code in codes.split()}
+_OLD = 180  # days after which the catalogue's facts are stale
+_PROBE_TOKENS = 64
+_MODULES = {"anthropic": "langchain_anthropic", "ollama": "langchain_ollama", "openai": "langchain_openai"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A check, and the place of the value that decides it where there is one."""
+
+    check: Check
+    origin: Origin | None = None
+
+
+def examine(loaded: Loaded, today: datetime.date, *, timeout: float = 5.0, probe: bool = False) -> tuple[Finding, ...]:
+    """Every check of a load. The provider gets `timeout` seconds, and all of it takes little longer.
+
+    `probe`: makes one small call of the model with the configured key, which may cost a fraction of a cent.
+    """
+    llm = loaded.config.llm
+    calls: dict[str, Any] = {"health": lambda: check_provider(llm, timeout)}
+    if probe and not loaded.errors:
+        calls["probe"] = lambda: probe_model(llm, timeout)
+        _import(llm)
+    answers = at_once(calls, timeout + 1)  # each keeps to its own bound
+    health = answers["health"] if isinstance(answers["health"], Health) else Health((diagnose(answers["health"], llm),))
+    findings = list(_loading(loaded))
+    told = {finding.check.name for finding in findings if finding.check.state != "ok"}
+    asked = [check for check in health.checks if not (check.name == "key" and "key" in told)]
+    findings.extend(_placed(check, loaded) for check in (*asked, *_model(llm, today), _client(llm)))
+    if probe:
+        findings.append(_placed(_probed(answers.get("probe"), llm), loaded))
+    return tuple(findings)
+
+
+def probe_model(llm: LLMConfig, timeout: float) -> Check:
+    """One small real call, as a worker would make it. Raises what the client raises, `WireError` when it hangs."""
+    from .chat import chat_model
+
+    small = min(llm.max_tokens or _PROBE_TOKENS, _PROBE_TOKENS)
+    model = chat_model(llm, max_tokens=small, timeout=timeout, max_retries=0)
+    started = time.monotonic()
+    answer = at_once({"probe": lambda: model.invoke("Answer with the word: pong")}, timeout)["probe"]
+    if isinstance(answer, Exception):
+        raise answer
+    usage: Mapping[str, int] = answer.usage_metadata or {}
+    tokens = f", {usage['input_tokens']} tokens in and {usage['output_tokens']} out" if usage else ""
+    return Check(
+        "probe", "ok", f"{llm.model_id} answered in {time.monotonic() - started:.1f} s{tokens}", key="llm.model"
+    )
+
+
+def _import(llm: LLMConfig) -> None:
+    """Imports the client before any clock runs: it takes seconds, and no network holds it up."""
+    from .chat import client_class
+
+    with contextlib.suppress(ImportError):  # the probe tells of it
+        client_class(llm.provider)
+
+
+def _probed(answer: Any, llm: LLMConfig) -> Check:
+    if isinstance(answer, Check):
+        return answer
+    if answer is None:
+        return Check("probe", "warning", "the model was not called: the configuration has errors", "mend them first")
+    return msgspec.structs.replace(diagnose(answer, llm), name="probe")
+
+
+def _placed(check: Check, loaded: Loaded) -> Finding:
+    known = check.key and (find(check.key) is not None)
+    return Finding(check, loaded.config.explain(check.key).origin if known else None)
+
+
+def _loading(loaded: Loaded) -> Iterable[Finding]:
+    """What loading found, group by group; a good word for each group without a problem."""
+    groups: dict[str, list[Problem]] = {}
+    for problem in loaded.problems:
+        groups.setdefault(_GROUP_OF.get(problem.code, "configuration"), []).append(problem)
+    good = {"files": _files(loaded), "permissions": _permissions(loaded), "trust": _trust(loaded)}
+    llm = loaded.config.llm
+    model = " → ".join(dict.fromkeys(part for part in (llm.model, llm.model_name, llm.model_id) if part))
+    good["configuration"] = f"{loaded.config.mode} mode, {llm.provider}, {printable(model) or 'no model'}"
+    store = next((layer for layer in loaded.layers if layer.name == "etcd"), None)
+    if store is not None:
+        good["fleet"] = f"{printable(store.source)} answers, and sets {len(store.entries)} keys"
+    for group in (*good, *(group for group in _GROUPS if group not in good)):
+        for problem in groups.get(group, ()):
+            state: CheckState = "failed" if problem.severity == "error" else "warning"
+            message, hint = printable(problem.message), printable(problem.hint)
+            yield Finding(Check(group, state, message, hint, problem.key), problem.origin)
+        if group in good and group not in groups:
+            yield Finding(Check(group, "ok", good[group]))
+
+
+def _files(loaded: Loaded) -> str:
+    files = [layer for layer in loaded.layers if layer.name in ("site", "user", "project")]
+    read = [f"{layer.name} {printable(layer.source)}" for layer in files if layer.status in ("loaded", "empty")]
+    absent = [layer.name for layer in files if layer.status == "absent"]
+    texts = [f"read: {', '.join(read)}" if read else "", f"absent: {', '.join(absent)}" if absent else ""]
+    return "; ".join(text for text in texts if text)
+
+
+def _permissions(loaded: Loaded) -> str:
+    if any(layer.name in ("site", "user") and layer.status in ("loaded", "empty") for layer in loaded.layers):
+        return "nobody else can change the files, nor read a secret in them"
+    return "there is no file of yours to look at"
+
+
+def _trust(loaded: Loaded) -> str:
+    project = next((layer for layer in loaded.layers if layer.name == "project"), None)
+    if project is None or project.status == "absent":
+        return "there is no project file"
+    return "the project's file sets nothing that it may not"
+
+
+def _model(llm: LLMConfig, today: datetime.date) -> Iterable[Check]:
+    """What the catalogue knows of the model: its end, and its limits."""
+    known = catalogue()
+    facts = known.find(llm.model_id, llm.provider)
+    if llm.provider != "ollama":
+        left = facts.days_left(today) if facts is not None else None
+        if facts is None:
+            yield Check("retirement", "ok", f"nothing is known of {llm.model_id}, nor of its end", key="llm.model")
+        elif left is None:
+            yield Check("retirement", "ok", f"no end of {facts.name} is announced", key="llm.model")
+        elif left > 60:
+            yield Check("retirement", "ok", f"{facts.name} stays until {facts.retires}", key="llm.model")
+    if facts is not None and facts.output is not None:
+        yield _limit(llm, facts.output, facts.context)
+    yield from _age(known, today)
+
+
+def _limit(llm: LLMConfig, output: int, context: int | None) -> Check:
+    if llm.max_tokens is not None and llm.max_tokens > output:
+        seen = f"max_tokens is {llm.max_tokens}, and {llm.model_id} gives {output} at most: it refuses more"
+        return Check("context", "warning", seen, f"stigmer config set llm.max_tokens {output}", "llm.max_tokens")
+    takes = f"{context} tokens in, " if context else ""
+    return Check("context", "ok", f"{llm.model_id} takes {takes}gives {output} out", key="llm.max_tokens")
+
+
+def _age(known: Catalogue, today: datetime.date) -> Iterable[Check]:
+    days = (today - known.as_of).days
+    if days > _OLD:
+        seen = f"the facts about models are {days} days old ({known.as_of})"
+        yield Check("catalogue", "warning", seen, "pip install --upgrade stigmer-config")
+
+
+def _client(llm: LLMConfig) -> Check:
+    module = _MODULES[llm.provider]
+    name = module.replace("_", "-")
+    if importlib.util.find_spec(module) is not None:
+        return Check("client", "ok", f"{name} is installed")
+    fix = f"pip install 'stigmer-config[{llm.provider}]'"
+    return Check("client", "warning", f"{name} is not installed: chat_model() needs it", fix)

@@ -1,0 +1,168 @@
+"""Whether the provider in force can answer: one look at it, bounded in time, without the key and without a cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from ..config.sections import LLMConfig
+from ..llm.catalogue import catalogue
+from ..secrets.references import Unread
+from ..settings.declarations import KEY_VARIABLES
+from ..settings.urls import is_this_machine
+from . import ollama
+from .diagnosis import Check, diagnose
+from .http import at_once, status_of
+
+# Where each hosted provider lists its models, below its base_url: it answers there with or without a key.
+_LISTING = {"anthropic": "/v1/models", "openai": "/models"}
+# Ollama's own default on a machine without much graphics memory.
+SMALL_CONTEXT = 4096
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What one look at the provider found, the reachability first."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing stands in the way of an answer."""
+        return self.fault is None
+
+    @property
+    def fault(self) -> Check | None:
+        """The first check that failed: its `key`, what was `seen` and the `fix`."""
+        return next((check for check in self.checks if check.state == "failed"), None)
+
+
+def check_provider(llm: LLMConfig, timeout: float = 5.0) -> Health:
+    """Looks at the provider that `llm` names, in at most `timeout` seconds; never raises.
+
+    No model is called, nothing costs. The key stays here, but for an Ollama server that asks for it.
+    """
+    if not llm.base_url:
+        return Health((Check("provider", "failed", "no base_url is set", "set llm.base_url", "llm.base_url"),))
+    if llm.provider == "ollama":
+        return Health(tuple(_ollama(llm, llm.base_url, timeout)))
+    return Health((_hosted(llm, llm.base_url, timeout), _api_key(llm)))
+
+
+def _hosted(llm: LLMConfig, base_url: str, timeout: float) -> Check:
+    """Whether somebody answers at the base_url of Anthropic, OpenAI or a gateway."""
+    started = time.monotonic()
+    url = base_url.rstrip("/") + _LISTING[llm.provider]
+    status = at_once({"provider": lambda: status_of(url, timeout=timeout)}, timeout)["provider"]
+    if isinstance(status, Exception):
+        return diagnose(status, llm)
+    if status == 404:
+        path = "without /v1 at its end" if llm.provider == "anthropic" else "with /v1 at its end, as a rule"
+        seen = f"{base_url} answers, but has nothing at {_LISTING[llm.provider]}"
+        return Check("provider", "warning", seen, f"check the path of llm.base_url: {path}", "llm.base_url")
+    if status >= 500:
+        return Check("provider", "warning", f"{base_url} answers {status}: it has a fault", "try again later")
+    milliseconds = (time.monotonic() - started) * 1000
+    return Check("provider", "ok", f"{llm.provider} answers at {base_url} ({milliseconds:.0f} ms)", key="llm.base_url")
+
+
+def _api_key(llm: LLMConfig) -> Check:
+    if isinstance(llm.api_key, Unread):
+        return Check("key", "ok", f"the API key is {llm.api_key!s}; --probe runs its command", key="llm.api_key")
+    if llm.api_key is not None:
+        return Check("key", "ok", "an API key is set (not tried; --probe does)", key="llm.api_key")
+    variable = KEY_VARIABLES[llm.provider]
+    fix = f"export {variable}=…, or put providers.{llm.provider}.api_key into ~/.stigmer/config.yaml"
+    return Check("key", "failed", f"there is no API key for {llm.provider}", fix, "llm.api_key")
+
+
+def _ollama(llm: LLMConfig, base_url: str, timeout: float) -> Iterable[Check]:
+    key = None if isinstance(llm.api_key, Unread) else llm.api_key
+    try:
+        server = ollama.look(base_url, llm.model_id or None, key=key, timeout=timeout)
+    except Exception as error:  # noqa: BLE001 - whatever the server does, the check says it
+        yield diagnose(error, llm)
+        return
+    version = f"Ollama {server.version}" if server.version else "Ollama"
+    yield Check("provider", "ok", f"{version} answers at {base_url}", key="llm.base_url")
+    installed = server.find(llm.model_id)
+    if installed is None:
+        yield not_installed(llm.model_id, server)
+        return
+    yield Check("model", "ok", f"{installed.name} is installed", key="llm.model")
+    facts = server.facts or ollama.Facts()
+    yield _context(llm, facts)
+    told = facts.capabilities if facts.capabilities is not None else installed.capabilities
+    yield _tools(llm.model_id, told)
+    if is_this_machine(base_url):
+        yield from _memory(installed)
+
+
+def not_installed(model: str, server: ollama.Server) -> Check:
+    """The check of a model that the server does not have."""
+    near = server.nearest(model)
+    others = ", ".join(one.name for one in server.installed[:6]) or "no model at all"
+    seen = f"{model} is not installed; the server has {others}"
+    if len(server.installed) > 6:
+        seen += f" and {len(server.installed) - 6} more"
+    fix = f"ollama pull {model}"
+    if near:
+        fix += f"; or set llm.model to the nearest that is installed: {near}"
+    return Check("model", "failed", seen, fix, "llm.model")
+
+
+def _context(llm: LLMConfig, facts: ollama.Facts) -> Check:
+    key = "llm.num_ctx"
+    longest = facts.context
+    takes = f"the model takes {longest}" if longest else "what the model takes is not told"
+    in_force = llm.num_ctx or facts.num_ctx
+    if in_force is None:
+        now = f"it runs with {facts.loaded} tokens now" if facts.loaded else f"a small machine gets {SMALL_CONTEXT}"
+        seen = f"num_ctx is not set: Ollama chooses ({now}) and cuts longer prompts in silence; {takes}"
+        return Check("context", "warning", seen, f"stigmer config set llm.num_ctx {_suggested(longest)}", key)
+    if longest is not None and in_force > longest:
+        seen = f"num_ctx is {in_force}, and {takes}"
+        return Check("context", "warning", seen, f"lower llm.num_ctx to {longest}", key)
+    if llm.max_tokens is not None and llm.max_tokens >= in_force:
+        seen = f"max_tokens is {llm.max_tokens}, and num_ctx ({in_force}) holds prompt and answer together"
+        return Check("context", "warning", seen, "raise llm.num_ctx, or lower llm.max_tokens", key)
+    source = "" if llm.num_ctx else " (its Modelfile's)"
+    return Check("context", "ok", f"num_ctx is {in_force}{source}; {takes}", key=key)
+
+
+def _suggested(longest: int | None) -> int:
+    return min(longest or 16384, 16384)
+
+
+def _tools(model: str, capabilities: tuple[str, ...] | None) -> Check:
+    facts = catalogue().find(model, "ollama")
+    can = "tools" in capabilities if capabilities is not None else facts.tools if facts is not None else None
+    if can:
+        return Check("tools", "ok", f"{model} can call tools", key="llm.model")
+    example = next((m.id for m in catalogue().models if m.provider == "ollama" and m.tools and m.id != model), "")
+    fix = f"agents need tools: take a model that calls them, for example {example}"
+    if can is None:
+        return Check("tools", "warning", f"whether {model} can call tools is not told", fix, "llm.model")
+    return Check("tools", "warning", f"{model} cannot call tools", fix, "llm.model")
+
+
+def _memory(installed: ollama.Installed) -> Iterable[Check]:
+    memory = ollama.machine_memory()
+    if memory is None or not installed.size:
+        return
+    has = f"this machine has {memory / ollama.GIB:.0f} GiB of memory"
+    # The weights, and about a fifth for the context and the server.
+    if installed.size * 1.2 <= memory:
+        yield Check(
+            "memory", "ok", f"{installed.name} is {installed.size / ollama.GIB:.1f} GiB; {has}", key="llm.model"
+        )
+        return
+    fitting = [model.id for model in ollama.recommended(memory)[:3]]
+    fix = (
+        f"for this machine: {', '.join(fitting)}"
+        if fitting
+        else "take a smaller model, or let another machine serve it"
+    )
+    seen = f"{installed.name} is {installed.size / ollama.GIB:.1f} GiB, and {has}: it will be slow or fail"
+    yield Check("memory", "warning", seen, fix, "llm.model")

@@ -1,0 +1,188 @@
+"""How each LangChain class takes the configuration's values, and nothing else.
+
+Everything a class or its SDK would read from the environment is given, replaced or taken out here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..config.sections import LLMConfig
+from ..core.secret import MASK, Secret
+from ..llm.catalogue import catalogue
+from ..llm.resolve import refused
+from ..settings.urls import is_this_machine, same_url
+from .ollama import endpoint
+
+# The SDKs' own, in seconds, for when llm.timeout is none.
+DEFAULT_TIMEOUT = 600.0
+CONNECT_TIMEOUT = 10.0
+
+# These models think whatever they are told; of the others, these do unless told not to.
+_ALWAYS_THINKING = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5")
+_THINKING = frozenset({"claude-opus-5", "claude-sonnet-5"})
+
+
+def _temperature(llm: LLMConfig) -> float | None:
+    """The temperature, where the model takes one."""
+    facts = catalogue().find(llm.model_id, llm.provider)
+    if llm.temperature is None or refused("temperature", llm.temperature, llm.provider, facts, llm.reasoning_effort):
+        return None
+    return llm.temperature
+
+
+def _effort(llm: LLMConfig) -> str | None:
+    """The reasoning effort; None too for a `none` to a model that has none to leave out."""
+    facts = catalogue().find(llm.model_id, llm.provider)
+    without = facts is not None and facts.reasoning is False
+    return None if without and llm.reasoning_effort == "none" else llm.reasoning_effort
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The arguments that have a value."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _key(llm: LLMConfig) -> str:
+    return llm.api_key.reveal() if llm.api_key is not None else ""
+
+
+def _timeout(library: Any, llm: LLMConfig) -> Any:
+    seconds = llm.timeout or DEFAULT_TIMEOUT
+    return library.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT))
+
+
+def _anthropic(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
+    import anthropic
+
+    effort = _effort(llm)
+    arguments = _given(
+        max_tokens=llm.max_tokens,
+        temperature=_temperature(llm),
+        max_retries=llm.max_retries,
+        reasoning_effort={"none": None, "minimal": "low"}.get(effort, effort) if effort else None,
+    )
+    if effort == "none" and llm.model_id.startswith(_ALWAYS_THINKING):
+        arguments["output_config"] = {"effort": "low"}
+    elif effort == "none" and llm.model_id in _THINKING:
+        arguments["thinking"] = {"type": "disabled"}
+    own = {"model": llm.model_id, "base_url": llm.base_url, "api_key": _key(llm), "anthropic_proxy": None}
+    model = chat_class(**{**arguments, "timeout": llm.timeout or DEFAULT_TIMEOUT, **extra, **own})
+    sdk: dict[str, Any] = {
+        "base_url": llm.base_url,
+        "api_key": _key(llm),
+        "max_retries": model.max_retries,
+        "timeout": _timeout(anthropic, llm),
+        "default_headers": dict(model.default_headers or {}),
+    }
+    http, http_async = _http_clients(anthropic, llm)
+    # ChatAnthropic takes no HTTP client: its own two are put in place before they are made.
+    model.__dict__["_client"] = client = _without_ambient(anthropic.Anthropic(**sdk, http_client=http), model)
+    model.__dict__["_async_client"] = _without_ambient(anthropic.AsyncAnthropic(**sdk, http_client=http_async), model)
+    if model._client._client is not http or model._async_client._client is not http_async:  # noqa: SLF001 - as above
+        raise RuntimeError("this release of langchain-anthropic is not known: its HTTP client cannot be chosen")
+    weakref.finalize(client, http.close)  # gives the connections back with the last copy of the model
+    return model
+
+
+def _openai(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
+    import openai
+
+    arguments = _given(
+        max_tokens=llm.max_tokens,
+        max_retries=llm.max_retries,
+        reasoning_effort=_effort(llm),
+        # LangChain asks for the usage of a stream only where it chose the endpoint itself.
+        stream_usage=same_url(llm.base_url, "https://api.openai.com/v1") or None,
+    )
+    http, http_async = _http_clients(openai, llm)
+    own = {"model": llm.model_id, "base_url": llm.base_url, "api_key": _key(llm), "openai_proxy": None}
+    model = chat_class(
+        # Given even when none: the class has a temperature of its own for some models.
+        temperature=_temperature(llm),
+        **{**arguments, "timeout": _timeout(openai, llm), **extra, **own},
+        http_client=http,
+        http_async_client=http_async,
+    )
+    model.openai_organization = extra.get("organization", extra.get("openai_organization"))
+    for client in (model.root_client, model.root_async_client):
+        _without_ambient(client, model)
+        client.organization = model.openai_organization
+        client.project = client.admin_api_key = None
+    weakref.finalize(model.root_client, http.close)
+    return model
+
+
+def _ollama(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
+    import httpx
+
+    effort = _effort(llm)
+    base_url = endpoint(llm.base_url or "")
+    arguments = _given(
+        num_predict=llm.max_tokens,
+        num_ctx=llm.num_ctx,
+        temperature=_temperature(llm),
+        reasoning={"none": False, "minimal": "low"}.get(effort, effort) if effort else None,
+    )
+    client = {
+        "timeout": _timeout(httpx, llm),
+        "follow_redirects": False,
+        "trust_env": not is_this_machine(base_url),
+        "verify": _tls("httpx"),
+        "auth": _OnlyThisKey(llm.api_key),
+    }
+    model = chat_class(**{**arguments, **extra, "model": llm.model_id, "base_url": base_url, "client_kwargs": client})
+    with contextlib.suppress(AttributeError):  # then they end with the garbage
+        weakref.finalize(model._client, model._client._client.close)  # noqa: SLF001 - there is no public way to them
+    return model
+
+
+class _OnlyThisKey:
+    """What puts the configured key, or none, on each request: the client itself takes `OLLAMA_API_KEY`."""
+
+    def __init__(self, key: Secret | None) -> None:
+        self._key = key
+
+    def __call__(self, request: Any) -> Any:
+        request.headers.pop("Authorization", None)
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        return request
+
+    def __repr__(self) -> str:
+        return f"<key {MASK}>" if self._key is not None else "<no key>"
+
+
+def _without_ambient(client: Any, model: Any) -> Any:
+    """An SDK's client without the headers of `ANTHROPIC_CUSTOM_HEADERS` or `OPENAI_CUSTOM_HEADERS`."""
+    if not hasattr(client, "_custom_headers"):
+        raise RuntimeError("this release of the SDK is not known: its headers cannot be kept from the environment")
+    client._custom_headers = dict(model.default_headers or {})  # noqa: SLF001 - the SDKs offer no other way
+    return client
+
+
+def _http_clients(sdk: Any, llm: LLMConfig) -> tuple[Any, Any]:
+    """An SDK's two HTTP clients, with its own settings but for redirects, and without a proxy to this machine."""
+    library = next(cls.__module__.partition(".")[0] for cls in sdk.DefaultHttpxClient.__mro__[1:])
+    options: dict[str, Any] = {"follow_redirects": False, "timeout": _timeout(sdk, llm), "verify": _tls(library)}
+    if is_this_machine(llm.base_url or ""):
+        options["mounts"] = dict.fromkeys(("http://", "https://", "all://"))
+    return sdk.DefaultHttpxClient(**options), sdk.DefaultAsyncHttpxClient(**options)
+
+
+@functools.cache
+def _tls(library: str) -> Any:
+    """The certificates that httpx or httpx2 trusts, read once: that takes longer than all the rest."""
+    return importlib.import_module(library).create_ssl_context()
+
+
+MAKERS: Mapping[str, Callable[[Any, LLMConfig, dict[str, Any]], Any]] = {
+    "anthropic": _anthropic,
+    "ollama": _ollama,
+    "openai": _openai,
+}

@@ -1,0 +1,227 @@
+"""The events a worker logs (structlog), each with every secret taken out.
+
+A program that has configured structlog keeps its configuration and sees the events there. Otherwise they go
+to stderr as `logging.format` says: text on a terminal, one JSON object a line elsewhere. Nothing here
+touches structlog's global configuration or the standard library's logging.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from ..config.config import Config
+from ..core.problems import Problem, printable
+from ..core.provenance import Change, Layer, Origin
+from ..secrets.redaction import redact_secrets, spellings, traceback_of, without_secrets
+
+if TYPE_CHECKING:
+    from ..integrations.diagnosis import Check
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+__all__ = ["Reporter", "redact_secrets"]
+
+
+def _logger(config: Config) -> Any:
+    """Where events go: to the program's own structlog, or to stderr in the configured form."""
+    import structlog
+
+    if structlog.is_configured():
+        return structlog.get_logger("stigmer")
+    form = config.logging.format
+    renderer = _console if form == "console" or (form == "auto" and _is_terminal()) else _json
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    return structlog.wrap_logger(
+        _Stderr(),
+        processors=[structlog.processors.add_log_level, stamp, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.logging.level]),
+    )
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _console(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """An event as a person reads it; problems stand below it, each with its line."""
+    import structlog
+
+    colours = _is_terminal()
+    render = structlog.dev.ConsoleRenderer(
+        colors=colours, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+    )
+    problems = event.pop("problems", None)
+    if problems is not None:
+        event["exception"] = "\n".join(problems)
+    return render(logger, method, event)
+
+
+def _json(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """An event as one line, what it is first."""
+    import structlog
+
+    head = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+    return structlog.processors.JSONRenderer(ensure_ascii=False)(logger, method, {**head, **event})
+
+
+class _Stderr:
+    """Writes lines to the stderr of the moment, without a lock that a fork could leave held."""
+
+    def msg(self, message: str) -> None:
+        if sys.stderr is not None:
+            sys.stderr.write(f"{message}\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+def _emit(config: Config, method: str, event: str, **fields: Any) -> None:
+    """Logs an event without secrets. That it cannot be written harms nobody."""
+    try:
+        secrets = spellings()
+        clean = {name: without_secrets(value, secrets) for name, value in fields.items()}
+        getattr(_logger(config), method)(event, **clean)
+    except Exception as error:  # noqa: BLE001 - the program's own processors run here too
+        with contextlib.suppress(Exception):
+            # Only the type: the message might quote a value.
+            print(f"stigmer: {event} could not be logged: {type(error).__name__}", file=sys.__stderr__)
+
+
+class Reporter:
+    """Tells what happens to a worker's configuration, as log events."""
+
+    def __init__(self) -> None:
+        self._degraded = False
+        self._unpublished = ""
+        self._unannounced = ""
+
+    def loaded(self, config: Config, layers: Iterable[Layer]) -> None:
+        """`config.loaded`: what the worker starts with, and where every value that is no default comes from."""
+        llm = config.llm
+        _emit(
+            config,
+            "info",
+            "config.loaded",
+            mode=config.mode,
+            generation=config.generation,
+            fingerprint=config.fingerprint,
+            provider=llm.provider,
+            model=_model(config),
+            base_url=llm.base_url,
+            api_key=_credential(config),
+            max_tokens=llm.max_tokens,
+            temperature=llm.temperature,
+            layers=[f"{layer.name}: {printable(layer.source)}" for layer in layers if layer.status == "loaded"],
+            origins=_origins(config),
+            warnings=[str(problem) for problem in config.warnings],
+        )
+
+    def reloaded(self, config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
+        """`config.reloaded`: each changed key, old → new, with where the new value comes from."""
+        _emit(
+            config,
+            "info",
+            "config.reloaded",
+            generation=config.generation,
+            fingerprint=config.fingerprint,
+            model=_model(config),
+            changed={change.key: _change(change) for change in changes},
+            restart_required=list(restart_required),
+        )
+
+    def rejected(self, config: Config, problems: Iterable[Problem]) -> None:
+        """`config.reload_rejected`: why the last good configuration stays."""
+        told = [str(problem) for problem in problems]
+        _emit(config, "error", "config.reload_rejected", generation=config.generation, problems=told)
+
+    def recovered(self, config: Config) -> None:
+        """`config.recovered`: what was rejected is gone, and the configuration is what it was before."""
+        _emit(config, "info", "config.recovered", generation=config.generation, fingerprint=config.fingerprint)
+
+    def watching(self, config: Config, state: str, detail: str) -> None:
+        """`config.watch_degraded` when changes are noticed by polling, `config.watch_restored` when that is over."""
+        if state in ("degraded", "polling"):
+            self._degraded = True
+            _emit(config, "warning", "config.watch_degraded", watching=state, detail=printable(detail))
+        elif state == "native" and self._degraded:
+            self._degraded = False
+            _emit(config, "info", "config.watch_restored", watching=state)
+
+    def provider(self, config: Config, fault: Check | None) -> None:
+        """`provider.ready`, or `provider.unreachable` with what was seen and the fix."""
+        llm = config.llm
+        about = {"provider": llm.provider, "base_url": llm.base_url, "model": _model(config)}
+        if fault is None:
+            _emit(config, "info", "provider.ready", **about)
+            return
+        place = _place(config.explain(fault.key).origin) if fault.key else "not set"
+        _emit(
+            config,
+            "warning",
+            "provider.unreachable",
+            **about,
+            seen=fault.seen,
+            fix=fault.fix,
+            key=fault.key,
+            origin=place,
+        )
+
+    def callback_failed(self, config: Config, callback: object, error: BaseException) -> None:
+        """`config.callback_failed`: a subscriber raised; the others and the watcher go on."""
+        name = getattr(callback, "__qualname__", None) or type(callback).__qualname__
+        _emit(config, "error", "config.callback_failed", callback=name, exception=traceback_of(error))
+
+    def published(self, config: Config, error: OSError | None) -> None:
+        """`config.state_unpublished`: `stigmer config workers` does not see this worker. Once for each reason."""
+        reason = "" if error is None else error.strerror or type(error).__name__
+        if reason and reason != self._unpublished:
+            _emit(config, "warning", "config.state_unpublished", reason=reason)
+        self._unpublished = reason
+
+    def announced(self, config: Config, reason: str) -> None:
+        """`config.fleet_unannounced`: `workers --fleet` does not list this worker. Once for each reason."""
+        if reason and reason != self._unannounced:
+            _emit(config, "warning", "config.fleet_unannounced", reason=printable(reason))
+        self._unannounced = reason
+
+
+def _model(config: Config) -> str:
+    llm = config.llm
+    return " → ".join(dict.fromkeys(part for part in (llm.model, llm.model_name, llm.model_id) if part))
+
+
+def _credential(config: Config) -> str:
+    if config.llm.api_key is None:
+        return "none"
+    return f"set ({_place(config.explain('llm.api_key').origin)})"
+
+
+def _place(origin: Origin | None) -> str:
+    if origin is None:
+        return "not set"
+    return printable(str(origin)) if origin.layer == "etcd" else f"{origin.layer}: {printable(str(origin))}"
+
+
+def _origins(config: Config) -> dict[str, str]:
+    """Where each value comes from that is not the packaged default."""
+    found: dict[str, str] = {}
+    for key, value in config.effective():
+        if value is None or key.startswith("llm.model_") or key == "llm.alias":
+            continue
+        origin = config.explain(key).origin
+        if origin is not None and origin.layer != "defaults":
+            found[key] = _place(origin)
+    return found
+
+
+def _change(change: Change) -> str:
+    return f"{_shown(change.old)} → {_shown(change.new)} ({_place(change.new_origin)})"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    return printable(str({**value} if isinstance(value, Mapping) else value))

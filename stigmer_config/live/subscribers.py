@@ -1,0 +1,128 @@
+"""The callbacks of one LiveConfig: who is told of which change, in a thread of their own."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable
+
+from ..config.config import RESOLVED, Config
+from ..core.provenance import Change
+from ..settings.declarations import CHILDREN, find, suggest
+
+Callback = Callable[[Config, tuple[Change, ...]], object]
+
+
+class _Subscription:
+    """One callback, the path it is about, and the Config it saw last."""
+
+    __slots__ = ("active", "callback", "path", "seen")
+
+    def __init__(self, callback: Callback, path: str, seen: Config) -> None:
+        self.callback = callback
+        self.path = path
+        self.seen = seen
+        self.active = True
+
+    def concerns(self, key: str) -> bool:
+        """Whether the value of `key` stands below the path. What a model stands for is below the model."""
+        path = self.path
+        return not path or key == path or key.startswith(f"{path}.") or (path == "llm.model" and key in RESOLVED)
+
+
+class Subscribers:
+    """Runs the callbacks, in order, one generation at a time. `on_error(callback, error)` gets what one raises.
+
+    The thread starts with the first subscription.
+    """
+
+    def __init__(self, on_error: Callable[[Callback, BaseException], None]) -> None:
+        self._on_error = on_error
+        self._wake = threading.Condition()
+        self._newest: Config | None = None
+        self._differences: dict[int, tuple[Config, tuple[Change, ...]]] = {}  # to the newest, by identity
+        self._closed = False
+        self._subscriptions: tuple[_Subscription, ...] = ()
+        self._thread: threading.Thread | None = None
+
+    def add(self, callback: Callback, path: str, seen: Config) -> Callable[[], None]:
+        """Adds a callback; returns what removes it.
+
+        Raises `KeyError` for a path that does not exist, `TypeError` for a callback that is a coroutine function.
+        """
+        if path and find(path) is None and path not in CHILDREN and path not in RESOLVED:
+            raise KeyError(f"there is no key or section {path!r}: did you mean {suggest(path) or 'llm'}?")
+        if inspect.iscoroutinefunction(callback):
+            raise TypeError("a callback is a plain function: for a coroutine use `async for config in live.changes()`")
+        subscription = _Subscription(callback, path, seen)
+        with self._wake:
+            if self._thread is None and not self._closed:
+                thread = threading.Thread(target=self._run, name="stigmer-config-callbacks", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._subscriptions = (*self._subscriptions, subscription)
+
+        def unsubscribe() -> None:
+            subscription.active = False
+            with self._wake:
+                self._subscriptions = tuple(kept for kept in self._subscriptions if kept is not subscription)
+
+        return unsubscribe
+
+    def tell(self, old: Config, new: Config, changes: tuple[Change, ...]) -> None:
+        """`new` is current after `old`, from which it differs by these changes."""
+        with self._wake:
+            self._newest = new
+            self._differences = {id(old): (old, changes)}
+            self._wake.notify_all()
+        if self._subscriptions:
+            time.sleep(0)  # lets the callbacks' thread have the interpreter before whatever comes next here
+
+    def close(self, *, wait: bool = True) -> None:
+        """No callback begins after this returns; a running one is waited for, unless this is called from it."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        if wait and self._thread is not None and not self.is_here():
+            self._thread.join()
+
+    def is_here(self) -> bool:
+        """Whether this is the callbacks' thread."""
+        return self._thread is threading.current_thread()
+
+    def forget(self) -> None:
+        """In a forked child: drops everything, and the lock with it, which the parent's threads may have held."""
+        self._wake = threading.Condition()
+        self._subscriptions, self._thread, self._closed = (), None, True
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closed or self._newest is not None)
+                new, self._newest = self._newest, None
+                differences, self._differences = self._differences, {}
+            if self._closed or new is None:
+                return
+            self._call_all(new, differences)
+
+    def _call_all(self, new: Config, differences: dict[int, tuple[Config, tuple[Change, ...]]]) -> None:
+        """One round: every subscriber that sees an effective difference, in the order of subscription."""
+        for subscription in self._subscriptions:
+            seen = subscription.seen
+            if seen.generation >= new.generation:
+                continue  # it subscribed when this one was there already
+            if id(seen) not in differences:
+                differences[id(seen)] = (seen, seen.diff(new))
+            subscription.seen = new
+            concerning = tuple(change for change in differences[id(seen)][1] if subscription.concerns(change.key))
+            if concerning and subscription.active:
+                if self._closed:
+                    return
+                self._call(subscription.callback, new, concerning)
+
+    def _call(self, callback: Callback, new: Config, changes: tuple[Change, ...]) -> None:
+        try:
+            callback(new, changes)
+        except BaseException as error:  # noqa: BLE001 - a callback's fault hurts neither the others nor the thread
+            self._on_error(callback, error)

@@ -1,0 +1,124 @@
+"""Who waits for a change: threads, and tasks of event loops."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from ..config.config import Config
+from .results import Closed
+
+if TYPE_CHECKING:
+    import asyncio
+
+Look = Callable[[], Config]  # the current Config; raises when there is nothing to wait for any more
+Predicate = Callable[[Config], bool]
+
+
+class _Signal(Protocol):
+    """What can be set: a `threading.Event`, or an asyncio one through its loop."""
+
+    def set(self) -> None: ...
+
+
+class Waiters:
+    """Those who wait for one LiveConfig. `look` is asked at once, and whenever `wake` was called since."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._lock = threading.Lock()
+        self._signals: tuple[_Signal, ...] = ()
+
+    def wake(self) -> None:
+        """There is something new to look at."""
+        for signal in self._signals:
+            signal.set()
+
+    def first(self, predicate: Predicate, timeout: float | None) -> Config:
+        """The first Config seen for which `predicate` holds. Raises `TimeoutError` after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        changed = threading.Event()
+        with self._listed(changed):
+            while True:
+                changed.clear()
+                config = self._look()
+                if predicate(config):
+                    return config
+                left = None if deadline is None else max(deadline - time.monotonic(), 0)
+                if not changed.wait(left):
+                    raise _too_late(timeout)
+
+    async def first_async(self, predicate: Predicate, timeout: float | None) -> Config:  # noqa: ASYNC109 - the contract's
+        """`first`, without holding up the event loop."""
+        import asyncio
+
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        with self._listed_async() as changed:
+            while True:
+                changed.clear()
+                config = self._look()
+                if predicate(config):
+                    return config
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await changed.wait()
+                except TimeoutError:
+                    raise _too_late(timeout) from None
+
+    async def each(self) -> AsyncIterator[Config]:
+        """The Config at first, then whenever there is another: the newest, one waiting at most. Ends once closed."""
+        last: Config | None = None
+        with self._listed_async() as changed:
+            while True:
+                changed.clear()
+                try:
+                    config = self._look()
+                except Closed:
+                    return
+                if config == last:
+                    await changed.wait()
+                else:
+                    last = config
+                    yield config
+
+    def forget(self) -> None:
+        """In a forked child: nobody waits here, and the lock may have been held by the parent's threads."""
+        self._lock = threading.Lock()
+        self._signals = ()
+
+    @contextlib.contextmanager
+    def _listed_async(self) -> Iterator[asyncio.Event]:
+        import asyncio
+
+        event = asyncio.Event()
+        with self._listed(_LoopSignal(asyncio.get_running_loop(), event)):
+            yield event
+
+    @contextlib.contextmanager
+    def _listed(self, signal: _Signal) -> Iterator[None]:
+        with self._lock:
+            self._signals = (*self._signals, signal)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._signals = tuple(kept for kept in self._signals if kept is not signal)
+
+
+class _LoopSignal:
+    """Sets an asyncio event from another thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+        self._loop = loop
+        self._event = event
+
+    def set(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits there any more
+            self._loop.call_soon_threadsafe(self._event.set)
+
+
+def _too_late(timeout: float | None) -> TimeoutError:
+    return TimeoutError(f"no configuration for which it holds came in {timeout} s")

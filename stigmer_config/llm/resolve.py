@@ -1,0 +1,237 @@
+"""A walk → one effective LLM: the model behind the string, the credential that may be used, and the checks."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import msgspec
+
+from ..config.sections import LLMConfig
+from ..core.problems import Problem, Severity
+from ..core.provenance import Entry, Reason
+from ..core.secret import Secret
+from ..secrets.references import Opener
+from ..settings.declarations import KEY_VARIABLES
+from ..settings.urls import origin_of
+from .catalogue import WARN_DAYS, Model
+from .model_strings import End, foreign
+from .provider_selection import Walk
+
+_LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """The effective LLM, the entry behind each of its fields, and what was found on the way.
+
+    `reasons` tells why an entry that would have won was passed over, by the entry's id.
+    """
+
+    llm: LLMConfig
+    entries: dict[str, Entry]
+    facts: Model | None
+    end: End
+    reasons: dict[int, Reason]
+    problems: tuple[Problem, ...]
+
+
+class _Resolution:
+    """One resolution of one walk. `problems`, `entries` and `reasons` fill on the way."""
+
+    __slots__ = ("entries", "opener", "problems", "provider", "reasons", "today", "walk")
+
+    def __init__(self, walk: Walk, today: datetime.date, opener: Opener | None) -> None:
+        self.walk = walk
+        self.opener = opener
+        self.today = today
+        self.provider: Any = walk.provider
+        self.entries = dict(walk.chosen[walk.provider])
+        self.reasons: dict[int, Reason] = {}
+        self.problems: list[Problem] = []
+
+    def problem(
+        self, code: str, field: str, message: str, hint: str, entry: Entry | None, severity: Severity = "error"
+    ) -> None:
+        origin = entry.origin if entry is not None else None
+        fault = Problem(severity=severity, code=code, key=f"llm.{field}", message=message, hint=hint, origin=origin)
+        self.problems.append(fault)
+
+    def resolve(self) -> Resolved:
+        model = self.entries.get("model")
+        end = self.walk.names.follow(model.value, self.provider) if model is not None else End(None)
+        facts, model_id = self._model(model, end)
+        for field in ("temperature", "num_ctx", "reasoning_effort"):
+            entry = self.entries.get(field)
+            if entry is not None and entry.value is not None:
+                self._parameter(field, entry, facts, model)
+        base_url = self._base_url()
+        values = {field: entry.value for field, entry in self.entries.items()}
+        values["provider"] = self.provider
+        values["model"] = model.value if model is not None else ""
+        values["model_name"] = end.name or ""
+        values["model_id"] = model_id
+        values["alias"] = model.value if model is not None and end.hops else None
+        values["base_url"] = base_url
+        values["api_key"] = self._credential(base_url)
+        return Resolved(LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems))
+
+    def _model(self, model: Entry | None, end: End) -> tuple[Model | None, str]:
+        """What is known about the model at the end, and the id to send."""
+        if end.missing is not None:
+            shown = f"the alias '{end.missing}' has no entry for {self.provider}; it has: {', '.join(end.has)}"
+            hint = f"add {self.provider} to aliases.{end.missing}, or name another model"
+            self.problem("alias-unavailable", "model", shown, hint, model)
+        if model is not None and end.prefix not in (None, self.provider):
+            self._foreign(model, end)
+        if end.name is None or end.prefix not in (None, self.provider):
+            return None, ""  # a cycle is reported where it stands
+        facts = self.walk.names.catalogue.find(end.name, self.provider)
+        if facts is None:
+            return None, end.name
+        left = facts.days_left(self.today)
+        if left is None or left > WARN_DAYS:
+            return facts, facts.id
+        return self._retiring(facts, left, model, end)
+
+    def _foreign(self, model: Entry, end: End) -> None:
+        """`provider-mismatch`, unless one of the entries on the way was reported already."""
+        way = {model.origin, *(hop.origin for hop in end.hops)}
+        reported = (*self.walk.names.problems(), *self.walk.problems)
+        if not any(problem.code == "provider-mismatch" and problem.origin in way for problem in reported):
+            self.problems.append(foreign("llm.model", end, self.provider, model, f"the provider is {self.provider}"))
+
+    def _retiring(self, facts: Model, left: int, model: Entry | None, end: End) -> tuple[Model, str]:
+        standing = self.walk.names.catalogue.standing(facts, self.today)
+        hint = f"change to {standing.name}" if standing else "stigmer config models lists what stays"
+        if left > 0:
+            message = f"{end.name} retires on {facts.retires}, in {left} days"
+            self.problem("model-retiring", "model", message, hint, model, "warning")
+            return facts, facts.id
+        message = f"{end.name} was RETIRED on {facts.retires}: its provider no longer answers for it"
+        decider = end.hops[-1].origin if end.hops else model.origin if model is not None else None
+        if standing is None or decider is None or decider.layer != "defaults":
+            self.problem("model-retired", "model", message, hint, model, "warning")
+            return facts, facts.id
+        # Nobody chose it but the package: what it stands for moves on, its name stays.
+        message += f"; {standing.id} is called in its place"
+        self.problem("model-retired", "model", message, hint, model, "warning")
+        return standing, standing.id
+
+    def _parameter(self, field: str, entry: Entry, facts: Model | None, model: Entry | None) -> None:
+        effort = self.entries.get("reasoning_effort")
+        refusal = refused(field, entry.value, self.provider, facts, effort.value if effort else None)
+        if refusal is None:
+            return
+        if model is None or self.walk.level(entry) >= self.walk.level(model):
+            self.problem("unsupported-parameter", field, refusal, f"remove llm.{field}, or change the model", entry)
+            return
+        message = f"{refusal}: the value from {entry.origin} is left out"
+        self.problem("unsupported-parameter", field, message, f"set llm.{field} to null", entry, "warning")
+        self.reasons[id(entry)] = "unsupported"
+        del self.entries[field]
+
+    def _base_url(self) -> str | None:
+        url = self.walk.endpoint(self.provider)
+        if url is None:
+            message = (
+                "base_url is required for Ollama provider. Set STIGMER_LLM_BASE_URL (default: http://localhost:11434)"
+            )
+            self.problem("missing-base-url", "base_url", message, "remove the null", self.entries.get("base_url"))
+        return url
+
+    def _credential(self, url: str | None) -> Secret | None:
+        """The highest credential that was given for the endpoint in force."""
+        if self.provider == "ollama":
+            self._unused()
+        self.entries.pop("api_key", None)
+        passed: list[tuple[Entry, str]] = []
+        for pinned in reversed(self.walk.candidates[self.provider]):
+            entry = pinned.entry
+            given_for = pinned.endpoint or self.walk.pins[self.provider]
+            fits = bool(url and given_for and origin_of(given_for) == origin_of(url))
+            if entry.value is None or fits or self._is_granted(entry, url):
+                self.entries["api_key"] = entry
+                break
+            passed.append((entry, given_for or "no endpoint"))
+            self.reasons[id(entry)] = "bound-elsewhere"
+        winner = self.entries.get("api_key")
+        if winner is not None and winner.value is not None:
+            self._insecure(winner, url)
+            if self.opener is None:
+                return None
+            secret, unavailable = self.opener.open("llm.api_key", winner)
+            if unavailable is not None:
+                self.problems.append(unavailable)
+            return secret
+        if self.provider in KEY_VARIABLES:
+            self._missing(winner, passed, url)
+        return None
+
+    def _is_granted(self, entry: Entry, url: str | None) -> bool:
+        """Whether the user lets this credential go to this endpoint (`trust --with-credentials`)."""
+        return url is not None and (entry.origin.source, origin_of(url)) in self.walk.granted
+
+    def _missing(self, none: Entry | None, passed: list[tuple[Entry, str]], url: str | None) -> None:
+        if not passed:
+            variable = KEY_VARIABLES[self.provider]
+            message = f"api_key is required for {self.provider} provider. Set STIGMER_LLM_API_KEY or {variable}"
+            hint = f"export {variable}=…, or put providers.{self.provider}.api_key into ~/.stigmer/config.yaml"
+            self.problem("missing-api-key", "api_key", message, hint, none)
+            return
+        entry, given_for = passed[0]
+        base_url = self.entries.get("base_url")
+        message = (
+            f"the key from {entry.origin} was given for {origin_of(given_for)}, "
+            f"and {origin_of(url or '')} comes from {base_url.origin if base_url else 'the defaults'}"
+        )
+        hint = "give the new endpoint its own api_key, in the same place as its base_url"
+        if base_url is not None and base_url.origin.layer == "project":
+            hint = "let the key go there: stigmer config trust --with-credentials"
+        self.problem("credential-binding", "api_key", message, hint, base_url)
+
+    def _unused(self) -> None:
+        """Warns of a key under `llm` that was meant for Ollama, which takes none from there."""
+        for layer, owner in reversed(list(zip(self.walk.layers, self.walk.owners, strict=True))):
+            entry = layer.entries.get("llm.api_key")
+            if entry is not None and owner == "ollama" and entry.value is not None:
+                message = "Ollama takes no key from llm.api_key: it is not used"
+                hint = "remove it, or put it under providers.ollama.api_key"
+                self.problem("unused-credential", "api_key", message, hint, entry, "warning")
+                self.reasons[id(entry)] = "unused"
+                return
+
+    def _insecure(self, entry: Entry, url: str | None) -> None:
+        origin = origin_of(url or "")
+        if not origin.startswith("http://") or _is_loopback(origin):
+            return
+        message = f"the key from {entry.origin} crosses the network in the clear, to {origin}"
+        self.problem("insecure-endpoint", "base_url", message, "use https", self.entries.get("base_url"), "warning")
+
+
+def resolve(walk: Walk, today: datetime.date, opener: Opener | None) -> Resolved:
+    """The effective LLM of a walk, its key read by `opener`; without one it is None.
+
+    Faults are in `problems`; then the values are what can be told.
+    """
+    return _Resolution(walk, today, opener).resolve()
+
+
+def refused(field: str, value: Any, provider: str, facts: Model | None, effort: str | None) -> str | None:
+    """Why the provider or the model does not take a parameter, or None when it does or nobody knows."""
+    if field == "num_ctx" and provider != "ollama":
+        return f"num_ctx is Ollama's, and the provider is {provider}"
+    if facts is None:
+        return None
+    if field == "temperature" and facts.temperature is False:
+        return f"{facts.name} takes no temperature"
+    if field == "temperature" and facts.temperature == "without-reasoning" and effort != "none":
+        return f"{facts.name} takes a temperature only with reasoning_effort none"
+    if field == "reasoning_effort" and facts.reasoning is False and value != "none":
+        return f"{facts.name} takes no reasoning effort"
+    return None
+
+
+def _is_loopback(origin: str) -> bool:
+    host = origin.partition("://")[2].rpartition(":")[0]
+    return host in ("localhost", "[::1]") or host.endswith(".localhost") or _LOOPBACK.fullmatch(host) is not None

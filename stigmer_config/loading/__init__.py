@@ -1,0 +1,1 @@
+"""Sources to layers to vetted to merged to resolved to Config."""

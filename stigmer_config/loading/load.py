@@ -1,0 +1,175 @@
+"""One value's way, spelled out once: sources → layers → vetted → merged → resolved → Config."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..config.config import Config
+from ..core.environment import Environment
+from ..core.problems import ConfigError, Problem
+from ..core.provenance import Layer
+from ..llm.catalogue import catalogue
+from ..secrets.references import Opener, Unopened
+from ..settings.declarations import find
+from ..sources.config_file import file_layer
+from ..sources.defaults import defaults_layer
+from ..sources.discovery import user_file
+from ..sources.mapping import Pairs
+from ..sources.variables import env_layer
+from ..trust import grants
+from ..trust.vetting import vet
+from .derivation import Derivation, read_override
+from .excerpts import with_excerpts
+from .layers import chosen_mode, read_layers
+from .request import ProjectDir, Request, request
+
+# One of these may be a mere consequence when what it judges by is itself broken.
+CONSEQUENCES = frozenset(
+    {"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch", "model-retiring", "model-retired"}
+)
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """One load, faults and all: what can be told stands in `config`, whether or not there are errors.
+
+    `wanted_mode` is the mode that the layers choose; a worker stays in the one it started with.
+    """
+
+    config: Config
+    layers: tuple[Layer, ...]
+    problems: tuple[Problem, ...]
+    wanted_mode: str
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+
+def load(
+    mode: str | None = None,
+    project_dir: ProjectDir = None,
+    flags: Mapping[str, Any] | None = None,
+    overrides: Sequence[Mapping[str, Any]] | None = None,
+    require: Iterable[str] = (),
+    environment: Environment | None = None,
+) -> Config:
+    """Reads every layer and returns one frozen Config.
+
+    `mode`: `local` or `cloud`, before every other way to choose it. `project_dir`: the project's folder;
+    `False`: no project; None: the nearest one from the working folder up. `flags`: a mapping, dotted or
+    nested, above the variables. `overrides`: mappings of `llm.*`, lowest first, above the flags. `require`:
+    keys that must have a value. `environment`: the world to load from, by default this process's.
+
+    Raises `ConfigError` with every problem of every layer.
+    """
+    return settled(read(request(mode, project_dir, flags, overrides, require, environment)))
+
+
+def load_for_worker() -> Config:
+    """`load()`, with `backend.api_key` required in cloud mode, as the seed's worker does."""
+    loaded = read(request())
+    if loaded.config.mode == "cloud":
+        missing = _required(loaded.config, ("backend.api_key",))
+        loaded = msgspec.structs.replace(loaded, problems=(*loaded.problems, *missing))
+    return settled(loaded)
+
+
+def settled(loaded: Loaded) -> Config:
+    """The Config of a load without errors. Raises `ConfigError` for one with."""
+    if loaded.errors:
+        raise ConfigError(loaded.problems)
+    return loaded.config
+
+
+def read(asked: Request, generation: int = 1) -> Loaded:
+    """Loads what is asked for. Faults do not raise: they stand in the result."""
+    problems: list[Problem] = []
+    layers = read_layers(asked, problems)
+    project = next(layer for layer in layers if layer.name == "project")
+    trust = asked.trust or grants.decide(asked.environment, project)
+    vetted, refused = _vetted(layers, asked.environment.today, trust)
+    problems += refused
+    overrides: list[Pairs] = []
+    for values in asked.overrides:
+        pairs, faults = read_override(values)
+        overrides.append(pairs)
+        problems += faults
+    derivation = Derivation(
+        chosen_mode(vetted),
+        vetted,
+        catalogue(),
+        asked.environment.today,
+        overrides,
+        asked.opener or Opener(asked.environment, runs=asked.runs_commands),
+        trust,
+    )
+    problems += _causes(problems, derivation.problems)
+    config = derivation.config(generation, ())
+    problems += _required(config, asked.require)
+    shown = with_excerpts(problems, vetted)
+    warnings = tuple(problem for problem in shown if problem.severity == "warning")
+    config = msgspec.structs.replace(config, warnings=warnings)
+    return Loaded(config, tuple(vetted), shown, chosen_mode(vetted, kept=False))
+
+
+def _vetted(layers: list[Layer], today: datetime.date, trust: grants.Trust) -> tuple[list[Layer], list[Problem]]:
+    """The layers without what an untrusted one may not do, and what was refused."""
+    problems: list[Problem] = []
+    if any(layer.name == "etcd" and not layer.is_trusted for layer in layers):
+        from ..trust.etcd_vetting import vet_store
+
+        layers, problems = vet_store(layers, catalogue(), today)
+    vetted, refused = vet(layers, catalogue(), today, trust)
+    return vetted, [*problems, *refused]
+
+
+def _causes(found: list[Problem], derived: Iterable[Problem]) -> list[Problem]:
+    """The derived problems, without those that may only follow from a fault found before."""
+    unsure = any(
+        problem.severity == "error"
+        and problem.origin is not None
+        and problem.origin.layer != "project"
+        and (not problem.key or problem.key == "mode" or problem.key.startswith(("llm.", "providers.", "aliases.")))
+        for problem in found
+    )
+    return [problem for problem in derived if not (unsure and problem.code in CONSEQUENCES)]
+
+
+def _required(config: Config, keys: Iterable[str]) -> list[Problem]:
+    problems: list[Problem] = []
+    for key in keys:
+        if config.value(key) is None:
+            setting = find(key)
+            variable = f"export {setting.variable}=…, or " if setting and setting.variable else ""
+            hint = f"{variable}set {key} in ~/.stigmer/config.yaml"
+            problems.append(Problem(code="missing-value", key=key, message=f"{key} is required here", hint=hint))
+    return problems
+
+
+def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded:
+    """One file by itself, over the packaged defaults.
+
+    `.stigmer/config.yaml` is read as a project's file, unless it is the user's own; any other as a user's.
+    Nothing of this machine counts: no variable but MODE, no other file, not who else could write the file, and no
+    secret that the file refers to; a missing key is no fault.
+    """
+    path = os.path.abspath(os.path.join(environment.cwd, file))
+    is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
+    layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
+    problems = [problem for problem in found if problem.code != "insecure-permissions"]
+    env, faults = env_layer(environment)
+    env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})
+    problems += (problem for problem in faults if problem.key == "mode")
+    chosen = mode or chosen_mode([env] if is_project else [layer, env])
+    layers, refused = vet([defaults_layer(chosen), layer, env], catalogue(), environment.today)
+    derivation = Derivation(chosen, layers, catalogue(), environment.today, (), Unopened(environment))
+    problems += refused
+    problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
+    shown = with_excerpts(problems, layers)
+    return Loaded(derivation.config(1, shown), tuple(layers), shown, chosen)

@@ -1,0 +1,93 @@
+"""What a load is asked for: the world, the arguments, and how each source is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from ..config.config import RESOLVED
+from ..core.environment import Environment
+from ..core.problems import Problem
+from ..core.provenance import Layer, LayerName
+from ..secrets.references import Opener
+from ..settings.declarations import find, suggest
+from ..sources import flags as flag_source
+from ..sources.config_file import file_layer
+from ..sources.discovery import Project
+from ..sources.variables import Variables, variable_layers
+from ..trust import grants
+
+ProjectDir = str | Path | Literal[False] | None
+
+
+class ReadLayer(Protocol):
+    """How a file becomes a layer: `file_layer`, or one that keeps layers or has a candidate's text."""
+
+    def __call__(
+        self, path: str, layer: LayerName, uid: int, *, named: bool = False
+    ) -> tuple[Layer, list[Problem]]: ...
+
+
+class ReadFleet(Protocol):
+    """How the fleet's store becomes a layer: read now, or as a worker follows it, or a candidate's."""
+
+    def __call__(self, environment: Environment) -> tuple[Layer, list[Problem]]: ...
+
+
+def _read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
+    from ..sources.etcd.layer import read_fleet  # most machines have no fleet
+
+    return read_fleet(environment)
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults.
+
+    `read_layer` reads the files, `read_fleet` the fleet's store where `STIGMER_ETCD` names one, and
+    `read_variables` makes layers of the variables. `project` is where the project's file was found, when that is
+    known. `keep_mode` is the mode to stay in whatever the layers say (a worker keeps the one it started with).
+    `opener` reads secret references, by default a new one, which runs commands if `runs_commands`. `trust` is what is
+    granted to the project's file, when that is not to be taken from the record.
+    """
+
+    environment: Environment
+    mode: str | None = None
+    mode_source: str = "load(mode=…)"
+    project_dir: Path | Literal[False] | None = None
+    flags: tuple[Layer, tuple[Problem, ...]] = (Layer("flags", flag_source.SOURCE, "empty"), ())
+    overrides: tuple[Mapping[str, Any], ...] = ()
+    require: tuple[str, ...] = ()
+    read_layer: ReadLayer = file_layer
+    read_fleet: ReadFleet = _read_fleet
+    read_variables: Callable[[Environment], Variables] = variable_layers
+    project: Project | None = None
+    keep_mode: str | None = None
+    runs_commands: bool = True
+    opener: Opener | None = None
+    trust: grants.Trust | None = None
+
+
+def request(
+    mode: str | None = None,
+    project_dir: ProjectDir = None,
+    flags: Mapping[str, Any] | None = None,
+    overrides: Sequence[Mapping[str, Any]] | None = None,
+    require: Iterable[str] = (),
+    environment: Environment | None = None,
+) -> Request:
+    """`load`'s arguments as a Request. Raises `KeyError` for a required key that does not exist."""
+    for key in require:
+        if find(key) is None and key not in RESOLVED:
+            raise KeyError(f"{key} is no key: did you mean {suggest(key)}?")
+    layer, problems = flag_source.from_call(flags)
+    return Request(
+        environment=environment if environment is not None else Environment.capture(),
+        mode=mode,
+        project_dir=Path(project_dir) if isinstance(project_dir, str) else project_dir,
+        flags=(layer, tuple(problems)),
+        overrides=tuple(overrides or ()),
+        require=tuple(require),
+    )

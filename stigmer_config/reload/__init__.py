@@ -1,0 +1,1 @@
+"""Loading again for one worker: caches, and the last good load."""

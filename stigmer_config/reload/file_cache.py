@@ -1,0 +1,103 @@
+"""Files as a worker reads them: settled, and each layer kept until its file's bytes change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+
+from ..core.problems import Problem
+from ..core.provenance import Layer, LayerName
+from ..files.stable_read import Gone, Reader, Unsettled
+from ..sources.checked_read import MAX_BYTES, Contents, failed, judged, open_flags, refused_link, unreadable
+from ..sources.config_file import layer_of
+
+Identity = tuple[int, int]  # device and inode
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    contents: Contents
+    layer: Layer
+    problems: list[Problem]
+    uid: int
+    named: bool
+
+
+class KeptFiles:
+    """Reads layers' files for one worker. For one thread at a time.
+
+    `waiting` tells, by path, in how many seconds to read again: a writer is in the middle of the file, or it
+    is gone or empty just now. Until then the layer stays what it was.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: dict[Path, float] = {}
+        self._reader = Reader(MAX_BYTES)
+        self._kept: dict[tuple[LayerName, str], _Kept] = {}
+        self._identities: dict[str, Identity] = {}
+
+    def refresh(self, told: Collection[Path] | None) -> bool:
+        """Reads the `told` files again, with None all that were read before. Whether one says something else."""
+        self.waiting = {}
+        changed = False
+        names = None if told is None else {os.fspath(path) for path in told}
+        for (layer, path), kept in list(self._kept.items()):
+            if names is None or path in names:
+                contents = self._contents(path, layer, kept.uid)
+                if contents is not None and contents != kept.contents:
+                    self._keep(contents, path, layer, kept.uid, named=kept.named)
+                    changed = True
+        return changed
+
+    def read_layer(self, path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+        """The layer of a file, as `file_layer` gives it: the kept one, where there is one."""
+        kept = self._kept.get((layer, path))
+        if kept is None:
+            # A file that was never seen whole cannot be passed over.
+            busy = failed(path, layer, "somebody is writing it", "try again when that is done")
+            kept = self._keep(self._contents(path, layer, uid) or busy, path, layer, uid, named=named)
+        return kept.layer, list(kept.problems)
+
+    def has_settled(self, path: str, layer: LayerName, uid: int) -> bool:
+        """Whether a file that was not read before can be: then it is kept. Else it is `waiting`."""
+        if (layer, path) in self._kept:
+            return Path(path) not in self.waiting
+        contents = self._contents(path, layer, uid)
+        if contents is not None:
+            self._keep(contents, path, layer, uid, named=False)
+        return contents is not None
+
+    def forget(self, layer: LayerName, path: str) -> None:
+        """The file is none of ours any more."""
+        self._kept.pop((layer, path), None)
+        self._identities.pop(path, None)
+        self.waiting.pop(Path(path), None)
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two paths led to one file when they were read last."""
+        identity = self._identities.get(one)
+        return identity is not None and identity == self._identities.get(other)
+
+    def _keep(self, contents: Contents, path: str, layer: LayerName, uid: int, *, named: bool) -> _Kept:
+        read, problems = layer_of(contents, path, layer, named=named)
+        kept = self._kept[(layer, path)] = _Kept(contents, read, problems, uid, named)
+        return kept
+
+    def _contents(self, path: str, layer: LayerName, uid: int) -> Contents | None:
+        """What the file holds; None while it is unsettled."""
+        link = refused_link(path, layer)
+        if link is not None:
+            return link
+        try:
+            result = self._reader.read(Path(path), flags=open_flags(layer))
+        except (OSError, ValueError) as error:
+            return unreadable(path, layer, error)
+        if isinstance(result, Unsettled):
+            self.waiting[Path(path)] = result.retry_in
+            return None
+        if isinstance(result, Gone):
+            return unreadable(path, layer, FileNotFoundError())
+        self._identities[path] = (result.status.st_dev, result.status.st_ino)
+        return judged(path, layer, uid, result.data, result.status)

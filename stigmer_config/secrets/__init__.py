@@ -1,0 +1,1 @@
+"""Secrets that stand elsewhere, and secrets kept out of logs."""

@@ -1,0 +1,71 @@
+"""Every registered secret taken out of what is logged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+from ..core.secret import MASK, Secret, registered
+
+_SHORTEST = 8  # a shorter secret would take half of every word with it
+
+
+def redact_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor that replaces every registered secret of 8 characters or more by a mask.
+
+    Put it right before the renderer. An exception is rendered here, as a plain traceback without locals.
+    """
+    del logger, method
+    if event.get("exc_info"):
+        event = _with_plain_traceback(event)
+    secrets = spellings()
+    for name in list(event):
+        event[name] = without_secrets(event[name], secrets)
+    return event
+
+
+def spellings() -> list[str]:
+    """Every registered secret as it may stand in a text, the longest first."""
+    found: set[str] = set()
+    for text in registered():
+        if len(text) >= _SHORTEST:
+            found |= {text, repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
+    return sorted(found, key=len, reverse=True)
+
+
+def _with_plain_traceback(event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    info = event.pop("exc_info")
+    error = info if isinstance(info, BaseException) else info[1] if isinstance(info, tuple) else sys.exc_info()[1]
+    if error is not None:
+        event["exception"] = traceback_of(error)
+    return event
+
+
+def traceback_of(error: BaseException) -> str:
+    """An exception as Python prints it, with its causes and without locals."""
+    import traceback
+
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def without_secrets(value: Any, secrets: list[str]) -> Any:
+    """A value of an event with a mask for each of these spellings, wherever it stands."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, MASK)
+        return value
+    if isinstance(value, Mapping):
+        return {without_secrets(name, secrets): without_secrets(part, secrets) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [without_secrets(part, secrets) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Secret):
+        return MASK
+    # Another object is the renderer's to show: as it is, unless that would show a secret.
+    shown = f"{value} {value!r}"
+    return without_secrets(str(value), secrets) if without_secrets(shown, secrets) != shown else value

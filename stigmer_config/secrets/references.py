@@ -1,0 +1,195 @@
+"""Secrets that stand elsewhere: `{env: NAME}`, `{file: PATH}`, `{command: [argv…]}`.
+
+A reference is read when its credential is used, never to decide anything. A command is run by workers, once,
+and again when the reference changes; `show` and its like never run one.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ..core.environment import Environment
+from ..core.problems import Problem, did_you_mean, quoted
+from ..core.provenance import Entry
+from ..core.secret import Secret
+from ..files.paths import SAFE
+from ..settings.value_types import Credential, InvalidValueError
+
+MAX_BYTES = 8 * 1024
+KINDS = ("env", "file", "command")
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """Where a secret stands: a variable's name, a file's absolute path, or a command's words."""
+
+    kind: Literal["env", "file", "command"]
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shown = self.words[0] if self.kind != "command" else f"[{', '.join(self.words)}]"
+        return f"{{{self.kind}: {shown}}}"
+
+
+class Unread(Secret):
+    """A secret that was not read: it is set, and nobody asked for it. `reveal()` raises `LookupError`."""
+
+    __slots__ = ("_label",)
+
+    def __init__(self, reference: Reference) -> None:
+        super().__init__(str(reference))
+        object.__setattr__(self, "_label", "set (not run)" if reference.kind == "command" else "set (not read)")
+
+    _label: str
+
+    def reveal(self) -> str:
+        raise LookupError(f"the secret is {self._label}")
+
+    def __str__(self) -> str:
+        return self._label
+
+
+def parse(value: object, folder: str, *, commands: bool) -> Reference:
+    """The reference that a mapping in a configuration file in `folder` is. Raises `InvalidValueError`.
+
+    `commands`: whether this file may name one (only the user's may).
+    """
+    kind, argument = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
+    if kind not in KINDS:
+        message = "a secret is text, or one of {env: NAME} {file: PATH} {command: [argv…]}"
+        raise InvalidValueError("wrong-type", message, did_you_mean(kind, KINDS, "") if kind else "")
+    if kind == "command":
+        return Reference("command", _argv(argument, allowed=commands))
+    if not isinstance(argument, str) or not argument or "\0" in argument:
+        raise InvalidValueError("wrong-type", f"{{{kind}: …}} takes one text")
+    if kind == "env":
+        return Reference("env", (argument,))
+    return Reference("file", (os.path.join(folder, os.path.expanduser(argument)),))
+
+
+def _argv(argument: object, *, allowed: bool) -> tuple[str, ...]:
+    if not allowed:
+        raise InvalidValueError(
+            "wrong-type", "only the user file may name a command", "move it to ~/.stigmer/config.yaml"
+        )
+    if (
+        not isinstance(argument, list)
+        or not argument
+        or not all(isinstance(word, str) and "\0" not in word for word in argument)
+    ):
+        raise InvalidValueError(
+            "wrong-type", "{command: …} takes a list of words", "for example [/usr/bin/pass, show, key]"
+        )
+    if not os.path.isabs(argument[0]):
+        raise InvalidValueError(
+            "wrong-type", f"the command {quoted(argument[0])} must be an absolute path", "no PATH is searched"
+        )
+    return tuple(argument)
+
+
+class Opener:
+    """Reads references in one world, each once. With `runs`, commands are run."""
+
+    def __init__(self, environment: Environment, *, runs: bool) -> None:
+        self._environment = environment
+        self._runs = runs
+        self._read: dict[Reference, Secret | str] = {}
+
+    def open(self, key: str, entry: Entry) -> tuple[Secret | None, Problem | None]:
+        """The secret of an entry, itself or behind its reference; and why it is not to be had."""
+        value = entry.value
+        if not isinstance(value, Reference):
+            return value, None
+        found = self._read.get(value)
+        if found is None:
+            found = self._read[value] = self._fetch(value)
+        if isinstance(found, Secret):
+            return found, None
+        message = f"{key} cannot be had from {value if value.kind != 'command' else 'its command'}: {found}"
+        hint = {"env": "set the variable", "file": "mend the path or the file", "command": "run it by hand"}[value.kind]
+        return None, Problem(code="secret-unavailable", key=key, message=message, hint=hint, origin=entry.origin)
+
+    def glance(self, value: Any) -> Any:
+        """A value as it can be shown without reading anything: a reference as what was read, or as unread."""
+        if not isinstance(value, Reference):
+            return value
+        found = self._read.get(value)
+        return found if isinstance(found, Secret) else Unread(value)
+
+    def refresh(self) -> bool:
+        """Reads every file again. Whether one says something else."""
+        changed = False
+        for reference, before in list(self._read.items()):
+            if reference.kind == "file":
+                self._read[reference] = now = self._fetch(reference)
+                changed = changed or now != before
+        return changed
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that secrets were read from: what a worker has to watch."""
+        return tuple(Path(reference.words[0]) for reference in self._read if reference.kind == "file")
+
+    def _fetch(self, reference: Reference) -> Secret | str:
+        """The secret, or why there is none, in words without it."""
+        fetchers: dict[str, Callable[[], bytes | str]] = {
+            "env": lambda: _variable(self._environment, reference.words[0]),
+            "file": lambda: _file(reference.words[0]),
+            "command": lambda: _command(reference.words, self._environment),
+        }
+        if reference.kind == "command" and not self._runs:
+            return Unread(reference)
+        data = fetchers[reference.kind]()
+        if isinstance(data, str):
+            return data
+        if len(data) > MAX_BYTES:
+            return f"it is larger than {MAX_BYTES // 1024} KiB"
+        try:
+            return Credential().check(data.decode("utf-8").rstrip("\r\n"), "it")
+        except UnicodeDecodeError:
+            return "it is not UTF-8 text"
+        except InvalidValueError as fault:
+            return fault.message
+
+
+class Unopened(Opener):
+    """Opens nothing: what another process, or another machine, could read need not be ours to read."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment, runs=False)
+
+    def open(self, key: str, entry: Entry) -> tuple[Secret | None, Problem | None]:
+        if isinstance(entry.value, Reference):
+            return Unread(entry.value), None
+        return super().open(key, entry)
+
+
+def _command(argv: tuple[str, ...], environment: Environment) -> bytes | str:
+    from .command import run  # most configurations name no command
+
+    return run(argv, environment, MAX_BYTES)
+
+
+def _variable(environment: Environment, name: str) -> bytes | str:
+    value = environment.variable(name)
+    return "the variable is not set" if value is None else value.encode("utf-8", "surrogateescape")
+
+
+def _file(path: str) -> bytes | str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | SAFE)
+    except OSError as error:
+        return error.strerror or "it cannot be opened"
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return "it is not a regular file"
+        return os.read(descriptor, MAX_BYTES + 1)
+    except OSError as error:
+        return error.strerror or "it cannot be read"
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,257 @@
+"""Every setting, declared once: documentation, schema, variables, `explain` and validation come from here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .urls import Address, Url
+from .value_types import PROVIDERS, Choice, Credential, InvalidValueError, KeyList, Kind, Model, Number, Text, Whole
+
+Mode = Literal["local", "cloud"]
+Access = Literal["open", "protected", "secret", "forbidden"]
+Reload = Literal["live", "restart"]
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """The declaration of one key.
+
+    `access`: who may set it. `open` any layer; `protected` no untrusted project file; `secret` no project
+    file, masked everywhere; `forbidden` no project file. `reload`: whether a running worker takes a change
+    (`live`) or must restart for it. `nullable`: whether `null` is a value.
+    """
+
+    key: str
+    kind: Kind
+    doc: str
+    variable: str | None = None
+    access: Access
+    reload: Reload
+    nullable: bool = False
+
+    @property
+    def is_secret(self) -> bool:
+        return self.access == "secret"
+
+    def check(self, value: Any, what: str) -> Any:
+        """`value` (as YAML or Python has it) in this setting's type. Raises `InvalidValueError`."""
+        if value is None:
+            if self.nullable:
+                return None
+            raise self.kind.wrong_type(None, what, f"remove the line to take {self.key} from a lower layer")
+        return self.kind.check(value, what)
+
+    def parse(self, text: str, what: str) -> Any:
+        """`text` (as a variable or a command line has it) in this setting's type. Raises `InvalidValueError`."""
+        return self.kind.parse(text, what)
+
+
+# The vendor variable of each hosted provider's key.
+KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+
+_EFFORTS = ("none", "minimal", "low", "medium", "high")
+
+# The fields that `llm` and each `providers.<provider>` share:
+# name, kind, access, nullable, documentation.
+_MODEL_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
+    ("model", Model(), "open", False, "The model: an alias (fast), a friendly name, a model id, or provider:model."),
+    ("base_url", Url(), "protected", True, "The address of the provider's API. None means the packaged one."),
+    ("api_key", Credential(), "secret", True, "The provider's API key."),
+    ("max_tokens", Whole(1, 10_000_000), "open", True, "The most tokens in one answer."),
+    ("temperature", Number(0, 2), "open", True, "How much the model varies: 0 to 2, for Anthropic 0 to 1."),
+    ("num_ctx", Whole(1), "open", True, "Ollama's context length, in tokens."),
+    ("reasoning_effort", Choice("reasoning effort", _EFFORTS), "open", True, "How hard the model thinks first."),
+    ("timeout", Number(0, above=True), "open", True, "Seconds to wait for an answer."),
+    ("max_retries", Whole(0, 100), "open", True, "How often a failed call is tried again."),
+)
+
+MODEL_FIELDS: tuple[str, ...] = tuple(field[0] for field in _MODEL_FIELDS)
+# These belong to no provider: they count whichever is in force.
+FREE_FIELDS = frozenset({"timeout", "max_retries"})
+
+
+def _llm() -> list[Setting]:
+    provider = Setting(
+        key="llm.provider",
+        kind=Choice("provider", PROVIDERS, extra=("auto",)),
+        doc="Who serves the model. auto: Anthropic or OpenAI when there is a key, else Ollama.",
+        variable="STIGMER_LLM_PROVIDER",
+        access="open",
+        reload="live",
+    )
+    return [provider] + [
+        Setting(
+            key=f"llm.{name}",
+            kind=kind,
+            doc=doc,
+            variable=f"STIGMER_LLM_{name.upper()}",
+            access=access,
+            reload="live",
+            nullable=nullable,
+        )
+        for name, kind, access, nullable, doc in _MODEL_FIELDS
+    ]
+
+
+def _providers() -> list[Setting]:
+    return [
+        Setting(
+            key=f"providers.{provider}.{name}",
+            kind=Number(0, 1) if (provider, name) == ("anthropic", "temperature") else kind,
+            doc=f"{doc} For when {provider} is the active provider.",
+            access=access,
+            reload="live",
+            nullable=nullable,
+        )
+        for provider in PROVIDERS
+        for name, kind, access, nullable, doc in _MODEL_FIELDS
+    ]
+
+
+def _section(section: str, access: Access, reload: Reload, *rows: tuple[Any, ...]) -> list[Setting]:
+    """Settings of one section; a row is (name, kind, variable, documentation[, nullable])."""
+    return [
+        Setting(
+            key=f"{section}.{name}",
+            kind=kind,
+            doc=doc,
+            variable=variable,
+            access="secret" if isinstance(kind, Credential) else access,
+            reload=reload,
+            nullable=bool(nullable),
+        )
+        for name, kind, variable, doc, *nullable in rows
+    ]
+
+
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+SETTINGS: dict[str, Setting] = {
+    setting.key: setting
+    for setting in [
+        Setting(
+            key="mode",
+            kind=Choice("mode", ("local", "cloud")),
+            doc="The execution infrastructure: local (this machine, Ollama) or cloud.",
+            variable="MODE",
+            access="forbidden",
+            reload="restart",
+        ),
+        *_llm(),
+        *_providers(),
+        *_section(
+            "temporal",
+            "protected",
+            "restart",
+            ("namespace", Text(), "TEMPORAL_NAMESPACE", "Temporal's namespace."),
+            ("address", Address(), "TEMPORAL_SERVICE_ADDRESS", "Where the Temporal service listens."),
+            ("task_queue", Text(), "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE", "The task queue to poll."),
+            ("max_concurrency", Whole(1), "TEMPORAL_MAX_CONCURRENCY", "The most executions at once."),
+        ),
+        *_section(
+            "backend",
+            "protected",
+            "restart",
+            ("endpoint", Address(), "STIGMER_BACKEND_ENDPOINT", "Where the Stigmer backend listens."),
+            ("api_key", Credential(), "STIGMER_API_KEY", "The key for the Stigmer backend.", True),
+        ),
+        *_section(
+            "sandbox",
+            "protected",
+            "live",
+            ("type", Choice("sandbox", ("filesystem", "daytona")), "SANDBOX_TYPE", "Where an agent's tools run."),
+            ("root_dir", Text(), "SANDBOX_ROOT_DIR", "The folder of a filesystem sandbox.", True),
+            ("snapshot_id", Text(), "DAYTONA_DEV_TOOLS_SNAPSHOT_ID", "The Daytona snapshot to start from.", True),
+            ("api_key", Credential(), "DAYTONA_API_KEY", "The key for Daytona.", True),
+        ),
+        *_section(
+            "redis",
+            "protected",
+            "restart",
+            ("host", Text(), "REDIS_HOST", "Redis' host. There is no Redis in local mode."),
+            ("port", Whole(1, 65535), "REDIS_PORT", "Redis' port."),
+            ("password", Credential(), "REDIS_PASSWORD", "Redis' password.", True),
+        ),
+        *_section(
+            "logging",
+            "protected",
+            "live",
+            ("level", Choice("log level", _LEVELS, fold=True), "LOG_LEVEL", "The least level that is logged."),
+            (
+                "format",
+                Choice("log format", ("auto", "console", "json"), fold=True),
+                "LOG_FORMAT",
+                "How events are written; auto: console on a terminal, JSON elsewhere.",
+            ),
+        ),
+        Setting(
+            key="locked",
+            kind=KeyList(),
+            doc="Keys or sections that no project file may change, trusted or not.",
+            access="forbidden",
+            reload="live",
+        ),
+    ]
+}
+
+_ALIAS = Setting(
+    key="aliases.<name>",
+    kind=Model(),
+    doc="A nickname for a model: a model string, another alias, or a mapping provider → model string.",
+    access="open",
+    reload="live",
+)
+
+VARIABLES: dict[str, Setting] = {s.variable: s for s in SETTINGS.values() if s.variable}
+
+# Sections and the keys right below them: what a mapping in a file may hold.
+CHILDREN: dict[str, dict[str, str]] = {"": {"aliases": "aliases"}, "aliases": {}}
+for _key in SETTINGS:
+    _parts = _key.split(".")
+    for _depth in range(len(_parts)):
+        _parent = ".".join(_parts[:_depth])
+        CHILDREN.setdefault(_parent, {})[_parts[_depth]] = ".".join(_parts[: _depth + 1])
+
+
+_NEAR = 0.6  # how alike two names are at least, for one to be meant
+
+
+def find(key: str) -> Setting | None:
+    """The setting of `key`, or None. Every `aliases.<name>` is one."""
+    if key.startswith("aliases."):
+        return _ALIAS
+    return SETTINGS.get(key)
+
+
+def suggest(key: str) -> str | None:
+    """The known key nearest to `key`, by its last name; a sibling is nearer than the same slip elsewhere.
+
+    At the top the section may have been forgotten: there a key elsewhere is nearly as near.
+    """
+    from difflib import SequenceMatcher  # only a message needs it
+
+    section, _, name = key.rpartition(".")
+    siblings = CHILDREN.get(section, {})
+    elsewhere = 0.2 if section else 0.1
+    near: dict[str, float] = {}
+    for known in [*siblings.values(), *(k for k in SETTINGS if not k.startswith("providers.")), *CHILDREN]:
+        last = known.rpartition(".")[2]
+        ratio = SequenceMatcher(None, name.lower(), last).ratio()
+        near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
+    best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
+    return best if near[best] >= _NEAR else None
+
+
+__all__ = [
+    "CHILDREN",
+    "FREE_FIELDS",
+    "MODEL_FIELDS",
+    "PROVIDERS",
+    "SETTINGS",
+    "VARIABLES",
+    "InvalidValueError",
+    "Setting",
+    "find",
+    "suggest",
+]

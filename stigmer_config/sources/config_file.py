@@ -1,0 +1,113 @@
+"""A configuration file → a layer: bytes, text, tree, entries, each stage's faults with their places."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+from ..core.problems import Problem
+from ..core.provenance import Layer, LayerName, Origin
+from .checked_read import Contents, read_contents
+from .entries import Collector
+from .yaml.parser import Reader, place
+from .yaml.secret_lines import hidden_lines
+
+# With these the whole file counts for nothing: its bytes are not what its owner wrote.
+_FATAL = frozenset({"yaml-syntax", "yaml-forbidden", "too-large", "not-a-mapping", "bad-encoding", "unreadable-file"})
+
+
+def file_layer(path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+    """Reads one configuration file.
+
+    A missing file is an `absent` layer, or `unreadable-file` when it was `named`. No fault raises: each is
+    a Problem, and a layer with a fault has the status `error`.
+    """
+    return layer_of(read_contents(path, layer, uid), path, layer, named=named)
+
+
+def layer_of(contents: Contents, path: str, layer: LayerName, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+    """The layer that a file's contents make, and every fault of it."""
+    if contents.data is not None:
+        return _parsed(contents, contents.data, path, layer)
+    problems = list(contents.problems)
+    if named and not problems:
+        hint = "mend the path, or unset what names it"
+        fault = Problem(code="unreadable-file", message="there is no such file", hint=hint, origin=Origin(layer, path))
+        problems.append(fault)
+    if problems:
+        return Layer(layer, path, "error", why=problems[0].message), problems
+    return Layer(layer, path, "absent", why="no such file"), []
+
+
+def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tuple[Layer, list[Problem]]:
+    digest = hashlib.sha256(data).hexdigest()
+    problems = list(contents.problems)
+    try:
+        text = _decoded(data)
+    except UnicodeDecodeError as error:
+        problems.append(_not_utf8(data, error, path, layer))
+        return Layer(layer, path, "error", why=problems[-1].message, digest=digest), problems
+    reader = Reader(text, layer, path)
+    tree = reader.read()
+    problems += reader.problems
+    collector = Collector(layer, path)
+    collector.tree(tree)
+    problems += collector.problems
+    if contents.readable_by_others:
+        problems += _readable_secrets(collector, path)
+    fatal = next((p for p in problems if p.code in _FATAL and not p.key), None) or _writable(problems)
+    why = (fatal or problems[0]).message if problems else ""
+    read = Layer(
+        name=layer,
+        source=path,
+        status="error" if problems else "loaded" if collector.entries else "empty",
+        entries={} if fatal else collector.entries,
+        faulty={} if fatal else collector.faulty,
+        why=why,
+        text=text,
+        secret_lines=functools.cache(functools.partial(_secret_lines, text, layer, path)),
+        digest=digest,
+    )
+    return read, problems
+
+
+def _secret_lines(text: str, layer: LayerName, path: str) -> frozenset[int]:
+    """Read again for them: few texts have a fault to show, and a layer is kept for long."""
+    reader = Reader(text, layer, path)
+    return hidden_lines(text, reader.read(), reader.lost)
+
+
+def _writable(problems: list[Problem]) -> Problem | None:
+    """The fault that lets others write the file, if there is one: then nothing in it is its owner's word."""
+    return next((p for p in problems if p.code == "insecure-permissions" and not p.key), None)
+
+
+def _is_wide(data: bytes) -> bool:
+    """Whether a file starts like UTF-16 or UTF-32 (https://yaml.org/spec/1.2.2/#52-character-encodings)."""
+    return data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:2]
+
+
+def _decoded(data: bytes) -> str:
+    if _is_wide(data):
+        raise UnicodeDecodeError("utf-8", data, 0, 1, "not UTF-8")
+    return data.decode("utf-8").removeprefix("\ufeff")
+
+
+def _not_utf8(data: bytes, error: UnicodeDecodeError, path: str, layer: LayerName) -> Problem:
+    before = data[: error.start].decode("utf-8").removeprefix("\ufeff")
+    line, column = place(before, len(before))
+    hint = "save it as UTF-8" + (" (it starts like UTF-16)" if _is_wide(data) else "")
+    origin = Origin(layer, path, line, column)
+    return Problem(code="bad-encoding", message="the file is not UTF-8 text", hint=hint, origin=origin)
+
+
+def _readable_secrets(collector: Collector, path: str) -> list[Problem]:
+    """A literal secret in a file that others can read is no secret."""
+    from ..core.secret import Secret
+
+    for key, entry in collector.entries.items():
+        if isinstance(entry.value, Secret):
+            message = f"the file holds {key}, and others can read it"
+            hint = f"chmod 600 {path}"
+            return [Problem(code="insecure-permissions", key=key, message=message, hint=hint, origin=entry.origin)]
+    return []

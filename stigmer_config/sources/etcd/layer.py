@@ -1,0 +1,212 @@
+"""What the fleet's store holds → the `etcd` layer.
+
+A key of the store is a key of the configuration with slashes (`/stigmer/llm/model`); its value is what would stand
+behind the colon in a file, under the same rules and limits. So `/stigmer/aliases/fast/ollama` is one provider's
+entry of an alias, and `/stigmer/aliases/fast` may hold them all: `{ollama: …, openai: …}`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ...core.environment import Environment
+from ...core.problems import Problem, quoted, shown_name
+from ...core.provenance import Layer, Origin, Status
+from ...secrets.references import Reference
+from ...settings.declarations import Setting, find
+from ...settings.value_types import InvalidValueError
+from ..checked_read import MAX_BYTES
+from ..entries import Collector
+from ..variables import ETCD
+from ..yaml.nodes import Node
+from ..yaml.parser import MAX_DEPTH, MAX_PROBLEMS, Reader
+from .address import Fleet, fleet_of
+from .snapshot import Stored
+
+UNTRUSTED = "whoever is on the way may have written it: let STIGMER_ETCD begin with https://"
+_MAX_SHOWN = 200  # characters of a key's name
+
+
+class _Key(Node):
+    """A node that knows which key of the store it comes from; None for a folder of such."""
+
+    __slots__ = ("origin",)
+
+    def __init__(self, value: Any, origin: Origin | None) -> None:
+        super().__init__(value, 1, 1)
+        self.origin = origin
+
+
+def etcd_layer(fleet: Fleet, stored: Stored) -> tuple[Layer, list[Problem]]:
+    """The layer of a store at one revision, and every fault of it."""
+    collector = _Collector(fleet)
+    if sum(len(name) + len(value.data) for name, value in stored.values.items()) > MAX_BYTES:
+        message = f"the store holds more than {MAX_BYTES // 1024} KiB below {fleet.prefix}"
+        hint = "keep settings only in it"
+        fault = Problem(code="too-large", message=message, hint=hint, origin=Origin("etcd", fleet.source))
+        return Layer("etcd", fleet.source, "error", why=message, digest=stored.digest), [fault]
+    root = _Key({}, None)
+    for name, value in sorted(stored.values.items()):
+        if len(collector.problems) < MAX_PROBLEMS:
+            origin = Origin("etcd", f"etcd:{fleet.prefix}/{_shown(name)}@{value.revision}")
+            collector.put(root, name, value.data, origin)
+    collector.tree(root)
+    if not fleet.is_trusted:
+        collector.refuse_what_is_not_open()
+    status: Status = "error" if collector.problems else "loaded" if collector.entries else "empty"
+    if any(problem.code == "untrusted-key" for problem in collector.problems):
+        status = "untrusted"
+    why = collector.problems[0].message if collector.problems else ""
+    layer = Layer("etcd", fleet.source, status, collector.entries, why=why, digest=stored.digest)
+    return layer, collector.problems
+
+
+class _Collector(Collector):
+    """Gathers the entries, each with the place of its own key."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__("etcd", fleet.source)
+        self._fleet = fleet
+
+    def put(self, root: Node, name: str, data: bytes, origin: Origin) -> None:
+        """Puts what one key holds to its place in the tree."""
+        *folders, last = name.split("/")
+        if len(folders) >= MAX_DEPTH:
+            self._key_fault("too-large", name, f"the key is more than {MAX_DEPTH} deep", "remove it", origin)
+            return
+        here = root
+        for folder in folders:
+            child = here.value.setdefault(folder, _Key({}, origin))
+            if type(child.value) is not dict:
+                self._twice(name, origin)
+                return
+            here = child
+        node = self._read(name, data, origin)
+        if node is None:
+            return
+        if last in here.value:  # sorted by name: what is below it came later, so this cannot be
+            self._twice(name, origin)
+        else:
+            here.value[last] = node
+
+    def refuse_what_is_not_open(self) -> None:
+        """Takes out of a store that anybody may have forged what an untrusted project may not set either."""
+        for key, entry in list(self.entries.items()):
+            setting = find(key)
+            if setting is None or setting.access != "open":
+                del self.entries[key]
+                message = f"only a store behind https:// may set {key}"
+                fault = Problem(code="untrusted-key", key=key, message=message, hint=UNTRUSTED, origin=entry.origin)
+                self.problems.append(fault)
+
+    def _twice(self, name: str, origin: Origin) -> None:
+        message = f"{quoted(_key(name))} is said twice: by a key of the store, and by one above it"
+        self._key_fault("duplicate-key", name, message, "remove one of them", origin)
+
+    def _key_fault(self, code: str, name: str, message: str, hint: str, origin: Origin) -> None:
+        self.problems.append(Problem(code=code, key=_key(name), message=message, hint=hint, origin=origin))
+
+    def _nested(self, key: str) -> str:
+        return f"did you mean {self._fleet.prefix}/{key.replace('.', '/')}?"
+
+    def _read(self, name: str, data: bytes, origin: Origin) -> Node | None:
+        """The tree of one value; None, with its fault, for what cannot be read."""
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            self._key_fault("bad-encoding", name, "the value is not UTF-8 text", "write it anew", origin)
+            return None
+        reader = Reader(text, "etcd", origin.source)
+        reader.names += name.split("/")  # what stands in a secret's value is not told
+        read = reader.read()
+        for problem in reader.problems:
+            self._key_fault(problem.code, name, problem.message, problem.hint, origin)
+        if reader.problems:
+            return None
+        return _placed(read, origin) if read is not None else _Key(None, origin)
+
+    def _origin(self, node: Node, *, of_key: bool = False) -> Origin:
+        del of_key  # a key of the store is one place
+        found = node.origin if isinstance(node, _Key) else None
+        return found or Origin("etcd", self.source)
+
+    def _secret(self, setting: Setting, node: Node) -> Any:
+        """A reference to a secret, or none, from a store that is trusted. A literal one is never kept."""
+        if self._fleet.is_trusted and node.value is None:
+            return super()._secret(setting, node)
+        if not self._fleet.is_trusted or type(node.value) is not dict:
+            raise InvalidValueError(
+                "secret-in-etcd",
+                f"the fleet's store may not hold {setting.key}: whoever reads the store would have it",
+                "store {file: PATH} or {env: NAME} there, and the secret on each machine"
+                if self._fleet.is_trusted
+                else "only a store behind https:// may name secrets, by {file: PATH} or {env: NAME}",
+            )
+        found = super()._secret(setting, node)
+        if isinstance(found, Reference) and found.kind == "file" and not os.path.isabs(node.value["file"].value):
+            message = f"{quoted(node.value['file'].value)} is no absolute path"
+            raise InvalidValueError("wrong-type", message, "write it whole: it is the same on each machine")
+        return found
+
+
+def _shown(name: str) -> str:
+    """A name of the store as far as it is one: behind a slip may stand a secret."""
+    shown = "/".join(map(shown_name, name.split("/")))
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
+
+
+def _key(name: str) -> str:
+    return _shown(name).replace("/", ".")
+
+
+def _placed(node: Node, origin: Origin) -> _Key:
+    """The node, and all below it, with the place of its key."""
+    value = node.value
+    if type(value) is dict:
+        value = {name: _placed(child, origin) for name, child in value.items()}
+    elif type(value) is list:
+        value = [_placed(item, origin) for item in value]
+    found = _Key(value, origin)
+    found.bad = node.bad
+    return found
+
+
+FleetLayer = tuple[Layer, list[Problem]]
+
+
+def read_fleet(environment: Environment) -> FleetLayer:
+    """The layer of the store that the variables name, as it is now. No fault raises: each is a Problem."""
+    fleet, problems = fleet_of(environment)
+    if fleet is None:
+        return not_to_be_had(ETCD, problems)
+    try:
+        stored = read_once(fleet)
+    except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback
+        return not_to_be_had(fleet.source, [*problems, unavailable(fleet, error)])
+    layer, found = etcd_layer(fleet, stored)
+    return layer, [*problems, *found]
+
+
+def read_once(fleet: Fleet) -> Stored:
+    """What the store holds. Raises `EtcdError`, or `ImportError` without the extra `etcd`."""
+    from .client import Etcd
+
+    etcd = Etcd(fleet)
+    try:
+        return etcd.read()
+    finally:
+        etcd.close()
+
+
+def unavailable(fleet: Fleet, error: Exception) -> Problem:
+    """Why the store cannot be read."""
+    what, _, fix = str(error).partition(": pip ") if isinstance(error, ImportError) else (str(error), "", "")
+    hint = f"pip {fix}" if fix else "etcdctl endpoint health tells more; without the store: unset STIGMER_ETCD"
+    message = f"the fleet's store cannot be read: {what or type(error).__name__}"
+    return Problem(code="etcd-unavailable", message=message, hint=hint, origin=Origin("etcd", fleet.source))
+
+
+def not_to_be_had(source: str, problems: list[Problem]) -> FleetLayer:
+    """The layer of a store that cannot be read."""
+    return Layer("etcd", source, "error", why=problems[-1].message), problems

@@ -1,0 +1,140 @@
+"""The JSON Schema (2020-12) of a configuration file, from the settings' declarations.
+
+It is for editors: keys and values to complete, texts to show, faults to mark. What one file cannot tell is
+left to the load: trust, another layer's provider, what a model takes. One thing JSON Schema cannot say: 5.0 is
+a whole number to it, and none to us.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..core.secret import Secret
+from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting
+from ..settings.value_types import PROVIDERS, Model
+from .defaults import defaults_layer
+from .json_types import ALIAS_NAME, definitions, shape
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_CLASSES = {
+    "open": "Any file may set it.",
+    "protected": "A project's file may set it only once you trust it.",
+    "secret": "Secret: never in a project's file, masked everywhere.",
+    "forbidden": "Never in a project's file.",
+}
+_DOCS = {
+    "llm": "The model in force: who serves it, which one, where, and its parameters.",
+    "providers": "Each provider's own settings, for when it is the active one.",
+    **{f"providers.{provider}": f"Settings for when {provider} is the active provider." for provider in PROVIDERS},
+    "temporal": "Where the worker gets its work.",
+    "backend": "The Stigmer backend.",
+    "sandbox": "Where an agent's tools run.",
+    "redis": "Redis, in cloud mode.",
+    "logging": "How events are logged.",
+}
+
+
+def text() -> str:
+    """The schema as the command prints it, with its last line end."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The schema as plain data."""
+    return {
+        "$schema": DIALECT,
+        "title": "stigmer configuration",
+        "description": "~/.stigmer/config.yaml, a project's .stigmer/config.yaml, or the machine's config.yaml.",
+        **_section(""),
+        "$defs": definitions(),
+    }
+
+
+def _section(section: str) -> dict[str, Any]:
+    properties = {name: _below(key) for name, key in CHILDREN[section].items()}
+    return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
+
+
+def _below(key: str) -> dict[str, Any]:
+    if key == "aliases":
+        return _aliases()
+    return _setting(SETTINGS[key]) if key in SETTINGS else {"description": _DOCS[key], **_section(key)}
+
+
+def _setting(setting: Setting) -> dict[str, Any]:
+    accepted = shape(setting.kind)
+    default, told = _default(setting)
+    facts = [
+        setting.doc,
+        _CLASSES[setting.access],
+        f"Variable: {setting.variable}." if setting.variable else "",
+        "A running worker must restart for it." if setting.reload == "restart" else "",
+        told,
+    ]
+    rules = {
+        "description": " ".join(filter(None, facts)),
+        **default,
+        "x-class": setting.access,
+        "x-reload": setting.reload,
+    }
+    if setting.variable:
+        rules["x-variable"] = setting.variable
+    if isinstance(setting.kind, Model):
+        rules["examples"] = _examples(setting.key)
+    return {**rules, **(_or_null(accepted) if setting.nullable else accepted)}
+
+
+def _or_null(accepted: dict[str, Any]) -> dict[str, Any]:
+    if "type" in accepted and "enum" not in accepted:
+        return {**accepted, "type": [accepted["type"], "null"]}
+    if "enum" in accepted:
+        return {**accepted, "enum": [*accepted["enum"], None]}
+    return {"anyOf": [*accepted["anyOf"], {"type": "null"}]}
+
+
+def _default(setting: Setting) -> tuple[dict[str, Any], str]:
+    """The packaged default as a keyword, and as a sentence where the modes differ. Never a secret."""
+    values: dict[Mode, Any] = {mode: _packaged(mode, setting.key) for mode in ("local", "cloud")}
+    if setting.key == "mode":
+        return {"default": "cloud"}, ""
+    local, cloud = values["local"], values["cloud"]
+    if local == cloud:
+        return ({} if cloud is None else {"default": cloud}), ""
+    told = ", ".join(f"{'none' if value is None else value} in {mode} mode" for mode, value in values.items())
+    return ({} if cloud is None else {"default": cloud}), f"Default: {told}."
+
+
+def _packaged(mode: Mode, key: str) -> Any:
+    entry = defaults_layer(mode).entries.get(key)
+    return None if entry is None or isinstance(entry.value, Secret) else entry.value
+
+
+def _aliases() -> dict[str, Any]:
+    built_in = {
+        key.removeprefix("aliases."): {name: target.value for name, target in entry.value.items()}
+        for key, entry in defaults_layer("cloud").entries.items()
+        if key.startswith("aliases.")
+    }
+    properties = {name: {**_alias(), "default": targets} for name, targets in built_in.items()}
+    return {
+        "description": "Nicknames for models, for llm.model. Built in: " + ", ".join(built_in) + ".",
+        "type": ["object", "null"],
+        "properties": properties,
+        "patternProperties": {ALIAS_NAME: _alias()},
+        "additionalProperties": False,
+    }
+
+
+def _alias() -> dict[str, Any]:
+    setting = "A nickname for a model: a model string, another alias, or a mapping provider → model string."
+    shapes = [shape(Model()), {"type": "object", "$ref": "#/$defs/targets"}]
+    return {"description": setting, "x-class": "open", "x-reload": "live", "anyOf": shapes}
+
+
+def _examples(key: str) -> list[str]:
+    """What an editor offers: the built-in aliases and the packaged models, of its provider if it has one."""
+    own = [provider for provider in PROVIDERS if key.startswith(f"providers.{provider}.")]
+    entries = defaults_layer("cloud").entries
+    aliases = {key.removeprefix("aliases."): entry for key, entry in entries.items() if key.startswith("aliases.")}
+    return [*aliases, *(entries[f"providers.{provider}.model"].value for provider in own or PROVIDERS)]

@@ -1,0 +1,145 @@
+"""What a setting's kind accepts, as JSON Schema: kinds → shapes, and the forms of texts that they refer to."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ..settings.declarations import CHILDREN, SETTINGS
+from ..settings.urls import Address, Url
+from ..settings.value_types import MAX_INT, PROVIDERS, Choice, Credential, KeyList, Kind, Model, Number, Text, Whole
+
+# Python's `$` matches before a last line break, JavaScript's does not: this one never does.
+_END = r"$(?!\n)"
+_PORT = (
+    "(?=[0-9]{1,5}(?![0-9]))0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+)
+_NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_URL_PATH = r"(?:/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?"
+ALIAS_NAME = f"^[a-z][a-z0-9_.-]{{0,63}}{_END}"
+_ANY_CASE = "|".join("".join(f"[{c}{c.upper()}]" for c in provider) for provider in PROVIDERS)
+
+
+@functools.singledispatch
+def shape(kind: Kind) -> dict[str, Any]:
+    """What a kind accepts, as JSON Schema."""
+    raise NotImplementedError(type(kind).__name__)
+
+
+@shape.register
+def _(kind: Text) -> dict[str, Any]:
+    del kind
+    return {"type": "string", "minLength": 1}
+
+
+@shape.register
+def _(kind: Choice) -> dict[str, Any]:
+    words = [*kind.choices, *kind.extra]
+    if not kind.fold:
+        return {"enum": words}
+    folded = "|".join("".join(f"[{c}{c.upper()}]" for c in word) for word in words)
+    return {"anyOf": [{"enum": words}, {"type": "string", "pattern": f"^(?:{folded}){_END}"}]}
+
+
+@shape.register
+def _(kind: Whole) -> dict[str, Any]:
+    return {"type": "integer", "minimum": kind.least, "maximum": kind.most}
+
+
+@shape.register
+def _(kind: Number) -> dict[str, Any]:
+    least = {"exclusiveMinimum" if kind.above else "minimum": kind.least}
+    most = {"maximum": kind.most} if kind.most < MAX_INT else {"exclusiveMaximum": MAX_INT}
+    return {"type": "number", **least, **most}
+
+
+@shape.register
+def _(kind: Model) -> dict[str, Any]:
+    del kind
+    return {"type": "string", "$ref": "#/$defs/model"}
+
+
+@shape.register
+def _(kind: Url) -> dict[str, Any]:
+    del kind
+    return {"type": "string", "$ref": "#/$defs/url"}
+
+
+@shape.register
+def _(kind: Address) -> dict[str, Any]:
+    del kind
+    return {"type": "string", "$ref": "#/$defs/address"}
+
+
+@shape.register
+def _(kind: Credential) -> dict[str, Any]:
+    del kind
+    return {"anyOf": [{"type": "string", "$ref": "#/$defs/secret"}, {"type": "object", "$ref": "#/$defs/reference"}]}
+
+
+@shape.register
+def _(kind: KeyList) -> dict[str, Any]:
+    del kind
+    names = [*filter(None, CHILDREN), *SETTINGS]
+    return {"type": "array", "items": {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^aliases\."}]}}
+
+
+def _targets() -> dict[str, Any]:
+    """An alias that means another model for each provider."""
+    docs = {provider: f"The model when {provider} is in force." for provider in PROVIDERS}
+    properties = {provider: {"description": doc, **shape(Model())} for provider, doc in docs.items()}
+    return {"properties": properties, "additionalProperties": False, "minProperties": 1}
+
+
+def _reference() -> dict[str, Any]:
+    """Where a secret stands, instead of the secret (`references`)."""
+    text = {"type": "string", "minLength": 1}
+    argv = {
+        "type": "array",
+        "prefixItems": [{"type": "string", "pattern": "^/"}],
+        "items": {"type": "string"},
+        "minItems": 1,
+    }
+    properties = {
+        "env": {"description": "The variable that holds it.", **text},
+        "file": {"description": "The file that holds it; a change of it is taken live.", **text},
+        "command": {"description": "The command that prints it, in your own file only: [/usr/bin/pass, key].", **argv},
+    }
+    return {"properties": properties, "additionalProperties": False, "minProperties": 1, "maxProperties": 1}
+
+
+def _ipv6() -> str:
+    """An IPv6 address in brackets (RFC 3986, IPv6address)."""
+    word = "[0-9A-Fa-f]{1,4}"
+    byte = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+    last = rf"(?:{word}:{word}|{byte}(?:\.{byte}){{3}})"
+    forms = [f"(?:{word}:){{6}}{last}"]
+    for after in range(5, -1, -1):
+        before = "" if after == 5 else f"(?:(?:{word}:){{0,{4 - after}}}{word})?"
+        forms.append(f"{before}::(?:{word}:){{{after}}}{last}")
+    forms += [f"(?:(?:{word}:){{0,5}}{word})?::{word}", f"(?:(?:{word}:){{0,6}}{word})?::"]
+    return rf"\[(?:{'|'.join(forms)})\]"
+
+
+# Texts of a form: the pattern, and what an editor says where it is not met.
+_FORMS = {
+    "model": (
+        rf"^(?!.*(?:\.\.|//))(?!(?:{_ANY_CASE}):{_END})[A-Za-z0-9._:/@+-]{{1,256}}{_END}",
+        "a model name has letters, digits and . _ : / @ + - only, without '..' or '//', 256 at most",
+    ),
+    "url": (
+        rf"^[hH][tT][tT][pP][sS]?://(?:(?!.*\.\.){_NAME}\.?|{_ipv6()})(?::{_PORT})?{_URL_PATH}{_END}",
+        "it must be an http:// or https:// URL without user name or password, for example http://localhost:11434",
+    ),
+    "address": (
+        rf"^(?:{_NAME}|\[[0-9A-Fa-f:.]+\]):{_PORT}{_END}",
+        "it must be host:port, for example localhost:7233",
+    ),
+    "secret": (rf"^ *[!-~][ -~]*{_END}", "it must be one line of printable ASCII characters"),
+}
+
+
+def definitions() -> dict[str, Any]:
+    """What the shapes refer to. A form stands beside the type where it is used, so that null may stand there too."""
+    forms = {name: {"pattern": pattern, "patternErrorMessage": told} for name, (pattern, told) in _FORMS.items()}
+    return {**forms, "targets": _targets(), "reference": _reference()}

@@ -1,0 +1,285 @@
+"""YAML text → a tree of nodes with places, in one pass over the C parser's events.
+
+Nothing is constructed, nothing recursive runs, and what could make a small file expensive is refused:
+anchors, aliases, tags, directives, merge keys, second documents, depth, sheer number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ...core.problems import Problem, quoted, shown_name
+from ...core.provenance import LayerName, Origin
+from .nodes import Node
+from .scalars import scalar
+from .secret_lines import is_secretive
+from .syntax_errors import COLON_IN_BRACKETS, told
+
+MAX_DEPTH = 16
+MAX_EVENTS = 8192
+MAX_SCALAR = 8192
+# The C scanner's time grows with the square of the open brackets: 60 000 cost it 6 s.
+MAX_BRACKETS = 4096
+# Nobody makes so many by mistake, and each of them costs.
+MAX_PROBLEMS = 100
+
+# What YAML does not allow in a text (https://yaml.org/spec/1.2.2/#51-character-set). As two small classes: one negated
+# class of all that is allowed takes `re` ten times as long to compile.
+_NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|[\ud800-\udfff\ufffe\uffff]")
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+# A colon inside a word: never the one between a key and its value.
+_INNER_COLON = re.compile(r"""(?<=[^\s,\[\]{}"']):(?=[^\s,\[\]{}])""")
+
+
+class _StopError(Exception):
+    """The text cannot be read any further."""
+
+
+class Reader:
+    """One reading of one text.
+
+    `problems` collects what was found on the way. `lost` has what was left out of the tree with its name: the
+    second of two equal keys, the value of a key that was refused.
+    """
+
+    def __init__(self, text: str, layer: LayerName, source: str) -> None:
+        self.text = text
+        self.layer = layer
+        self.source = source
+        self.begin()
+
+    def begin(self) -> None:
+        """Before the first event."""
+        self.problems: list[Problem] = []
+        self.lost: list[tuple[str, Node]] = []
+        self.root: Node | None = None
+        self.open: list[Node] = []  # the open mappings and lists, outermost first
+        self.names: list[str] = []  # beside each, its name in its parent
+        self.keys: list[Node | None] = []  # beside each, the key that waits for its value
+        self.documents = 0
+        self.ended = False  # by `...`
+        self.colon = ""  # what the parser is given in a colon's place
+
+    def problem(self, code: str, message: str, hint: str, line: int, column: int, key: str = "") -> None:
+        origin = Origin(self.layer, self.source, line, column)
+        self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=origin))
+
+    def fault(self, code: str, message: str, hint: str, node: Node, key: str = "") -> None:
+        """A problem the reading can go on after, unless there are too many."""
+        self.problem(code, message, hint, node.line, node.column, key)
+        if len(self.problems) >= MAX_PROBLEMS:
+            message = f"{MAX_PROBLEMS} faults: the rest of the file was not read"
+            self.problem("too-large", message, "mend these first", node.line, node.column)
+            raise _StopError
+
+    def read(self) -> Node | None:
+        """The root node; None when the text holds nothing, or nothing readable."""
+        bad = _NOT_YAML.search(self.text)
+        if bad:
+            line, column = place(self.text, bad.start())
+            self.problem("yaml-syntax", "a character that YAML does not allow", "remove it", line, column)
+        elif self.text.count("[") + self.text.count("{") > MAX_BRACKETS:
+            self._refuse()
+        elif self._walk():
+            return self.root
+        return None
+
+    def _refuse(self) -> None:
+        """Tells what is wrong with the text before it has more brackets than the parser can take, or that it has."""
+        from ruamel.yaml.error import YAMLError
+
+        end = [found.start() for found in re.finditer(r"[\[{]", self.text)][MAX_BRACKETS]
+        with contextlib.suppress(YAMLError):  # it is cut off there
+            self._take(self.text[:end])
+        if not self.problems:
+            line, column = place(self.text, end)
+            self.problem("too-large", f"more than {MAX_BRACKETS} brackets", "write it as blocks", line, column)
+
+    def _walk(self) -> bool:
+        """Reads it with the C parser. False when the text cannot be read to its end."""
+        from ruamel.yaml.error import YAMLError
+
+        try:
+            return self._take(self.text)
+        except YAMLError as error:
+            failure: Any = error
+        if failure.problem == COLON_IN_BRACKETS:
+            # The parser is older than YAML 1.2, by which `{model: qwen3:4b}` needs no quotes.
+            self.begin()
+            # There are more private characters than a file may hold.
+            used = set(self.text)
+            self.colon = next(sign for sign in map(chr, range(0xF0000, 0xFFFFE)) if sign not in used)
+            try:
+                return self._take(_INNER_COLON.sub(self.colon, self.text))
+            except YAMLError as error:
+                failure = error
+        self._syntax(failure)
+        return False
+
+    def _take(self, text: str) -> bool:
+        """Takes the events of a text one by one. Whether they were all. Raises the parser's errors."""
+        from _ruamel_yaml import CParser
+
+        handlers = self._handlers()
+        try:
+            next_event = CParser(text).get_event
+            for _ in range(MAX_EVENTS):
+                event = next_event()
+                handler = handlers.get(type(event))
+                if handler is not None:
+                    handler(event)
+                elif event is None:
+                    return True
+            self._stop("too-large", f"more than {MAX_EVENTS} YAML events", event.start_mark)
+        except _StopError:
+            return False  # why stands in `problems`
+
+    def _handlers(self) -> dict[type, Callable[[Any], None]]:
+        from ruamel.yaml import events
+
+        return {
+            events.ScalarEvent: self._scalar,
+            events.MappingStartEvent: lambda event: self._start(event, {}),
+            events.SequenceStartEvent: lambda event: self._start(event, []),
+            events.MappingEndEvent: self._end,
+            events.SequenceEndEvent: self._end,
+            events.AliasEvent: self._alias,
+            events.DocumentStartEvent: self._document,
+            events.DocumentEndEvent: self._document_end,
+        }
+
+    def _syntax(self, error: Any) -> None:
+        code, message, hint, line, column = told(error, only_document=self.documents == 1 and not self.ended)
+        last = place(self.text, len(self.text.rstrip()))
+        if (line, column) > last:  # something is missing: what is still open is where to look
+            line, column = last
+            if self.open and "node content" in message:
+                line, column = self.open[-1].line, self.open[-1].column
+                message, hint = "a list or a mapping is never closed", "close it with ] or }"
+        self.problem(code, message, hint, line, column)
+
+    def _stop(self, code: str, message: str, mark: Any) -> NoReturn:
+        self.problem(code, message, "", mark.line + 1, mark.column + 1)
+        raise _StopError
+
+    def _document(self, event: Any) -> None:
+        self.documents += 1
+        if self.documents > 1:
+            self._stop("yaml-forbidden", "a second document (---) is not allowed here", event.start_mark)
+        if event.version or event.tags:
+            self._stop("yaml-forbidden", "YAML directives (%) are not allowed here", event.start_mark)
+
+    def _document_end(self, event: Any) -> None:
+        self.ended = event.explicit
+
+    def _node(self, event: Any) -> Node:
+        mark = event.start_mark
+        return Node(None, mark.line + 1, mark.column + 1)
+
+    def _forbid(self, node: Node, what: str, hint: str) -> None:
+        node.bad = True
+        self.fault("yaml-forbidden", f"{what} are not allowed here", hint, node)
+
+    def _decorated(self, node: Node, event: Any) -> None:
+        if event.anchor is not None:
+            self._forbid(node, "YAML anchors (&name)", "write the value out where it is needed")
+        if event.ctag is not None:
+            self._forbid(node, "YAML tags (!name)", "remove the tag")
+
+    def _alias(self, event: Any) -> None:
+        node = self._node(event)
+        self._forbid(node, "YAML aliases (*name)", "write the value out")
+        self._place(node)
+
+    def _scalar(self, event: Any) -> None:
+        mark = event.start_mark
+        text = event.value.replace(self.colon, ":") if self.colon else event.value
+        node = Node(text, mark.line + 1, mark.column + 1)
+        if event.anchor is not None or event.ctag is not None:
+            self._decorated(node, event)
+        if len(text) > MAX_SCALAR:
+            node.bad = True
+            self.fault("too-large", f"a text of more than {MAX_SCALAR} characters", "shorten it", node)
+        is_key = self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict
+        # A key is what was written: `1`, `true` and `null` are names like any other.
+        if event.style == "" and not is_key:
+            node.value = scalar(text)
+        node.end_line = event.end_mark.line + 1
+        self._place(node)
+
+    def _start(self, event: Any, empty: Any) -> None:
+        node = self._node(event)
+        node.value = empty
+        if event.anchor is not None or event.ctag is not None:
+            self._decorated(node, event)
+        if len(self.open) >= MAX_DEPTH:
+            self._stop("yaml-forbidden", f"nested more than {MAX_DEPTH} deep", event.start_mark)
+        key = self.keys[-1] if self.keys else None
+        self._place(node)
+        self.open.append(node)
+        self.names.append(str(key.value) if key else "")
+        self.keys.append(None)
+
+    def _end(self, event: Any) -> None:
+        self.open.pop().end_line = event.end_mark.line + 1
+        self.names.pop()
+        self.keys.pop()
+
+    def _place(self, node: Node) -> None:
+        """Puts a node below its parent: as the root, a list's item, a key, or the waiting key's value."""
+        if not self.open:
+            self.root = node
+            return
+        parent = self.open[-1].value
+        if type(parent) is list:
+            parent.append(node)
+            return
+        key = self.keys[-1]
+        if key is None:
+            if type(node.value) is not str:
+                self.lost.append(("", node))
+                if not node.bad:
+                    self._forbid(node, "keys that are lists or mappings", "a key is a name")
+            self.keys[-1] = node
+            return
+        self.keys[-1] = None
+        node.key_line, node.key_column = key.line, key.column
+        name = key.value if type(key.value) is str else ""
+        if not key.bad and name != "<<" and name not in parent:
+            parent[name] = node
+            return
+        self.lost.append((name, node))
+        if name == "<<":
+            self._forbid(key, "YAML merge keys (<<)", "write the values out")
+        elif not key.bad:
+            self._duplicate(key, parent[name])
+
+    def _duplicate(self, key: Node, first: Node) -> None:
+        # The first one stays in the tree: which of the two was meant only their author knows.
+        names = [name for name in [*self.names, key.value] if name]
+        secret = next((n for n, name in enumerate(names[:-1], start=1) if is_secretive(name)), None)
+        # What stands inside a secret's value may be the secret.
+        path = ".".join(map(shown_name, names[:secret]))
+        shown = quoted(shown_name(key.value)) if secret is None else "a key"
+        hint = f"remove one of the two; the first is on line {first.key_line}"
+        self.fault("duplicate-key", f"{shown} is given twice", hint, key, path)
+
+
+def place(text: str, index: int) -> tuple[int, int]:
+    """The 1-based line and column of a character of the text, by index."""
+    starts = [found.end() for found in _BREAK.finditer(text, 0, index)]
+    return len(starts) + 1, index - (starts[-1] if starts else 0) + 1
+
+
+def parse(text: str, layer: LayerName, source: str) -> tuple[Node | None, list[Problem]]:
+    """The tree of a YAML text, and every fault found on the way.
+
+    The tree is None when the text holds nothing or cannot be read. It takes under 1 s and 64 MiB for any
+    text of 64 KiB.
+    """
+    reader = Reader(text, layer, source)
+    root = reader.read()
+    return root, reader.problems

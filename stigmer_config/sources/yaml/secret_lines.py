@@ -1,0 +1,171 @@
+"""Which lines of a file no message shows: those that hold a secret, or may.
+
+What looks like a secret's name hides its value wherever it stands: in an unknown section, given twice, in a
+list, in a comment. What nobody can judge is hidden too: a message loses its excerpt sooner than a secret
+its secrecy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ...core.problems import nearest
+from ...settings.declarations import CHILDREN, SETTINGS
+from ...settings.value_types import PROVIDERS
+
+if TYPE_CHECKING:
+    from .nodes import Node
+
+# Parts of the names that people give to secrets; and how the keys of some providers begin.
+_SECRET_WORDS = ("key", "secret", "passw", "pwd", "token", "cred", "auth", "sk-")
+_SECRET_NAMES = tuple({key.rpartition(".")[2]: None for key, setting in SETTINGS.items() if setting.is_secret})
+_WORD = re.compile(r"[A-Za-z][^\s:=,'\"\[\]{}]{2,40}")
+_SIGN = re.compile(r"[:=,\[\]{}'\"]")
+# How many names and words are compared with those of secrets; what comes after them counts as secret.
+_MAX_GUESSES = 300
+_SECTIONS = frozenset(section.rpartition(".")[2] for section in CHILDREN)
+_KNOWN = frozenset(name for children in CHILDREN.values() for name in children)
+
+
+def _folded(text: str) -> str:
+    """A text as it is searched for secret words: tokens of a model are no secret."""
+    return text.lower().replace("max_tokens", "")
+
+
+def is_secretive(name: str) -> bool:
+    """Whether people give such a name to secrets."""
+    name = _folded(name)
+    return any(word in name for word in _SECRET_WORDS)
+
+
+def hidden_lines(text: str, tree: Node | None, lost: Iterable[tuple[str, Node]]) -> frozenset[int]:
+    """The 1-based numbers of the lines that no message shows.
+
+    `tree` is what was read of the text, None when it cannot be read; `lost` what was left out of it.
+    """
+    if tree is None:
+        return _from_first_secret(text.splitlines())
+    folded = _folded(text)
+    words = [word for word in _SECRET_WORDS if word in folded]
+    hider = _Hider(secretive=bool(words))
+    if words:
+        lines = enumerate(folded.splitlines(), start=1)
+        hider.lines.update(number for number, line in lines if any(word in line for word in words))
+    hider.root(tree)
+    for name, node in lost:
+        hider.lost(name, node)
+    return frozenset(hider.lines)
+
+
+def _from_first_secret(lines: list[str]) -> frozenset[int]:
+    """Where nobody knows where a value ends, nothing is shown from the first secret on."""
+    guesses = _Guesses()
+    for number, line in enumerate(lines, start=1):
+        names = [*_WORD.findall(line), *(part.strip() for part in _SIGN.split(line))]
+        if is_secretive(line) or any(guesses.may_be_secret(name) for name in names):
+            return frozenset(range(number, len(lines) + 2))
+    return frozenset()
+
+
+class _Guesses:
+    """Names compared with those of secrets: mistyped ones are found. Each costs, so their number is bounded."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_GUESSES
+        self._guessed: dict[str, bool] = {}
+
+    def may_be_secret(self, name: str) -> bool:
+        if name in _KNOWN:
+            return is_secretive(name)
+        guess = self._guessed.get(name)
+        if guess is None:
+            self._left -= 1
+            guess = self._left < 0 or is_secretive(name) or nearest(name, _SECRET_NAMES) is not None
+            self._guessed[name] = guess
+        return guess
+
+
+class _Hider:
+    """Walks a tree as `settings` declares it. `lines` gathers what is hidden.
+
+    `secretive`: whether the text holds a secret word at all; most do not, and are spared the search.
+    """
+
+    def __init__(self, *, secretive: bool) -> None:
+        self.lines: set[int] = set()
+        self._secretive = secretive
+        self._guesses = _Guesses()
+
+    def _hide(self, first: int, node: Node) -> None:
+        self.lines.update(range(first, max(node.end_line, node.line) + 1))
+
+    def root(self, node: Node) -> None:
+        if type(node.value) is dict:
+            self._section("", node)
+        elif node.value is not None:
+            self._hide(1, node)
+
+    def _section(self, section: str, node: Node) -> None:
+        children = CHILDREN[section]
+        for name, child in node.value.items():
+            key = children.get(name)
+            if key is None:
+                self._unknown(name, child)
+            elif key in CHILDREN:
+                self._below(key, child)
+            else:
+                self._leaf(key, child)
+
+    def _below(self, section: str, node: Node) -> None:
+        if type(node.value) is not dict:
+            if node.value is not None:  # in the place of a section may stand the one secret in it
+                self._hide(node.line, node)
+        elif section == "aliases":
+            for name, child in node.value.items():
+                self._alias(name, child)
+        else:
+            self._section(section, node)
+
+    def _leaf(self, key: str, node: Node) -> None:
+        if SETTINGS[key].is_secret:
+            self._hide(node.key_line, node)
+        elif _may_hold_secret(node):
+            self._hide(node.line, node)
+
+    def _alias(self, name: str, node: Node) -> None:
+        if self._secretive and is_secretive(name):
+            self._hide(node.key_line, node)
+        elif type(node.value) is dict:
+            for provider, child in node.value.items():
+                if provider not in PROVIDERS:
+                    self._unknown(provider, child)
+                elif _may_hold_secret(child):
+                    self._hide(child.line, child)
+        elif _may_hold_secret(node):
+            self._hide(node.line, node)
+
+    def _unknown(self, name: str, node: Node) -> None:
+        if type(node.value) in (dict, list) or _may_hold_secret(node):
+            self._hide(node.line, node)
+        # Where a colon was forgotten, the secret is part of the name, or its name part of the value.
+        text = node.value if type(node.value) is str else ""
+        if any(self._guesses.may_be_secret(word) for word in (name, *_WORD.findall(f"{name} {text[:200]}"))):
+            self._hide(node.key_line, node)
+
+    def lost(self, name: str, node: Node) -> None:
+        """What is not in the tree: only the values of names that are no secret's are shown."""
+        if name not in _KNOWN or is_secretive(name):
+            self._hide(node.key_line, node)
+        elif _may_hold_secret(node) or (name in _SECTIONS and node.value is not None):
+            self._hide(node.line, node)
+
+
+def _may_hold_secret(node: Node) -> bool:
+    """Whether a value that is no secret's may hold one: a URL's password, query or fragment, a mapping out of place."""
+    if type(node.value) is str:
+        return any(sign in node.value for sign in "@?#")
+    if type(node.value) is list:
+        return any(_may_hold_secret(item) for item in node.value)
+    return type(node.value) is dict and bool(node.value)

@@ -1,0 +1,1 @@
+"""What a project (or an unverified store) may not do."""

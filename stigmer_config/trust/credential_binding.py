@@ -1,0 +1,33 @@
+"""Credentials beside the LLM's: each goes only to the endpoint that the trusted layers gave it for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..core.problems import Problem
+from ..core.provenance import Entry
+
+# credential → the keys that together say where it is sent
+BOUND = {"backend.api_key": ("backend.endpoint",), "redis.password": ("redis.host", "redis.port")}
+
+
+def endpoint(key: str, winners: Mapping[str, Entry]) -> str:
+    """Where a bound credential is sent, as `host:port`."""
+    return ":".join(str(winners[part].value) for part in BOUND[key] if part in winners)
+
+
+def passed_over(
+    winners: Mapping[str, Entry], trusted: Mapping[str, Entry], granted: frozenset[tuple[str, str]]
+) -> dict[str, Problem]:
+    """The credentials that must not be used, because a project sends them elsewhere: key → problem."""
+    found: dict[str, Problem] = {}
+    for key, parts in BOUND.items():
+        entry = winners.get(key)
+        here, given_for = endpoint(key, winners), endpoint(key, trusted)
+        if entry is None or entry.value is None or here == given_for or (entry.origin.source, here) in granted:
+            continue
+        mover = next(winners[part] for part in parts if winners[part] is not trusted.get(part))
+        message = f"{key} from {entry.origin} was given for {given_for}, and {here} comes from {mover.origin}"
+        hint = "let it go there: stigmer config trust --with-credentials"
+        found[key] = Problem(code="credential-binding", key=key, message=message, hint=hint, origin=mover.origin)
+    return found

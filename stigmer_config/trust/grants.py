@@ -1,0 +1,151 @@
+"""What a user has granted a project: which settings, by their digest, and which credentials may go where.
+
+The record lies outside any project, one file for each project's real path, in platformdirs' state folder.
+A grant covers what its digest covers: every protected key, and every provider, model and alias entry that
+names a provider. Editing other keys keeps it, editing one of these ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from ..core.environment import Environment
+from ..core.provenance import Entry, Layer, targets
+from ..files.paths import real_path
+from ..llm.catalogue import catalogue
+from ..llm.model_strings import ModelNames, is_ollama_cloud
+from ..settings.declarations import find
+
+VERSION = 1
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """One record: the project's real path, the digest, when, and the (credential source, endpoint) pairs."""
+
+    project: str
+    digest: str
+    granted: datetime.datetime
+    credentials: tuple[tuple[str, str], ...] = ()
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """What is granted to a project's file as it is now: the keys that count, and the credential pairs."""
+
+    covered: frozenset[str] = frozenset()
+    credentials: frozenset[tuple[str, str]] = frozenset()
+
+
+NONE = Trust()
+
+
+@functools.lru_cache(maxsize=2)  # a worker asks at each reload, most often for the file that it asked for last
+def covered(project: Layer) -> Mapping[str, Any]:
+    """The entries that need a grant, by key, as plain values: told from the file alone."""
+    own = {key: entry for key, entry in project.entries.items() if key.startswith("aliases.")}
+    names = ModelNames(own, catalogue())
+    rows = sorted(project.entries.items())
+    return MappingProxyType({key: _plain(entry) for key, entry in rows if _needs_grant(key, entry, names)})
+
+
+def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
+    setting = find(key)
+    if setting is None or setting.access != "open":
+        return setting is not None and setting.access == "protected"
+    if key == "llm.provider":
+        return True
+    if key.startswith("aliases.") and names.catalogue.find(key.removeprefix("aliases.")) is not None:
+        return True
+    if key.startswith("aliases.") or key.endswith(".model"):
+        strings = [target.value for target in (targets(entry) or {"": entry}).values()]
+        return any(_names_provider(text, names) for text in strings)
+    return False
+
+
+def _names_provider(text: str, names: ModelNames) -> bool:
+    end = names.end_of(text, None)
+    return end.name is not None and (names.named_by(text, gateway=False) is not None or is_ollama_cloud(end.name))
+
+
+def _plain(entry: Entry) -> Any:
+    by_provider = targets(entry)
+    return entry.value if by_provider is None else {name: target.value for name, target in by_provider.items()}
+
+
+def digest(entries: Mapping[str, Any]) -> str:
+    """The SHA-256, in hex, of canonical JSON: version, and sorted (key, value), nulls present."""
+    text = msgspec.json.encode([VERSION, sorted(entries.items())], order="deterministic")
+    return hashlib.sha256(text).hexdigest()
+
+
+def path_of(environment: Environment, project_file: str) -> Path:
+    """Where the record of a project's file is kept."""
+    name = hashlib.sha256(os.fsencode(real_path(project_file))).hexdigest()[:32]
+    return environment.state_dir / "trust" / f"{name}.json"
+
+
+def recorded(environment: Environment, project_file: str) -> Grant | None:
+    """The record of a project's file, or None."""
+    try:
+        grant = msgspec.json.decode(path_of(environment, project_file).read_bytes(), type=Grant)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return grant if grant.project == real_path(project_file) else None
+
+
+def decide(environment: Environment, project: Layer) -> Trust:
+    """What counts of a project's file now: by the record, or by `STIGMER_TRUST_PROJECT` (no credentials)."""
+    entries = covered(project) if project.entries else {}
+    if not entries:
+        return NONE
+    now = digest(entries)
+    grant = recorded(environment, project.source)
+    if grant is not None and grant.digest == now:
+        return Trust(frozenset(entries), frozenset(grant.credentials))
+    if environment.variable("STIGMER_TRUST_PROJECT") == now:
+        return Trust(frozenset(entries))
+    return NONE
+
+
+def record(environment: Environment, project: Layer, credentials: tuple[tuple[str, str], ...] = ()) -> Path:
+    """Records a grant for a project's file as it was read. Returns the record's path. Raises `OSError`."""
+    grant = Grant(
+        project=real_path(project.source),
+        digest=digest(covered(project)),
+        granted=datetime.datetime.now(datetime.UTC),
+        credentials=credentials,
+    )
+    path = path_of(environment, project.source)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    import tempfile  # `show` reads grants and writes none
+
+    descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(grant))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(new).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(new).unlink()
+        raise
+    return path
+
+
+def revoke(environment: Environment, project_file: str) -> bool:
+    """Removes the record. Whether there was one. Raises `OSError`."""
+    try:
+        path_of(environment, project_file).unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What running workers tell this machine and the fleet."""

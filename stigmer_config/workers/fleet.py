@@ -1,0 +1,82 @@
+"""What a worker tells the fleet of itself, and how that compares with the store."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+from typing import Annotated, Final
+
+import msgspec
+
+from ..reload.last_good import Held
+from ..sources.etcd.address import Fleet
+from ..sources.etcd.snapshot import Stored
+
+MOST: Final = 5  # problems of a rejected reload that are told
+LENGTH: Final = 400  # characters of each
+
+
+class FleetWorker(msgspec.Struct, frozen=True):
+    """One worker of the fleet. Times are UTC; `model` as `stigmer config show` has it.
+
+    `store` is the digest of the store's content that it runs on, `revision` the newest revision behind that;
+    `rejected` are the problems of its newest reload, if that was rejected.
+    """
+
+    host: str
+    pid: int
+    started: Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+    mode: str
+    generation: int
+    fingerprint: str
+    model: str
+    store: str
+    restart_required: tuple[str, ...]
+    rejected: tuple[str, ...]
+
+
+def encoded(held: Held, started: datetime.datetime) -> bytes:
+    """This worker's state, as the fleet is told it: no secret, no value but the model's name."""
+    config, llm = held.current, held.current.llm
+    faults = held.fault.problems if held.fault is not None else ()
+    store = next((layer.digest for layer in held.newest.layers if layer.name == "etcd"), None)
+    state = FleetWorker(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=started,
+        mode=config.mode,
+        generation=config.generation,
+        fingerprint=config.fingerprint,
+        model=" → ".join(dict.fromkeys((llm.model, llm.model_id))),
+        store=store or "",
+        restart_required=held.restart_required,
+        rejected=tuple(str(fault).partition("\n")[0][:LENGTH] for fault in faults[:MOST]),
+    )
+    return msgspec.json.encode(state)
+
+
+def decoded(data: bytes) -> FleetWorker | None:
+    """A worker's state; None for what is none."""
+    try:
+        return msgspec.json.decode(data, type=FleetWorker)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def listed(fleet: Fleet) -> tuple[Stored, list[FleetWorker]]:
+    """What the store holds, and the workers that run by it, oldest first. Raises `EtcdError`."""
+    from ..sources.etcd.client import Etcd
+
+    etcd = Etcd(fleet)
+    try:
+        stored = etcd.read()
+        found = [decoded(data) for data in etcd.announced().values()]
+    finally:
+        etcd.close()
+    return stored, sorted((worker for worker in found if worker is not None), key=lambda worker: worker.started)
+
+
+def is_healthy(worker: FleetWorker, store: str) -> bool:
+    """Whether it runs what the store holds, nothing waits for a restart, and its newest reload was good."""
+    return worker.store == store and not worker.restart_required and not worker.rejected

@@ -1,0 +1,138 @@
+"""No project's file moves a key: under overrides, over reloads, and granted without credentials, too."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stigmer_config import Config, ConfigError, LiveConfig
+from stigmer_config.loading.load import read
+from stigmer_config.loading.request import Request
+from stigmer_config.settings.declarations import SETTINGS
+from stigmer_config.settings.urls import origin_of
+from stigmer_config.sources.config_file import file_layer
+from stigmer_config.trust import grants
+from tests.support.reference import PROVIDERS, Given, with_project_layer
+from tests.support.sandbox import Sandbox
+from tests.support.worlds import DAYS, World, layers, revealed, sandboxed
+from tests.trust.test_vetting import project_files
+
+OVERRIDES = st.one_of(
+    st.builds(lambda provider: {"llm.provider": provider}, st.sampled_from([*PROVIDERS, "auto"])),
+    st.builds(
+        lambda model: {"llm.model": model},
+        st.sampled_from(["fast", "mine", "anthropic:claude-opus-4.5", "gpt-4o", "x:1b", "my-tune"]),
+    ),
+    st.just({"llm.temperature": 0.5}),
+)
+
+
+def where(config: Config) -> tuple[str, str | None, str | None]:
+    """What decides who is paid and who reads along."""
+    return config.llm.provider, revealed(config.llm.api_key), config.llm.base_url
+
+
+def overridden(config: Config, values: dict[str, Any]) -> tuple[str, str | None, str | None] | None:
+    try:
+        return where(config.override(values))
+    except ConfigError:
+        return None
+
+
+@given(world=layers(overrides=0), file=project_files, today=st.sampled_from(DAYS), override=OVERRIDES)
+@settings(max_examples=100)
+def test_under_an_override_key_and_endpoint_stay_together(
+    world: tuple[str, list[Given]], file: dict[str, Any], today: datetime.date, override: dict[str, Any]
+) -> None:
+    """With the project's file an override sends a key only where it would without it."""
+    mode, found = world
+    with sandboxed() as sandbox:
+        got, wanted = (World(sandbox, mode, with_project_layer(found, values)).read(today) for values in (file, {}))
+        if got.errors or wanted.errors:
+            return
+        pairs = [overridden(loaded.config, override) for loaded in (got, wanted)]
+        if pairs[0] is not None and pairs[0][1] is not None:
+            # Its own aliases may name another model, never another taker of the key.
+            trusted = {provider: where(wanted.config.override({"llm.provider": provider})) for provider in PROVIDERS if
+                       overridden(wanted.config, {"llm.provider": provider}) is not None}  # fmt: skip
+            assert pairs[0] in (pairs[1], trusted.get(pairs[0][0]))
+
+
+@given(world=layers(overrides=0), file=project_files, today=st.sampled_from(DAYS))
+@settings(max_examples=150)
+def test_a_grant_without_credentials_sends_no_key_elsewhere(
+    world: tuple[str, list[Given]], file: dict[str, Any], today: datetime.date
+) -> None:
+    """Whatever a trusted project names, a key that is used goes to the endpoint the trusted layers gave it for."""
+    mode, found = world
+    with sandboxed() as sandbox:
+        built = World(sandbox, mode, with_project_layer(found, file))
+        asked: Request = built.request(today)
+        layer, _ = file_layer(str(sandbox.project_file), "project", asked.environment.uid)
+        digest = grants.digest(grants.covered(layer))
+        variables = {**asked.environment.variables, "STIGMER_TRUST_PROJECT": digest}
+        trusting = msgspec.structs.replace(asked.environment, variables=variables)
+        config = read(msgspec.structs.replace(asked, environment=trusting)).config
+        sandbox.project_file.unlink()
+        alone = read(asked).config
+        if config.llm.api_key is not None and config.llm.base_url is not None:
+            assert revealed(config.llm.api_key) in _keys_for(alone, config.llm.provider)
+            own = alone.explain(f"providers.{config.llm.provider}.base_url").value
+            urls = {alone.llm.base_url if alone.llm.provider == config.llm.provider else own, own}
+            assert origin_of(config.llm.base_url) in {origin_of(url) for url in urls if url} | _moved_by_the_user(found)
+
+
+def _keys_for(config: Config, provider: str) -> set[str | None]:
+    """The keys that the trusted layers have for a provider."""
+    keys = {revealed(config.providers[provider].api_key)}
+    explained = config.explain("llm.api_key")
+    keys |= {revealed(value) for value in (explained.value, *(loser.value for loser in explained.losers))}
+    return keys
+
+
+def _moved_by_the_user(found: list[Given]) -> set[str]:
+    """Every endpoint that a trusted layer names anywhere: switching back may find one of them again."""
+    urls = [
+        value for layer in found if layer.name != "project" for key, value in layer.values.items() if "base_url" in key
+    ]
+    return {origin_of(url) for url in urls if isinstance(url, str)}
+
+
+def test_over_reloads_a_hostile_file_changes_nothing(sandbox: Sandbox) -> None:
+    """A file that turns hostile while the worker runs is rejected whole: provider, key and endpoint stay."""
+    sandbox.write(project="llm: {temperature: 0.1}\n")
+    environment = sandbox.environment({"MODE": "cloud", "ANTHROPIC_API_KEY": "sk-ant-mine-1"})
+    hostile = (
+        "llm: {base_url: 'https://evil.example'}\n",
+        "llm: {provider: openai}\n",
+        "aliases: {claude-sonnet-4.5: 'openai:gpt-4o'}\n",
+        "providers: {anthropic: {base_url: 'https://evil.example'}}\n",
+        "llm: {api_key: sk-ant-theirs}\n",
+        "mode: local\n",
+    )
+    with LiveConfig.start(environment=environment) as live:
+        before = where(live.current)
+        for number, text in enumerate(hostile):
+            sandbox.write(project=text)
+            live.reload()
+            assert where(live.current) == before
+            assert live.status.last_error is not None
+            sandbox.write(project=f"llm: {{temperature: 0.{number + 2}}}\n")
+            live.reload()
+            assert where(live.current) == before
+            assert not live.status.last_error
+
+
+def test_every_setting_has_a_class_and_tells_when_it_is_taken() -> None:
+    """A setting without a class, or one that nobody has thought of, does not pass."""
+    assert {setting.access for setting in SETTINGS.values()} == {"open", "protected", "secret", "forbidden"}
+    assert {setting.reload for setting in SETTINGS.values()} == {"live", "restart"}
+    secretive = {key for key in SETTINGS if key.endswith(("api_key", "password"))}
+    assert secretive == {key for key, setting in SETTINGS.items() if setting.access == "secret"}
+    assert all(
+        SETTINGS[key].access == "protected" for key in SETTINGS if key.endswith(("base_url", "endpoint", "host"))
+    )
