@@ -10,6 +10,7 @@ from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Entry, LayerName, Origin
 from ..secrets import references
 from ..settings.declarations import CHILDREN, SETTINGS, Setting, suggest
+from ..settings.interpolation import uninterpolated
 from ..settings.value_types import PROVIDERS, InvalidValueError, Model, shape
 from .yaml.nodes import Node
 from .yaml.parser import MAX_PROBLEMS
@@ -112,6 +113,9 @@ class Collector:
         if setting.key == "locked":
             self._locked(node)
         self.entries[setting.key] = Entry(value, self._origin(node))
+        warning = uninterpolated(setting, value, self._origin(node), setting.key)
+        if warning is not None:
+            self._report(warning)
 
     def _secret(self, setting: Setting, node: Node) -> Any:
         value = _plain(node)

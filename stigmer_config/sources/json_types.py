@@ -135,7 +135,7 @@ _FORMS = {
         rf"^(?:{_NAME}|\[[0-9A-Fa-f:.]+\]):{_PORT}{_END}",
         "it must be host:port, for example localhost:7233",
     ),
-    "secret": (rf"^ *[!-~][ -~]*{_END}", "it must be one line of printable ASCII characters"),
+    "secret": (r"^\s*[!-~]+\s*$", "it must be one word of printable ASCII characters"),
 }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..core.environment import Environment
-from ..core.problems import Problem, did_you_mean
+from ..core.problems import Problem, did_you_mean, has_errors
 from ..core.provenance import Entry, Layer, LayerName, Origin, Status
 from ..settings.declarations import SETTINGS, VARIABLES
+from ..settings.interpolation import uninterpolated
 from ..settings.value_types import InvalidValueError
 
 # Variables that other tools own, the first that is set counts: key → names.
@@ -72,7 +73,10 @@ def _layer(name: LayerName, found: dict[str, tuple[str, str]]) -> tuple[Layer, l
             entries[key] = Entry(SETTINGS[key].parse(text, variable), origin)
         except InvalidValueError as fault:
             problems.append(fault.problem(key, origin))
-    status: Status = "error" if problems else "loaded" if entries else "empty"
+            continue
+        warning = uninterpolated(SETTINGS[key], entries[key].value, origin, key)
+        problems += (warning,) if warning else ()
+    status: Status = "error" if has_errors(problems) else "loaded" if entries else "empty"
     return Layer(name, SOURCE, status, entries), problems
 
 

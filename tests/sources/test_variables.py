@@ -124,7 +124,7 @@ def test_an_empty_variable_counts_as_unset(sandbox: Sandbox, name: str) -> None:
         ("STIGMER_LLM_MODEL", "a b", "invalid-model"),
         ("STIGMER_LLM_BASE_URL", "ollama:11434", "invalid-url"),
         ("STIGMER_LLM_BASE_URL", "http://u:p@h", "invalid-url"),
-        ("STIGMER_LLM_API_KEY", "two\nlines", "out-of-range"),
+        ("STIGMER_LLM_API_KEY", "two\nlines", "invalid-credential"),
         ("MODE", "LOCAL", "invalid-choice"),
         ("MODE", "production", "invalid-choice"),
         ("SANDBOX_TYPE", "docker", "invalid-choice"),
@@ -136,7 +136,7 @@ def test_an_empty_variable_counts_as_unset(sandbox: Sandbox, name: str) -> None:
         ("LOG_LEVEL", "loud", "invalid-choice"),
         ("LOG_FORMAT", "xml", "invalid-choice"),
         ("ANTHROPIC_BASE_URL", "anthropic", "invalid-url"),
-        ("OPENAI_API_KEY", "clé", "out-of-range"),
+        ("OPENAI_API_KEY", "clé", "invalid-credential"),
     ],
 )  # fmt: skip
 def test_a_variable_that_cannot_be_read_is_an_error_that_names_it(
