@@ -109,13 +109,35 @@ def read(asked: Request, generation: int = 1) -> Loaded:
         asked.opener or Opener(asked.environment, runs=asked.runs_commands),
         trust,
     )
-    problems += _causes(problems, derivation.problems)
     config = derivation.config(generation, ())
+    problems, vetted = _without_other_providers(problems, vetted, config.llm.provider)
+    problems += _causes(problems, derivation.problems)
     problems += _required(config, asked.require)
     shown = with_excerpts(problems, vetted)
     warnings = tuple(problem for problem in shown if problem.severity == "warning")
     config = msgspec.structs.replace(config, warnings=warnings)
     return Loaded(config, tuple(vetted), shown, chosen_mode(vetted, kept=False))
+
+
+def _without_other_providers(
+    problems: list[Problem], layers: list[Layer], provider: str
+) -> tuple[list[Problem], list[Layer]]:
+    """A vendor's variable that is faulty is an error only while its provider is in force, else a warning."""
+    in_force = f"providers.{provider}."
+    judged = [
+        msgspec.structs.replace(problem, severity="warning")
+        if problem.origin is not None and problem.origin.layer == "vendor" and not problem.key.startswith(in_force)
+        else problem
+        for problem in problems
+    ]
+    if any(p.severity == "error" and p.origin is not None and p.origin.layer == "vendor" for p in judged):
+        return judged, layers
+    return judged, [
+        msgspec.structs.replace(layer, status="loaded" if layer.entries else "empty")
+        if layer.name == "vendor" and layer.status == "error"
+        else layer
+        for layer in layers
+    ]
 
 
 def _vetted(layers: list[Layer], today: datetime.date, trust: grants.Trust) -> tuple[list[Layer], list[Problem]]:
