@@ -68,6 +68,7 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
         text=text,
         secret_lines=functools.cache(functools.partial(_secret_lines, text, layer, path)),
         digest=digest,
+        not_read=tuple(collector.not_read),
     )
     return read, problems
 

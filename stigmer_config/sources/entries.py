@@ -12,6 +12,7 @@ from ..secrets import references
 from ..settings.declarations import CHILDREN, SETTINGS, Setting, suggest
 from ..settings.interpolation import uninterpolated
 from ..settings.value_types import PROVIDERS, InvalidValueError, Model, shape
+from . import stigmer_cli
 from .yaml.nodes import Node
 from .yaml.parser import MAX_PROBLEMS
 
@@ -25,7 +26,7 @@ class _EnoughError(Exception):
 
 
 class Collector:
-    """Gathers one layer's entries. `entries`, `faulty` and `problems` hold what was found."""
+    """Gathers one layer's entries. `entries`, `faulty`, `problems` and `not_read` hold what was found."""
 
     def __init__(self, layer: LayerName, source: str) -> None:
         self.layer = layer
@@ -33,6 +34,7 @@ class Collector:
         self.entries: dict[str, Entry] = {}
         self.faulty: dict[str, Origin] = {}  # keys whose value is none they may have
         self.problems: list[Problem] = []
+        self.not_read: list[str] = []  # keys that belong to another program
 
     def tree(self, root: Node | None) -> None:
         """Takes a file's tree: sections and keys as `settings` declares them."""
@@ -70,7 +72,9 @@ class Collector:
         children = CHILDREN[section]
         for name, child in node.value.items():
             key = children.get(name)
-            if key is None:
+            if key is None and self.layer == "user" and f"{section}.{name}".removeprefix(".") in stigmer_cli.KEYS:
+                self.not_read.append(f"{section}.{name}".removeprefix("."))
+            elif key is None:
                 self._unknown(f"{section}.{name}" if section else name, name, child)
             elif key == "aliases":
                 self._aliases(child)
