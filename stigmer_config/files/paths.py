@@ -22,3 +22,8 @@ def real_path(path: str | os.PathLike[str]) -> str:
         with contextlib.suppress(OSError):
             return os.path.realpath(path)
     return os.path.abspath(path)
+
+
+def expanded(path: str) -> str:
+    """`path` with a leading `~` replaced by the home, as an absolute path; any other path as it is."""
+    return os.path.abspath(os.path.expanduser(path)) if path.startswith("~") else path

@@ -6,7 +6,7 @@ import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,7 +26,7 @@ from ..trust import grants
 from ..trust.vetting import vet
 from .derivation import Derivation, read_override
 from .excerpts import with_excerpts
-from .layers import chosen_mode, read_layers
+from .layers import chosen_mode, read_layers, without_start
 from .request import ProjectDir, Request, request
 
 # One of these may be a mere consequence when what it judges by is itself broken.
@@ -181,9 +181,13 @@ def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded
     Nothing of this machine counts: no variable but MODE, no other file, not who else could write the file, and no
     secret that the file refers to; a missing key is no fault.
     """
-    path = os.path.abspath(os.path.join(environment.cwd, file))
+    path = environment.absolute(file)
     is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
-    layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
+    name: Literal["project", "user"] = "project" if is_project else "user"
+    if os.path.isabs(path):
+        layer, found = file_layer(path, name, environment.uid, named=True)
+    else:
+        layer, found = without_start(name, path)
     problems = [problem for problem in found if problem.code != "insecure-permissions"]
     env, faults = env_layer(environment)
     env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})

@@ -161,7 +161,7 @@ class Reloader:
     def _look_around(self) -> tuple[Path, ...]:
         world = self._asked.environment
         looked_at = [Path(path) for path in places.looked_at(world, self._asked.project_dir)]
-        return (*looked_at, grants.path_of(world, self._project.path))
+        return (*looked_at, grants.path_of(world, self._project.path)) if world.state_dir else tuple(looked_at)
 
 
 def _fleet(asked: Request) -> KeptFleet | None:

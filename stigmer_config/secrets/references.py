@@ -18,7 +18,7 @@ from ..core.environment import Environment
 from ..core.problems import Problem, did_you_mean, quoted
 from ..core.provenance import Entry
 from ..core.secret import Secret
-from ..files.paths import SAFE
+from ..files.paths import SAFE, expanded
 from ..settings.interpolation import uninterpolated_credential
 from ..settings.value_types import Credential, InvalidValueError
 
@@ -79,7 +79,7 @@ def parse(value: object, folder: str, *, commands: bool) -> Reference:
         raise InvalidValueError("wrong-type", f"{{{kind}: …}} takes one text")
     if kind == "env":
         return Reference("env", (argument,))
-    return Reference("file", (os.path.join(folder, os.path.expanduser(argument)),))
+    return Reference("file", (os.path.join(folder, expanded(argument)),))
 
 
 def _argv(argument: object, *, allowed: bool) -> tuple[str, ...]:
