@@ -21,7 +21,9 @@ def real_path(path: str | os.PathLike[str]) -> str:
     for _ in range(_TRIES):
         with contextlib.suppress(OSError):
             return os.path.realpath(path)
-    return os.path.abspath(path)
+    with contextlib.suppress(OSError):
+        return os.path.abspath(path)
+    return os.fspath(path)  # relative, and the working folder is gone
 
 
 def expanded(path: str) -> str:

@@ -136,7 +136,7 @@ def _of_the_stigmer_cli(loaded: Loaded) -> Iterable[Finding]:
             message = f"{theirs} in your file is the Stigmer CLI's and is not read here"
             fix = f"stigmer config set {ours}{'' if value is None else f' {shlex.quote(printable(value))}'}"
             place = Origin(layer.name, layer.source, line, column)
-            yield Finding(Check("stigmer-cli", "warning", message, fix, ours), place)
+            yield Finding(Check("cli", "warning", message, fix, ours), place)
 
 
 def _files(loaded: Loaded) -> str:
