@@ -21,7 +21,7 @@ import msgspec
 from ..core.decoding import from_json
 from ..core.problems import printable
 from ..core.secret import MASK, Secret, registered
-from ..settings.urls import is_this_machine
+from ..settings.urls import is_loopback
 
 MAX_BYTES = 8 * 1024 * 1024  # of one answer
 _MAX_LINE = 64 * 1024
@@ -193,7 +193,7 @@ def _open(url: str, body: Mapping[str, Any] | None, key: Secret | None, timeout:
         request.add_unredirected_header("Authorization", f"Bearer {key.reveal()}")
     opener = urllib.request.OpenerDirector()
     # Without the handlers for redirects, for other schemes and for errors: each status is an answer.
-    opener.add_handler(urllib.request.ProxyHandler({} if is_this_machine(url) else None))
+    opener.add_handler(urllib.request.ProxyHandler({} if is_loopback(url) else None))
     opener.add_handler(urllib.request.HTTPHandler())
     opener.add_handler(urllib.request.HTTPSHandler())
     return opener.open(request, timeout=timeout)
