@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shlex
 from collections.abc import Iterator
 
 from ..core.environment import Environment
@@ -48,8 +47,7 @@ def _beside(layer: LayerName, path: str) -> Iterator[Problem]:
         stem, ending = os.path.splitext(name.lower())
         if stem == "config" and ending in _ENDINGS:
             other = os.path.join(folder, name)
-            how = "rename it" if ending != ".toml" else "this file is YAML, not TOML: write it anew as"
-            hint = f"{how}: mv {shlex.quote(other)} {shlex.quote(path)}" if ending != ".toml" else f"{how} {path}"
+            hint = f"write {path}, in YAML" if ending == ".toml" else f"rename it: {_move(other, path)}"
             yield _warning(layer, other, f"{quoted(name)} is not read, only {FILE} is", hint)
 
 
@@ -58,7 +56,7 @@ def _in_config_folder(environment: Environment, user: str) -> Iterator[Problem]:
         return
     other = os.path.join(environment.config_dir, FILE)
     if other not in (user, site_file(environment)[0]) and os.path.isfile(other):
-        hint = f"move it: mkdir -p {shlex.quote(os.path.dirname(user))} && mv {shlex.quote(other)} {shlex.quote(user)}"
+        hint = f"move it: mkdir -p {os.path.dirname(user)} && {_move(other, user)}"
         yield _warning("user", other, f"{quoted(other, 200)} is not read, your file is {quoted(user, 200)}", hint)
 
 
@@ -69,11 +67,17 @@ def _home(environment: Environment) -> Iterator[Problem]:
     if not named or os.path.isdir(folder):
         return
     if os.path.lexists(folder):
-        hint = f"name the folder of your {FILE}: STIGMER_HOME={shlex.quote(os.path.dirname(folder))}"
+        hint = f"name the folder of your {FILE}: STIGMER_HOME={os.path.dirname(folder)}"
         yield _warning("user", folder, f"STIGMER_HOME names {quoted(folder, 200)}, which is no folder", hint)
     else:
         hint = "stigmer config init makes it, or unset STIGMER_HOME"
         yield _warning("user", folder, f"STIGMER_HOME names {quoted(folder, 200)}, which does not exist", hint)
+
+
+def _move(source: str, target: str) -> str:
+    import shlex  # most machines have no such file
+
+    return f"mv {shlex.quote(source)} {shlex.quote(target)}"
 
 
 def _warning(layer: LayerName, path: str, message: str, hint: str) -> Problem:

@@ -141,7 +141,10 @@ def test_a_variable_that_cannot_be_read_is_an_error_that_names_it(
     sandbox: Sandbox, name: str, text: str, code: str
 ) -> None:
     """The message says which variable is wrong, not only which key; nothing falls back in silence."""
-    found = [problem for problem in sandbox.problems({**world(name), name: text}) if problem.severity == "error"]
+    vendor = {"ANTHROPIC": "anthropic", "OPENAI": "openai"}.get(name.partition("_")[0])
+    in_force = {"STIGMER_LLM_PROVIDER": vendor} if vendor else {}
+    variables = {**world(name), **in_force, name: text}
+    found = [problem for problem in sandbox.problems(variables) if problem.severity == "error"]
     (problem,) = [p for p in found if p.origin is not None and p.origin.source == name]
     assert (problem.code, str(problem.origin)) == (code, name)
     assert str(problem).startswith(f"{name}: error[{code}] {(VARIABLES | VENDORS)[name][0]}: ")
@@ -247,7 +250,7 @@ def test_a_strange_variable_name_is_told_harmlessly(sandbox: Sandbox, name: str)
 
 
 @pytest.mark.parametrize(
-    "name", ["ENV", "STIGMER_MODE", "STIGMER_LLMX", "LLM_MODEL", "STIGMER_TEMPORAL_NAMESPACE", "stigmer_llm_model"]
+    "name", ["ENV", "STIGMER_TOKEN", "LLM_MODEL", "STIGMER_TEMPORAL_NAMESPACE", "stigmer_llm_model"]
 )
 def test_other_names_are_none_of_ours(sandbox: Sandbox, name: str) -> None:
     """`ENV` belongs to others; a name outside the table is neither read nor warned about."""
