@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
+from ..core.decoding import from_json
 from ..core.problems import printable
 from ..core.secret import MASK, Secret, registered
 from ..settings.urls import is_loopback
@@ -63,7 +64,7 @@ def ask(
         status, headers, data = _exchange(url, body, key, timeout)
     good(status, headers, data)
     try:
-        return msgspec.json.decode(data, type=shape)
+        return from_json(data, shape)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise WireError("garbled", "no JSON of the expected form") from error
 
@@ -131,7 +132,7 @@ def said(data: bytes | str) -> str:
     """What an error answer says, as one safe line of at most 200 characters; "" when that cannot be told."""
     text = ""
     try:
-        document = msgspec.json.decode(data, type=dict[str, Any])
+        document = from_json(data, dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         document = {}
     for name in ("error", "message", "detail"):

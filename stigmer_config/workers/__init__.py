@@ -1,1 +1,1 @@
-"""The state that running workers publish: on this machine, and in a fleet."""
+"""The state that running workers publish, on this machine and in a fleet."""

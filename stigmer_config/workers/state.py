@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..core.decoding import from_builtins
 from ..core.environment import Environment
 from ..core.provenance import Entry, Origin
 from ..files.paths import NO_LINK, SAFE
@@ -90,7 +91,7 @@ def running(environment: Environment) -> list[WorkerState]:
         for path in living(folder):
             with contextlib.suppress(OSError, ValueError):  # ended this moment, of another version, or another user's
                 identity, data = _own(path)
-                found[identity] = msgspec.convert(json.loads(data), WorkerState)
+                found[identity] = from_builtins(json.loads(data), WorkerState)
     return sorted(found.values(), key=lambda worker: worker.started)
 
 

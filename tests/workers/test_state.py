@@ -104,6 +104,19 @@ def test_without_a_worker_it_fails(sandbox: Sandbox) -> None:
     assert ask(sandbox, "workers") == (4, [])
 
 
+def test_fewer_workers_than_expected_are_a_failure(sandbox: Sandbox) -> None:
+    """`--expect N`: exit status 4, and why, until N are in step."""
+    sandbox.write(user=LOCAL)
+    with worker(sandbox):
+        assert sandbox.run("workers", "--expect", "1").returncode == 0
+        done = sandbox.run("workers", "--expect", "2")
+        assert (done.returncode, done.stderr) == (4, "2 workers expected, 1 healthy and in step\n")
+    assert sandbox.run("workers", "--expect", "1").stderr == (
+        "no worker is running\n1 worker expected, 0 healthy and in step\n"
+    )
+    assert sandbox.run("workers", "--expect", "0").returncode == 2
+
+
 def test_a_worker_is_listed_as_long_as_it_runs(sandbox: Sandbox) -> None:
     """Process, mode, generation, fingerprint and model; in step with the disk, after a reload too; gone at its end."""
     sandbox.write(user="mode: local\nllm: {model: fast}\n")
