@@ -22,11 +22,11 @@ _STARTING_MODE = Origin("flags", "the mode at the start")
 def read_layers(asked: Request, problems: list[Problem]) -> list[Layer]:
     """Every layer of the cascade but the overrides, lowest first; their faults go to `problems`."""
     world = asked.environment
-    vendor, env = asked.read_variables(world)
+    vendor, env = asked.read_variables(world, asked.schema)
     found: list[tuple[Layer, Iterable[Problem]]] = [
         vendor,
         _file(asked, "site"),
-        *([asked.read_fleet(world)] if world.variable("STIGMER_ETCD") else ()),
+        *([_fleet(asked)] if world.variable("STIGMER_ETCD") else ()),
         _file(asked, "user"),
         _project(asked),
         env,
@@ -78,7 +78,15 @@ def _file(asked: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
         fault = Problem(code="unreadable-file", message=message, hint="for example $HOME/.stigmer", origin=origin)
         return Layer("user", home, "error", why=message), [fault]
     path, named = site_file(world) if name == "site" else (user_file(world), False)
-    return asked.read_layer(path, name, world.uid, named=named)
+    return asked.read_layer(path, name, world.uid, named=named, schema=asked.schema)
+
+
+def _fleet(asked: Request) -> tuple[Layer, Iterable[Problem]]:
+    if asked.read_fleet is not None:
+        return asked.read_fleet(asked.environment)
+    from ..sources.etcd.layer import read_fleet  # most machines have no fleet
+
+    return read_fleet(asked.environment, asked.schema)
 
 
 def _project(asked: Request) -> tuple[Layer, Iterable[Problem]]:
@@ -91,7 +99,7 @@ def _project(asked: Request) -> tuple[Layer, Iterable[Problem]]:
         message = "there is no such folder"
         fault = Problem(code="unreadable-file", message=message, hint="mend the path", origin=Origin("project", folder))
         return Layer("project", project.path, "error", why=message), [fault]
-    return asked.read_layer(project.path, "project", world.uid)
+    return asked.read_layer(project.path, "project", world.uid, schema=asked.schema)
 
 
 def _flags(asked: Request) -> tuple[Layer, Iterable[Problem]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..core.environment import Environment
 from ..core.problems import Problem, did_you_mean
 from ..core.provenance import Entry, Layer, LayerName, Origin, Status
-from ..settings.declarations import SETTINGS, VARIABLES
+from ..settings.declarations import BUILT_IN
+from ..settings.schema import Schema
 from ..settings.value_types import InvalidValueError
 
 # Variables that other tools own, the first that is set counts: key → names.
@@ -27,9 +28,9 @@ SOURCE = "environment"
 Variables = tuple[tuple[Layer, list[Problem]], tuple[Layer, list[Problem]]]
 
 
-def variable_layers(environment: Environment) -> Variables:
+def variable_layers(environment: Environment, schema: Schema = BUILT_IN) -> Variables:
     """The `vendor` and the `env` layer."""
-    return vendor_layer(environment), env_layer(environment)
+    return vendor_layer(environment), env_layer(environment, schema)
 
 
 def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
@@ -41,20 +42,20 @@ def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
             if text is not None:
                 found[key] = (name, _ollama_url(text) if name == "OLLAMA_HOST" else text)
                 break
-    return _layer("vendor", found)
+    return _layer("vendor", found, BUILT_IN)
 
 
-def env_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
+def env_layer(environment: Environment, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
     """The `env` layer: the variables of section 2, and a warning for each `STIGMER_LLM_*` that is none."""
     found: dict[str, tuple[str, str]] = {}
-    for name, setting in VARIABLES.items():
+    for name, setting in schema.variables.items():
         text = environment.variable(name)
         if text is not None:
             found[setting.key] = (name, text)
-    layer, problems = _layer("env", found)
-    known = [name for name in VARIABLES if name.startswith("STIGMER_LLM_")]
+    layer, problems = _layer("env", found, schema)
+    known = [name for name in schema.variables if name.startswith("STIGMER_LLM_")]
     for name in sorted(environment.variables):
-        if name.startswith("STIGMER_LLM_") and name not in VARIABLES and environment.variable(name):
+        if name.startswith("STIGMER_LLM_") and name not in schema.variables and environment.variable(name):
             hint = did_you_mean(name, known, f"known: {', '.join(known)}")
             message = f"{name} is not a variable of stigmer and does nothing"
             origin = Origin("env", name)
@@ -63,13 +64,13 @@ def env_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
     return layer, problems
 
 
-def _layer(name: LayerName, found: dict[str, tuple[str, str]]) -> tuple[Layer, list[Problem]]:
+def _layer(name: LayerName, found: dict[str, tuple[str, str]], schema: Schema) -> tuple[Layer, list[Problem]]:
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
     for key, (variable, text) in found.items():
         origin = Origin(name, variable)
         try:
-            entries[key] = Entry(SETTINGS[key].parse(text, variable), origin)
+            entries[key] = Entry(schema.settings[key].parse(text, variable), origin)
         except InvalidValueError as fault:
             problems.append(fault.problem(key, origin))
     status: Status = "error" if problems else "loaded" if entries else "empty"
