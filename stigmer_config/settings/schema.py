@@ -151,6 +151,9 @@ class Schema:
         """
         from difflib import SequenceMatcher  # only a message needs it
 
+        dotted = key.lower().replace("_", ".", 1)
+        if dotted in self.settings:
+            return dotted
         section, _, name = key.rpartition(".")
         siblings = self.children.get(self.declared(section) or section, {})
         elsewhere = 0.2 if section else 0.1
