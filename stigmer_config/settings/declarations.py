@@ -6,7 +6,19 @@ from typing import Any, Literal
 
 from .schema import Access, Reload, Schema, Setting
 from .urls import Address, Url
-from .value_types import PROVIDERS, Choice, Credential, InvalidValueError, KeyList, Kind, Model, Number, Text, Whole
+from .value_types import (
+    PROVIDERS,
+    Choice,
+    Credential,
+    InvalidValueError,
+    KeyList,
+    Kind,
+    LogLevel,
+    Model,
+    Number,
+    Text,
+    Whole,
+)
 
 Mode = Literal["local", "cloud"]
 
@@ -88,8 +100,6 @@ def _section(section: str, access: Access, reload: Reload, *rows: tuple[Any, ...
     ]
 
 
-_LEVELS = ("debug", "info", "warning", "error", "critical")
-
 BUILT_IN = Schema(
     [
         Setting(
@@ -139,7 +149,7 @@ BUILT_IN = Schema(
             "logging",
             "protected",
             "live",
-            ("level", Choice("log level", _LEVELS, fold=True), "LOG_LEVEL", "The least level that is logged."),
+            ("level", LogLevel(), "LOG_LEVEL", "The least level that is logged."),
             (
                 "format",
                 Choice("log format", ("auto", "console", "json"), fold=True),

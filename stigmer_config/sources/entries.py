@@ -11,9 +11,10 @@ from ..core.provenance import Entry, LayerName, Origin
 from ..core.secret import Secret
 from ..secrets import references
 from ..settings.declarations import BUILT_IN
+from ..settings.interpolation import uninterpolated
 from ..settings.schema import NAME, Schema, Setting
 from ..settings.value_types import PROVIDERS, InvalidValueError, Model, shape
-from . import applications
+from . import applications, stigmer_cli
 from .applications import plain
 from .yaml.nodes import Node
 from .yaml.parser import MAX_PROBLEMS
@@ -29,7 +30,7 @@ class _EnoughError(Exception):
 
 
 class Collector:
-    """Gathers one layer's entries. `entries`, `faulty` and `problems` hold what was found.
+    """Gathers one layer's entries. `entries`, `faulty`, `problems` and `not_read` hold what was found.
 
     `apps` holds what is below `apps` as the file gives it, key by key, whatever is registered; None when the file has
     no such section.
@@ -43,6 +44,7 @@ class Collector:
         self.faulty: dict[str, Origin] = {}  # keys whose value is none they may have
         self.problems: list[Problem] = []
         self.apps: dict[str, Entry] | None = None
+        self.not_read: list[str] = []  # keys that belong to another program
 
     def tree(self, root: Node | None) -> None:
         """Takes a file's tree: sections and keys as `settings` declares them."""
@@ -82,7 +84,9 @@ class Collector:
         for name, child in node.value.items():
             key = f"{section}.{name}" if section else name
             found = self.schema.child(declared, name)
-            if found is None:
+            if found is None and self.layer == "user" and key in stigmer_cli.KEYS:
+                self.not_read.append(key)
+            elif found is None:
                 self._unknown(key, name, child)
             elif found == "aliases":
                 self._aliases(child)
@@ -168,6 +172,9 @@ class Collector:
         if key == "locked":
             self._locked(node)
         self.entries[key] = Entry(value, self._origin(node))
+        warning = uninterpolated(setting, value, self._origin(node), key)
+        if warning is not None:
+            self._report(warning)
 
     def _secret(self, key: str, setting: Setting, node: Node) -> Any:
         value = plain(node)

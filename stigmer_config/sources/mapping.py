@@ -8,7 +8,9 @@ from typing import Any
 
 from ..core.problems import Problem, did_you_mean, quoted
 from ..core.provenance import Entry, LayerName, Origin
+from ..core.secret import Secret
 from ..settings.declarations import BUILT_IN
+from ..settings.interpolation import uninterpolated
 from ..settings.schema import NAME, Schema
 from ..settings.value_types import PROVIDERS, InvalidValueError
 from .applications import given_leaves, masked
@@ -59,6 +61,9 @@ def read_pairs(
                 pairs += chain(*((one, masked(one, part)) for one, part in given_leaves(key, value)))
             elif (setting := schema.settings.get(key) or schema.find(key)) is not None:
                 pairs += key, setting.check(value, key)
+                if type(pairs[-1]) in (str, Secret):
+                    warning = uninterpolated(setting, pairs[-1], place(key), key)
+                    problems += (warning,) if warning else ()
                 if key == "locked":
                     problems += filter(None, (lock_problem(name, place(key), schema) for name in pairs[-1]))
             else:
