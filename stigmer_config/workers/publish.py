@@ -154,11 +154,11 @@ def _startup(request: Request) -> Startup:
     project_dir = request.project_dir
     flags = request.flags[0]
     return Startup(
-        cwd=os.fspath(environment.cwd),
-        home=os.fspath(environment.home),
+        cwd=os.fspath(environment.cwd or ""),
+        home=os.fspath(environment.home or ""),
         uid=environment.uid,
         site_dir=os.fspath(environment.site_dir),
-        state_dir=os.fspath(environment.state_dir),
+        state_dir=os.fspath(environment.state_dir or ""),
         mode=request.mode,
         project_dir=project_dir if project_dir is False or project_dir is None else os.fspath(project_dir),
         variables=_variables(environment),

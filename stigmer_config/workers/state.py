@@ -134,24 +134,21 @@ def request_of(worker: WorkerState, here: Environment) -> Request:
     """
     startup = worker.startup
     variables = {**startup.variables, ETCD_PASSWORD: here.variables.get(ETCD_PASSWORD, "")}
+    project_dir = startup.project_dir
     given = load_request(
         mode=startup.mode,
-        project_dir=False
-        if startup.project_dir is False
-        else Path(startup.project_dir)
-        if startup.project_dir
-        else None,
+        project_dir=Path(project_dir) if isinstance(project_dir, str) else project_dir,
         flags=startup.flags,
         overrides=startup.overrides,
         require=startup.require,
         environment=Environment(
             variables=variables,
-            cwd=Path(startup.cwd),
-            home=Path(startup.home),
+            cwd=Path(startup.cwd) if startup.cwd else None,
+            home=Path(startup.home) if startup.home else None,
             uid=startup.uid,
             today=datetime.date.today(),  # noqa: DTZ011 - the date on this machine's calendar
             site_dir=Path(startup.site_dir),
-            state_dir=Path(startup.state_dir),
+            state_dir=Path(startup.state_dir) if startup.state_dir else None,
         ),
     )
     if startup.implied_provider is not None:
