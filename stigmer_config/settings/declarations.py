@@ -7,7 +7,19 @@ from typing import Any, Literal
 import msgspec
 
 from .urls import Address, Url
-from .value_types import PROVIDERS, Choice, Credential, InvalidValueError, KeyList, Kind, Model, Number, Text, Whole
+from .value_types import (
+    PROVIDERS,
+    Choice,
+    Credential,
+    InvalidValueError,
+    KeyList,
+    Kind,
+    Model,
+    Number,
+    Switch,
+    Text,
+    Whole,
+)
 
 Mode = Literal["local", "cloud"]
 Access = Literal["open", "protected", "secret", "forbidden"]
@@ -19,13 +31,15 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
     `access`: who may set it. `open` any layer; `protected` no untrusted project file; `secret` no project
     file, masked everywhere; `forbidden` no project file. `reload`: whether a running worker takes a change
-    (`live`) or must restart for it. `nullable`: whether `null` is a value.
+    (`live`) or must restart for it. `nullable`: whether `null` is a value. `fallback_variable`: another program's
+    name for the same, which counts where `variable` is not set.
     """
 
     key: str
     kind: Kind
     doc: str
     variable: str | None = None
+    fallback_variable: str | None = None
     access: Access
     reload: Reload
     nullable: bool = False
@@ -110,13 +124,17 @@ def _providers() -> list[Setting]:
 
 
 def _section(section: str, access: Access, reload: Reload, *rows: tuple[Any, ...]) -> list[Setting]:
-    """Settings of one section; a row is (name, kind, variable, documentation[, nullable])."""
+    """Settings of one section; a row is (name, kind, variable, documentation[, nullable]).
+
+    A row's variable may be a pair: the name, and the one that counts where it is not set.
+    """
     return [
         Setting(
             key=f"{section}.{name}",
             kind=kind,
             doc=doc,
-            variable=variable,
+            variable=variable[0] if isinstance(variable, tuple) else variable,
+            fallback_variable=variable[1] if isinstance(variable, tuple) else None,
             access="secret" if isinstance(kind, Credential) else access,
             reload=reload,
             nullable=bool(nullable),
@@ -145,9 +163,38 @@ SETTINGS: dict[str, Setting] = {
             "protected",
             "restart",
             ("namespace", Text(), "TEMPORAL_NAMESPACE", "Temporal's namespace."),
-            ("address", Address(), "TEMPORAL_SERVICE_ADDRESS", "Where the Temporal service listens."),
+            (
+                "address",
+                Address(),
+                ("TEMPORAL_SERVICE_ADDRESS", "TEMPORAL_ADDRESS"),
+                "Where the Temporal service listens.",
+            ),
             ("task_queue", Text(), "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE", "The task queue to poll."),
             ("max_concurrency", Whole(1), "TEMPORAL_MAX_CONCURRENCY", "The most executions at once."),
+            ("api_key", Credential(), "TEMPORAL_API_KEY", "The key for Temporal.", True),
+            (
+                "tls",
+                Switch(),
+                "TEMPORAL_TLS",
+                "Whether the connection is encrypted. None: if there is an api_key or another tls key.",
+                True,
+            ),
+            (
+                "tls_server_name",
+                Text(),
+                "TEMPORAL_TLS_SERVER_NAME",
+                "The name in the server's certificate, where it is not the address's.",
+                True,
+            ),
+            (
+                "tls_ca_file",
+                Text(),
+                "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+                "The certificate authority of the server. None: the system's.",
+                True,
+            ),
+            ("tls_cert_file", Text(), "TEMPORAL_TLS_CLIENT_CERT_PATH", "The client's certificate, for mTLS.", True),
+            ("tls_key_file", Text(), "TEMPORAL_TLS_CLIENT_KEY_PATH", "The client's private key, for mTLS.", True),
         ),
         *_section(
             "backend",

@@ -7,7 +7,19 @@ from typing import Any
 
 from ..settings.declarations import CHILDREN, SETTINGS
 from ..settings.urls import Address, Url
-from ..settings.value_types import MAX_INT, PROVIDERS, Choice, Credential, KeyList, Kind, Model, Number, Text, Whole
+from ..settings.value_types import (
+    MAX_INT,
+    PROVIDERS,
+    Choice,
+    Credential,
+    KeyList,
+    Kind,
+    Model,
+    Number,
+    Switch,
+    Text,
+    Whole,
+)
 
 # Python's `$` matches before a last line break, JavaScript's does not: this one never does.
 _END = r"$(?!\n)"
@@ -44,6 +56,12 @@ def _(kind: Choice) -> dict[str, Any]:
 @shape.register
 def _(kind: Whole) -> dict[str, Any]:
     return {"type": "integer", "minimum": kind.least, "maximum": kind.most}
+
+
+@shape.register
+def _(kind: Switch) -> dict[str, Any]:
+    del kind
+    return {"type": "boolean"}
 
 
 @shape.register

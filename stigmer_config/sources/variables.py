@@ -47,10 +47,12 @@ def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
 def env_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
     """The `env` layer: the variables of section 2, and a warning for each `STIGMER_LLM_*` that is none."""
     found: dict[str, tuple[str, str]] = {}
-    for name, setting in VARIABLES.items():
-        text = environment.variable(name)
-        if text is not None:
-            found[setting.key] = (name, text)
+    for setting in VARIABLES.values():
+        for name in filter(None, (setting.variable, setting.fallback_variable)):
+            text = environment.variable(name)
+            if text is not None:
+                found[setting.key] = (name, text)
+                break
     layer, problems = _layer("env", found)
     known = [name for name in VARIABLES if name.startswith("STIGMER_LLM_")]
     for name in sorted(environment.variables):

@@ -23,6 +23,7 @@ from stigmer_config.settings.value_types import (
     Kind,
     Model,
     Number,
+    Switch,
     Text,
     Whole,
 )
@@ -40,6 +41,8 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:
     match kind:
         case Choice():
             return st.sampled_from(kind.choices)
+        case Switch():
+            return st.booleans()
         case Whole():
             return st.integers(kind.least, min(kind.most, 10**6))
         case Number():
