@@ -14,6 +14,7 @@ from .value_types import (
     InvalidValueError,
     KeyList,
     Kind,
+    LogLevel,
     Model,
     Number,
     Switch,
@@ -143,8 +144,6 @@ def _section(section: str, access: Access, reload: Reload, *rows: tuple[Any, ...
     ]
 
 
-_LEVELS = ("debug", "info", "warning", "error", "critical")
-
 SETTINGS: dict[str, Setting] = {
     setting.key: setting
     for setting in [
@@ -224,7 +223,7 @@ SETTINGS: dict[str, Setting] = {
             "logging",
             "protected",
             "live",
-            ("level", Choice("log level", _LEVELS, fold=True), "LOG_LEVEL", "The least level that is logged."),
+            ("level", LogLevel(), "LOG_LEVEL", "The least level that is logged."),
             (
                 "format",
                 Choice("log format", ("auto", "console", "json"), fold=True),

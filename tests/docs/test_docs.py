@@ -38,6 +38,7 @@ CODES = (
     "unknown-key",
     "wrong-type",
     "out-of-range",
+    "invalid-credential",
     "invalid-choice",
     "invalid-url",
     "invalid-model",
@@ -61,6 +62,8 @@ CODES = (
     "unknown-variable",
     "model-retiring",
     "model-retired",
+    "not-interpolated",
+    "misplaced-file",
     "unused-credential",
     "insecure-endpoint",
 )
@@ -226,6 +229,13 @@ def test_the_reference_is_what_the_declarations_say() -> None:
     command = [sys.executable, str(DOCS / "generate.py"), "--check"]
     done = subprocess.run(command, env={**os.environ, "COLUMNS": "200"}, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_pictures_are_up_to_date() -> None:
+    """`docs/pictures.py --check` finds nothing to do."""
+    command = [sys.executable, str(DOCS / "pictures.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_check_tells_of_a_drift(tmp_path: Path) -> None:
