@@ -18,6 +18,7 @@ from ..settings.value_types import (
     LogLevel,
     Model,
     Number,
+    Switch,
     Text,
     Whole,
 )
@@ -67,6 +68,12 @@ def _(kind: Whole) -> dict[str, Any]:
 
 
 @shape.register
+def _(kind: Switch) -> dict[str, Any]:
+    del kind
+    return {"type": "boolean"}
+
+
+@shape.register
 def _(kind: Number) -> dict[str, Any]:
     least = {"exclusiveMinimum" if kind.above else "minimum": kind.least}
     most = {"maximum": kind.most} if kind.most < MAX_INT else {"exclusiveMaximum": MAX_INT}
@@ -101,7 +108,10 @@ def _(kind: Credential) -> dict[str, Any]:
 def _(kind: KeyList) -> dict[str, Any]:
     del kind
     names = [*filter(None, CHILDREN), *SETTINGS]
-    return {"type": "array", "items": {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^aliases\."}]}}
+    return {
+        "type": "array",
+        "items": {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^(?:aliases\.|apps\.[^.])"}]},
+    }
 
 
 def _targets() -> dict[str, Any]:
