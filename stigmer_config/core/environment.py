@@ -1,4 +1,4 @@
-"""The world as it is at the start, captured once: nothing else reads `os.environ` or asks for the date."""
+"""The process environment, captured once: nothing else reads `os.environ` or asks for the date."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import msgspec
 class Environment(msgspec.Struct, frozen=True):
     """Variables, working folder, home, user id, date, and the folders of the system and the user.
 
-    `site_dir` is platformdirs' site config folder for `stigmer`, `state_dir` its user state folder. Tests give
-    what they want in force; everything else comes from `capture()`.
+    `site_dir` is platformdirs' site config folder for `stigmer`, `state_dir` its user state folder. Tests pass
+    what they need; everything else comes from `capture()`.
     """
 
     variables: Mapping[str, str]
@@ -36,7 +36,7 @@ class Environment(msgspec.Struct, frozen=True):
         site_dir: Path | None = None,
         state_dir: Path | None = None,
     ) -> Environment:
-        """This process's world, except for what is given.
+        """This process's environment, except for what is given.
 
         Raises `OSError` when the working folder is gone and none is given.
         """
@@ -60,5 +60,10 @@ class Environment(msgspec.Struct, frozen=True):
         return self.variables.get(name) or None
 
     def with_today(self, today: datetime.date) -> Environment:
-        """The same world on another day: a reload re-reads the date, never the variables."""
+        """The same environment on another day: a reload re-reads the date, never the variables."""
         return msgspec.structs.replace(self, today=today)
+
+
+def process_variables() -> Mapping[str, str]:
+    """The variables of this process now: what libraries read while they are imported."""
+    return os.environ
