@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.decoding import from_json
 from ..core.environment import Environment
 from ..core.provenance import Entry, Layer, plain_value, targets
 from ..files.paths import real_path
@@ -91,7 +92,7 @@ def path_of(environment: Environment, project_file: str) -> Path:
 def recorded(environment: Environment, project_file: str) -> Grant | None:
     """The record of a project's file, or None."""
     try:
-        grant = msgspec.json.decode(path_of(environment, project_file).read_bytes(), type=Grant)
+        grant = from_json(path_of(environment, project_file).read_bytes(), Grant)
     except (OSError, msgspec.MsgspecError):
         return None
     return grant if grant.project == real_path(project_file) else None
