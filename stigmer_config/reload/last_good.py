@@ -57,15 +57,19 @@ class Held:
         """Whether this load is held already, with nothing against it since."""
         return loaded is self.newest and self.fault is None
 
-    def accept(self, loaded: Loaded) -> Config:
-        """Holds a load without errors from now on. The Config, of the same generation when it equals the last one."""
+    def accept(self, loaded: Loaded, *, keep_fault: bool = False) -> Config:
+        """Holds a load from now on. The Config, of the same generation when it equals the last one.
+
+        `keep_fault`: it has errors, which are reported already or will be.
+        """
         config = loaded.config
         is_same = config == self.current
         new = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
         changed = tuple(key for key in _RESTART if config.value(key) != self._start.value(key))
         self.restart_required = ("mode", *changed) if loaded.wanted_mode != config.mode else changed
         self.loaded_at = self.loaded_at if is_same else _now()
-        self.newest, self.current, self.fault, self._young = loaded, new, None, None
+        self.newest, self.current, self._young = loaded, new, None
+        self.fault = self.fault if keep_fault else None
         return new
 
     def in_use(self, key: str) -> object:

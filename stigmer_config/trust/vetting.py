@@ -240,15 +240,15 @@ class Vetting:
             self._untrusted("providers.ollama.model")
 
     def _locked_in_effect(self) -> None:
-        """A locked `llm` key keeps its effective value, whichever way the project tries to change it.
+        """A locked model, alias or other `llm` key keeps its effective value, whatever in the project would change it.
 
         Entries are admitted together where they change nothing, else by halves; one that changes a locked value
         by itself is refused.
         """
-        watched = self.locks.fields()
+        watched = self.locks.watched()
         steering = [key for key in self.entries if key.startswith(_STEERING)]
         if watched and steering:
-            before = effective_values(self.baseline.selection, watched, self.today)
+            before = effective_values(self.baseline, watched, self.today)
             waiting = {key: self.entries.pop(key) for key in steering}
             self._admit(waiting, watched, before)
 
@@ -256,12 +256,12 @@ class Vetting:
         if "llm.provider" in self.refused:
             waiting = {key: entry for key, entry in waiting.items() if key != "llm.model"}  # it falls with it
         self.entries |= waiting
-        after = effective_values(self.combined.selection, watched, self.today)
-        changed = next((field for field in watched if after[field] != before[field]), None)
+        after = effective_values(self.combined, watched, self.today)
+        changed = next((key for key in watched if after[key] != before[key]), None)
         if changed is None:
             return
         if len(waiting) == 1:
-            self._refuse_locked(next(iter(waiting)), f"llm.{changed}")
+            self._refuse_locked(next(iter(waiting)), changed)
             return
         for key in waiting:
             del self.entries[key]
