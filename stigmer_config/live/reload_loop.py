@@ -169,7 +169,7 @@ class Follower:
     def _accept(self, loaded: Loaded, *, keep_fault: bool = False) -> Outcome:
         held, old, before = self.held, self.held.current, self.held.newest
         had_fault = held.fault is not None and not keep_fault
-        if held.has(loaded):
+        if held.confirm(loaded):
             return Unchanged(old)
         changes = old.diff(loaded.config)  # before it is held: should this fail, all of it is done again
         new = held.accept(loaded, keep_fault=keep_fault)

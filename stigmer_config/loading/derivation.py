@@ -17,6 +17,7 @@ from ..llm.provider_selection import CredentialGrant, ProviderSelection
 from ..llm.resolve import Resolved, refused, resolve
 from ..secrets.references import Opener
 from ..settings.declarations import FREE_FIELDS, SETTINGS, find
+from ..settings.unknown import unknown_name
 from ..settings.value_types import PROVIDERS
 from ..sources.mapping import Pairs, entries_of, read_pairs
 from ..trust.credential_binding import endpoint, passed_over
@@ -174,7 +175,8 @@ class Derivation:
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
         """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
-        config.aliases[alias]
+        if alias not in config.aliases:
+            raise unknown_name("alias", alias, config.aliases)
         expansions = {provider: self.names.expand(alias, provider) for provider in PROVIDERS}
         return {
             provider: None if expansion.prefix not in (None, provider) else expansion.name

@@ -134,6 +134,7 @@ class Reloader:
         world = self._asked.environment.with_today(today)
         loaded = read(msgspec.structs.replace(self._asked, environment=world, project=self._project, opener=opener))
         self._secrets.keep(opener, loaded.layers, good=not loaded.errors)
+        self._is_withdrawn = self._is_withdrawn and bool(loaded.errors)
         self._last = (today, loaded)
         return loaded
 

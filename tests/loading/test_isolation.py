@@ -279,7 +279,6 @@ def test_a_project_in_pythonpath_order_runs_nothing(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("merges", [False, True], ids=["without dynaconf", "with dynaconf"])
 def test_the_environment_of_the_process_is_left_as_it_was(sandbox: Sandbox, merges: bool) -> None:
     """A load changes no variable; it imports dynaconf only where two layers give one mapping."""
-    prepared(sandbox)
     sandbox.write(user="aliases: {fast: {ollama: 'y:1b'}}\n" if merges else "llm: {max_tokens: 5}\n")
     script = (
         "import os, sys\nfrom stigmer_config import load\nbefore = dict(os.environ)\nload()\n"

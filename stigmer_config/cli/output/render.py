@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...config.config import RESOLVED, Config
+from ...config.sections import plain
 from ...core.problems import Problem, printable
 from ...core.provenance import Explanation, Layer, Origin
-from ...core.secret import Secret
 from ...loading.load import Loaded
-from ...secrets.references import Reference, Unread
 from ...settings.declarations import SETTINGS
 from .table import Cell
 
@@ -29,17 +28,6 @@ LAYER_STYLES: dict[str, dict[str, Any]] = {
     "execution": {"fg": "bright_yellow"},
 }
 LOST: dict[str, Any] = {"dim": True, "strikethrough": True}
-
-
-def plain(value: Any, *, reveal: bool = False) -> Any:
-    """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
-    if isinstance(value, (Secret, Reference)):
-        return value.reveal() if reveal and isinstance(value, Secret) and not isinstance(value, Unread) else str(value)
-    if isinstance(value, Mapping):
-        return {name: plain(part, reveal=reveal) for name, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [plain(part, reveal=reveal) for part in value]
-    return value
 
 
 def text(value: Any, *, reveal: bool = False) -> str:
@@ -128,26 +116,12 @@ def layer_json(layer: Layer) -> dict[str, Any]:
     return {"layer": layer.name, "source": layer.source, "status": layer.status}
 
 
-def nested(config: Config, shown: Sequence[str], *, reveal: bool) -> dict[str, Any]:
-    """The values as a configuration file nests them."""
-    tree: dict[str, Any] = {}
-    for key in shown:
-        section, _, name = key.partition(".")
-        # An alias's name may hold dots: it is one name.
-        parts = [section, name] if section == "aliases" else key.split(".")
-        below = tree
-        for part in parts[:-1]:
-            below = below.setdefault(part, {})
-        below[parts[-1]] = plain(config.value(key), reveal=reveal)
-    return tree
-
-
 def place(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Cell]:
     """An origin as two cells: `user` and `~/.stigmer/config.yaml:2:10`; in its layer's colour unless it `lost`."""
     if origin is None:
         return Cell(""), Cell("")
     style = {"dim": True} if lost else LAYER_STYLES[origin.layer]
-    return Cell(origin.layer, style), Cell(printable(_from_home(str(origin))), style)
+    return Cell(origin.layer, style), Cell(printable(from_home(str(origin))), style)
 
 
 def model_steps(config: Config) -> str:
@@ -156,6 +130,7 @@ def model_steps(config: Config) -> str:
     return printable(" → ".join(dict.fromkeys(step for step in steps if step)))
 
 
-def _from_home(source: str) -> str:
+def from_home(source: str) -> str:
+    """A path below the home folder with `~` in the folder's place."""
     home = os.environ.get("HOME", "").rstrip("/")
     return f"~{source.removeprefix(home)}" if home and source.startswith(f"{home}/") else source
