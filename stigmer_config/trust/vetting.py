@@ -4,7 +4,8 @@ Vetting removes from the project's layer whatever its key class, a lock or the p
 credential and the endpoint are then those that the trusted layers and the granted entries alone give. Secrets, the mode
 and locked keys are refused even where a grant covers them.
 
-A store without verified TLS is vetted in the same way (`etcd_vetting`).
+A store without verified TLS is vetted in the same way, because anyone on the way may have written its answers; the
+project has no influence on that.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ _PROJECT = Terms(
     "an untrusted project",
     "if you trust this project, review it with: stigmer config trust",
     "remove the line from the project's file",
+)
+_STORE = Terms(
+    "a store without https://",
+    "let STIGMER_ETCD begin with https://, so that nobody on the way can have written it",
+    "remove the key from the store",
 )
 # The sections that decide which model is used, and where.
 _STEERING = ("llm.", "providers.", "aliases.")
@@ -295,13 +301,13 @@ def vet(layers: LayerStack, catalogue: Catalogue, today: datetime.date, trust: T
     """Vets the project's layer, and before it a store without verified TLS. `trust` is what the user has granted."""
     problems: list[Problem] = []
     store, project = layers.find("etcd"), layers.project
+    others = layers.without(project)
     if store is not None and store.entries and not store.is_trusted:
-        from .etcd_vetting import vet_store
-
-        baseline, problems = vet_store(store, layers.without(project), today, catalogue)
+        without_store = combine(others.without(store), catalogue)
+        baseline, problems = Vetting(store, others, without_store, today, terms=_STORE).vet()
         layers = layers.replace(store, baseline.layers.find("etcd") or store)
     else:
-        baseline = combine(layers.without(project), catalogue)
+        baseline = combine(others, catalogue)
     if project is None or not (project.entries or project.faulty):
         return Vetted(msgspec.structs.replace(baseline, layers=layers), baseline, problems)
     combined, refused = Vetting(project, layers, baseline, today, trust).vet()
