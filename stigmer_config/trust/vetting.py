@@ -199,20 +199,10 @@ class Vetting:
             for key in refused:
                 self._untrusted(key)
                 mine.remove(key)
-            refused = [key for key in mine if self._leads_away(self.entries[key])]  # a refusal may change others
+            combined = self.combined
+            refused = [key for key in mine if _leads_away(self.entries[key], combined)]  # a refusal may change others
             if not refused:
                 return
-
-    def _leads_away(self, entry: Entry) -> bool:
-        """Whether an alias's target is a model of another provider than the one in force, or of Ollama's cloud."""
-        by_provider = targets(entry)
-        names, selection = self.combined.names, self.combined.selection
-        if by_provider is None:
-            gateway = selection.is_gateway(selection.provider)
-            if names.named_by(entry.value, gateway=gateway) not in (None, selection.provider):
-                return True
-            by_provider = dict.fromkeys(PROVIDERS, entry)
-        return any(_is_cloud(names, target, provider) for provider, target in by_provider.items())
 
     def _claims_other_provider(self) -> bool:
         """Whether another provider would be in force if entries without a grant counted."""
@@ -275,6 +265,18 @@ class Vetting:
         half = len(rows) // 2
         self._admit(dict(rows[:half]), watched, before)
         self._admit(dict(rows[half:]), watched, before)
+
+
+def _leads_away(entry: Entry, combined: CombinedLayers) -> bool:
+    """Whether an alias's target is a model of another provider than the one in force, or of Ollama's cloud."""
+    by_provider = targets(entry)
+    names, selection = combined.names, combined.selection
+    if by_provider is None:
+        gateway = selection.is_gateway(selection.provider)
+        if names.named_by(entry.value, gateway=gateway) not in (None, selection.provider):
+            return True
+        by_provider = dict.fromkeys(PROVIDERS, entry)
+    return any(_is_cloud(names, target, provider) for provider, target in by_provider.items())
 
 
 def _is_cloud(names: ModelNames, entry: Entry, provider: str) -> bool:
