@@ -63,9 +63,10 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     """What one source said.
 
     `entries` holds what counts, `refused` what vetting took out, `faulty` the keys whose value is invalid, with its
-    place. `granted` are the keys of an untrusted layer that the user trusts. `text` is a file's text, for the
-    excerpts in messages; `secret_lines` computes which lines of it are never shown. `implied_provider` is the
-    provider that this layer names when nothing else in it names one (`--anthropic-key`).
+    place, `not_read` the keys that belong to another program. `granted` are the keys of an untrusted layer that the
+    user trusts. `text` is a file's text, for the excerpts in messages; `secret_lines` computes which lines of it are
+    never shown. `implied_provider` is the provider that this layer names when nothing else in it names one
+    (`--anthropic-key`).
     """
 
     name: LayerName
@@ -80,6 +81,7 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     secret_lines: Callable[[], frozenset[int]] = frozenset
     digest: str | None = None
     implied_provider: Entry | None = None
+    not_read: tuple[str, ...] = ()
 
     @property
     def is_trusted(self) -> bool:

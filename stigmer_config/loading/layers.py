@@ -13,7 +13,8 @@ from ..core.provenance import Entry, Layer, LayerName, Origin
 from ..settings.declarations import SETTINGS
 from ..settings.value_types import InvalidValueError
 from ..sources.defaults import defaults_layer
-from ..sources.discovery import project_file, site_file, user_file
+from ..sources.discovery import NO_FOLDER, NO_HOME, Project, project_file, site_file, user_file
+from ..sources.misplaced import misplaced_files
 from .request import Request
 
 # The origin of a running worker's mode once the layers choose another.
@@ -24,18 +25,20 @@ def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
     """Every layer of the cascade but the overrides, lowest first; their problems go to `problems`."""
     environment = request.environment
     vendor, env = request.read_variables(environment)
+    project = request.project or project_file(environment, request.project_dir)
     found: list[tuple[Layer, Iterable[Problem]]] = [
         vendor,
         _file(request, "site"),
         *([request.read_fleet(environment)] if environment.variable("STIGMER_ETCD") else ()),
         _file(request, "user"),
-        _project(request),
+        _project(request, project),
         env,
         _flags(request),
     ]
     layers = LayerStack(layer for layer, _ in found)
     for _, faults in found:
         problems += faults
+    problems += misplaced_files(environment, project)
     # A project's own mode is refused later, and never counts.
     mode = chosen_mode(layers.without(layers.project))
     if request.keep_mode not in (None, mode):
@@ -72,21 +75,28 @@ def chosen_mode(layers: Iterable[Layer], *, kept: bool = True) -> str:
 
 def _file(request: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
     environment = request.environment
-    home = environment.variable("STIGMER_HOME")
-    if name == "user" and home and not os.path.isabs(home):
-        message = "STIGMER_HOME must be an absolute path"
-        origin = Origin("user", home)
-        fault = Problem(code="unreadable-file", message=message, hint="for example $HOME/.stigmer", origin=origin)
-        return Layer("user", home, "error", why=message), [fault]
     path, named = site_file(environment) if name == "site" else (user_file(environment), False)
+    if not path:
+        return Layer(name, "", "absent", why=NO_HOME), []
+    if not os.path.isabs(path):
+        return without_start(name, path)
     return request.read_layer(path, name, environment.uid, named=named)
 
 
-def _project(request: Request) -> tuple[Layer, Iterable[Problem]]:
+def without_start(name: LayerName, path: str) -> tuple[Layer, list[Problem]]:
+    """The layer of a file whose relative path starts at a folder that does not exist."""
+    message = NO_HOME if path.startswith("~") else f"{path} is relative, and {NO_FOLDER}"
+    hint = "write an absolute path, or change to a folder that exists"
+    fault = Problem(code="unreadable-file", message=message, hint=hint, origin=Origin(name, path))
+    return Layer(name, path, "error", why=message), [fault]
+
+
+def _project(request: Request, project: Project) -> tuple[Layer, Iterable[Problem]]:
     environment = request.environment
-    project = request.project or project_file(environment, request.project_dir)
     if project.why_none is not None:
         return Layer("project", project.path, "absent", why=project.why_none), []
+    if not os.path.isabs(project.path):
+        return without_start("project", project.path)
     folder = os.path.dirname(os.path.dirname(project.path))
     if project.named and not os.path.isdir(folder):
         message = "there is no such folder"

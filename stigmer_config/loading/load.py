@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from ..config.config import Config
 from ..core.environment import Environment
 from ..core.layer_stack import LayerStack
 from ..core.problems import ConfigError, Problem
+from ..core.provenance import Status
 from ..llm.catalogue import catalogue
 from ..secrets.references import Opener, Unopened
 from ..settings.declarations import find
@@ -26,7 +27,7 @@ from ..trust import grants
 from ..trust.vetting import vet
 from .derivation import Derivation, read_override
 from .excerpts import with_excerpts
-from .layers import chosen_mode, read_layers
+from .layers import chosen_mode, read_layers, without_start
 from .request import ProjectDir, Request, request
 
 STANDARD_INPUT = "<stdin>"
@@ -116,13 +117,34 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
         overrides,
         request.opener or Opener(request.environment, runs=request.runs_commands),
     )
-    problems += _causes(problems, derivation.problems)
     config = derivation.config(generation, ())
+    problems, layers = _without_other_providers(problems, layers, config.llm.provider)
+    problems += _causes(problems, derivation.problems)
     problems += _required(config, request.require)
     shown = with_excerpts(problems, layers)
     warnings = tuple(problem for problem in shown if problem.severity == "warning")
     config = msgspec.structs.replace(config, warnings=warnings)
     return Loaded(config, layers, shown, chosen_mode(layers, kept=False), derivation)
+
+
+def _without_other_providers(
+    problems: list[Problem], layers: LayerStack, provider: str
+) -> tuple[list[Problem], LayerStack]:
+    """A vendor's variable that is faulty is an error only while its provider is in force, else a warning."""
+    in_force = f"providers.{provider}."
+    judged = [
+        msgspec.structs.replace(problem, severity="warning")
+        if problem.origin is not None and problem.origin.layer == "vendor" and not problem.key.startswith(in_force)
+        else problem
+        for problem in problems
+    ]
+    vendor = layers.find("vendor")
+    if vendor is None or vendor.status != "error":
+        return judged, layers
+    if any(p.severity == "error" and p.origin is not None and p.origin.layer == "vendor" for p in judged):
+        return judged, layers
+    status: Status = "loaded" if vendor.entries else "empty"
+    return judged, layers.replace(vendor, msgspec.structs.replace(vendor, status=status))
 
 
 def _causes(found: list[Problem], derived: Iterable[Problem]) -> list[Problem]:
@@ -155,13 +177,16 @@ def read_alone(environment: Environment, file: Path, mode: str | None, data: byt
     The rest of this machine is ignored: variables but MODE, other files, the file's permissions, and secrets that
     the file refers to. A missing key is no problem.
     """
-    path = os.path.abspath(os.path.join(environment.cwd, file))
+    path = environment.absolute(file)
     is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
-    if data is None:
-        layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
-    else:
+    name: Literal["project", "user"] = "project" if is_project else "user"
+    if data is not None:
         contents = sized(STANDARD_INPUT, "user", data) or Contents(data)
         layer, found = layer_of(contents, STANDARD_INPUT, "user")
+    elif os.path.isabs(path):
+        layer, found = file_layer(path, name, environment.uid, named=True)
+    else:
+        layer, found = without_start(name, path)
     problems = [problem for problem in found if problem.code != "insecure-permissions"]
     env, faults = env_layer(environment)
     env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})
