@@ -87,7 +87,7 @@ def example(rng: random.Random) -> Example:
     mode = rng.choice(("local", "cloud"))
     stack = [defaults_layer(mode)]
     for name in ("vendor", "site", "user", "env", "flags"):
-        trusted: LayerName = name  # type: ignore[assignment]
+        trusted: LayerName = name
         stack.append(_layer(trusted, _values(rng, trusted) if rng.random() < 0.6 else {}))
     project = _values(rng, "project")
     covered = grants.covered(_layer("project", project))
