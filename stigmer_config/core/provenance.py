@@ -66,7 +66,8 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     place, `not_read` the keys that belong to another program. `granted` are the keys of an untrusted layer that the
     user trusts. `text` is a file's text, for the excerpts in messages; `secret_lines` computes which lines of it are
     never shown. `implied_provider` is the provider that this layer names when nothing else in it names one
-    (`--anthropic-key`).
+    (`--anthropic-key`). `apps` is what a file has below `apps`, as it is given and whatever is registered; None where
+    there is no such section.
     """
 
     name: LayerName
@@ -81,6 +82,7 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     secret_lines: Callable[[], frozenset[int]] = frozenset
     digest: str | None = None
     implied_provider: Entry | None = None
+    apps: Mapping[str, Entry] | None = None
     not_read: tuple[str, ...] = ()
 
     @property

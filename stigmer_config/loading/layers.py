@@ -24,12 +24,12 @@ _STARTING_MODE = Origin("flags", "the mode at the start")
 def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
     """Every layer of the cascade but the overrides, lowest first; their problems go to `problems`."""
     environment = request.environment
-    vendor, env = request.read_variables(environment)
+    vendor, env = request.read_variables(environment, request.schema)
     project = request.project or project_file(environment, request.project_dir)
     found: list[tuple[Layer, Iterable[Problem]]] = [
         vendor,
         _file(request, "site"),
-        *([request.read_fleet(environment)] if environment.variable("STIGMER_ETCD") else ()),
+        *([_fleet(request)] if environment.variable("STIGMER_ETCD") else ()),
         _file(request, "user"),
         _project(request, project),
         env,
@@ -80,7 +80,15 @@ def _file(request: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
         return Layer(name, "", "absent", why=NO_HOME), []
     if not os.path.isabs(path):
         return without_start(name, path)
-    return request.read_layer(path, name, environment.uid, named=named)
+    return request.read_layer(path, name, environment.uid, named=named, schema=request.schema)
+
+
+def _fleet(request: Request) -> tuple[Layer, Iterable[Problem]]:
+    if request.read_fleet is not None:
+        return request.read_fleet(request.environment)
+    from ..sources.etcd.layer import read_fleet  # most machines have no fleet
+
+    return read_fleet(request.environment, request.schema)
 
 
 def without_start(name: LayerName, path: str) -> tuple[Layer, list[Problem]]:
@@ -102,7 +110,7 @@ def _project(request: Request, project: Project) -> tuple[Layer, Iterable[Proble
         message = "there is no such folder"
         fault = Problem(code="unreadable-file", message=message, hint="fix the path", origin=Origin("project", folder))
         return Layer("project", project.path, "error", why=message), [fault]
-    return request.read_layer(project.path, "project", environment.uid)
+    return request.read_layer(project.path, "project", environment.uid, schema=request.schema)
 
 
 def _flags(request: Request) -> tuple[Layer, Iterable[Problem]]:
