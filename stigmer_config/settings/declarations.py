@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -224,7 +225,8 @@ for _key in SETTINGS:
         CHILDREN.setdefault(_parent, {})[_parts[_depth]] = ".".join(_parts[: _depth + 1])
 
 
-_NEAR = 0.6  # how alike two names are at least, for one to be meant
+_NEAR = 0.72  # how alike two names are at least, for one to be meant
+_NEAR_PART = 0.6  # the same, where one is a part of the other
 
 
 def find(key: str) -> Setting | None:
@@ -244,6 +246,9 @@ def suggest(key: str) -> str | None:
     dotted = key.lower().replace("_", ".", 1)
     if dotted in SETTINGS:
         return dotted
+    squeezed = {re.sub("[._-]", "", known): known for known in SETTINGS}
+    if re.sub("[._-]", "", key.lower()) in squeezed:  # llm_model
+        return squeezed[re.sub("[._-]", "", key.lower())]
     section, _, name = key.rpartition(".")
     siblings = CHILDREN.get(section, {})
     elsewhere = 0.2 if section else 0.1
@@ -253,7 +258,9 @@ def suggest(key: str) -> str | None:
         ratio = SequenceMatcher(None, name.lower(), last).ratio()
         near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
     best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
-    return best if near[best] >= _NEAR else None
+    last = best.rpartition(".")[2]
+    is_part = name.lower() in last or last in name.lower()
+    return best if near[best] >= (_NEAR_PART if is_part else _NEAR) else None
 
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.problems import Problem, did_you_mean, quoted
 from ..core.provenance import Entry, LayerName, Origin
 from ..core.secret import Secret
-from ..settings.declarations import CHILDREN, SETTINGS, suggest
+from ..settings.declarations import CHILDREN, SETTINGS, find, suggest
 from ..settings.interpolation import uninterpolated
 from ..settings.value_types import PROVIDERS, InvalidValueError
 from .entries import ALIAS_NAME, MODEL, lock_problem
@@ -78,7 +78,9 @@ def _not_settable(key: str, origin: Origin) -> Problem:
         return Problem(code="not-a-mapping", key=key, message=message, hint=hint, origin=origin)
     if key in SETTINGS or key.startswith("aliases."):
         message = f"an override sets llm.* only, not {key}"
-        hint = f"set {key} in a file, a variable or a flag"
+        setting = find(key)
+        variable = f", in the variable {setting.variable}" if setting is not None and setting.variable else ""
+        hint = f"set {key} in a file{variable} or by a flag"
     else:
         near = suggest(key)
         message = f"there is no key {quoted(key)}"
