@@ -10,22 +10,10 @@ import msgspec
 from ..core.secret import Secret
 from ..secrets.references import Reference, Unread
 from ..settings.declarations import MODEL_FIELDS, Mode
+from ..settings.frozen import Frozen
 
 Provider = Literal["anthropic", "ollama", "openai"]
 Effort = Literal["none", "minimal", "low", "medium", "high"]
-
-
-class Frozen(msgspec.Struct, frozen=True):
-    """Immutable, hashable, shared instead of copied, and never pickled."""
-
-    def __copy__(self) -> Any:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} is not pickled: call load() in the other process instead")
 
 
 class LLMConfig(Frozen, frozen=True, kw_only=True):
