@@ -57,7 +57,9 @@ class Applications(Frozen, frozen=True, eq=False):
 NONE = Applications()
 
 
-def applications(schema: Schema, values: Mapping[str, Any], winners: Mapping[str, Entry]) -> tuple[Applications, list[Problem]]:
+def applications(
+    schema: Schema, values: Mapping[str, Any], winners: Mapping[str, Entry]
+) -> tuple[Applications, list[Problem]]:
     """What merged values come to, and the faults that the applications' own checks found."""
     below = {key: value for key, value in values.items() if key.startswith("apps.")}
     if not below and not schema.apps:
@@ -85,7 +87,9 @@ def with_values(before: Applications, changes: Mapping[str, Any]) -> tuple[Appli
         values[key] = value
     origins = {key: Entry(value, Origin("execution", f"override[{key}]")) for key, value in changes.items()}
     schema = before.schema
-    return applications(schema, {**values, **{k: e.value for k, e in missing_defaults(schema, values).items()}}, origins)
+    return applications(
+        schema, {**values, **{k: e.value for k, e in missing_defaults(schema, values).items()}}, origins
+    )
 
 
 def missing_defaults(schema: Schema, present: Mapping[str, Any]) -> dict[str, Entry]:

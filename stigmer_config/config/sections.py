@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NoReturn
 
-import msgspec
-
 from ..core.secret import Secret
 from ..secrets.references import Reference, Unread
 from ..settings.declarations import MODEL_FIELDS, Mode
@@ -37,6 +35,11 @@ class LLMConfig(Frozen, frozen=True, kw_only=True):
     reasoning_effort: Effort | None = None
     timeout: float | None = None
     max_retries: int | None = None
+
+    @property
+    def model_steps(self) -> str:
+        """From what was configured to what is sent, each name once: `fast → NAME → ID`."""
+        return " → ".join(dict.fromkeys(step for step in (self.model, self.model_name, self.model_id) if step))
 
     @classmethod
     def load_from_env(cls, mode: Mode | None = None) -> LLMConfig:

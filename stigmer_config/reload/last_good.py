@@ -11,7 +11,6 @@ import msgspec
 from ..config.config import Config
 from ..core.problems import ConfigError, Problem
 from ..core.provenance import Change, Origin
-from ..loading import load as loader
 from ..loading.load import Loaded
 from ..settings.declarations import SETTINGS
 
@@ -31,7 +30,7 @@ class Held:
 
     def __init__(self, first: Loaded) -> None:
         """Raises `ConfigError` when the first load is not good."""
-        self.current = self._start = loader.settled(first)
+        self.current = self._start = first.config_or_raise()
         self.newest = first
         self.loaded_at = self.last_success = _now()
         self.reloads = self.rejections = 0

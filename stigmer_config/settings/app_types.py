@@ -281,5 +281,7 @@ def _item(annotation: Any) -> Kind:
     inner = parts(arguments[0])
     kind = kind_of(inner.type, limits_of(inner.metadata)) if not inner.nullable else None
     if kind is None or isinstance(kind, ListOf):
-        raise TypeError(f"{annotation}: a list holds bool, int, float, str, Literal or Secret; name others: dict[str, …]")
+        raise TypeError(
+            f"{annotation}: a list holds bool, int, float, str, Literal or Secret; name others: dict[str, …]"
+        )
     return kind

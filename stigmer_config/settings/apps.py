@@ -292,7 +292,7 @@ class _Builder:
                         raise TypeError(f"{one.key}: it is bound to {beside}, which is no field beside it")
 
     def _field(
-        self, key: str, annotation: Any, above: Declared, default: Any, way: tuple[type, ...], has_default: bool  # noqa: FBT001
+        self, key: str, annotation: Any, above: Declared, default: Any, way: tuple[type, ...], has_default: bool
     ) -> Node:  # fmt: skip
         taken = parts(annotation)
         said = [one for one in taken.metadata if isinstance(one, Declared)]
@@ -308,7 +308,7 @@ class _Builder:
 
     def _section(
         self, key: str, annotation: Any, declared: Declared, limits: Limits, default: Any, way: tuple[type, ...],
-        has_default: bool, optional: bool,  # noqa: FBT001
+        has_default: bool, optional: bool,
     ) -> Node:  # fmt: skip
         if limits.names() or declared.variable or declared.bound_to:
             raise TypeError(f"{key}: constraints, variables and bound_to are for the fields below it")
@@ -336,7 +336,7 @@ class _Builder:
 
     def _names_node(
         self, key: str, annotation: Any, declared: Declared, default: Any, way: tuple[type, ...],
-        has_default: bool, optional: bool,  # noqa: FBT001
+        has_default: bool, optional: bool,
     ) -> NamesNode:  # fmt: skip
         names, values = get_args(annotation)
         if names is not str:
@@ -357,7 +357,9 @@ class _Builder:
     def _check_struct(self, key: str, cls: type) -> None:
         config = cls.__struct_config__  # type: ignore[attr-defined]
         if not config.frozen:
-            raise TypeError(f"{key}: {cls.__qualname__} can be changed: write class {cls.__name__}(msgspec.Struct, frozen=True)")
+            raise TypeError(
+                f"{key}: {cls.__qualname__} can be changed: write class {cls.__name__}(msgspec.Struct, frozen=True)"
+            )
         if config.tag is not None or cls.__struct_encode_fields__ != cls.__struct_fields__:  # type: ignore[attr-defined]
             raise TypeError(f"{key}: {cls.__qualname__} has a tag or renamed fields")
         required = len(cls.__struct_fields__) - len(cls.__struct_defaults__)  # type: ignore[attr-defined]
@@ -371,7 +373,7 @@ class _Builder:
             raise TypeError(f"{key}.{name}: it has no default, and every field has one")
 
     def _leaf(
-        self, key: str, kind: Any, declared: Declared, default: Any, has_default: bool, *, nullable: bool  # noqa: FBT001
+        self, key: str, kind: Any, declared: Declared, default: Any, has_default: bool, *, nullable: bool
     ) -> Setting:
         made = _setting(key, kind, declared, nullable=nullable)
         if made.variable is not None and NAME in key:
@@ -443,4 +445,4 @@ def _check(made: App) -> None:
             raise TypeError(f"the default of {fault.message}") from None
 
 
-__all__ = ["App", "Secret", "StructNode", "NamesNode", "app", "app_of", "schema_of", "setting", "with_defaults"]
+__all__ = ["App", "NamesNode", "Secret", "StructNode", "app", "app_of", "schema_of", "setting", "with_defaults"]

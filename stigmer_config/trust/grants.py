@@ -22,7 +22,7 @@ import msgspec
 
 from ..core.decoding import from_json
 from ..core.environment import Environment
-from ..core.provenance import Entry, Layer, targets
+from ..core.provenance import Entry, Layer, plain_value, targets
 from ..files.paths import real_path
 from ..llm.catalogue import catalogue
 from ..llm.model_strings import ModelNames, is_ollama_cloud
@@ -56,7 +56,7 @@ def covered(project: Layer) -> Mapping[str, Any]:
     own = {key: entry for key, entry in project.entries.items() if key.startswith("aliases.")}
     names = ModelNames(own, catalogue())
     rows = sorted(project.entries.items())
-    return MappingProxyType({key: _plain(entry) for key, entry in rows if _needs_grant(key, entry, names)})
+    return MappingProxyType({key: plain_value(entry) for key, entry in rows if _needs_grant(key, entry, names)})
 
 
 def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
@@ -74,13 +74,8 @@ def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
 
 
 def _names_provider(text: str, names: ModelNames) -> bool:
-    end = names.end_of(text, None)
-    return end.name is not None and (names.named_by(text, gateway=False) is not None or is_ollama_cloud(end.name))
-
-
-def _plain(entry: Entry) -> Any:
-    by_provider = targets(entry)
-    return entry.value if by_provider is None else {name: target.value for name, target in by_provider.items()}
+    name = names.expand(text, None).name
+    return name is not None and (names.named_by(text, gateway=False) is not None or is_ollama_cloud(name))
 
 
 def digest(entries: Mapping[str, Any]) -> str:
@@ -106,10 +101,10 @@ def recorded(environment: Environment, project_file: str) -> Grant | None:
     return grant if grant.project == real_path(project_file) else None
 
 
-def decide(environment: Environment, project: Layer) -> Trust:
+def decide(environment: Environment, project: Layer | None) -> Trust:
     """What counts of a project's file now: by the record, or by `STIGMER_TRUST_PROJECT` (no credentials)."""
-    entries = covered(project) if project.entries else {}
-    if not entries:
+    entries = covered(project) if project is not None and project.entries else {}
+    if project is None or not entries:
         return NONE
     now = digest(entries)
     grant = recorded(environment, project.source)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
-from ..core.merge import merge
 from ..core.provenance import Entry, Layer, Origin
-from ..llm.provider_selection import Walk
+from ..llm.provider_selection import ProviderSelection
 from ..llm.resolve import resolve
 from ..settings.declarations import MODEL_FIELDS, PROVIDERS
 
@@ -21,10 +20,10 @@ _SWITCHES = tuple(
 
 
 class Locks:
-    """The locks of the trusted layers. `origin` is the place of the highest `locked` list."""
+    """The locks of the trusted layers, by their winning entries. `origin` is the place of the highest `locked` list."""
 
-    def __init__(self, trusted: Iterable[Layer]) -> None:
-        entry = merge(trusted, "locked").get("locked")
+    def __init__(self, trusted: Mapping[str, Entry]) -> None:
+        entry = trusted.get("locked")
         self._names: tuple[str, ...] = entry.value if entry is not None else ()
         self.origin = entry.origin if entry is not None else None
 
@@ -37,13 +36,13 @@ class Locks:
         return [field for field in _FIELDS if self.on(f"llm.{field}")]
 
 
-def in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str, Any]:
+def effective_values(selection: ProviderSelection, fields: list[str], today: datetime.date) -> dict[str, Any]:
     """The effective values of some `llm` fields, now and with each provider chosen by an override.
 
-    A model's is what it stands for, too; a key's is the secret or its reference, unread.
+    For the model that includes what it stands for; for the key it is the secret or its reference, unread.
     """
     values: dict[str, Any] = {field: [] for field in fields}
-    for switched in (walk, *(walk.over(layer) for layer in _SWITCHES)):
+    for switched in (selection, *map(selection.with_override, _SWITCHES)):
         resolved = resolve(switched, today, opener=None)
         llm, key = resolved.llm, resolved.entries.get("api_key")
         whole = {

@@ -185,7 +185,7 @@ class TestKeys:
         assert not any(loser.origin.layer == "project" for loser in loaded.config.explain(key).losers)
 
     def test_such_a_value_in_a_trusted_file_is_a_fault_and_no_question_of_trust(self, sandbox: Sandbox) -> None:
-        """There is nothing to grant: it is to be mended."""
+        """There is nothing to grant: the value must be fixed."""
         sandbox.write(project="llm: {base_url: 'http://mine.example'}\nsandbox: {type: bogus}\n")
         shown = sandbox.run("trust", "--show", variables=LOCAL).stdout
         digest = next(line.split()[1] for line in shown.splitlines() if line.startswith("digest:"))
@@ -193,7 +193,7 @@ class TestKeys:
         assert [problem.code for problem in loaded.errors] == ["invalid-choice"]
         assert loaded.config.llm.base_url == "http://mine.example"
         sandbox.write(project="sandbox: {type: bogus}\n")
-        assert "mend or remove it" in sandbox.read(LOCAL).errors[1].hint
+        assert "fix or remove it" in sandbox.read(LOCAL).errors[1].hint
 
     @pytest.mark.parametrize("value", ["ok (/home/you/.stigmer/config.yaml:1) is fine", "'a'", "a → b", "x\u202ey"])
     def test_a_value_cannot_pass_for_a_part_of_the_message(self, sandbox: Sandbox, value: str) -> None:
