@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from ..core.problems import Problem
 from ..core.provenance import Entry, Origin
 from ..core.secret import Secret, password_in, without_password
@@ -14,8 +12,9 @@ from ..secrets.redaction import spellings, without_secrets
 from ..settings.apps import App, NamesNode, Node, StructNode
 from ..settings.declarations import BUILT_IN
 from ..settings.frozen import Frozen, FrozenDict
-from ..settings.schema import NAME, Schema, Setting
+from ..settings.schema import Schema, Setting
 
+FAILED_CHECK = "failed-check"
 _LONGEST = 400  # characters of an application's own message
 
 
@@ -86,10 +85,8 @@ def with_values(before: Applications, changes: Mapping[str, Any]) -> tuple[Appli
             del values[other]  # of a mapping and None at one key, the newer counts
         values[key] = value
     origins = {key: Entry(value, Origin("execution", f"override[{key}]")) for key, value in changes.items()}
-    schema = before.schema
-    return applications(
-        schema, {**values, **{k: e.value for k, e in missing_defaults(schema, values).items()}}, origins
-    )
+    values |= {key: entry.value for key, entry in missing_defaults(before.schema, values).items()}
+    return applications(before.schema, values, origins)
 
 
 def missing_defaults(schema: Schema, present: Mapping[str, Any]) -> dict[str, Entry]:
@@ -99,7 +96,7 @@ def missing_defaults(schema: Schema, present: Mapping[str, Any]) -> dict[str, En
         if not app.below:
             continue
         origin = Origin("defaults", app.source)
-        for key in [key for key in present if key.startswith(f"{app.key}.") and present[key] is not _ABSENT]:
+        for key in [key for key in present if key.startswith(f"{app.key}.")]:
             parts = key.split(".")
             for depth in range(3, len(parts)):
                 section = ".".join(parts[:depth])
@@ -109,9 +106,6 @@ def missing_defaults(schema: Schema, present: Mapping[str, Any]) -> dict[str, En
                     if actual not in present and not any(k.startswith(f"{actual}.") for k in present):
                         found[actual] = Entry(value, origin)
     return found
-
-
-_ABSENT = object()
 
 
 class _CheckError(Exception):
@@ -167,7 +161,7 @@ def _problem(app: App, failed: _CheckError, winners: Mapping[str, Entry]) -> Pro
     written = [origin for origin in origins if origin.layer != "defaults"]
     origin = max(written, key=lambda one: _RANKS[one.layer]) if written else origins[-1] if origins else None
     hint = f"{app.source} checks its settings together: see stigmer config show {failed.key}"
-    return Problem(code="failed-check", key=failed.key, message=message, hint=hint, origin=origin)
+    return Problem(code=FAILED_CHECK, key=failed.key, message=message, hint=hint, origin=origin)
 
 
 _LAYERS = ("defaults", "vendor", "site", "etcd", "user", "project", "env", "flags", "execution")
@@ -203,4 +197,4 @@ def hidden(winners: Mapping[str, Entry], order: Mapping[str, int]) -> set[str]:
     return found
 
 
-__all__ = ["NAME", "NONE", "Applications", "applications", "hidden", "missing_defaults", "msgspec", "with_values"]
+__all__ = ["FAILED_CHECK", "NONE", "Applications", "applications", "hidden", "missing_defaults", "with_values"]

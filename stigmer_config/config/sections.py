@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NoReturn
 
-from ..core.secret import Secret
+from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
 from ..settings.declarations import MODEL_FIELDS, Mode
 from ..settings.frozen import Frozen
@@ -144,7 +144,7 @@ def plain(value: Any, *, reveal: bool = False) -> Any:
         return {name: plain(part, reveal=reveal) for name, part in value.items()}
     if isinstance(value, (tuple, list)):
         return [plain(part, reveal=reveal) for part in value]
-    return value
+    return without_password(value) if type(value) is str and not reveal else value
 
 
 _SECTIONS = {

@@ -84,6 +84,7 @@ class LiveConfig:
         require: Iterable[str] = (),
         environment: Environment | None = None,
         *,
+        apps: Iterable[type] = (),
         check: bool = False,
     ) -> LiveConfig:
         """Loads (the arguments are `load`'s), logs `config.loaded`, and follows every file from now on.
@@ -93,7 +94,7 @@ class LiveConfig:
 
         Raises `ConfigError` when the configuration is not good. It keeps the mode it starts with.
         """
-        live = cls(Reloader(load_request(mode, project_dir, flags, overrides, require, environment)))
+        live = cls(Reloader(load_request(mode, project_dir, flags, overrides, require, environment, apps)))
         live._reporter.loaded(live.current, live._follower.held.newest.layers)
         live.begin()
         if check:

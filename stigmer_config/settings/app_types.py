@@ -242,11 +242,11 @@ def limits_of(metadata: Sequence[Any]) -> Limits:
 def kind_of(annotation: Any, limits: Limits) -> Kind | None:
     """The kind of a scalar or a list; None for what is neither. Raises `TypeError` for limits it does not take."""
     kinds: dict[Any, tuple[set[str], Any]] = {
-        bool: (set(), lambda: Boolean()),
+        bool: (set(), Boolean),
         int: ({"ge", "gt", "le", "lt", "multiple_of"}, lambda: Integer(limits)),
         float: ({"ge", "gt", "le", "lt", "multiple_of"}, lambda: Real(limits)),
         str: ({"pattern", "min_length", "max_length"}, lambda: String(limits)),
-        Secret: (set(), lambda: Credential()),
+        Secret: (set(), Credential),
     }
     origin = get_origin(annotation)
     if annotation in kinds:

@@ -7,7 +7,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -55,7 +55,7 @@ def setting(
     min_length: int | None = None,
     max_length: int | None = None,
 ) -> Declared:
-    """What is to be said of a field, beside its type: `url: Annotated[str, setting(doc=…)] = …`.
+    """Describes a field of an application's settings, in `Annotated` beside its type.
 
     `doc`: one sentence. `variable`: an environment variable that sets it. `access`: who may set it, `protected` by
     default (no project file unless it is trusted) or `open`; a `Secret` is always `secret`. `reload`: `live` by
@@ -140,7 +140,7 @@ def app(name: str) -> Callable[[type[T]], type[T]]:
         made = App(name, struct, source, root, tuple(builder.settings), builder.defaults, builder.below)
         _check(made)
         setattr(struct, _APP, made)
-        return struct
+        return cast("type[T]", struct)
 
     return declare
 
@@ -217,7 +217,8 @@ def _struct(cls: type, hints: Mapping[str, Any], name: str) -> Any:
     space["__annotations__"] = hints
     space.pop("__annotate__", None)
     space.pop("__annotate_func__", None)
-    made = type(msgspec.Struct)(cls.__name__, (_Settings,), space, frozen=True, kw_only=True)  # type: ignore[call-arg]
+    meta: Any = type(msgspec.Struct)
+    made = meta(cls.__name__, (_Settings,), space, frozen=True, kw_only=True)
     _rebind(cls, made, space)
     return made
 
@@ -378,7 +379,7 @@ class _Builder:
         made = _setting(key, kind, declared, nullable=nullable)
         if made.variable is not None and NAME in key:
             raise TypeError(f"{key}: a variable sets one key, and here are many")
-        if made.variable in BUILT_IN.variables:
+        if made.variable is not None and made.variable in BUILT_IN.variables:
             raise TypeError(f"{key}: {made.variable} is the variable of {BUILT_IN.variables[made.variable].key}")
         if made.bound_to and not made.is_secret:
             raise TypeError(f"{key}: only a Secret is bound to an address")

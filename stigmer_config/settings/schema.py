@@ -85,8 +85,8 @@ class Schema:
     """An immutable set of settings.
 
     `settings` are those with a fixed key, `named` those with a free name in theirs (`aliases.<name>`), `variables`
-    all by their variables, `apps` the registered applications by name. `children` has for each section the names in it and the keys that they mean; a free name
-    is `<name>` there.
+    all by their variables, `apps` the registered applications by name. `children` has for each section the names in it
+    and the keys that they mean; a free name is `<name>` there.
     """
 
     def __init__(self, settings: Iterable[Setting], apps: Mapping[str, App] | None = None) -> None:
