@@ -85,27 +85,38 @@ def with_values(before: Applications, changes: Mapping[str, Any]) -> tuple[Appli
             del values[other]  # of a mapping and None at one key, the newer counts
         values[key] = value
     origins = {key: Entry(value, Origin("execution", f"override[{key}]")) for key, value in changes.items()}
-    values |= {key: entry.value for key, entry in missing_defaults(before.schema, values).items()}
+    missing, marks = completed(before.schema, values)
+    values = {key: value for key, value in values.items() if key not in marks}
+    values |= {key: entry.value for key, entry in missing.items()}
     return applications(before.schema, values, origins)
 
 
-def missing_defaults(schema: Schema, present: Mapping[str, Any]) -> dict[str, Entry]:
-    """The defaults of what is below a struct that is set, by one of its keys or by its name in a mapping."""
-    found: dict[str, Entry] = {}
-    for app in schema.apps.values():
-        if not app.below:
+def completed(schema: Schema, values: Mapping[str, Any]) -> tuple[dict[str, Entry], set[str]]:
+    """What is missing of structs that are there, from their defaults; and the marks of such that have no more to say.
+
+    A struct that may be None, or a mapping's item, is there once one of its keys is set, or by `{}`.
+    """
+    missing: dict[str, Entry] = {}
+    marks: set[str] = set()
+    sections = {section for key in values for section in _sections(key)}
+    marked = {key for key, value in values.items() if isinstance(value, FrozenDict) and not value}
+    for section in (*sections, *marked):
+        app = schema.apps.get(section.split(".")[1])
+        declared = (schema.declared(section) or "") if app is not None and app.below else ""
+        if app is None or declared not in app.below:
             continue
-        origin = Origin("defaults", app.source)
-        for key in [key for key in present if key.startswith(f"{app.key}.")]:
-            parts = key.split(".")
-            for depth in range(3, len(parts)):
-                section = ".".join(parts[:depth])
-                declared = schema.declared(section)
-                for leaf, value in app.below.get(declared or "", {}).items():
-                    actual = section + leaf.removeprefix(declared or "")
-                    if actual not in present and not any(k.startswith(f"{actual}.") for k in present):
-                        found[actual] = Entry(value, origin)
-    return found
+        marks.add(section)
+        for leaf, value in app.below[declared].items():
+            actual = section + leaf.removeprefix(declared)
+            if actual not in values and actual not in sections:
+                missing[actual] = Entry(value, Origin("defaults", app.source))
+    return missing, marks & values.keys()
+
+
+def _sections(key: str) -> Iterator[str]:
+    """The sections above a key, from those of an application on."""
+    parts = key.split(".")
+    return (".".join(parts[:depth]) for depth in range(3, len(parts)))
 
 
 class _CheckError(Exception):
@@ -197,4 +208,4 @@ def hidden(winners: Mapping[str, Entry], order: Mapping[str, int]) -> set[str]:
     return found
 
 
-__all__ = ["FAILED_CHECK", "NONE", "Applications", "applications", "hidden", "missing_defaults", "with_values"]
+__all__ = ["FAILED_CHECK", "NONE", "Applications", "applications", "completed", "hidden", "with_values"]

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ..config.applications import NONE as NO_APPLICATIONS
-from ..config.applications import Applications, applications, hidden, missing_defaults, with_values
+from ..config.applications import Applications, applications, completed, hidden, with_values
 from ..config.config import RESOLVED, Config
 from ..config.sections import FrozenMap, LLMConfig, provider_settings, section
 from ..core.problems import ConfigError, Problem, has_errors
@@ -108,8 +108,8 @@ class Derivation:
         order: dict[str, int] = {layer.name: rank for rank, layer in enumerate(self.layers)}
         mine = {key: entry for key, entry in winners.items() if key.startswith("apps.")}
         gone = hidden(mine, order)
-        kept = {key: entry for key, entry in winners.items() if key not in gone}
-        return kept | missing_defaults(self.schema, {key: entry for key, entry in mine.items() if key not in gone})
+        missing, marks = completed(self.schema, {key: entry.value for key, entry in mine.items() if key not in gone})
+        return {key: entry for key, entry in winners.items() if key not in gone and key not in marks} | missing
 
     def _overridden(self, before: Applications, pairs: Pairs) -> tuple[Applications, list[Problem]]:
         """The applications' settings with one override's."""

@@ -322,8 +322,8 @@ class _Builder:
             own, self.defaults = self.defaults, before
             if optional or NAME in key.rpartition(".")[2]:
                 self.below[key] = own
-            if optional:
-                self._mark(key, declared, free=False)
+            if key in self.below:
+                self._mark(key, declared, free=False, nullable=optional)
             if has_default:
                 self.defaults |= {key: None} if default is None else {**own, **dict(_leaves(key, default))}
             return node

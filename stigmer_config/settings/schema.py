@@ -115,6 +115,10 @@ class Schema:
         """Whether `key` is a section: the top (""), one with fixed keys, or one with free names."""
         return key in self.children or self.declared(key) in self.children
 
+    def is_struct(self, declared: str) -> bool:
+        """Whether a declared section is a struct that is there or not: one that may be None, or a mapping's item."""
+        return any(declared in app.below for app in self.apps.values())
+
     def is_unregistered(self, key: str) -> bool:
         """Whether `key` is below an application that is not registered."""
         section, _, rest = key.partition(".")

@@ -106,6 +106,8 @@ def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]], sc
             rows.append((key, value))
         elif type(value) is dict or isinstance(value, Mapping):  # the first is the usual one, and quick
             _flat(value, f"{key}.", rows, schema)
+            if not value and schema.is_struct(schema.declared(key) or ""):
+                rows.append((key, value))
         elif value is not None or _is_nullable(key, schema):  # another section that is null is empty
             rows.append((key, value))
     return rows
