@@ -24,10 +24,10 @@ from ..settings.schema import Schema
 from ..settings.unknown import unknown_name
 from ..settings.value_types import PROVIDERS
 from ..sources.mapping import Pairs, entries_of, read_pairs
-from ..trust.credential_binding import moved, passed_over
+from ..trust.credential_binding import exposed, moved, passed_over
 
 # Secrets that are read at each load, whichever provider is in force.
-_USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password"})
+_USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password", "temporal.api_key"})
 
 # Overriding these alone changes neither provider, model nor credential: key → field, and whether a model may refuse it.
 _INDEPENDENT = {
@@ -94,7 +94,7 @@ class Derivation:
         self._passed_over = passed_over(self.winners, baseline.winners, self.selection.inputs.granted, schema)
         self._view = self._resolved(self.overrides)
         found = (*self.names.problems(), *self._view.selection.problems, *self._view.resolved.problems)
-        self.problems = (*found, *self._passed_over.values())
+        self.problems = (*found, *self._passed_over.values(), *exposed(self.winners))
         self._values = self._read_values()
         if self.winners is not combined.winners:
             self._applications, faults = applications(schema, self._values, self.winners)

@@ -10,9 +10,14 @@ from ..core.problems import Problem
 from ..core.provenance import Entry, Origin
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
+from ..settings.urls import is_loopback
 
 # credential → the keys that together say where it is sent
-BOUND = {"backend.api_key": ("backend.endpoint",), "redis.password": ("redis.host", "redis.port")}
+BOUND = {
+    "backend.api_key": ("backend.endpoint",),
+    "redis.password": ("redis.host", "redis.port"),
+    "temporal.api_key": ("temporal.address",),
+}
 
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?(?P<host>[^/?#@]+)")
 
@@ -78,3 +83,23 @@ def passed_over(
         hint = "let it go there: stigmer config trust --with-credentials"
         found[key] = Problem(code="credential-binding", key=key, message=message, hint=hint, origin=mover.origin)
     return found
+
+
+def exposed(winners: Mapping[str, Entry]) -> list[Problem]:
+    """The warning for a Temporal key that would cross the network in the clear."""
+    key, tls, address = (winners.get(f"temporal.{name}") for name in ("api_key", "tls", "address"))
+    if key is None or key.value is None or tls is None or tls.value is not False or address is None:
+        return []
+    if is_loopback(f"http://{address.value}"):
+        return []
+    message = f"temporal.api_key from {key.origin} crosses the network in the clear, to {address.value}"
+    return [
+        Problem(
+            severity="warning",
+            code="insecure-endpoint",
+            key="temporal.address",
+            message=message,
+            hint=f"remove temporal.tls: false ({tls.origin})",
+            origin=address.origin,
+        )
+    ]
