@@ -10,7 +10,7 @@ from ..core.provenance import Entry, Layer
 from ..settings.value_types import PROVIDERS
 from .catalogue import Catalogue
 from .model_strings import ModelNames
-from .provider_selection import ProviderSelection, SelectionInputs, select
+from .provider_selection import CredentialGrant, ProviderSelection, SelectionInputs, select
 
 
 class CombinedLayers(msgspec.Struct, frozen=True, eq=False):
@@ -33,12 +33,12 @@ def combine(
     layers: LayerStack,
     catalogue: Catalogue,
     baseline: CombinedLayers | None = None,
-    granted: frozenset[tuple[str, str]] = frozenset(),
+    granted: frozenset[CredentialGrant] = frozenset(),
 ) -> CombinedLayers:
     """Builds merge, aliases and provider selection of a stack.
 
-    `baseline` are the same layers without the one that is vetted, `granted` the (credential source, endpoint) pairs
-    that the user allows.
+    `baseline` are the same layers without the one that is vetted, `granted` the credentials that the user lets go to
+    other endpoints than their own.
     """
     winners = merge(layers)
     names = ModelNames(winners, catalogue)

@@ -30,9 +30,18 @@ _MODEL_KEYS = {provider: f"providers.{provider}.model" for provider in PROVIDERS
 _NEED_KEY = frozenset({"anthropic", "openai"})
 
 
-class Pinned(msgspec.Struct, frozen=True):
-    """A credential, and the URL it was given for; None: the provider's in `ProviderSelection.pins`."""
+class CredentialGrant(NamedTuple):
+    """The user lets one credential go to one endpoint: its key, the file or variable it is in, and where it may go."""
 
+    key: str
+    source: str
+    endpoint: str
+
+
+class Pinned(msgspec.Struct, frozen=True):
+    """A credential, its key, and the URL it was given for; None: the provider's in `ProviderSelection.pins`."""
+
+    key: str
     entry: Entry
     endpoint: str | None
 
@@ -54,8 +63,7 @@ class SelectionInputs(msgspec.Struct, frozen=True, eq=False):
     `names` are the aliases of all layers, `trusted_names` those of trusted entries: by them trusted layers name their
     provider. `packaged_urls` are the providers' URLs in the packaged defaults, `smart_default` is what `auto` means
     when no model decides. `baseline` is the selection without the project, where there is one: it decides which
-    provider and URL a credential belongs to. `granted` are the (credential source, endpoint) pairs that the user
-    allows beyond that.
+    provider and URL a credential belongs to. `granted` is what the user allows beyond that.
     """
 
     names: ModelNames
@@ -63,7 +71,7 @@ class SelectionInputs(msgspec.Struct, frozen=True, eq=False):
     packaged_urls: Mapping[str, str]
     smart_default: str
     baseline: ProviderSelection | None = None
-    granted: frozenset[tuple[str, str]] = frozenset()
+    granted: frozenset[CredentialGrant] = frozenset()
 
 
 class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
@@ -224,7 +232,7 @@ class _State:
             if provider:
                 self.chosen[provider][field] = entry
                 if field == "api_key":
-                    self._add_candidate(layer, provider, entry)
+                    self._add_candidate(layer, provider, key, entry)
             elif field:
                 own.append((key, field, entry))
         for key, field, entry in own:
@@ -238,12 +246,12 @@ class _State:
             baseline = self.inputs.baseline
             judged = (baseline.owners_at(layer) if baseline is not None else None) or owners
             if judged.trusted in _NEED_KEY:  # Ollama takes a key only from providers.ollama.api_key
-                self._add_candidate(layer, judged.trusted, own_key)
+                self._add_candidate(layer, judged.trusted, "llm.api_key", own_key)
 
-    def _add_candidate(self, layer: Layer, provider: str, entry: Entry) -> None:
+    def _add_candidate(self, layer: Layer, provider: str, key: str, entry: Entry) -> None:
         # An override's own key is meant for the endpoint in force in that override.
         endpoint = _endpoint(provider, self.chosen, self.inputs) if layer.name == "execution" else None
-        self.candidates[provider] = (*self.candidates[provider], Pinned(entry, endpoint))
+        self.candidates[provider] = (*self.candidates[provider], Pinned(key, entry, endpoint))
 
     def _check(self, layer: Layer, owners: Owners) -> None:
         """Reports a layer that contradicts itself, or gives a model string to another provider than it names."""

@@ -16,13 +16,14 @@ from ..settings.declarations import KEY_VARIABLES
 from ..settings.urls import is_loopback, origin_of
 from .catalogue import WARN_DAYS, Model
 from .model_strings import Expansion, foreign
-from .provider_selection import ProviderSelection
+from .provider_selection import CredentialGrant, Pinned, ProviderSelection
 
 
 class Resolved(msgspec.Struct, frozen=True):
     """The effective LLM, the entry behind each of its fields, and the problems.
 
-    `reasons` gives, by an entry's id, why an entry that would have won is not used.
+    `reasons` gives, by an entry's id, why an entry that would have won is not used. `withheld` are the grants that
+    would let credentials go to the endpoint that are bound elsewhere.
     """
 
     llm: LLMConfig
@@ -31,12 +32,13 @@ class Resolved(msgspec.Struct, frozen=True):
     expansion: Expansion
     reasons: dict[int, Reason]
     problems: tuple[Problem, ...]
+    withheld: tuple[CredentialGrant, ...]
 
 
 class _Resolution:
     """One resolution in progress: it fills `problems`, `entries` and `reasons`."""
 
-    __slots__ = ("entries", "opener", "problems", "provider", "reasons", "selection", "today")
+    __slots__ = ("entries", "opener", "problems", "provider", "reasons", "selection", "today", "withheld")
 
     def __init__(self, selection: ProviderSelection, today: datetime.date, opener: Opener | None) -> None:
         self.selection = selection
@@ -46,6 +48,7 @@ class _Resolution:
         self.entries = dict(selection.chosen[selection.provider])
         self.reasons: dict[int, Reason] = {}
         self.problems: list[Problem] = []
+        self.withheld: tuple[CredentialGrant, ...] = ()
 
     def problem(
         self, code: str, field: str, message: str, hint: str, entry: Entry | None, severity: Severity = "error"
@@ -73,7 +76,9 @@ class _Resolution:
         values["alias"] = model.value if model is not None and end.hops else None
         values["base_url"] = base_url
         values["api_key"] = self._credential(base_url)
-        return Resolved(LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems))
+        return Resolved(
+            LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems), self.withheld
+        )
 
     def _model(self, model: Entry | None, end: Expansion) -> tuple[Model | None, str]:
         """The catalogue's facts about the model, and the id to send."""
@@ -149,10 +154,11 @@ class _Resolution:
             entry = pinned.entry
             given_for = pinned.endpoint or self.selection.pins[self.provider]
             fits = bool(url and given_for and origin_of(given_for) == origin_of(url))
-            if entry.value is None or fits or self._is_granted(entry, url):
+            if entry.value is None or fits or self._is_granted(pinned, url):
                 self.entries["api_key"] = entry
                 break
             passed.append((entry, given_for or "no endpoint"))
+            self.withheld += (CredentialGrant(pinned.key, entry.origin.source, origin_of(url)),) if url else ()
             self.reasons[id(entry)] = "bound-elsewhere"
         winner = self.entries.get("api_key")
         if winner is not None and winner.value is not None:
@@ -167,9 +173,12 @@ class _Resolution:
             self._missing(winner, passed, url)
         return None
 
-    def _is_granted(self, entry: Entry, url: str | None) -> bool:
+    def _is_granted(self, pinned: Pinned, url: str | None) -> bool:
         """Whether the user lets this credential go to this endpoint (`trust --with-credentials`)."""
-        return url is not None and (entry.origin.source, origin_of(url)) in self.selection.inputs.granted
+        if url is None:
+            return False
+        wanted = CredentialGrant(pinned.key, pinned.entry.origin.source, origin_of(url))
+        return wanted in self.selection.inputs.granted
 
     def _missing(self, none: Entry | None, passed: list[tuple[Entry, str]], url: str | None) -> None:
         if not passed:

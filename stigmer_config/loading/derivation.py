@@ -16,7 +16,7 @@ from ..config.sections import FrozenMap, LLMConfig, provider_settings, section
 from ..core.problems import ConfigError, Problem, has_errors
 from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, plain_value, targets
 from ..llm.combined_layers import CombinedLayers
-from ..llm.provider_selection import ProviderSelection
+from ..llm.provider_selection import CredentialGrant, ProviderSelection
 from ..llm.resolve import Resolved, refused, resolve
 from ..secrets.references import Opener
 from ..settings.declarations import BUILT_IN, FREE_FIELDS, SETTINGS
@@ -24,7 +24,7 @@ from ..settings.schema import Schema
 from ..settings.unknown import unknown_name
 from ..settings.value_types import PROVIDERS
 from ..sources.mapping import Pairs, entries_of, read_pairs
-from ..trust.credential_binding import exposed, moved, passed_over
+from ..trust.credential_binding import endpoint, exposed, moved, passed_over
 
 # Secrets that are read at each load, whichever provider is in force.
 _USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password", "temporal.api_key"})
@@ -244,6 +244,19 @@ class Derivation:
             provider: None if expansion.prefix not in (None, provider) else expansion.name
             for provider, expansion in expansions.items()
         }
+
+    def withheld_credentials(self) -> tuple[CredentialGrant, ...]:
+        """The credentials that a project would send elsewhere, whichever provider is in force: a grant for each."""
+        found: list[CredentialGrant] = []
+        for provider in PROVIDERS:
+            entry = Entry(provider, _override_origin("llm.provider"))
+            layer = Layer("execution", "override", "loaded", {"llm.provider": entry})
+            found += resolve(self.selection.with_override(layer), self.today, opener=None).withheld
+        found += (
+            CredentialGrant(key, self.winners[key].origin.source, endpoint(key, self.winners, self.schema))
+            for key in self._passed_over
+        )
+        return tuple(dict.fromkeys(found))
 
     def _rows(self, key: str) -> Iterator[tuple[Entry, Reason | None]]:
         """Every entry of a key, highest layer first, with why it was refused if it was."""

@@ -50,6 +50,7 @@ class Loaded(msgspec.Struct, frozen=True):
     layers: LayerStack
     problems: tuple[Problem, ...]
     wanted_mode: str
+    derivation: Derivation
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -98,6 +99,12 @@ def read(request: Request, generation: int = 1) -> Loaded:
     """Loads. Problems do not raise: they are in the result, but for one that prevents merging (`ConfigError`)."""
     problems = list(request.app_problems)
     layers = read_layers(request, problems)
+    return judge(request, layers, problems, generation)
+
+
+def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = (), generation: int = 1) -> Loaded:
+    """Loads from layers that are read already, with the problems of reading them."""
+    problems = list(problems)
     trust = request.trust or grants.decide(request.environment, layers.project)
     vetted = vet(layers, catalogue(), request.environment.today, trust, request.schema)
     problems += vetted.problems
@@ -123,7 +130,7 @@ def read(request: Request, generation: int = 1) -> Loaded:
     shown = with_excerpts(problems, layers)
     warnings = tuple(problem for problem in shown if problem.severity == "warning")
     config = msgspec.structs.replace(config, warnings=warnings)
-    return Loaded(config, layers, shown, chosen_mode(layers, kept=False))
+    return Loaded(config, layers, shown, chosen_mode(layers, kept=False), derivation)
 
 
 def _without_other_providers(
@@ -207,4 +214,4 @@ def read_alone(
     problems += vetted.problems
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
     shown = with_excerpts(problems, layers)
-    return Loaded(derivation.config(1, shown), layers, shown, chosen)
+    return Loaded(derivation.config(1, shown), layers, shown, chosen, derivation)

@@ -70,8 +70,11 @@ class Held:
         self.last_success = _now()
         return True
 
-    def accept(self, loaded: Loaded) -> Config:
-        """Holds a load without errors from now on. The Config, of the same generation when it equals the last one."""
+    def accept(self, loaded: Loaded, *, keep_fault: bool = False) -> Config:
+        """Holds a load from now on. The Config, of the same generation when it equals the last one.
+
+        `keep_fault`: it has errors, which are reported already or will be.
+        """
         config = loaded.config
         is_same = config == self.current
         new = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
@@ -81,7 +84,8 @@ class Held:
         self.last_success = _now()
         self.loaded_at = self.loaded_at if is_same else self.last_success
         self.reloads += 1
-        self.newest, self.current, self.fault, self._young = loaded, new, None, None
+        self.newest, self.current, self._young = loaded, new, None
+        self.fault = self.fault if keep_fault else None
         return new
 
     def in_use(self, key: str) -> object:

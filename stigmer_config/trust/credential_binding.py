@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.problems import Problem
 from ..core.provenance import Entry, Origin
+from ..llm.provider_selection import CredentialGrant
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
 from ..settings.urls import is_loopback
@@ -34,8 +35,13 @@ def bound(winners: Iterable[str], schema: Schema) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def endpoint(parts: Iterable[str], values: Mapping[str, Any]) -> str:
+def endpoint(key: str, winners: Mapping[str, Entry], schema: Schema = BUILT_IN) -> str:
     """Where a bound credential is sent, as `host:port`; of an address with a scheme, that and the host."""
+    parts = bound(winners, schema)[key]
+    return _sent_to(parts, _values(winners, parts))
+
+
+def _sent_to(parts: Iterable[str], values: Mapping[str, Any]) -> str:
     return ":".join(_place(str(values[part])) for part in parts if part in values)
 
 
@@ -56,7 +62,7 @@ def moved(
     for key, parts in bound(after, schema).items():
         if not key.startswith("apps.") or after.get(key) is None or key in changes:
             continue
-        here, given_for = endpoint(parts, after), endpoint(parts, before)
+        here, given_for = _sent_to(parts, after), _sent_to(parts, before)
         if here != given_for:
             message = f"{key} was given for {given_for}, and the override sends it to {here}"
             origin = Origin("execution", f"override[{next(part for part in parts if part in changes)}]")
@@ -68,15 +74,17 @@ def moved(
 def passed_over(
     winners: Mapping[str, Entry],
     trusted: Mapping[str, Entry],
-    granted: frozenset[tuple[str, str]],
+    granted: frozenset[CredentialGrant],
     schema: Schema = BUILT_IN,
 ) -> dict[str, Problem]:
     """The credentials that must not be used, because a project sends them elsewhere: key → problem."""
     found: dict[str, Problem] = {}
     for key, parts in bound(winners, schema).items():
         entry = winners.get(key)
-        here, given_for = endpoint(parts, _values(winners, parts)), endpoint(parts, _values(trusted, parts))
-        if entry is None or entry.value is None or here == given_for or (entry.origin.source, here) in granted:
+        here, given_for = _sent_to(parts, _values(winners, parts)), _sent_to(parts, _values(trusted, parts))
+        if entry is None or entry.value is None or here == given_for:
+            continue
+        if CredentialGrant(key, entry.origin.source, here) in granted:
             continue
         mover = next(winners[part] for part in parts if winners[part] is not trusted.get(part))
         message = f"{key} from {entry.origin} was given for {given_for}, and {here} comes from {mover.origin}"

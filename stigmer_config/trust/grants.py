@@ -1,8 +1,9 @@
 """What a user has granted a project: which settings, by their digest, and which credentials may go where.
 
-The record lies outside any project, one file for each project's real path, in platformdirs' state folder.
+The record is outside any project, one file for each project's real path, in platformdirs' state folder.
 A grant covers what its digest covers: every protected key, and every provider, model and alias entry that
-names a provider. Editing other keys keeps it, editing one of these ends it.
+names a provider. Editing other keys keeps it, editing one of these ends it. What it does not cover is judged as in an
+untrusted project.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import errno
 import functools
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,25 +27,35 @@ from ..core.provenance import Entry, Layer, plain_value, targets
 from ..files.paths import real_path
 from ..llm.catalogue import catalogue
 from ..llm.model_strings import ModelNames, is_ollama_cloud
+from ..llm.provider_selection import CredentialGrant
 from ..settings.declarations import find
 
 VERSION = 1
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """One record: the project's real path, the digest, when, and the (credential source, endpoint) pairs."""
+    """One record: the project's real path, the digest, when it was granted, and the credentials.
+
+    Records of earlier versions have (source, endpoint) pairs in `credentials`: these grant nothing.
+    """
 
     project: str
     digest: str
     granted: datetime.datetime
-    credentials: tuple[tuple[str, str], ...] = ()
+    credentials: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def credential_grants(self) -> tuple[CredentialGrant, ...]:
+        """The credentials that may go to the project's endpoints."""
+        size = len(CredentialGrant._fields)
+        return tuple(CredentialGrant(*row) for row in self.credentials if len(row) == size)
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """What is granted to a project's file as it is now: the keys that count, and the credential pairs."""
+    """What is granted to a project's file as it is now: keys, and credentials."""
 
     covered: frozenset[str] = frozenset()
-    credentials: frozenset[tuple[str, str]] = frozenset()
+    credentials: frozenset[CredentialGrant] = frozenset()
 
 
 NONE = Trust()
@@ -52,7 +63,7 @@ NONE = Trust()
 
 @functools.lru_cache(maxsize=2)  # a worker asks at each reload, most often for the file that it asked for last
 def covered(project: Layer) -> Mapping[str, Any]:
-    """The entries that need a grant, by key, as plain values: told from the file alone."""
+    """The entries that need a grant, by key, as plain values: decided by the file alone."""
     own = {key: entry for key, entry in project.entries.items() if key.startswith("aliases.")}
     names = ModelNames(own, catalogue())
     found = {key: plain_value(entry) for key, entry in project.entries.items() if _needs_grant(key, entry, names)}
@@ -118,19 +129,19 @@ def decide(environment: Environment, project: Layer | None) -> Trust:
     now = digest(entries)
     grant = recorded(environment, project.source)
     if grant is not None and grant.digest == now:
-        return Trust(covers(project, entries), frozenset(grant.credentials))
+        return Trust(covers(project, entries), frozenset(grant.credential_grants))
     if environment.variable("STIGMER_TRUST_PROJECT") == now:
         return Trust(covers(project, entries))
     return NONE
 
 
-def record(environment: Environment, project: Layer, credentials: tuple[tuple[str, str], ...] = ()) -> Path:
+def record(environment: Environment, project: Layer, credentials: Iterable[CredentialGrant] = ()) -> Path:
     """Records a grant for a project's file as it was read. Returns the record's path. Raises `OSError`."""
     grant = Grant(
         project=real_path(project.source),
         digest=digest(covered(project)),
         granted=datetime.datetime.now(datetime.UTC),
-        credentials=credentials,
+        credentials=tuple(sorted(credentials)),
     )
     path = path_of(environment, project.source)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

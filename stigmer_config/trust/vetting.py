@@ -202,20 +202,10 @@ class Vetting:
             for key in refused:
                 self._untrusted(key)
                 mine.remove(key)
-            refused = [key for key in mine if self._leads_away(self.entries[key])]  # a refusal may change others
+            combined = self.combined
+            refused = [key for key in mine if _leads_away(self.entries[key], combined)]  # a refusal may change others
             if not refused:
                 return
-
-    def _leads_away(self, entry: Entry) -> bool:
-        """Whether an alias's target is a model of another provider than the one in force, or of Ollama's cloud."""
-        by_provider = targets(entry)
-        names, selection = self.combined.names, self.combined.selection
-        if by_provider is None:
-            gateway = selection.is_gateway(selection.provider)
-            if names.named_by(entry.value, gateway=gateway) not in (None, selection.provider):
-                return True
-            by_provider = dict.fromkeys(PROVIDERS, entry)
-        return any(_is_cloud(names, target, provider) for provider, target in by_provider.items())
 
     def _claims_other_provider(self) -> bool:
         """Whether another provider would be in force if entries without a grant counted."""
@@ -249,15 +239,15 @@ class Vetting:
             self._untrusted("providers.ollama.model")
 
     def _locked_in_effect(self) -> None:
-        """A locked `llm` key keeps its effective value, whichever way the project tries to change it.
+        """A locked model, alias or other `llm` key keeps its effective value, whatever in the project would change it.
 
         Entries are admitted together where they change nothing, else by halves; one that changes a locked value
         by itself is refused.
         """
-        watched = self.locks.fields()
+        watched = self.locks.watched()
         steering = [key for key in self.entries if key.startswith(_STEERING)]
         if watched and steering:
-            before = effective_values(self.baseline.selection, watched, self.today)
+            before = effective_values(self.baseline, watched, self.today)
             waiting = {key: self.entries.pop(key) for key in steering}
             self._admit(waiting, watched, before)
 
@@ -265,12 +255,12 @@ class Vetting:
         if "llm.provider" in self.refused:
             waiting = {key: entry for key, entry in waiting.items() if key != "llm.model"}  # it falls with it
         self.entries |= waiting
-        after = effective_values(self.combined.selection, watched, self.today)
-        changed = next((field for field in watched if after[field] != before[field]), None)
+        after = effective_values(self.combined, watched, self.today)
+        changed = next((key for key in watched if after[key] != before[key]), None)
         if changed is None:
             return
         if len(waiting) == 1:
-            self._refuse_locked(next(iter(waiting)), f"llm.{changed}")
+            self._refuse_locked(next(iter(waiting)), changed)
             return
         for key in waiting:
             del self.entries[key]
@@ -278,6 +268,18 @@ class Vetting:
         half = len(rows) // 2
         self._admit(dict(rows[:half]), watched, before)
         self._admit(dict(rows[half:]), watched, before)
+
+
+def _leads_away(entry: Entry, combined: CombinedLayers) -> bool:
+    """Whether an alias's target is a model of another provider than the one in force, or of Ollama's cloud."""
+    by_provider = targets(entry)
+    names, selection = combined.names, combined.selection
+    if by_provider is None:
+        gateway = selection.is_gateway(selection.provider)
+        if names.named_by(entry.value, gateway=gateway) not in (None, selection.provider):
+            return True
+        by_provider = dict.fromkeys(PROVIDERS, entry)
+    return any(_is_cloud(names, target, provider) for provider, target in by_provider.items())
 
 
 def _is_cloud(names: ModelNames, entry: Entry, provider: str) -> bool:

@@ -70,7 +70,9 @@ def _effective(config: Config, lock: str) -> dict[str, Any]:
     """The effective values of a locked key, or of all keys of a locked section; of the model what it is, too."""
     locked = [lock, *(f"llm.{name}" for name in ("alias", "model_name", "model_id") if lock in ("llm", "llm.model"))]
     values = dict(config.effective())
-    return {key: value for key, value in values.items() if is_locked(key, set(locked))}
+    found = {key: value for key, value in values.items() if is_locked(key, set(locked))}
+    meanings = {key: config.meaning(key.removeprefix("aliases.")) for key in found if key.startswith("aliases.")}
+    return {**found, **{f"{key} stands for": meaning for key, meaning in meanings.items()}}
 
 
 @given(world=layers(), file=project_files, today=st.sampled_from(DAYS))
@@ -470,6 +472,29 @@ class TestLocked:
         assert refusals(sandbox) == {"aliases.fast": "locked-key"}
         config = sandbox.read(LOCAL).config
         assert (config.llm.model_name, config.aliases["slow"]) == ("llama3.2:3b", "huge:1b")
+
+    @pytest.mark.parametrize(
+        ("lock", "project", "refused"),
+        [
+            ("aliases.team", "aliases: {mine: 'evil:1b', other: 'x:1b'}", "aliases.mine"),
+            ("aliases.team", "aliases: {middle: {ollama: 'evil:1b'}}", "aliases.middle"),
+            ("providers.ollama.model", "aliases: {mine: 'evil:1b'}", "aliases.mine"),
+        ],
+    )
+    def test_a_locked_alias_locks_what_it_resolves_to(
+        self, sandbox: Sandbox, lock: str, project: str, refused: str
+    ) -> None:
+        """No alias on the way changes what it stands for, for any provider."""
+        sandbox.write(
+            user=f"locked: [{lock}]\naliases: {{team: middle, middle: mine, mine: 'approved:7b'}}\n"
+            "providers: {ollama: {model: team}}\n",
+            project=f"{project}\n",
+        )
+        assert refusals(sandbox) == {refused: "locked-key"}
+        loaded = sandbox.read(LOCAL)
+        assert loaded.config.meaning("team")["ollama"] == "approved:7b"
+        (problem,) = loaded.errors
+        assert f"{lock} is locked" in problem.message
 
     def test_a_locked_temperature_is_not_lost_to_another_model(self, sandbox: Sandbox) -> None:
         """A model that takes none would drop it: the model is what is refused."""
