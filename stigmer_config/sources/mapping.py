@@ -89,8 +89,9 @@ def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
         return Problem(code="not-a-mapping", key=key, message=message, hint=hint, origin=origin)
     setting = schema.find(key)
     if setting is not None:
-        allowed = "llm.*" if not key.startswith("apps.") else "of apps.* what is declared per_execution=True"
-        message = f"an override sets {allowed} only, not {key}"
+        message = f"an override sets llm.* only, not {key}"
+        if key.startswith("apps."):
+            message = f"an override does not set {key}: it is not declared per_execution=True"
         variable = f", in the variable {setting.variable}" if setting.variable else ""
         hint = f"set {key} in a file{variable} or by a flag"
     else:
