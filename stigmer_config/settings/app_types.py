@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import msgspec
 
+from ..core.decoding import from_json
 from ..core.problems import quoted
 from ..core.secret import Secret
 from .frozen import FrozenDict, FrozenList
@@ -175,8 +176,8 @@ class ListOf(Kind, frozen=True):
         """A JSON list, or items between commas."""
         if text.lstrip().startswith("["):
             try:
-                return self.check(msgspec.json.decode(text), what)
-            except msgspec.DecodeError:
+                return self.check(from_json(text, list), what)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError):
                 text = text.strip("[] ")
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return self.check([self.item.parse(part, what) for part in parts], what)
