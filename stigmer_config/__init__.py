@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .live.log_events import redact_secrets
     from .loading.load import load
     from .loading.load import load_for_worker as load_for_worker
+    from .settings.apps import app, setting
 
     __version__: str
 
@@ -38,8 +39,10 @@ __all__ = [
     "Secret",
     "Status",
     "Unchanged",
+    "app",
     "load",
     "redact_secrets",
+    "setting",
 ]
 
 _HOMES = {
@@ -59,9 +62,11 @@ _HOMES = {
     "Secret": "core.secret",
     "Status": "live.live_config",
     "Unchanged": "live.live_config",
+    "app": "settings.apps",
     "load": "loading.load",
     "load_for_worker": "loading.load",  # for `Config.load_from_env()` alone
     "redact_secrets": "live.log_events",
+    "setting": "settings.apps",
 }
 
 

@@ -25,7 +25,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,15 +49,20 @@ _KEYS = {"ANTHROPIC_API_KEY": API_KEY, "OPENAI_API_KEY": API_KEY}
 _PAUSE = 0.005  # seconds between two looks at a file that is not yet taken
 
 
-def make_config(values: Mapping[str, Any] | None = None, *, mode: str = "local", **sections: Any) -> Config:
+def make_config(
+    values: Mapping[str, Any] | None = None, *, mode: str = "local", apps: Iterable[type] = (), **sections: Any
+) -> Config:
     """A Config of the packaged defaults with these values on top, as `load(flags=…)` takes them.
 
     Reads no variable and no file: `make_config(llm={"model": "fast"})`, `make_config({"llm.timeout": 5})`.
-    Anthropic and OpenAI have the key `API_KEY`. Raises `ConfigError` for values that are not allowed.
+    Anthropic and OpenAI have the key `API_KEY`. An application's own settings are values of `apps`:
+    `make_config({"apps.checkpointer.interval": 5}, apps=[Checkpointer])`.
+
+    Raises `ConfigError` for values that are not allowed, `KeyError` for a key that does not exist.
     """
     nowhere = Path(os.sep, "nowhere")
     environment = _environment(nowhere, nowhere, nowhere, dict(_KEYS), catalogue().as_of)
-    to_load = request(mode, False, {**(values or {}), **sections}, environment=environment)
+    to_load = request(mode, False, {**(values or {}), **sections}, environment=environment, apps=apps)
     return read(msgspec.structs.replace(to_load, read_layer=_no_file)).config_or_raise()
 
 

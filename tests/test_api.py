@@ -30,8 +30,10 @@ PUBLIC = [
     "Secret",
     "Status",
     "Unchanged",
+    "app",
     "load",
     "redact_secrets",
+    "setting",
 ]
 
 
@@ -135,7 +137,7 @@ def test_the_package_says_that_it_is_typed() -> None:
 def test_load_takes_what_the_contract_says() -> None:
     """The arguments, in their order, all optional."""
     parameters = inspect.signature(stigmer_config.load).parameters
-    assert list(parameters) == ["mode", "project_dir", "flags", "overrides", "require", "environment"]
+    assert list(parameters) == ["mode", "project_dir", "flags", "overrides", "require", "environment", "apps"]
     assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters.values())
 
 

@@ -16,7 +16,9 @@ from ..core.problems import Problem, did_you_mean, printable
 from ..core.provenance import Layer
 from ..loading.load import Loaded, read
 from ..loading.request import Request
-from ..settings.declarations import CHILDREN, find, suggest
+from ..settings.schema import Schema
+from ..sources.applications import neighbour
+from .applications import Found, applications, mentions
 
 
 def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
@@ -39,9 +41,19 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         help="Take DIR's .stigmer/config.yaml instead of looking upwards from here.",
     )
     @click.option("--no-project", is_flag=True, help="Read no project file.")
+    @click.option(
+        "--app",
+        "apps",
+        multiple=True,
+        metavar="MODULE:CLASS",
+        help="Know this application's settings, too. Repeatable.",
+    )
     @functools.wraps(command)
-    def wrapped(mode: str | None, project_dir: Path | None, *, no_project: bool, **rest: Any) -> None:
-        command(where=Where(mode, False if no_project else project_dir), **rest)
+    def wrapped(
+        mode: str | None, project_dir: Path | None, apps: tuple[str, ...], *, no_project: bool, **rest: Any
+    ) -> None:
+        where = Where(mode, False if no_project else project_dir, apps, mentioned=mentions(rest.values()))
+        command(where=where, **rest)
 
     return wrapped
 
@@ -61,9 +73,29 @@ def html_option(command: Callable[..., None]) -> Callable[..., None]:
 class Where:
     """Which configuration a command is about."""
 
-    def __init__(self, mode: str | None = None, project_dir: Path | Literal[False] | None = None) -> None:
+    def __init__(
+        self,
+        mode: str | None = None,
+        project_dir: Path | Literal[False] | None = None,
+        apps: tuple[str, ...] = (),
+        *,
+        mentioned: bool = False,
+    ) -> None:
+        """`apps` are those of `--app`; `mentioned`: whether the arguments name an application's key."""
         self.mode = mode
         self.project_dir = project_dir
+        self._apps = apps
+        self._mentioned = mentioned
+
+    @functools.cached_property
+    def applications(self) -> Found:
+        """The applications that this command knows."""
+        return applications(Environment.capture(), self.project_dir, self._apps, mentioned=self._mentioned)
+
+    @property
+    def schema(self) -> Schema:
+        """Every setting that this command knows."""
+        return self.applications.schema
 
     def load(self, flags: tuple[Layer, Sequence[Problem]] | None = None) -> Loaded:
         """Loads it, faults and all."""
@@ -76,7 +108,16 @@ class Where:
     def request(self) -> Request:
         """What `load` is asked for."""
         # Only workers run a secret's command.
-        return Request(Environment.capture(), self.mode, "--mode", self.project_dir, runs_commands=False)
+        found = self.applications
+        return Request(
+            Environment.capture(),
+            self.mode,
+            "--mode",
+            self.project_dir,
+            runs_commands=False,
+            schema=found.schema,
+            app_problems=found.problems,
+        )
 
 
 def capture() -> Environment:
@@ -84,19 +125,27 @@ def capture() -> Environment:
     return Environment.capture()
 
 
-def require_key(key: str, *, sections: bool = False) -> str:
+def require_key(key: str, schema: Schema, *, sections: bool = False) -> str:
     """A key that exists (or, with `sections`, a section). Raises a usage error (exit 2) with the nearest."""
-    if find(key) is not None or key in RESOLVED or (sections and key in CHILDREN and key):
+    if key and sections and schema.is_section(key):
         return key
-    if key in CHILDREN and key:
+    if (schema.find(key) is not None or key in RESOLVED) and not _is_neighbour(key, schema):
+        return key
+    if key and schema.is_section(key):
         raise click.UsageError(f"{key} is a section; its keys and values: stigmer config show {key}")
     name, equals, _ = key.partition("=")
-    if equals and find(name) is not None:
+    if equals and schema.find(name) is not None:
         raise click.UsageError(f"write a space instead of the =: {name} VALUE")
-    near = suggest(key) if key else None
-    lists = f"sections: {', '.join(CHILDREN[''])}; stigmer config show --all lists every key"
-    hint = f"did you mean {near}?" if near else did_you_mean(key, CHILDREN, lists)
+    near = schema.suggest(key) if key else None
+    lists = f"sections: {', '.join(schema.children[''])}; stigmer config show --all lists every key"
+    hint = f"did you mean {near}?" if near else did_you_mean(key, schema.children, lists)
     raise click.UsageError(f"there is no key '{printable(key)}': {hint}")
+
+
+def _is_neighbour(key: str, schema: Schema) -> bool:
+    """Whether an unregistered application's name is nearly a registered one's."""
+    names = schema.children["apps"]
+    return bool(names) and schema.is_unregistered(key) and neighbour(key.split(".")[1], names) is not None
 
 
 def require_alias(loaded: Loaded, key: str) -> None:
@@ -129,7 +178,8 @@ def concerning(loaded: Loaded, key: str) -> list[Problem]:
         concerned.add(f"aliases.{loaded.config.llm.model}")  # what it might have been
     if key.startswith("aliases."):
         concerned |= {problem.key for problem in loaded.problems if problem.key.startswith(f"{key}.")}
-    sections = {"", *(section for section in CHILDREN if any(one.startswith(f"{section}.") for one in concerned))}
+    children = loaded.config.schema.children
+    sections = {"", *(section for section in children if any(one.startswith(f"{section}.") for one in concerned))}
     return [
         problem
         for problem in loaded.problems

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
 from ..core.problems import Problem
-from ..core.provenance import Change, Explanation
-from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting, find
+from ..core.provenance import Change, Explanation, Origin
+from ..core.secret import without_password
+from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting
+from ..settings.frozen import Frozen
+from ..settings.schema import Schema
 from ..settings.unknown import unknown_key
+from .applications import NONE, Applications
 from .sections import (
     BackendConfig,
-    Frozen,
     LLMConfig,
     LoggingConfig,
     ProviderConfig,
@@ -22,6 +25,8 @@ from .sections import (
     TemporalConfig,
     plain,
 )
+
+T = TypeVar("T")
 
 # What the model string came to: effective values like any key's, without being keys.
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
@@ -63,6 +68,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
     generation: int
     warnings: tuple[Problem, ...]
     _deriver: Deriver
+    _applications: Applications = NONE
     _overrides: tuple[Any, ...] = ()
 
     @classmethod
@@ -91,13 +97,44 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
             return {"type": "daytona"}
         return {"type": "daytona", "snapshot_id": sandbox.snapshot_id}
 
+    def app(self, settings: type[T]) -> T:
+        """An application's own settings: the struct of the class that `@app(…)` made, with the effective values.
+
+        Raises `KeyError` when this Config was loaded without it (`apps=[…]`), `TypeError` for another class.
+        """
+        found: T | None = self._applications.structs.get(settings)
+        if found is None:
+            from ..settings.apps import app_of
+
+            name = app_of(settings).name
+            raise KeyError(f"apps.{name} was not loaded: pass apps=[{settings.__name__}]")
+        return found
+
+    @property
+    def schema(self) -> Schema:
+        """Every setting that this Config knows, those of its applications included."""
+        return self._applications.schema
+
+    @property
+    def unregistered(self) -> tuple[str, ...]:
+        """The keys below `apps` of applications that are not registered."""
+        return tuple(self._applications.unregistered)
+
+    def _is_secret(self, key: str) -> bool:
+        if not key.startswith("apps."):
+            return key in _SECRETS
+        setting = self.schema.find(key)
+        return setting is not None and setting.is_secret
+
     @property
     def fingerprint(self) -> str:
         """32 hex digits over every effective value and the resolved model, but no secret."""
         import hashlib
 
-        values = {key: value for key, value in self.effective() if key not in _SECRETS}
+        values = {key: value for key, value in self.effective() if not self._is_secret(key)}
         text = msgspec.json.encode(values, enc_hook=dict, order="deterministic")
+        if self._applications.passwords:
+            text = without_password(text.decode()).encode()
         return hashlib.sha256(text).hexdigest()[:32]
 
     def value(self, key: str) -> Any:
@@ -107,8 +144,10 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         """
         path = _PATHS.get(key)
         if path is None:
-            if find(key) is None:
-                raise unknown_key(key)
+            if key.startswith("apps."):
+                return self._applications.value(key)
+            if self.schema.find(key) is None:
+                raise unknown_key(key, self.schema)
             return self.aliases.get(key.removeprefix("aliases."))
         part: Any = self.providers[path[1]] if path[0] == "providers" else getattr(self, path[0])
         return part if part is None or len(path) == 1 else getattr(part, path[-1])
@@ -125,7 +164,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         `llm.model`. Secrets are masked, and a section that is not in this mode (`redis` in local mode) is None.
         """
         sections = CHILDREN[""].values()
-        absent = {name: None for name in sections if getattr(self, name, self) is None}
+        absent: dict[str, Any] = {name: None for name in sections if getattr(self, name, self) is None}
         return nested((key, value) for key, value in self.effective() if _section_of(key) not in absent) | absent
 
     def explain(self, key: str) -> Explanation:
@@ -143,7 +182,9 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return self._deriver.meaning(self, alias)
 
     def override(self, values: Mapping[str, Any]) -> Config:
-        """A new Config with `values` as one more layer on top: `llm.*`, dotted or nested.
+        """A new Config with `values` as one more layer on top, dotted or nested.
+
+        They are of `llm.*`, and of an application's own settings those that are declared `per_execution=True`.
 
         Provider, alias, credential and checks are worked out anew; a None means none, an empty string
         counts as unset. The generation stays. Raises `ConfigError`.
@@ -153,24 +194,35 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
     def diff(self, new: Config) -> tuple[Change, ...]:
         """What changes from this Config to `new`, by effective values, secrets included (masked)."""
         others = {name for name in _SECTIONS if getattr(self, name) != getattr(new, name)}
-        keys = dict.fromkeys((*_keys(self), *_keys(new))) if "aliases" in others else _PATHS
-        rows = [(key, self.value(key), new.value(key)) for key in keys if _section_of(key) in others]
+        if self._applications != new._applications:
+            others.add("apps")
+        dynamic = not others.isdisjoint(("aliases", "apps"))
+        keys = dict.fromkeys((*_keys(self), *_keys(new))) if dynamic else _PATHS
+        rows = [(key, self._comparable(key), new._comparable(key)) for key in keys if _section_of(key) in others]
         return tuple(
             Change(
                 key=key,
                 old=old,
                 new=now,
-                old_origin=self.explain(key).origin,
-                new_origin=new.explain(key).origin,
-                restart_required=key not in RESOLVED and cast(Setting, find(key)).reload == "restart",
+                old_origin=self._origin(key),
+                new_origin=new._origin(key),
+                restart_required=key not in RESOLVED and cast(Setting, new.schema.find(key)).reload == "restart",
             )
             for key, old, now in rows
             if old != now
         )
 
+    def _comparable(self, key: str) -> Any:
+        """A value of `effective`, None for a key that has none: another Config may have another name in a mapping."""
+        return self._applications.values.get(key) if key.startswith("apps.") else self.value(key)
+
+    def _origin(self, key: str) -> Origin | None:
+        is_missing = key.startswith("apps.") and key not in self._applications.values
+        return None if is_missing else self.explain(key).origin
+
     def _parts(self) -> tuple[Any, ...]:
         values = (self.mode, self.llm, self.providers, self.aliases, self.temporal, self.backend, self.sandbox)
-        return (*values, self.redis, self.logging, self.locked)
+        return (*values, self.redis, self.logging, self.locked, self._applications)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Config):
@@ -204,10 +256,11 @@ def nested(values: Iterable[tuple[str, Any]], *, reveal: bool = False) -> dict[s
 
 def _keys(config: Config) -> Iterator[str]:
     yield from _PATHS
+    yield from config._applications.values  # noqa: SLF001 - this module's own
     for name in config.aliases:
         yield f"aliases.{name}"
 
 
 def _section_of(key: str) -> str:
     path = _PATHS.get(key)
-    return path[0] if path is not None else "aliases"
+    return path[0] if path is not None else key.partition(".")[0]

@@ -5,27 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NoReturn
 
-import msgspec
-
-from ..core.secret import Secret
+from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
 from ..settings.declarations import MODEL_FIELDS, Mode
+from ..settings.frozen import Frozen
 
 Provider = Literal["anthropic", "ollama", "openai"]
 Effort = Literal["none", "minimal", "low", "medium", "high"]
-
-
-class Frozen(msgspec.Struct, frozen=True):
-    """Immutable, hashable, shared instead of copied, and never pickled."""
-
-    def __copy__(self) -> Any:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} is not pickled: call load() in the other process instead")
 
 
 class LLMConfig(Frozen, frozen=True, kw_only=True):
@@ -172,7 +158,7 @@ def plain(value: Any, *, reveal: bool = False) -> Any:
         return {name: plain(part, reveal=reveal) for name, part in value.items()}
     if isinstance(value, (tuple, list)):
         return [plain(part, reveal=reveal) for part in value]
-    return value
+    return without_password(value) if type(value) is str and not reveal else value
 
 
 _SECTIONS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import weakref
 from typing import Any, NoReturn
 
@@ -13,6 +14,21 @@ MASK = "********"
 _PROCESS_KEY = os.urandom(32)
 # Every Secret that is alive, by identity: what the log processor looks for.
 _alive: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
+
+
+# The password of an address: `scheme://user:password@host`.
+_USERINFO = re.compile(r"(?<=://)([^/?#\s@:]*):([^/?#\s@]+)@")
+
+
+def without_password(text: str) -> str:
+    """`text` with a mask for the password in each address in it."""
+    return _USERINFO.sub(rf"\1:{MASK}@", text) if "@" in text else text
+
+
+def password_in(text: str) -> str | None:
+    """The password in an address."""
+    found = _USERINFO.search(text) if "@" in text else None
+    return found.group(2) if found is not None else None
 
 
 def registered() -> set[str]:

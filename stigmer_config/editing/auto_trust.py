@@ -27,7 +27,7 @@ def earned(environment: Environment, before: Layer, after: Layer) -> grants.Trus
     changed = wanted and wanted != asked
     if not (changed or mistaken) or (asked and not now.covered):
         return None
-    return grants.Trust(frozenset(wanted) | mistaken, now.credentials)
+    return grants.Trust(grants.covers(after, wanted) | mistaken, now.credentials)
 
 
 @contextlib.contextmanager

@@ -98,6 +98,7 @@ class LiveConfig:
         require: Iterable[str] = (),
         environment: Environment | None = None,
         *,
+        apps: Iterable[type] = (),
         check: bool = False,
         follow_forks: bool = False,
     ) -> LiveConfig:
@@ -112,7 +113,7 @@ class LiveConfig:
 
         Raises `ConfigError` when the configuration is not good. It keeps the mode it starts with.
         """
-        request = load_request(mode, project_dir, flags, overrides, require, environment)
+        request = load_request(mode, project_dir, flags, overrides, require, environment, apps)
         live = cls(Reloader(request), follow_forks=follow_forks)
         live._reporter.loaded(live.current, live._follower.held.newest.layers)
         live.begin()

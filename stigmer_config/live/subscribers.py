@@ -10,7 +10,6 @@ from collections.abc import Callable
 from ..config.config import RESOLVED, Config
 from ..core import forks
 from ..core.provenance import Change
-from ..settings.declarations import CHILDREN, find
 from ..settings.unknown import unknown_key
 
 Callback = Callable[[Config, tuple[Change, ...]], object]
@@ -55,8 +54,9 @@ class Subscribers:
         Raises `KeyError` for a path that does not exist, `TypeError` for a callback that is a coroutine function or
         cannot be called.
         """
-        if path and find(path) is None and path not in CHILDREN and path not in RESOLVED:
-            raise unknown_key(path, what="key or section")
+        schema = seen.schema
+        if path and schema.find(path) is None and not schema.is_section(path) and path not in RESOLVED:
+            raise unknown_key(path, schema, what="key or section")
         if not callable(callback):
             raise TypeError(f"a callback is a function `callback(new, changes)`, not {type(callback).__name__}")
         if inspect.iscoroutinefunction(callback):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import msgspec
 
+from ..config.applications import NONE as NO_APPLICATIONS
+from ..config.applications import Applications, applications, completed, hidden, with_values
 from ..config.config import RESOLVED, Config
 from ..config.sections import FrozenMap, LLMConfig, provider_settings, section
 from ..core.problems import ConfigError, Problem, has_errors
@@ -16,11 +19,12 @@ from ..llm.combined_layers import CombinedLayers
 from ..llm.provider_selection import CredentialGrant, ProviderSelection
 from ..llm.resolve import Resolved, refused, resolve
 from ..secrets.references import Opener
-from ..settings.declarations import FREE_FIELDS, SETTINGS, find
+from ..settings.declarations import BUILT_IN, FREE_FIELDS, SETTINGS
+from ..settings.schema import Schema
 from ..settings.unknown import unknown_name
 from ..settings.value_types import PROVIDERS
 from ..sources.mapping import Pairs, entries_of, read_pairs
-from ..trust.credential_binding import endpoint, exposed, passed_over
+from ..trust.credential_binding import endpoint, exposed, moved, passed_over
 
 # Secrets that are read at each load, whichever provider is in force.
 _USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password", "temporal.api_key"})
@@ -42,9 +46,9 @@ def _override_origin(key: str) -> Origin:
     return _ORIGINS.get(key) or Origin("execution", f"override[{key}]")
 
 
-def read_override(values: Mapping[str, Any]) -> tuple[Pairs, list[Problem]]:
+def read_override(values: Mapping[str, Any], schema: Schema = BUILT_IN) -> tuple[Pairs, list[Problem]]:
     """The pairs of one override, and its faults."""
-    return read_pairs(values, "execution", _override_origin)
+    return read_pairs(values, "execution", _override_origin, schema)
 
 
 def _layer(pairs: Pairs) -> Layer:
@@ -73,6 +77,7 @@ class Derivation:
         today: datetime.date,
         overrides: Iterable[Pairs],
         opener: Opener,
+        schema: Schema = BUILT_IN,
     ) -> None:
         self.mode = mode
         self.layers = combined.layers
@@ -82,11 +87,37 @@ class Derivation:
         self.today = today
         self.overrides = tuple(overrides)
         self._opener = opener
-        self._passed_over = passed_over(self.winners, baseline.winners, self.selection.inputs.granted)
+        self.schema = schema
+        self._applications = NO_APPLICATIONS
+        if schema.apps or any(key.startswith("apps.") for key in self.winners):
+            self.winners = self._with_applications(self.winners)
+        self._passed_over = passed_over(self.winners, baseline.winners, self.selection.inputs.granted, schema)
         self._view = self._resolved(self.overrides)
         found = (*self.names.problems(), *self._view.selection.problems, *self._view.resolved.problems)
         self.problems = (*found, *self._passed_over.values(), *exposed(self.winners))
         self._values = self._read_values()
+        if self.winners is not combined.winners:
+            self._applications, faults = applications(schema, self._values, self.winners)
+            self.problems += tuple(faults)
+            for pairs in self.overrides:
+                self._applications, faults = self._overridden(self._applications, pairs)
+                self.problems += tuple(faults)
+
+    def _with_applications(self, winners: Mapping[str, Entry]) -> dict[str, Entry]:
+        """The winners, of an application's mappings and the values in their places those that count."""
+        order: dict[str, int] = {layer.name: rank for rank, layer in enumerate(self.layers)}
+        mine = {key: entry for key, entry in winners.items() if key.startswith("apps.")}
+        gone = hidden(mine, order)
+        missing, marks = completed(self.schema, {key: entry.value for key, entry in mine.items() if key not in gone})
+        return {key: entry for key, entry in winners.items() if key not in gone and key not in marks} | missing
+
+    def _overridden(self, before: Applications, pairs: Pairs) -> tuple[Applications, list[Problem]]:
+        """The applications' settings with one override's."""
+        changes = {key: value for key, value in zip(pairs[::2], pairs[1::2], strict=True) if key.startswith("apps.")}
+        if not changes:
+            return before, []
+        after, problems = with_values(before, changes)
+        return after, [*problems, *moved(before.values, after.values, changes, self.schema)]
 
     def _resolved(self, overrides: tuple[Pairs, ...]) -> _View:
         selection = self.selection.with_overrides(map(_layer, overrides))
@@ -110,6 +141,7 @@ class Derivation:
             generation=generation,
             warnings=tuple(warnings),
             _deriver=self,
+            _applications=self._applications,
             _overrides=self.overrides,
         )
 
@@ -117,22 +149,38 @@ class Derivation:
         """The winning values; of the secrets those that are used, the others unread."""
         values: dict[str, Any] = {}
         for key, entry in self.winners.items():
-            if key in _USED_SECRETS and key not in self._passed_over and not self._is_unused_redis(key):
+            if key in self._passed_over:
+                continue
+            if self._is_used_secret(key) and not self._is_unused_redis(key):
                 values[key], unavailable = self._opener.open(key, entry)
                 self.problems += (unavailable,) if unavailable is not None else ()
-            elif key not in self._passed_over:
+            else:
                 values[key] = self._opener.glance(entry.value)
         return values
+
+    def _is_used_secret(self, key: str) -> bool:
+        if not key.startswith("apps."):
+            return key in _USED_SECRETS
+        setting = self.schema.find(key)
+        return setting is not None and setting.is_secret
 
     def _is_unused_redis(self, key: str) -> bool:
         return key.startswith("redis.") and self.mode == "local"
 
     def override(self, config: Config, values: Mapping[str, Any]) -> Config:
         """`config` with one more layer on top. Raises `ConfigError`."""
-        pairs, problems = read_override(values)
+        pairs, problems = read_override(values, self.schema)
         if has_errors(problems):
             raise ConfigError(problems)
         overrides = (*config._overrides, pairs)
+        if self.schema.apps:
+            changed, faults = self._overridden(config._applications, pairs)
+            if faults:
+                raise ConfigError(faults)
+            config = msgspec.structs.replace(config, _applications=changed)
+            pairs = tuple(
+                chain(*(row for row in zip(pairs[::2], pairs[1::2], strict=True) if not row[0].startswith("apps.")))
+            )
         llm = self._with_independent(config.llm, pairs)
         if llm is not None:
             return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
@@ -164,6 +212,8 @@ class Derivation:
         view = self._view if config._overrides == self.overrides else self._resolved(config._overrides)
         if key.startswith("llm."):
             return _explain_llm(view, key, value)
+        if key.startswith("apps.") and config._overrides:
+            return self._explain_overridden(config, key, value)
         winner = self.winners.get(key) if key not in self._passed_over else None
         local_redis = self._is_unused_redis(key)
         losers = [
@@ -172,6 +222,18 @@ class Derivation:
             if (local_redis or reason is not None or entry is not winner) and not self._merged(key, entry)
         ]
         return Explanation(key, value, winner.origin if winner and not local_redis else None, tuple(losers))
+
+    def _explain_overridden(self, config: Config, key: str, value: Any) -> Explanation:
+        """An application's key below overrides: the newest that sets it wins."""
+        below = msgspec.structs.replace(config, _overrides=(), _applications=self._applications)
+        base = self.explain(below, key)
+        layers = [dict(zip(pairs[::2], pairs[1::2], strict=True)) for pairs in reversed(config._overrides)]
+        given = [Loser(layer[key], _override_origin(key), "overridden") for layer in layers if key in layer]
+        if not given:
+            return msgspec.structs.replace(base, value=value)
+        own = self.winners.get(key)
+        beaten = [Loser(plain_value(own), own.origin, "overridden")] if own is not None and base.origin else []
+        return Explanation(key, value, given[0].origin, (*given[1:], *beaten, *base.losers))
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
         """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
@@ -191,7 +253,7 @@ class Derivation:
             layer = Layer("execution", "override", "loaded", {"llm.provider": entry})
             found += resolve(self.selection.with_override(layer), self.today, opener=None).withheld
         found += (
-            CredentialGrant(key, self.winners[key].origin.source, endpoint(key, self.winners))
+            CredentialGrant(key, self.winners[key].origin.source, endpoint(key, self.winners, self.schema))
             for key in self._passed_over
         )
         return tuple(dict.fromkeys(found))
@@ -262,6 +324,6 @@ def _alias_value(entry: Entry) -> Any:
     return FrozenMap(value) if isinstance(value, dict) else value
 
 
-def definition(key: str) -> Any:
+def definition(key: str, schema: Schema = BUILT_IN) -> Any:
     """The Setting of a key; that of `llm.model` for the keys that a model string resolves to."""
-    return find("llm.model" if key in RESOLVED else key)
+    return schema.find("llm.model" if key in RESOLVED else key)

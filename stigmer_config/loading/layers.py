@@ -10,6 +10,7 @@ import msgspec
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem
 from ..core.provenance import Entry, Layer, LayerName, Origin
+from ..settings.apps import with_defaults
 from ..settings.declarations import SETTINGS
 from ..settings.value_types import InvalidValueError
 from ..sources.defaults import defaults_layer
@@ -46,7 +47,7 @@ def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
         layers = layers.replace(layers[-1], _with_mode(layers[-1], Entry(mode, _STARTING_MODE)))
     if mode == "local":
         layers = layers.replace(env[0], _without_redis(env[0], problems))
-    return LayerStack([defaults_layer(mode), *layers])
+    return LayerStack([with_defaults(defaults_layer(mode), request.schema), *layers])
 
 
 def _without_redis(env: Layer, problems: list[Problem]) -> Layer:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..config.applications import FAILED_CHECK
 from ..config.config import Config
 from ..core.environment import Environment
 from ..core.layer_stack import LayerStack
@@ -16,7 +17,9 @@ from ..core.problems import ConfigError, Problem
 from ..core.provenance import Status
 from ..llm.catalogue import catalogue
 from ..secrets.references import Opener, Unopened
-from ..settings.declarations import find
+from ..settings.apps import with_defaults
+from ..settings.declarations import BUILT_IN
+from ..settings.schema import Schema
 from ..sources.checked_read import Contents, sized
 from ..sources.config_file import file_layer, layer_of
 from ..sources.defaults import defaults_layer
@@ -67,18 +70,20 @@ def load(
     overrides: Sequence[Mapping[str, Any]] | None = None,
     require: Iterable[str] = (),
     environment: Environment | None = None,
+    apps: Iterable[type] = (),
 ) -> Config:
     """Reads every layer and returns one frozen Config.
 
     `mode`: `local` or `cloud`, before every other way to choose it. `project_dir`: the project's folder;
     `False`: no project; None: the nearest one from the working folder up. `flags`: a mapping, dotted or
-    nested, above the variables. `overrides`: mappings of `llm.*`, lowest first, above the flags. `require`:
-    keys that must have a value. `environment`: the environment to load from, by default this process's.
+    nested, above the variables. `overrides`: mappings of what `Config.override` takes, lowest first, above the
+    flags. `require`: keys that must have a value. `environment`: the environment to load from, by default this
+    process's. `apps`: the classes of applications' own settings, made by `@app(…)`.
 
     Raises `ConfigError` with every problem of every layer, and `KeyError` for a flag or a required key that does not
     exist.
     """
-    return read(request(mode, project_dir, flags, overrides, require, environment)).config_or_raise()
+    return read(request(mode, project_dir, flags, overrides, require, environment, apps)).config_or_raise()
 
 
 def load_for_worker() -> Config:
@@ -92,7 +97,7 @@ def load_for_worker() -> Config:
 
 def read(request: Request, generation: int = 1) -> Loaded:
     """Loads. Problems do not raise: they are in the result, but for one that prevents merging (`ConfigError`)."""
-    problems: list[Problem] = []
+    problems = list(request.app_problems)
     layers = read_layers(request, problems)
     return judge(request, layers, problems, generation)
 
@@ -101,11 +106,11 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
     """Loads from layers that are read already, with the problems of reading them."""
     problems = list(problems)
     trust = request.trust or grants.decide(request.environment, layers.project)
-    vetted = vet(layers, catalogue(), request.environment.today, trust)
+    vetted = vet(layers, catalogue(), request.environment.today, trust, request.schema)
     problems += vetted.problems
     overrides: list[Pairs] = []
     for values in request.overrides:
-        pairs, faults = read_override(values)
+        pairs, faults = read_override(values, request.schema)
         overrides.append(pairs)
         problems += faults
     layers = vetted.combined.layers
@@ -116,6 +121,7 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
         request.environment.today,
         overrides,
         request.opener or Opener(request.environment, runs=request.runs_commands),
+        request.schema,
     )
     config = derivation.config(generation, ())
     problems, layers = _without_other_providers(problems, layers, config.llm.provider)
@@ -156,21 +162,29 @@ def _causes(found: list[Problem], derived: Iterable[Problem]) -> list[Problem]:
         and (not problem.key or problem.key == "mode" or problem.key.startswith(("llm.", "providers.", "aliases.")))
         for problem in found
     )
-    return [problem for problem in derived if not (unsure and problem.code in CONSEQUENCES)]
+    faulty = [problem.key for problem in found if problem.severity == "error" and problem.key.startswith("apps.")]
+    return [
+        problem
+        for problem in derived
+        if not (unsure and problem.code in CONSEQUENCES)
+        and not (problem.code == FAILED_CHECK and any(key.startswith(f"{problem.key}.") for key in faulty))
+    ]
 
 
 def _required(config: Config, keys: Iterable[str]) -> list[Problem]:
     problems: list[Problem] = []
     for key in keys:
         if config.value(key) is None:
-            setting = find(key)
+            setting = config.schema.find(key)
             variable = f"export {setting.variable}=…, or " if setting and setting.variable else ""
             hint = f"{variable}set {key} in ~/.stigmer/config.yaml"
             problems.append(Problem(code="missing-value", key=key, message=f"{key} is required here", hint=hint))
     return problems
 
 
-def read_alone(environment: Environment, file: Path, mode: str | None, data: bytes | None = None) -> Loaded:
+def read_alone(
+    environment: Environment, file: Path, mode: str | None, data: bytes | None = None, schema: Schema = BUILT_IN
+) -> Loaded:
     """One file by itself, over the packaged defaults. With `data` (from standard input) no file is opened.
 
     `.stigmer/config.yaml` is read as a project's file, unless it is the user's own; any other as a user's.
@@ -182,9 +196,9 @@ def read_alone(environment: Environment, file: Path, mode: str | None, data: byt
     name: Literal["project", "user"] = "project" if is_project else "user"
     if data is not None:
         contents = sized(STANDARD_INPUT, "user", data) or Contents(data)
-        layer, found = layer_of(contents, STANDARD_INPUT, "user")
+        layer, found = layer_of(contents, STANDARD_INPUT, "user", schema=schema)
     elif os.path.isabs(path):
-        layer, found = file_layer(path, name, environment.uid, named=True)
+        layer, found = file_layer(path, name, environment.uid, named=True, schema=schema)
     else:
         layer, found = without_start(name, path)
     problems = [problem for problem in found if problem.code != "insecure-permissions"]
@@ -192,10 +206,11 @@ def read_alone(environment: Environment, file: Path, mode: str | None, data: byt
     env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})
     problems += (problem for problem in faults if problem.key == "mode")
     chosen = mode or chosen_mode([env] if is_project else [layer, env])
-    vetted = vet(LayerStack([defaults_layer(chosen), layer, env]), catalogue(), environment.today)
+    defaults = with_defaults(defaults_layer(chosen), schema)
+    vetted = vet(LayerStack([defaults, layer, env]), catalogue(), environment.today, schema=schema)
     layers = vetted.combined.layers
     unopened = Unopened(environment)
-    derivation = Derivation(chosen, vetted.combined, vetted.baseline, environment.today, (), unopened)
+    derivation = Derivation(chosen, vetted.combined, vetted.baseline, environment.today, (), unopened, schema)
     problems += vetted.problems
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
     shown = with_excerpts(problems, layers)

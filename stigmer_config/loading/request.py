@@ -13,6 +13,7 @@ from ..core.environment import Environment
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
 from ..secrets.references import Opener
+from ..settings.apps import schema_of
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_key
@@ -65,6 +66,7 @@ class Request(msgspec.Struct, frozen=True):
     opener: Opener | None = None
     trust: grants.Trust | None = None
     schema: Schema = BUILT_IN
+    app_problems: tuple[Problem, ...] = ()
 
 
 def request(
@@ -74,12 +76,14 @@ def request(
     overrides: Sequence[Mapping[str, Any]] | None = None,
     require: Iterable[str] = (),
     environment: Environment | None = None,
-    schema: Schema = BUILT_IN,
+    apps: Iterable[type] = (),
 ) -> Request:
     """`load`'s arguments as a Request.
 
-    Raises `KeyError`, with the nearest key, for a required key or a flag that does not exist.
+    Raises `KeyError`, with the nearest key, for a required key or a flag that does not exist, and `TypeError` for
+    classes in `apps` that are no applications' settings.
     """
+    schema = schema_of(apps)
     required = tuple(require)
     for key in required:
         if schema.find(key) is None and key not in RESOLVED:

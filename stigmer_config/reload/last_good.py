@@ -20,6 +20,13 @@ FAULT_GRACE = 0.15  # seconds until a fault is reported: a slip between two save
 _RESTART = tuple(key for key, setting in SETTINGS.items() if setting.reload == "restart" and key != "mode")
 
 
+def _apps_to_restart(start: Config, now: Config) -> tuple[str, ...]:
+    """The same of the applications' own settings."""
+    if not now.schema.apps:
+        return ()
+    return tuple(change.key for change in start.diff(now) if change.restart_required and change.key.startswith("apps."))
+
+
 class Held:
     """One worker's loads, judged one after the other. For one thread at a time.
 
@@ -72,6 +79,7 @@ class Held:
         is_same = config == self.current
         new = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
         changed = tuple(key for key in _RESTART if config.value(key) != self._start.value(key))
+        changed += _apps_to_restart(self._start, config)
         self.restart_required = ("mode", *changed) if loaded.wanted_mode != config.mode else changed
         self.last_success = _now()
         self.loaded_at = self.loaded_at if is_same else self.last_success
@@ -82,7 +90,8 @@ class Held:
 
     def in_use(self, key: str) -> object:
         """The value that the worker works with: for a key that waits for a restart the one of its start."""
-        return (self._start if key in self.restart_required else self.current).value(key)
+        config = self._start if key in self.restart_required else self.current
+        return dict(config.effective()).get(key) if key.startswith("apps.") else config.value(key)
 
     @property
     def _reported(self) -> str:

@@ -1,8 +1,23 @@
-"""Lists and mappings of a configuration: a `list` and a `dict` that never change, and can be hashed."""
+"""What a configuration is made of: structs, lists and mappings that never change, and can be hashed."""
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
+
+import msgspec
+
+
+class Frozen(msgspec.Struct, frozen=True):
+    """Immutable, hashable, shared instead of copied, and never pickled."""
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} is not pickled: call load() in the other process instead")
 
 
 def _unchangeable(self: Any, *arguments: Any, **named: Any) -> NoReturn:

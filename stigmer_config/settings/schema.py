@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from .value_types import Kind
+
+if TYPE_CHECKING:
+    from .apps import App
 
 Access = Literal["open", "protected", "secret", "forbidden"]
 Reload = Literal["live", "restart"]
@@ -85,16 +88,21 @@ class Schema:
     """An immutable set of settings.
 
     `settings` are those with a fixed key, `named` those with a free name in theirs (`aliases.<name>`), `variables`
-    all by their variables. `children` has for each section the names in it and the keys that they mean; a free name
-    is `<name>` there.
+    all by their variables, `apps` the registered applications by name. `children` has for each section the names in it
+    and the keys that they mean; a free name is `<name>` there.
     """
 
-    def __init__(self, settings: Iterable[Setting]) -> None:
+    def __init__(self, settings: Iterable[Setting], apps: Mapping[str, App] | None = None) -> None:
+        self.apps: Mapping[str, App] = apps or {}
         declared = {setting.key: setting for setting in settings}
         self.settings: Mapping[str, Setting] = {key: one for key, one in declared.items() if NAME not in key}
         self.named: Mapping[str, Setting] = {key: one for key, one in declared.items() if NAME in key}
         self.variables: Mapping[str, Setting] = {one.variable: one for one in declared.values() if one.variable}
         self.children: Mapping[str, Mapping[str, str]] = _children(declared)
+
+    def every(self) -> tuple[Setting, ...]:
+        """All settings."""
+        return (*self.settings.values(), *self.named.values())
 
     def find(self, key: str) -> Setting | None:
         """The setting of `key`, or None. Every `aliases.<name>` is one, and all that an unregistered app has."""
@@ -109,6 +117,10 @@ class Schema:
     def is_section(self, key: str) -> bool:
         """Whether `key` is a section: the top (""), one with fixed keys, or one with free names."""
         return key in self.children or self.declared(key) in self.children
+
+    def is_struct(self, declared: str) -> bool:
+        """Whether a declared section is a struct that is there or not: one that may be None, or a mapping's item."""
+        return any(declared in app.below for app in self.apps.values())
 
     def is_unregistered(self, key: str) -> bool:
         """Whether `key` is below an application that is not registered."""
@@ -139,8 +151,8 @@ class Schema:
     @functools.cached_property
     def secret_names(self) -> frozenset[str]:
         """The last names of all secrets."""
-        every = (*self.settings.values(), *self.named.values())
-        return frozenset(one.key.removesuffix(f".{NAME}").rpartition(".")[2] for one in every if one.is_secret)
+        secrets = (one.key.removesuffix(f".{NAME}") for one in self.every() if one.is_secret)
+        return frozenset(key.rpartition(".")[2] for key in secrets)
 
     @functools.cached_property
     def known_names(self) -> frozenset[str]:

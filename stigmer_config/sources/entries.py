@@ -11,6 +11,7 @@ from ..core.provenance import Entry, LayerName, Origin
 from ..core.secret import Secret
 from ..secrets import references
 from ..settings.declarations import BUILT_IN
+from ..settings.frozen import FrozenDict
 from ..settings.interpolation import uninterpolated
 from ..settings.schema import NAME, Schema, Setting
 from ..settings.value_types import PROVIDERS, InvalidValueError, Model, shape
@@ -90,6 +91,8 @@ class Collector:
                 hint = _THIS_IS_YAML
             self._fault("not-a-mapping", section, message, node, hint)
             return
+        if not node.value and self.schema.is_struct(declared):
+            self.entries[section] = Entry(FrozenDict(), self._origin(node))  # it is there, with its defaults
         for name, child in node.value.items():
             key = f"{section}.{name}" if section else name
             found = self.schema.child(declared, name)

@@ -11,12 +11,14 @@ import json
 from typing import Any
 
 from ..core.secret import Secret
-from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting
+from ..settings.declarations import BUILT_IN, Mode
+from ..settings.schema import NAME, Schema, Setting
 from ..settings.value_types import PROVIDERS, Model
 from . import stigmer_cli
 from .defaults import defaults_layer
 from .json_types import ALIAS_NAME, definitions, shape
 
+_FREE = "^[A-Za-z0-9_-]{1,64}$"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _CLASSES = {
     "open": "Any file may set it.",
@@ -33,44 +35,59 @@ _DOCS = {
     "sandbox": "Where an agent's tools run.",
     "redis": "Redis, in cloud mode.",
     "logging": "How events are logged.",
+    "apps": "Applications' own settings, by application.",
 }
 
 
-def text() -> str:
+def text(known: Schema = BUILT_IN) -> str:
     """The schema as the command prints it, with its last line end."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(schema(known), indent=2, ensure_ascii=False) + "\n"
 
 
-def schema() -> dict[str, Any]:
+def schema(known: Schema = BUILT_IN) -> dict[str, Any]:
     """The schema as plain data."""
     return {
         "$schema": DIALECT,
         "title": "stigmer configuration",
         "description": "~/.stigmer/config.yaml, a project's .stigmer/config.yaml, or the machine's config.yaml.",
-        **_section(""),
+        **_section("", known),
         "$defs": definitions(),
     }
 
 
-def _section(section: str) -> dict[str, Any]:
-    properties = {name: _below(key) for name, key in CHILDREN[section].items()}
+def _section(section: str, known: Schema) -> dict[str, Any]:
+    properties = {name: _below(key, known) for name, key in known.children[section].items()}
+    if NAME in properties:
+        free = {"patternProperties": {_FREE: properties[NAME]}, "additionalProperties": False}
+        return {"type": ["object", "null"], **free}
+    if section == "apps":  # others are other applications'
+        return {"type": ["object", "null"], "properties": properties}
     for key in sorted(stigmer_cli.KEYS):
         if key.rpartition(".")[0] == section:
             properties[key.rpartition(".")[2]] = {"description": "The Stigmer CLI's own, in your own file: not read."}
     return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
 
 
-def _below(key: str) -> dict[str, Any]:
+def _below(key: str, known: Schema) -> dict[str, Any]:
     if key == "aliases":
         return _aliases()
-    if key == "apps":
-        return {"description": "Applications' own settings, by application.", "type": ["object", "null"]}
-    return _setting(SETTINGS[key]) if key in SETTINGS else {"description": _DOCS[key], **_section(key)}
+    if key in known.children:
+        return {"description": _description(key, known), **_section(key, known)}
+    return _setting(known.settings.get(key) or known.named[key], known)
 
 
-def _setting(setting: Setting) -> dict[str, Any]:
+def _description(section: str, known: Schema) -> str:
+    if not section.startswith("apps."):
+        return _DOCS[section]
+    setting = known.settings.get(section) or known.named.get(section)
+    app = known.apps.get(section.removeprefix("apps."))
+    doc = (app.cls.__doc__ or "").partition("\n\n")[0].strip() if app is not None else ""
+    return doc or (setting.doc if setting is not None else "") or f"Settings of {section.removeprefix('apps.')}."
+
+
+def _setting(setting: Setting, known: Schema) -> dict[str, Any]:
     accepted = shape(setting.kind)
-    default, told = _default(setting)
+    default, told = _default(setting, known)
     facts = [
         setting.doc,
         _CLASSES[setting.access],
@@ -99,8 +116,13 @@ def _or_null(accepted: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [*accepted["anyOf"], {"type": "null"}]}
 
 
-def _default(setting: Setting) -> tuple[dict[str, Any], str]:
+def _default(setting: Setting, known: Schema) -> tuple[dict[str, Any], str]:
     """The packaged default as a keyword, and as a sentence where the modes differ. Never a secret."""
+    if setting.key.startswith("apps."):
+        default = next(
+            (app.defaults.get(setting.key) for app in known.apps.values() if setting.key in app.defaults), None
+        )
+        return ({} if default is None or setting.is_secret else {"default": default}), ""
     values: dict[Mode, Any] = {mode: _packaged(mode, setting.key) for mode in ("local", "cloud")}
     if setting.key == "mode":
         return {"default": "cloud"}, ""

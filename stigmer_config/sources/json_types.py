@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from ..settings.app_types import Boolean, Integer, Limits, ListOf, Real, String
 from ..settings.declarations import CHILDREN, SETTINGS
 from ..settings.urls import Address, Url
 from ..settings.value_types import (
@@ -102,6 +103,46 @@ def _(kind: Address) -> dict[str, Any]:
 def _(kind: Credential) -> dict[str, Any]:
     del kind
     return {"anyOf": [{"type": "string", "$ref": "#/$defs/secret"}, {"type": "object", "$ref": "#/$defs/reference"}]}
+
+
+@shape.register
+def _(kind: Boolean) -> dict[str, Any]:
+    del kind
+    return {"type": "boolean"}
+
+
+@shape.register
+def _(kind: Integer) -> dict[str, Any]:
+    return {"type": "integer", **_bounds(kind.limits)}
+
+
+@shape.register
+def _(kind: Real) -> dict[str, Any]:
+    return {"type": "number", **_bounds(kind.limits)}
+
+
+@shape.register
+def _(kind: String) -> dict[str, Any]:
+    limits = kind.limits
+    rows = {"pattern": limits.pattern, "minLength": limits.min_length, "maxLength": limits.max_length}
+    return {"type": "string", **{name: value for name, value in rows.items() if value is not None}}
+
+
+@shape.register
+def _(kind: ListOf) -> dict[str, Any]:
+    rows = {"minItems": kind.limits.min_length, "maxItems": kind.limits.max_length}
+    return {"type": "array", "items": shape(kind.item), **{n: value for n, value in rows.items() if value is not None}}
+
+
+def _bounds(limits: Limits) -> dict[str, Any]:
+    rows = {
+        "minimum": limits.ge,
+        "exclusiveMinimum": limits.gt,
+        "maximum": limits.le,
+        "exclusiveMaximum": limits.lt,
+        "multipleOf": limits.multiple_of,
+    }
+    return {name: value for name, value in rows.items() if value is not None}
 
 
 @shape.register

@@ -89,8 +89,9 @@ def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
         return Problem(code="not-a-mapping", key=key, message=message, hint=hint, origin=origin)
     setting = schema.find(key)
     if setting is not None:
-        allowed = "llm.*" if not key.startswith("apps.") else "of apps.* what is declared per_execution=True"
-        message = f"an override sets {allowed} only, not {key}"
+        message = f"an override sets llm.* only, not {key}"
+        if key.startswith("apps."):
+            message = f"an override does not set {key}: it is not declared per_execution=True"
         variable = f", in the variable {setting.variable}" if setting.variable else ""
         hint = f"set {key} in a file{variable} or by a flag"
     else:
@@ -107,6 +108,8 @@ def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]], sc
             rows.append((key, value))
         elif type(value) is dict or isinstance(value, Mapping):  # the first is the usual one, and quick
             _flat(value, f"{key}.", rows, schema)
+            if not value and schema.is_struct(schema.declared(key) or ""):
+                rows.append((key, value))
         elif value is not None or _is_nullable(key, schema):  # another section that is null is empty
             rows.append((key, value))
     return rows

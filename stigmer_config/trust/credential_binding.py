@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..core.problems import Problem
-from ..core.provenance import Entry
+from ..core.provenance import Entry, Origin
 from ..llm.provider_selection import CredentialGrant
+from ..settings.declarations import BUILT_IN
+from ..settings.schema import Schema
 from ..settings.urls import is_loopback
 
 # credential → the keys that together say where it is sent
@@ -16,20 +20,68 @@ BOUND = {
     "temporal.api_key": ("temporal.address",),
 }
 
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?(?P<host>[^/?#@]+)")
 
-def endpoint(key: str, winners: Mapping[str, Entry]) -> str:
-    """Where a bound credential is sent, as `host:port`."""
-    return ":".join(str(winners[part].value) for part in BOUND[key] if part in winners)
+
+def bound(winners: Iterable[str], schema: Schema) -> dict[str, tuple[str, ...]]:
+    """Every credential that is bound, an application's own included, and the keys that say where it is sent."""
+    found = dict(BOUND)
+    if schema.apps:
+        for key in winners:
+            setting = schema.find(key) if key.startswith("apps.") else None
+            if setting is not None and setting.bound_to:
+                section = key.rpartition(".")[0]  # a declared key may have a free name where this has one
+                found[key] = tuple(f"{section}.{part.rpartition('.')[2]}" for part in setting.bound_to)
+    return found
+
+
+def endpoint(key: str, winners: Mapping[str, Entry], schema: Schema = BUILT_IN) -> str:
+    """Where a bound credential is sent, as `host:port`; of an address with a scheme, that and the host."""
+    parts = bound(winners, schema)[key]
+    return _sent_to(parts, _values(winners, parts))
+
+
+def _sent_to(parts: Iterable[str], values: Mapping[str, Any]) -> str:
+    return ":".join(_place(str(values[part])) for part in parts if part in values)
+
+
+def _place(address: str) -> str:
+    found = _ADDRESS.match(address)
+    return f"{found['scheme']}://{found['host']}".lower() if found is not None else address
+
+
+def _values(winners: Mapping[str, Entry], parts: Iterable[str]) -> dict[str, Any]:
+    return {part: winners[part].value for part in parts if part in winners}
+
+
+def moved(
+    before: Mapping[str, Any], after: Mapping[str, Any], changes: Mapping[str, Any], schema: Schema
+) -> list[Problem]:
+    """The credentials that an override would send elsewhere than they were given for."""
+    found: list[Problem] = []
+    for key, parts in bound(after, schema).items():
+        if not key.startswith("apps.") or after.get(key) is None or key in changes:
+            continue
+        here, given_for = _sent_to(parts, after), _sent_to(parts, before)
+        if here != given_for:
+            message = f"{key} was given for {given_for}, and the override sends it to {here}"
+            origin = Origin("execution", f"override[{next(part for part in parts if part in changes)}]")
+            hint = f"give the override a {key} of its own"
+            found.append(Problem(code="credential-binding", key=key, message=message, hint=hint, origin=origin))
+    return found
 
 
 def passed_over(
-    winners: Mapping[str, Entry], trusted: Mapping[str, Entry], granted: frozenset[CredentialGrant]
+    winners: Mapping[str, Entry],
+    trusted: Mapping[str, Entry],
+    granted: frozenset[CredentialGrant],
+    schema: Schema = BUILT_IN,
 ) -> dict[str, Problem]:
     """The credentials that must not be used, because a project sends them elsewhere: key → problem."""
     found: dict[str, Problem] = {}
-    for key, parts in BOUND.items():
+    for key, parts in bound(winners, schema).items():
         entry = winners.get(key)
-        here, given_for = endpoint(key, winners), endpoint(key, trusted)
+        here, given_for = _sent_to(parts, _values(winners, parts)), _sent_to(parts, _values(trusted, parts))
         if entry is None or entry.value is None or here == given_for:
             continue
         if CredentialGrant(key, entry.origin.source, here) in granted:

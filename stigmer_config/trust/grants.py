@@ -66,11 +66,20 @@ def covered(project: Layer) -> Mapping[str, Any]:
     """The entries that need a grant, by key, as plain values: decided by the file alone."""
     own = {key: entry for key, entry in project.entries.items() if key.startswith("aliases.")}
     names = ModelNames(own, catalogue())
-    rows = sorted(project.entries.items())
-    return MappingProxyType({key: plain_value(entry) for key, entry in rows if _needs_grant(key, entry, names)})
+    found = {key: plain_value(entry) for key, entry in project.entries.items() if _needs_grant(key, entry, names)}
+    # As the file gives them: whether their application is registered here must not decide what is granted.
+    found |= {key: entry.value for key, entry in (project.apps or {}).items()}
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def covers(project: Layer, entries: Mapping[str, Any]) -> frozenset[str]:
+    """The keys that a grant of these entries lets in."""
+    return frozenset((*entries, *(key for key in project.entries if key.startswith("apps."))))
 
 
 def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
+    if key.startswith("apps."):
+        return False
     setting = find(key)
     if setting is None or setting.access != "open":
         return setting is not None and setting.access == "protected"
@@ -120,9 +129,9 @@ def decide(environment: Environment, project: Layer | None) -> Trust:
     now = digest(entries)
     grant = recorded(environment, project.source)
     if grant is not None and grant.digest == now:
-        return Trust(frozenset(entries), frozenset(grant.credential_grants))
+        return Trust(covers(project, entries), frozenset(grant.credential_grants))
     if environment.variable("STIGMER_TRUST_PROJECT") == now:
-        return Trust(frozenset(entries))
+        return Trust(covers(project, entries))
     return NONE
 
 

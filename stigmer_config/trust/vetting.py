@@ -23,7 +23,8 @@ from ..core.secret import MASK, Secret
 from ..llm.catalogue import Catalogue
 from ..llm.combined_layers import CombinedLayers, combine
 from ..llm.model_strings import ModelNames, is_ollama_cloud
-from ..settings.declarations import PROVIDERS, find
+from ..settings.declarations import BUILT_IN, PROVIDERS
+from ..settings.schema import Schema
 from .grants import NONE, Trust
 from .locked_keys import Locks, effective_values
 
@@ -79,7 +80,9 @@ class Vetting:
         today: datetime.date,
         trust: Trust = NONE,
         terms: Terms = _PROJECT,
+        schema: Schema = BUILT_IN,
     ) -> None:
+        self.schema = schema
         self.layer = layer
         self.layers = layers
         self.baseline = baseline
@@ -140,7 +143,7 @@ class Vetting:
 
     def _forbidden(self) -> None:
         for key in list(self.entries):
-            setting = find(key)
+            setting = self.schema.find(key)
             if setting is None or setting.access in ("open", "protected"):
                 continue
             if setting.access == "secret":
@@ -165,7 +168,7 @@ class Vetting:
 
     def _protected(self) -> None:
         for key in list(self.entries):
-            setting = find(key)
+            setting = self.schema.find(key)
             if setting is None or setting.access != "protected" or key in self.granted:
                 continue
             if key not in self.layer.faulty:
@@ -299,18 +302,24 @@ def _shown(entry: Entry) -> Any:
     return entry.value
 
 
-def vet(layers: LayerStack, catalogue: Catalogue, today: datetime.date, trust: Trust = NONE) -> Vetted:
+def vet(
+    layers: LayerStack,
+    catalogue: Catalogue,
+    today: datetime.date,
+    trust: Trust = NONE,
+    schema: Schema = BUILT_IN,
+) -> Vetted:
     """Vets the project's layer, and before it a store without verified TLS. `trust` is what the user has granted."""
     problems: list[Problem] = []
     store, project = layers.find("etcd"), layers.project
     others = layers.without(project)
     if store is not None and store.entries and not store.is_trusted:
         without_store = combine(others.without(store), catalogue)
-        baseline, problems = Vetting(store, others, without_store, today, terms=_STORE).vet()
+        baseline, problems = Vetting(store, others, without_store, today, terms=_STORE, schema=schema).vet()
         layers = layers.replace(store, baseline.layers.find("etcd") or store)
     else:
         baseline = combine(others, catalogue)
     if project is None or not (project.entries or project.faulty):
         return Vetted(msgspec.structs.replace(baseline, layers=layers), baseline, problems)
-    combined, refused = Vetting(project, layers, baseline, today, trust).vet()
+    combined, refused = Vetting(project, layers, baseline, today, trust, schema=schema).vet()
     return Vetted(combined, baseline, [*problems, *refused])

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from ..config.sections import plain
 from ..core.environment import Environment
 from ..core.provenance import Entry, plain_value
 from ..core.secret import MASK, Secret
@@ -145,6 +146,8 @@ def _sources(loaded: Loaded) -> tuple[SourceState, ...]:
 
 
 def _masked(value: Any) -> Any:
+    if isinstance(value, (str, list)):
+        return plain(value)
     return MASK if isinstance(value, (Secret, Reference)) else value
 
 

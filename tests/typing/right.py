@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, assert_type
+from typing import Annotated, Any, Literal, assert_type
 
 from stigmer_config import (
     Change,
@@ -20,7 +20,9 @@ from stigmer_config import (
     Reloaded,
     Secret,
     Unchanged,
+    app,
     load,
+    setting,
 )
 
 
@@ -130,3 +132,21 @@ async def living_async(live: LiveConfig) -> None:
 
 def values_of_any_key(config: Config) -> Any:
     return config.value("llm.model")
+
+
+@app("typed")
+class Typed:
+    """An application's own settings."""
+
+    interval: Annotated[float, setting(ge=0.1)] = 30.0
+    token: Secret | None = None
+    labels: dict[str, int] = {}  # noqa: RUF012 - frozen by @app
+
+
+def an_application(config: Config) -> None:
+    mine = load(apps=[Typed]).app(Typed)
+    assert_type(mine, Typed)
+    assert_type(mine.interval, float)
+    assert_type(mine.token, Secret | None)
+    assert_type(config.app(Typed).labels, dict[str, int])
+    assert_type(Typed(interval=1.0), Typed)

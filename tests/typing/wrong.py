@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from stigmer_config import Config, LLMConfig, Secret, load
+from typing import Annotated
+
+from stigmer_config import Config, LLMConfig, Secret, app, load, setting
 
 
 def nothing_can_be_set(config: Config) -> None:
@@ -34,3 +36,22 @@ def arguments_have_types() -> None:
 
 def providers_are_three(config: Config) -> bool:
     return config.llm.provider == "gemini"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison]
+
+
+def a_wrong_default_is_found() -> None:
+    @app("wrong")
+    class _Wrong:
+        interval: Annotated[float, setting(ge=0.1)] = "30"  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+
+@app("typed")
+class Typed:
+    """An application's own settings."""
+
+    size: int = 1
+
+
+def an_applications_settings_are_frozen(mine: Typed) -> None:
+    mine.size = 2  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    Typed(2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Typed(sise=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -80,7 +80,7 @@ def _two(one: str, other: str, where: Where) -> tuple[tuple[Change, ...], list[P
 def _side(name: str, where: Where) -> Loaded:
     if name in _MODES:
         return Where(name, where.project_dir).load()
-    return read_alone(capture(), Path(name), where.mode)
+    return read_alone(capture(), Path(name), where.mode, schema=where.schema)
 
 
 def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:

@@ -12,7 +12,7 @@ from ...config.config import RESOLVED, Config
 from ...core.problems import printable
 from ...core.provenance import Explanation
 from ...loading.derivation import definition
-from ...settings.declarations import Setting
+from ...settings.schema import Schema, Setting
 from ..completion.candidates import complete_key
 from ..options import Where, common, concerning, html_option, require_alias, require_key
 from ..output import render
@@ -65,7 +65,7 @@ def command(key: str, form: str, page: TextIO | None, where: Where) -> None:
       stigmer config explain aliases.fast --format json
       stigmer config explain llm.base_url --html why.html
     """
-    require_key(key)
+    require_key(key, where.schema)
     loaded = where.load()
     require_alias(loaded, key)
     explanation = loaded.config.explain(key)
@@ -73,20 +73,20 @@ def command(key: str, form: str, page: TextIO | None, where: Where) -> None:
     if page is not None:
         from ..output import page as pages
 
-        page.write(pages.explanation(loaded, explanation, definition(key)))
+        page.write(pages.explanation(loaded, explanation, definition(key, where.schema)))
     elif form == "json":
-        click.echo(render.json_text(_document(explanation)))
+        click.echo(render.json_text(_document(explanation, where.schema)))
     else:
         _text(loaded.config, explanation)
     tell(problems, others=len(loaded.problems) - len(problems))
     raise SystemExit(exit_status(loaded.problems))
 
 
-def _document(explanation: Explanation) -> dict[str, Any]:
+def _document(explanation: Explanation, schema: Schema) -> dict[str, Any]:
     hops = [
         {"alias": hop.name, "target": hop.target, "origin": render.origin_json(hop.origin)} for hop in explanation.hops
     ]
-    setting = definition(explanation.key)
+    setting = definition(explanation.key, schema)
     return {
         "key": explanation.key,
         **render.explanation_json(explanation),
@@ -120,7 +120,7 @@ def _text(config: Config, explanation: Explanation) -> None:
         ]
         columns(hops, give_way=2)
     click.echo()
-    _definition(definition(explanation.key))
+    _definition(definition(explanation.key, config.schema))
 
 
 def _value(config: Config, explanation: Explanation) -> None:

@@ -33,7 +33,7 @@ def command(key: str, where: Where, *, reveal: bool) -> None:
       stigmer config get llm.model_id
       stigmer config get --reveal llm.api_key | wc -c
     """
-    require_key(key)
+    require_key(key, where.schema)
     loaded = where.load()
     require_alias(loaded, key)
     value = plain(loaded.config.value(key), reveal=reveal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..options import Where, common
+from ..output.problems import tell
 
 
 @click.command("schema")
@@ -18,7 +19,7 @@ def command(where: Where) -> None:
     Examples:
       stigmer config schema > .stigmer/schema.json
     """
-    del where  # it is the same everywhere
     from ...sources.json_schema import text
 
-    click.echo(text(), nl=False)
+    tell(where.applications.problems)
+    click.echo(text(where.schema), nl=False)

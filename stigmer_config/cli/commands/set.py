@@ -17,7 +17,7 @@ from ...editing.keys import with_value
 from ...editing.write import Outcome
 from ...loading.load import Loaded, read
 from ...secrets.references import Reference
-from ...settings.declarations import PROVIDERS, Setting, find
+from ...settings.declarations import PROVIDERS, Setting
 from ...settings.value_types import InvalidValueError
 from ...sources.yaml.scalars import scalar
 from ..completion.candidates import complete_key_to_set, complete_value
@@ -61,10 +61,10 @@ def command(key: str, value: str | None, scope: Scope | Literal["fleet"], where:
       stigmer config set --fleet llm.model balanced
       pass show anthropic | stigmer config set providers.anthropic.api_key --stdin
     """
-    require_key(key)
+    require_key(key, where.schema)
     if key in RESOLVED:
         raise click.UsageError(f"{key} is worked out from llm.model: set that")
-    setting = find(key)
+    setting = where.schema.find(key)
     assert setting is not None  # noqa: S101 - require_key has made sure
     if scope == "fleet":
         _tell(*_in_store(where, setting, key, value, stdin=stdin))
@@ -142,7 +142,7 @@ def _raw(setting: Setting, key: str, text: str | None) -> Any:
         return text if setting.is_secret or not text else scalar(text)
     if isinstance(value, Secret):
         return value.reveal()
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return list(value)
     if isinstance(value, float) and scalar(text) == value:
         return scalar(text)  # 60 stays 60
@@ -163,7 +163,8 @@ def _require_provider(load: Callable[[], Loaded], key: str) -> None:
 def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
     """Says what stands where now, and whether it counts."""
     owner, entry = _entry(aimed, key, outcome)
-    is_hidden = find(key).is_secret and not isinstance(entry.value, Reference | None)  # type: ignore[union-attr]
+    setting = aimed.request.schema.find(key)
+    is_hidden = setting is not None and setting.is_secret and not isinstance(entry.value, Reference | None)
     value = MASK if is_hidden else render.text(entry.value)
     before = "" if outcome.changed else " (it was so before)"
     where = printable(str(entry.origin)) if aimed.layer == "etcd" else place(aimed, entry.origin.line)

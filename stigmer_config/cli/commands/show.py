@@ -12,7 +12,7 @@ from ...config.config import Config, nested
 from ...core.problems import printable
 from ...core.provenance import Origin
 from ...loading.load import Loaded
-from ...settings.declarations import SETTINGS
+from ...settings.schema import Schema, Setting
 from ...sources.flags import from_command_line
 from ..completion.candidates import complete_assignment, complete_key_or_section, complete_model, complete_provider
 from ..options import Where, common, html_option, require_alias, require_key
@@ -93,8 +93,8 @@ def command(keys: tuple[str, ...], form: str, where: Where, **options: Any) -> N
       stigmer config show --html config.html
     """
     for key in keys:
-        require_key(key, sections=True)
-    loaded = where.load(_flags(options))
+        require_key(key, where.schema, sections=True)
+    loaded = where.load(_flags(options, where.schema))
     for key in keys:
         require_alias(loaded, key)
     if options["page"] is not None:
@@ -118,30 +118,30 @@ def command(keys: tuple[str, ...], form: str, where: Where, **options: Any) -> N
     raise SystemExit(exit_status(loaded.problems))
 
 
-def _flags(options: dict[str, Any]) -> Any:
+def _flags(options: dict[str, Any], schema: Schema) -> Any:
     rows: list[tuple[str, str, str]] = []
     for key, option in (("llm.provider", "llm_provider"), ("llm.model", "llm_model")):
         if options[option] is not None:
             rows.append((key, options[option], f"--{option.replace('_', '-')}"))
     for assignment in options["assignments"]:
         key, separator, value = assignment.partition("=")
-        require_key(key)
-        if key in SETTINGS and SETTINGS[key].is_secret:
-            where = f"put it into ~/.stigmer/config.yaml (mode 600){_or_variable(key)}"
+        require_key(key, schema)
+        setting = schema.find(key)
+        if setting is not None and setting.is_secret:
+            where = f"put it into ~/.stigmer/config.yaml (mode 600){_or_variable(setting)}"
             raise click.UsageError(f"--set {key}: a secret on a command line can be read by others; {where}")
         if not separator:
             raise click.UsageError(f"--set {key}: write --set {key}=VALUE")
         if key == "mode":
             raise click.UsageError("--set mode: write --mode local or --mode cloud")
-        if key not in SETTINGS and not key.startswith("aliases."):
+        if setting is None:
             raise click.UsageError(f"--set {key}: it is worked out from llm.model; set that")
         rows.append((key, value, f"--set {key}"))
-    return from_command_line(rows, _anthropic_key(options["anthropic_key"]))
+    return from_command_line(rows, _anthropic_key(options["anthropic_key"]), schema)
 
 
-def _or_variable(key: str) -> str:
-    variable = SETTINGS[key].variable
-    return f", or export {variable}" if variable else ""
+def _or_variable(setting: Setting) -> str:
+    return f", or export {setting.variable}" if setting.variable else ""
 
 
 def _anthropic_key(given: str | None) -> str | None:

@@ -12,7 +12,6 @@ from ...editing.candidate import Scope, Target
 from ...editing.keys import without
 from ...editing.write import Outcome
 from ...loading.load import Loaded
-from ...settings.declarations import find
 from ..completion.candidates import complete_key_to_unset
 from ..options import Where, common, require_key
 from ..output import render
@@ -49,7 +48,7 @@ def command(key: str, scope: Scope | Literal["fleet"], where: Where) -> None:
         raise click.UsageError(f"{key} is derived from llm.model: it is in no file")
     aimed, outcome = _removed(where, scope, key)
     if outcome is None or not outcome.changed:
-        require_key(key, sections=True)
+        require_key(key, where.schema, sections=True)
         say(f"{printable(key)} is not set in {place(aimed)}")
         return
     say(f"{place(aimed)}: {printable(key)} is removed{_in_force(key, outcome.before, outcome.after)}")
@@ -72,7 +71,7 @@ def _in_force(key: str, before: Loaded, after: Loaded) -> str:
     """The value that a key has now, if it is the key of one."""
     if key.startswith("aliases.") and key.removeprefix("aliases.") not in before.config.aliases:
         key = key.rpartition(".")[0]  # one provider's entry of an alias
-    if find(key) is None:
+    if after.config.schema.find(key) is None:
         return ""
     explanation = after.config.explain(key)
     origin = f" ({printable(str(explanation.origin))})" if explanation.origin is not None else ""

@@ -43,7 +43,7 @@ def command(files: tuple[Path, ...], form: str, where: Where) -> None:
         environment = capture()
         for file in files:
             data = _standard_input() if str(file) == "-" else None
-            problems += read_alone(environment, file, where.mode, data).problems
+            problems += read_alone(environment, file, where.mode, data, where.schema).problems
         problems = list(dict.fromkeys(problems))  # a MODE that is none is each file's
     else:
         problems += where.load().problems

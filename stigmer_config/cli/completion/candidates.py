@@ -16,8 +16,10 @@ from ...config.config import RESOLVED, Config
 from ...core.problems import printable
 from ...core.provenance import LayerName
 from ...loading.load import Loaded, read
-from ...settings.declarations import CHILDREN, PROVIDERS, SETTINGS, Setting, find
+from ...settings.declarations import PROVIDERS
+from ...settings.schema import NAME, Schema, Setting
 from ...settings.value_types import Choice, Model, Switch
+from ..applications import mentions
 from ..options import Where, capture
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 
 def complete_key_or_section(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
     """Sections and keys."""
-    sections = dict.fromkeys(filter(None, CHILDREN), "")
+    names = (one for one in _schema(ctx, incomplete).children if one and NAME not in one)
+    sections = dict.fromkeys(names, "")
     return [*_items(incomplete, sections), *complete_key(ctx, param, incomplete)]
 
 
@@ -57,7 +60,9 @@ def complete_key_to_unset(ctx: click.Context, param: click.Parameter, incomplete
     loaded = _loaded(ctx) if not ctx.params.get("fleet") else None
     found = [layer for layer in loaded.layers if layer.name == name] if loaded is not None else []
     keys = [key for layer in found for key in (*layer.entries, *layer.refused)]
-    return _items(incomplete, {key: _doc(key) for key in keys}) or complete_key_to_set(ctx, param, incomplete)
+    return _items(incomplete, {key: _doc(key, _schema(ctx, incomplete)) for key in keys}) or complete_key_to_set(
+        ctx, param, incomplete
+    )
 
 
 def complete_value(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
@@ -72,7 +77,8 @@ def complete_assignment(ctx: click.Context, param: click.Parameter, incomplete: 
     key, equals, begun = incomplete.partition("=")
     if equals:
         return _items(incomplete, {f"{key}={word}": what for word, what in _values(ctx, key, begun).items()})
-    settings = {known: find(known) for known in _keys(ctx, incomplete) if known != "mode"}
+    schema = _schema(ctx, incomplete)
+    settings = {known: schema.find(known) for known in _keys(ctx, incomplete) if known != "mode"}
     return _items(incomplete, {k if k in _FOLDED else f"{k}=": "" for k, s in settings.items() if not _is_secret(s)})
 
 
@@ -119,7 +125,8 @@ def _items(incomplete: str, words: Mapping[str, str]) -> Words:
 
 
 def _keys(ctx: click.Context, incomplete: str) -> dict[str, str]:
-    keys = {key: _doc(key) for key in SETTINGS if key.startswith(incomplete)}
+    schema = _schema(ctx, incomplete)
+    keys = {key: _doc(key, schema) for key in schema.settings if key.startswith(incomplete)}
     for section in _FOLDED:
         if not incomplete.startswith(section):
             keys = {key: what for key, what in keys.items() if not key.startswith(section)} | {section: ""}
@@ -128,9 +135,14 @@ def _keys(ctx: click.Context, incomplete: str) -> dict[str, str]:
     return keys
 
 
-def _doc(key: str) -> str:
+def _schema(ctx: click.Context, begun: str = "") -> Schema:
+    """Every setting that the line may be about."""
+    return _where(ctx, begun).schema
+
+
+def _doc(key: str, schema: Schema) -> str:
     """The first words of a key's documentation."""
-    setting = find(key)
+    setting = schema.find(key)
     return re.split(r"[.:;(] ?", setting.doc)[0] if setting is not None else ""
 
 
@@ -142,7 +154,7 @@ def _values(ctx: click.Context, key: str, incomplete: str) -> dict[str, str]:
     if key.startswith("aliases."):
         provider = key.rpartition(".")[2]
         return _known(provider, every=bool(incomplete)) if provider in PROVIDERS else _models(ctx, incomplete)
-    setting = find(key)
+    setting = _schema(ctx, key).find(key)
     if setting is None or setting.is_secret:
         return {}
     words: dict[str, str] = {}
@@ -188,12 +200,17 @@ def _aliases(ctx: click.Context) -> dict[str, str]:
     return {name: config.meaning(name)[config.llm.provider] or "" for name in sorted(config.aliases)}
 
 
+def _where(ctx: click.Context, begun: str = "") -> Where:
+    asked: Mapping[str, Any] = ctx.params
+    project_dir: Any = False if asked.get("no_project") else asked.get("project_dir")
+    named = mentions([begun, *asked.values()])
+    return Where(asked.get("mode"), project_dir, tuple(asked.get("apps") or ()), mentioned=named)
+
+
 def _loaded(ctx: click.Context) -> Loaded | None:
     """The configuration that the options on the line ask for; None when it cannot be told."""
-    asked: Mapping[str, Any] = ctx.params
-    where = Where(asked.get("mode"), False if asked.get("no_project") else asked.get("project_dir"))
     try:
-        request = where.request()
+        request = _where(ctx).request()
         # A fleet's store is a network away.
         variables = {name: value for name, value in request.environment.variables.items() if name != "STIGMER_ETCD"}
         world = msgspec.structs.replace(request.environment, variables=variables)

@@ -16,7 +16,6 @@ from ...core.secret import Secret
 from ...llm.catalogue import catalogue
 from ...llm.model_strings import ModelNames, split
 from ...secrets.references import Unread
-from ...settings.declarations import find
 from ...settings.urls import same_url
 from ...sources.defaults import defaults_layer
 from .render import text
@@ -83,7 +82,7 @@ class Writer:
     def _leaf(self, key: str) -> _Leaf:
         value = self.config.value(key)
         origin = self._origin(key) if self.origins else ""
-        setting = find(key)
+        setting = self.config.schema.find(key)
         if key in RESOLVED:
             return _Leaf(value, f"{text(value)} (worked out, no setting)")
         if isinstance(value, Secret) and (not self.reveal or isinstance(value, Unread)):
@@ -104,7 +103,7 @@ class Writer:
         """Lines that a POSIX shell sources; keys without a variable are left out."""
         lines: list[str] = []
         for key in keys:
-            setting = find(key)
+            setting = self.config.schema.find(key)
             if setting is None or setting.variable is None:
                 continue
             leaf = self._leaf(key)

@@ -85,7 +85,9 @@ def explanation_json(explanation: Explanation, *, reveal: bool = False) -> dict[
 
 def keys(config: Config, *, everything: bool, wanted: Sequence[str] = ()) -> list[str]:
     """The keys to show: all but `providers.*` and `aliases.*`, or all; or those named, sections included."""
-    known = [*SETTINGS, *(f"aliases.{name}" for name in config.aliases)]
+    mine = (key for key, _ in config.effective() if key.startswith("apps."))
+    known = [*SETTINGS, *mine, *(f"aliases.{name}" for name in config.aliases)]
+    known += config.unregistered if everything or wanted else ()
     if wanted:
         shown = [key for key in known if any(key == one or key.startswith(f"{one}.") for one in wanted)]
         return shown + [key for key in RESOLVED if key in wanted]
