@@ -25,7 +25,7 @@ from ..files.paths import SAFE, real_path
 from ..loading.derivation import read_override
 from ..loading.load import Loaded
 from ..loading.request import Request
-from ..reload.last_good import Held
+from ..reload.last_good import LastGood
 from ..secrets.references import Reference
 from ..settings.declarations import VARIABLES
 from ..sources.variables import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
@@ -48,7 +48,7 @@ class Published:
         self._name = f"{os.getpid()}-{next(_numbers)}"
         self._path: str | None = None  # where it was written last
 
-    def write(self, held: Held) -> OSError | None:
+    def write(self, held: LastGood) -> OSError | None:
         """Replaces the file. Returns what kept it from it, instead of raising."""
         # The standard library's JSON: a path or a variable need not be UTF-8.
         text = json.dumps(msgspec.to_builtins(self._state(held), enc_hook=dict))
@@ -64,7 +64,7 @@ class Published:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
 
-    def _state(self, held: Held) -> WorkerState:
+    def _state(self, held: LastGood) -> WorkerState:
         config, llm = held.current, held.current.llm
         return WorkerState(
             pid=os.getpid(),
