@@ -28,7 +28,7 @@ SETTLE = 2.5  # seconds that the first load waits for a writer in the middle of 
 class Reloader:
     """Loads the same request again, reusing what did not change. For one thread at a time.
 
-    Variables and working folder stay those of the start; files and the date are read for_child. The mode stays
+    Variables and working folder stay those of the start; files and the date are read again. The mode stays
     the one of the first load. `paths` are those whose change may change the configuration, `fleet` the store that
     may, if there is one.
     """
@@ -40,12 +40,12 @@ class Reloader:
         began: datetime.date | None = None,
         fleet: KeptFleet | None = None,
     ) -> None:
-        self._files = FileCache()
+        self._files = FileCache(request.schema)
         self.fleet = fleet or _fleet(request)
         self._secrets = secrets or SecretCache(request.environment, runs=request.runs_commands)
-        variables = variable_layers(request.environment)  # a reload never reads them for_child
+        variables = variable_layers(request.environment, request.schema)  # a reload never reads them anew
         self._request = msgspec.structs.replace(
-            request, read_layer=self._files.read_layer, read_variables=lambda _environment: variables
+            request, read_layer=self._files.read_layer, read_variables=lambda _environment, _schema: variables
         )
         if self.fleet is not None:
             self._request = msgspec.structs.replace(self._request, read_fleet=self.fleet.read_fleet)
@@ -174,7 +174,7 @@ def _fleet(request: Request) -> KeptFleet | None:
         return None
     from ..sources.etcd.follower import KeptFleet  # most machines have no fleet
 
-    return KeptFleet(request.environment)
+    return KeptFleet(request.environment, schema=request.schema)
 
 
 def _status(loaded: Loaded, name: str) -> str:
