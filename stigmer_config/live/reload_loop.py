@@ -19,6 +19,7 @@ from .log_events import Reporter
 from .results import Closed, Rejected, Reloaded, ReloadResult, Unchanged
 
 FAULTY = 1.0  # seconds between two reads of everything while the newest load is faulty
+_REVOKED = frozenset({"untrusted-key", "credential-binding"})  # the errors of a project whose grant is gone
 
 
 class Follower:
@@ -154,17 +155,33 @@ class Follower:
 
     def _take(self, loaded: Loaded) -> ReloadResult:
         """Accepts a load, or rejects it whole."""
+        if not loaded.errors:
+            return self._accept(loaded)
+        result = self._accept_revocation(loaded) if self._reloader.is_revoked(loaded) else None
+        if self.last_good.reject(loaded):
+            self._reporter.rejected(self.last_good.current, loaded.problems)
+            self._publish()
+        return result if isinstance(result, Reloaded) else Rejected(loaded.problems)
+
+    def _accept_revocation(self, loaded: Loaded) -> ReloadResult | None:
+        """Accepts a load without what the user no longer grants the project; None when it is in use already."""
+        newest = self.last_good.newest
+        if loaded is newest:
+            return None
+        if {problem.code for problem in loaded.errors} <= _REVOKED:
+            return self._accept(loaded, keep_fault=True)
+        project = newest.layers.project
+        if project is None or not project.granted:
+            return None
+        return self._accept(self._reloader.without_grant(newest), keep_fault=True)
+
+    def _accept(self, loaded: Loaded, *, keep_fault: bool = False) -> ReloadResult:
         last_good, old, before = self.last_good, self.last_good.current, self.last_good.newest
-        had_fault = last_good.fault is not None
-        if loaded.errors:
-            if last_good.reject(loaded):
-                self._reporter.rejected(old, loaded.problems)
-                self._publish()
-            return Rejected(loaded.problems)
+        had_fault = last_good.fault is not None and not keep_fault
         if last_good.confirm(loaded):
             return Unchanged(old)
         changes = old.diff(loaded.config)  # before it is accepted: if this fails, the next reload does all of it again
-        new = last_good.accept(loaded)
+        new = last_good.accept(loaded, keep_fault=keep_fault)
         self._swap(new)
         if new.generation != old.generation:
             self._notify(old, new, changes)
