@@ -237,11 +237,11 @@ def test_wherever_it_fails_the_change_is_taken_and_told(
     works = getattr(owner, name)
     left = [1]
 
-    def once(*arguments: Any) -> Any:
+    def once(*arguments: Any, **named: Any) -> Any:
         if left:
             left.pop()
             raise MemoryError
-        return works(*arguments)
+        return works(*arguments, **named)
 
     with living(sandbox) as live:
         calls = Calls()
