@@ -1,4 +1,4 @@
-"""LiveConfig: the current Config of a worker that never restarts for a change. The only mutable thing.
+"""LiveConfig: the current Config of a worker, replaced at each change. The only mutable object.
 
 One thread (the watcher's) reloads, another runs the callbacks. The swap is one reference: a reader sees the
 whole old or the whole new Config.
@@ -7,6 +7,7 @@ whole old or the whole new Config.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -67,8 +68,8 @@ class LiveConfig:
         if reloader is None:
             raise TypeError("LiveConfig() is not called directly: use LiveConfig.start(…), which loads and follows")
         self._reporter = reporter if reporter is not None else Reporter()
-        self._follower = Follower(reloader, self._reporter, self._swap, self._tell, publishes=publishes)
-        self.current = self._follower.held.current
+        self._follower = Follower(reloader, self._reporter, self._swap, self._notify, publishes=publishes)
+        self.current = self._follower.last_good.current
         self._forked = False
         self._follows_forks = follow_forks
         self._readiness: Readiness | None = None
@@ -82,11 +83,11 @@ class LiveConfig:
             _living.add(self)
 
     def _begin_anew(self) -> None:
-        """Locks and lists of this process."""
+        """Makes the locks and lists of this process."""
         self._subscribers = Subscribers(self._callback_failed)
-        self._waiters = Waiters(self._look)
-        self._changing = threading.RLock()  # held by whoever restarts
-        self._begun = threading.Event()  # in a forked child: it follows, or is not to
+        self._waiters = Waiters(self._current)
+        self._changing = threading.RLock()  # serialises restart()
+        self._begun = threading.Event()  # in a forked child: restarted or closed
 
     @classmethod
     def start(
@@ -115,11 +116,11 @@ class LiveConfig:
         """
         request = load_request(mode, project_dir, flags, overrides, require, environment, apps)
         live = cls(Reloader(request), follow_forks=follow_forks)
-        live._reporter.loaded(live.current, live._follower.held.newest.layers)
+        live._reporter.loaded(live.current, live._follower.last_good.newest.layers)
         live.begin()
         if check:
             live._readiness = Readiness(live._reporter)
-            live._readiness.look_at(live.current)
+            live._readiness.check(live.current)
         return live
 
     def __enter__(self) -> LiveConfig:
@@ -130,17 +131,17 @@ class LiveConfig:
 
     @property
     def status(self) -> Status:
-        """How it is doing now."""
-        held = self._follower.held
+        """Generation, watch state, and the newest reload's result."""
+        last_good = self._follower.last_good
         return Status(
             generation=self.current.generation,
-            loaded_at=held.loaded_at,
-            last_error=held.fault,
-            restart_required=held.restart_required,
+            loaded_at=last_good.loaded_at,
+            last_error=last_good.fault,
+            restart_required=last_good.restart_required,
             watching=self._follower.watching,
-            reloads=held.reloads,
-            rejections=held.rejections,
-            last_success=held.last_success,
+            reloads=last_good.reloads,
+            rejections=last_good.rejections,
+            last_success=last_good.last_success,
         )
 
     def subscribe(self, callback: Callback, path: str = "") -> Callable[[], None]:
@@ -151,14 +152,14 @@ class LiveConfig:
         begun is not waited for). Raises `KeyError` for a path that does not exist, `TypeError` for a coroutine
         function or what cannot be called.
         """
-        return self._subscribers.add(callback, path, self._look())
+        return self._subscribers.add(callback, path, self._current())
 
     def wait_for(self, predicate: Callable[[Config], bool], timeout: float | None = None) -> Config:
-        """The current Config once `predicate` holds for it: looked at now, and whenever there is a newer one.
+        """The first Config for which `predicate` holds: checked now, and whenever there is a newer one.
 
         Raises `TimeoutError` after `timeout` seconds, `Closed` once closed.
         """
-        self._look()
+        self._current()
         return self._waiters.first(predicate, timeout)
 
     async def wait_for_async(
@@ -167,22 +168,22 @@ class LiveConfig:
         timeout: float | None = None,  # noqa: ASYNC109 - the contract's signature
     ) -> Config:
         """`wait_for`, without holding up the event loop."""
-        self._look()
+        self._current()
         return await self._waiters.first_async(predicate, timeout)
 
     def changes(self) -> AsyncIterator[Config]:
         """The current Config, then the newest after each change (one waits at most); ends at `close()`."""
         if not self._follower.closed:
-            self._look()
+            self._current()
         return self._waiters.each()
 
     def reload(self) -> Reloaded | Unchanged | Rejected:
         """Reads every file again, in this thread, and takes what is good. Never raises for bad configuration.
 
-        Does not wait for the callbacks. In a signal's handler that came in the middle of a reload, it is left to
-        the watcher.
+        Does not wait for the callbacks. In a signal handler that interrupts a reload, it leaves the work to the
+        watcher and returns `Unchanged`.
         """
-        self._look()
+        self._current()
         return self._follower.reload()
 
     def close(self) -> None:
@@ -222,7 +223,7 @@ class LiveConfig:
                 self._subscribers = Subscribers(self._callback_failed)
                 self._follow_again()
 
-    def _look(self) -> Config:
+    def _current(self) -> Config:
         """The current Config. Raises `Closed` or `Forked`."""
         if self._follower.closed:
             raise Closed("it was closed")
@@ -231,24 +232,26 @@ class LiveConfig:
         return self.current
 
     def _swap(self, new: Config) -> None:
-        """In whichever thread reloads."""
+        """Makes `new` current. In the reloading thread."""
         self.current = new
         self._waiters.wake()
 
-    def _tell(self, old: Config, new: Config, changes: tuple[Change, ...]) -> None:
-        self._subscribers.tell(old, new, changes)
+    def _notify(self, old: Config, new: Config, changes: tuple[Change, ...]) -> None:
+        self._subscribers.notify(old, new, changes)
         if self._readiness is not None:
-            self._readiness.look_at(new)
+            self._readiness.check(new)
 
     def _callback_failed(self, callback: Callback, error: BaseException) -> None:
         if not (isinstance(error, Closed) and self._follower.closed):
             self._reporter.callback_failed(self.current, callback, error)
 
     def _follow_in_child(self) -> None:
+        """In this order: a callback that runs at once may call any method."""
         try:
-            self._subscribers.resume(self.current)
+            self._subscribers.inherit(self.current)
             self._follow_again()
-        except Exception:  # noqa: BLE001 - no more threads, say: then it can be restarted, like any other
+            self._subscribers.start()
+        except Exception:  # noqa: BLE001 - no more threads, say: restart() may be tried later
             self._subscribers.forget()
 
     def _follow_again(self) -> None:
@@ -256,10 +259,10 @@ class LiveConfig:
         self._forked = False
 
     def _after_fork(self) -> None:
-        """In a forked child: none of the parent's threads is here, and its locks are not to be waited for."""
+        """In a forked child: replaces the locks, which the parent's threads may have held, and follows or warns."""
         self._forked = True
         self._changing, self._begun = threading.RLock(), threading.Event()
-        self.current = self._follower.held.current  # it may have been accepted, and no more
+        self.current = self._follower.last_good.current  # it may have been accepted and not yet swapped in
         self._readiness = self._readiness.in_child() if self._readiness is not None else None
         self._follower.forget()
         self._waiters.forget()
@@ -268,22 +271,23 @@ class LiveConfig:
         else:
             self._follow_in_child()
         if self._forked and not self._follower.closed:
-            threading.Thread(target=self._warn, name="stigmer-config-forked", daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # no more threads
+                threading.Thread(target=self._warn, name="stigmer-config-forked", daemon=True).start()
 
     def _warn(self) -> None:
         """Logs that nothing follows in this process, unless it restarts or closes at once."""
-        if not self._begun.wait(_RESTARTS_WITHIN):
+        if not self._begun.wait(_WARNS_AFTER):
             self._reporter.not_following(self.current)
 
 
-_RESTARTS_WITHIN = 0.2  # seconds after a fork; a child that runs another program then is none, either
+_WARNS_AFTER = 0.2  # seconds after a fork: not in a child that restarts at once, or runs another program
 
 _living: weakref.WeakSet[LiveConfig] = weakref.WeakSet()
 _watches_forks = False
 
 
 def _watch_forks() -> None:
-    """Has forks looked after from now on. Not before there is something to do, and never twice."""
+    """Registers the fork handlers, once, before the first threads start."""
     global _watches_forks  # noqa: PLW0603
     forks.register()
     if not _watches_forks and hasattr(os, "register_at_fork"):
@@ -292,13 +296,13 @@ def _watch_forks() -> None:
 
 
 def _after_fork() -> None:
-    """Nothing in here waits for a stream: its reader may be this very process, later."""
+    """Logs in threads of their own: stderr's pipe may be full, and its reader this very process."""
     with logging_aside():
         for live in list(_living):
-            live._after_fork()  # noqa: SLF001 - a fork is this module's own business
+            live._after_fork()  # noqa: SLF001 - forks are handled by this module
 
 
 @atexit.register
 def _at_exit() -> None:
     for live in list(_living):
-        live._follower.leave()  # noqa: SLF001 - and so is the end
+        live._follower.leave()  # noqa: SLF001 - and so is the exit

@@ -107,7 +107,7 @@ _aside = threading.local()
 
 @contextlib.contextmanager
 def logging_aside() -> Iterator[None]:
-    """In here events are logged by threads of their own: this one does not wait for a full pipe."""
+    """Within it, each event is logged in a thread of its own, so that the caller never waits for a full pipe."""
     _aside.is_on = True
     try:
         yield
@@ -142,7 +142,7 @@ def _log_now(config: Config, method: str, event: str, fields: Mapping[str, Any])
 
 
 class Reporter:
-    """Tells what happens to a worker's configuration, as log events."""
+    """Logs what happens to a worker's configuration."""
 
     def __init__(self) -> None:
         self._degraded = False
@@ -185,8 +185,8 @@ class Reporter:
 
     def rejected(self, config: Config, problems: Iterable[Problem]) -> None:
         """`config.reload_rejected`: why the last good configuration stays."""
-        told = [str(problem) for problem in problems]
-        _emit(config, "error", "config.reload_rejected", generation=config.generation, problems=told)
+        lines = [str(problem) for problem in problems]
+        _emit(config, "error", "config.reload_rejected", generation=config.generation, problems=lines)
 
     def recovered(self, config: Config) -> None:
         """`config.recovered`: what was rejected is gone, and the configuration is what it was before."""

@@ -1,4 +1,4 @@
-"""Whether the provider in force can answer, told at the start and whenever another one is asked."""
+"""Checks whether the provider in force can answer, at the start and after each change of it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from ..config.config import Config
 from ..core import forks
 from .log_events import Reporter
 
-TIMEOUT = 5.0  # seconds for one look
+TIMEOUT = 5.0  # seconds for one check
 
 Target = tuple[str, str | None, str]  # provider, endpoint and model
 
 
 class Readiness:
-    """Looks at the provider in a thread of its own, so that neither executions nor reloads wait for it.
+    """Checks the provider in a thread of its own, so that neither executions nor reloads wait.
 
-    Only a change of provider, endpoint or model makes it look again; of several at once, at the newest.
+    A change of provider, endpoint or model makes it check again; of several at once, only the newest is checked.
     """
 
     def __init__(self, reporter: Reporter, checked: Target | None = None) -> None:
-        """`checked` is the target that needs no check: the process that this one was forked from has made it."""
+        """`checked`: the target that the parent process has checked."""
         self._reporter = reporter
         self._wake = threading.Condition()
-        self._asked: Config | None = None
+        self._pending: Config | None = None
         self._target = checked
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -32,21 +32,21 @@ class Readiness:
         """The same for a forked child, where this one has no thread."""
         return Readiness(self._reporter, self._target)
 
-    def look_at(self, config: Config) -> None:
-        """Has the provider of `config` looked at, unless that was done already. Returns at once."""
+    def check(self, config: Config) -> None:
+        """Has the provider of `config` checked, unless it was checked last. Returns at once."""
         llm = config.llm
         target = (llm.provider, llm.base_url, llm.model_id)
         with self._wake:
             if self._closed or target == self._target:
                 return
-            self._target, self._asked = target, config
+            self._target, self._pending = target, config
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="stigmer-config-provider", daemon=True)
                 self._thread.start()
             self._wake.notify()
 
     def close(self) -> None:
-        """Ends the thread, and waits for the look it is taking (TIMEOUT at most)."""
+        """Ends the thread. Waits for a running check, TIMEOUT at most."""
         with self._wake:
             self._closed = True
             self._wake.notify()
@@ -59,8 +59,8 @@ class Readiness:
 
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or self._asked is not None)
-                config, self._asked = self._asked, None
+                self._wake.wait_for(lambda: self._closed or self._pending is not None)
+                config, self._pending = self._pending, None
             if self._closed or config is None:
                 return
             health = check_provider(config.llm, TIMEOUT)

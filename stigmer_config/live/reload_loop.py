@@ -1,4 +1,4 @@
-"""The reloads of one worker, one at a time: read, judge, swap, log, publish, and watch what has to be watched next."""
+"""The reloads of one worker, one at a time: read, accept or reject, swap, log, publish, update the watches."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..core import forks
 from ..core.provenance import Change
 from ..files.watch import State, Watcher
 from ..loading.load import Loaded
-from ..reload.last_good import Held, mode_change
+from ..reload.last_good import LastGood, mode_change
 from ..reload.reloader import Reloader
 from ..workers.publish import Publisher
 from .log_events import Reporter
-from .results import Closed, Outcome, Rejected, Reloaded, Unchanged
+from .results import Closed, Rejected, Reloaded, ReloadResult, Unchanged
 
-FAULTY = 1.0  # seconds until everything is read again while a fault stands
+FAULTY = 1.0  # seconds between two reads of everything while the newest load is faulty
 _REVOKED = frozenset({"untrusted-key", "credential-binding"})  # the errors of a project whose grant is gone
 
 
 class Follower:
     """Follows the files of one worker from `begin` on.
 
-    `swap(new)` gets each Config that is to be current, `tell(old, new, changes)` each that differs from the last.
+    `swap(new)` gets each Config that becomes current, `notify(old, new, changes)` each that differs from the last.
     `publishes`: whether `stigmer config workers` lists this worker.
     """
 
@@ -34,17 +34,17 @@ class Follower:
         reloader: Reloader,
         reporter: Reporter,
         swap: Callable[[Config], None],
-        tell: Callable[[Config, Config, tuple[Change, ...]], None],
+        notify: Callable[[Config, Config, tuple[Change, ...]], None],
         *,
         publishes: bool,
     ) -> None:
         """Loads. Raises `ConfigError`."""
-        self.held = Held(reloader.first())
+        self.last_good = LastGood(reloader.first())
         self.closed = False
         self._reloader = reloader
         self._reporter = reporter
         self._swap = swap
-        self._tell = tell
+        self._notify = notify
         self._publishes = publishes
         self._started = datetime.datetime.now(datetime.UTC)
         self._watching = False
@@ -52,8 +52,8 @@ class Follower:
     def begin(self) -> None:
         """Watches from now on. Once in a process. Raises `RuntimeError` when the system has no more threads."""
         self._lock = threading.RLock()  # held by whoever reloads
-        self._inside: set[int] = set()  # the threads that reload, or wait for it
-        self._publisher = Publisher(self._reloader.asked) if self._publishes else None
+        self._inside: set[int] = set()  # the threads in a reload, or waiting for one
+        self._publisher = Publisher(self._reloader.request) if self._publishes else None
         self._paths = self._reloader.paths
         self._watcher = Watcher(self._paths, self._on_change, on_state=self._on_state, on_sweep=self._on_sweep)
         self._fleet = self._reloader.fleet
@@ -63,7 +63,7 @@ class Follower:
             self._watcher.start()
             if self._fleet is not None:
                 self._fleet.follow(self._on_store, self._on_state, self._on_unannounced)
-        except BaseException:  # no thread to be had
+        except BaseException:  # no more threads
             self.close()
             raise
 
@@ -75,20 +75,20 @@ class Follower:
         return fleet if self._watcher.state == "native" else self._watcher.state
 
     def is_here(self) -> bool:
-        """Whether this thread is in the middle of a reload: a log processor can be, or a signal's handler."""
+        """Whether this thread is in the middle of a reload: in a log processor, say, or a signal handler."""
         return threading.get_ident() in self._inside
 
-    def reload(self) -> Outcome:
-        """Reads everything in this thread. In the middle of another reload of it, that is left to the watcher."""
+    def reload(self) -> ReloadResult:
+        """Reads everything in this thread. Within another reload of the same thread, leaves it to the watcher."""
         if self.is_here():
             self._watcher.request(self._paths[0], 0.0)
-            return Unchanged(self.held.current)
+            return Unchanged(self.last_good.current)
         if self._fleet is not None:
             self._fleet.read_now()
         return self._reload(None)
 
     def close(self) -> None:
-        """Ends watching, and waits for the end but in the watcher's own thread."""
+        """Ends watching. Waits for the watcher's thread, unless called in it."""
         self.closed = True
         if self._fleet is not None:
             self._fleet.close()
@@ -98,74 +98,74 @@ class Follower:
                 self._publisher.remove()
 
     def leave(self) -> None:
-        """The process ends, and with it the threads: nobody is waited for long, who may be stuck."""
+        """At the interpreter's exit: removes the state file. Does not wait long for a reload that may be stuck."""
         self.closed = True
         if self._watching and self._publisher is not None and self._lock.acquire(timeout=1.0):
             self._publisher.remove()
             self._lock.release()
 
     def forget(self) -> None:
-        """In a forked child: the parent's thread is not here, its watches and its state file are its own."""
+        """In a forked child: leaves the parent's watches and state file to the parent."""
         self._watching = False
         self._watcher.forget()
         if self._fleet is not None:
             self._fleet.forget()
 
     def restart(self) -> None:
-        """In a forked child: begins again. The parent may have been in the middle of a reload."""
-        self._reloader = self._reloader.anew()
+        """In a forked child: begins again, with new locks, caches and threads."""
+        self._reloader = self._reloader.for_child()
         try:
             self.begin()
         except BaseException:  # it may be tried again
             self.closed = self._watching = False
             raise
 
-    def _on_change(self, told: frozenset[Path]) -> None:
+    def _on_change(self, changed: frozenset[Path]) -> None:
         try:
-            self._reload(told)
+            self._reload(changed)
         except Closed:  # the end came first
             pass
-        except BaseException:  # no descriptor or memory left, say: the watcher reports it, and no change is lost
-            for path in told:
+        except BaseException:  # no descriptor or memory left, say: try again, and let the watcher report it
+            for path in changed:
                 self._watcher.request(path, FAULTY)
             raise
 
     def _on_store(self) -> None:
-        """In a thread of the fleet's: the watcher's reloads."""
+        """In a thread of the fleet's: has the watcher's thread reload."""
         self._watcher.request(self._paths[0], 0.0)
 
-    def _reload(self, told: Collection[Path] | None) -> Outcome:
-        """Reads what is told (None: everything) and takes it. A fault that nobody asked for may be too young."""
-        with forks.section():  # first: whoever waits for the lock in here is not waited for by who has it
-            return self._reload_now(told)
+    def _reload(self, paths: Collection[Path] | None) -> ReloadResult:
+        """Reads these paths again (None: everything, and reports a fault without its grace time)."""
+        with forks.section():  # before the lock: its owner never waits at the gate
+            return self._reload_now(paths)
 
-    def _reload_now(self, told: Collection[Path] | None) -> Outcome:
+    def _reload_now(self, paths: Collection[Path] | None) -> ReloadResult:
         self._inside.add(threading.get_ident())
         try:
             with self._lock:
                 if self.closed:  # while this waited
                     raise Closed("it was closed")
-                loaded = self._reloader.read(told if self.held.fault is None else None)
-                patience = self.held.patience(loaded) if told is not None else 0.0
-                outcome = self._take(loaded) if not patience else Unchanged(self.held.current)
+                loaded = self._reloader.read(paths if self.last_good.fault is None else None)
+                patience = self.last_good.patience(loaded) if paths is not None else 0.0
+                result = self._take(loaded) if not patience else Unchanged(self.last_good.current)
                 self._look_ahead(patience)
-                return outcome
+                return result
         finally:
             self._inside.discard(threading.get_ident())
 
-    def _take(self, loaded: Loaded) -> Outcome:
-        """Takes a load, or rejects it whole."""
+    def _take(self, loaded: Loaded) -> ReloadResult:
+        """Accepts a load, or rejects it whole."""
         if not loaded.errors:
             return self._accept(loaded)
-        outcome = self._accept_revocation(loaded) if self._reloader.is_revoked(loaded) else None
-        if self.held.reject(loaded):
-            self._reporter.rejected(self.held.current, loaded.problems)
+        result = self._accept_revocation(loaded) if self._reloader.is_revoked(loaded) else None
+        if self.last_good.reject(loaded):
+            self._reporter.rejected(self.last_good.current, loaded.problems)
             self._publish()
-        return outcome if isinstance(outcome, Reloaded) else Rejected(loaded.problems)
+        return result if isinstance(result, Reloaded) else Rejected(loaded.problems)
 
-    def _accept_revocation(self, loaded: Loaded) -> Outcome | None:
-        """Takes a configuration without what the user no longer grants the project; None when it is in use already."""
-        newest = self.held.newest
+    def _accept_revocation(self, loaded: Loaded) -> ReloadResult | None:
+        """Accepts a load without what the user no longer grants the project; None when it is in use already."""
+        newest = self.last_good.newest
         if loaded is newest:
             return None
         if {problem.code for problem in loaded.errors} <= _REVOKED:
@@ -175,28 +175,28 @@ class Follower:
             return None
         return self._accept(self._reloader.without_grant(newest), keep_fault=True)
 
-    def _accept(self, loaded: Loaded, *, keep_fault: bool = False) -> Outcome:
-        held, old, before = self.held, self.held.current, self.held.newest
-        had_fault = held.fault is not None and not keep_fault
-        if held.confirm(loaded):
+    def _accept(self, loaded: Loaded, *, keep_fault: bool = False) -> ReloadResult:
+        last_good, old, before = self.last_good, self.last_good.current, self.last_good.newest
+        had_fault = last_good.fault is not None and not keep_fault
+        if last_good.confirm(loaded):
             return Unchanged(old)
-        changes = old.diff(loaded.config)  # before it is held: should this fail, all of it is done again
-        new = held.accept(loaded, keep_fault=keep_fault)
+        changes = old.diff(loaded.config)  # before it is accepted: if this fails, the next reload does all of it again
+        new = last_good.accept(loaded, keep_fault=keep_fault)
         self._swap(new)
         if new.generation != old.generation:
-            self._tell(old, new, changes)
+            self._notify(old, new, changes)
         self._log((*mode_change(before, loaded), *changes), had_fault=had_fault)
         self._publish()
         return Reloaded(new, changes) if changes else Unchanged(new)
 
     def _log(self, changes: tuple[Change, ...], *, had_fault: bool) -> None:
         if changes:
-            self._reporter.reloaded(self.held.current, changes, self.held.restart_required)
+            self._reporter.reloaded(self.last_good.current, changes, self.last_good.restart_required)
         elif had_fault:
-            self._reporter.recovered(self.held.current)
+            self._reporter.recovered(self.last_good.current)
 
     def _look_ahead(self, patience: float) -> None:
-        """Watches what has to be watched now; looks again at files that somebody is writing, and at young faults."""
+        """Updates the watched paths; schedules another read of files being written, and of young faults."""
         paths = self._reloader.paths
         if paths != self._paths:
             self._paths = paths
@@ -205,17 +205,17 @@ class Follower:
             self._watcher.request(path, seconds)
         if patience:
             self._watcher.request(paths[0], patience)
-        elif self.held.fault is not None:
-            # What mends it may be no change of a file: the mode of a folder, or a dangling link that goes.
+        elif self.last_good.fault is not None:
+            # The fix may change no file: the mode of a folder, or a dangling link that is removed.
             self._watcher.request(paths[0], FAULTY)
 
     def _publish(self) -> None:
         if self._publisher is not None and not self.closed:
-            self._reporter.published(self.held.current, self._publisher.write(self.held))
+            self._reporter.published(self.last_good.current, self._publisher.write(self.last_good))
         if self._fleet is not None and self._publishes and not self.closed:
             from ..workers.fleet import encoded  # most machines have no fleet
 
-            self._fleet.announce(encoded(self.held, self._started))
+            self._fleet.announce(encoded(self.last_good, self._started))
 
     def _on_sweep(self) -> None:
         """Publishes again what a cleaner or a logout has removed. During a reload that can wait for the next sweep."""
@@ -224,16 +224,16 @@ class Follower:
             return
         try:
             if not self.closed:
-                self._reporter.published(self.held.current, publisher.restore())
+                self._reporter.published(self.last_good.current, publisher.restore())
         finally:
             self._lock.release()
 
     def _on_unannounced(self, reason: str) -> None:
-        self._reporter.announced(self.held.current, reason)
+        self._reporter.announced(self.last_good.current, reason)
 
     def _on_state(self, state: State, detail: str) -> None:
-        """Files and store are watched as well as the worse of them is."""
+        """Reports the worse state of the two, files and store."""
         worst = self.watching
         if worst == "stopped" or (state == "native" and worst != "native"):
             return
-        self._reporter.watching(self.held.current, worst, detail)
+        self._reporter.watching(self.last_good.current, worst, detail)

@@ -1,4 +1,4 @@
-"""What came of a reload, how a LiveConfig is doing, and the two states in which it does nothing."""
+"""Reload results, status, and the `Closed` and `Forked` errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Rejected(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
 
 
-Outcome = Reloaded | Unchanged | Rejected
+ReloadResult = Reloaded | Unchanged | Rejected
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The callbacks of one LiveConfig: who is told of which change, in a thread of their own."""
+"""The callbacks of one LiveConfig, called in a thread of their own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Subscription:
         self.active = True
 
     def concerns(self, key: str) -> bool:
-        """Whether the value of `key` stands below the path. What a model stands for is below the model."""
+        """Whether `key` is the path or below it. The resolved model's keys are below `llm.model`."""
         path = self.path
         return not path or key == path or key.startswith(f"{path}.") or (path == "llm.model" and key in RESOLVED)
 
@@ -45,7 +45,7 @@ class Subscribers:
         self._differences: dict[int, tuple[Config, tuple[Change, ...]]] = {}  # to the newest, by identity
         self._closed = False
         self._subscriptions: tuple[_Subscription, ...] = ()
-        self._running: _Subscription | None = None  # whose callback runs
+        self._running: _Subscription | None = None  # the one whose callback runs
         self._thread: threading.Thread | None = None
 
     def add(self, callback: Callback, path: str, seen: Config) -> Callable[[], None]:
@@ -74,14 +74,14 @@ class Subscribers:
 
         return unsubscribe
 
-    def tell(self, old: Config, new: Config, changes: tuple[Change, ...]) -> None:
-        """`new` is current after `old`, from which it differs by these changes."""
+    def notify(self, old: Config, new: Config, changes: tuple[Change, ...]) -> None:
+        """Has the callbacks called for `new`, which follows `old` and differs from it by these changes."""
         with self._wake:
             self._newest = new
             self._differences = {id(old): (old, changes)}
             self._wake.notify_all()
         if self._subscriptions:
-            time.sleep(0)  # lets the callbacks' thread have the interpreter before whatever comes next here
+            time.sleep(0)  # gives the callbacks' thread the interpreter before the reload goes on
 
     def close(self, *, wait: bool = True) -> None:
         """No callback begins after this returns; a running one is waited for, unless this is called from it."""
@@ -96,22 +96,26 @@ class Subscribers:
         return self._thread is threading.current_thread()
 
     def forget(self) -> None:
-        """In a forked child: drops everything, and the lock with it, which the parent's threads may have held."""
+        """In a forked child: drops every subscription, and the lock, which a thread of the parent may have held."""
         self._wake = threading.Condition()
         self._subscriptions, self._thread, self._closed = (), None, True
 
-    def resume(self, newest: Config) -> None:
-        """In a forked child: the same subscriptions, with a thread of its own.
+    def inherit(self, newest: Config) -> None:
+        """In a forked child: keeps the parent's subscriptions, for `start`.
 
-        Whoever has not seen `newest` yet is called, but for a callback that has forked itself.
+        A subscriber that has not seen `newest` is called, unless it is the callback that forked.
         """
         if self._running is not None and self.is_here():
             self._running.seen = newest
         self._wake = threading.Condition()
         self._running, self._thread = None, None
         self._newest, self._differences = newest, {}
-        if self._subscriptions and not self._closed:
-            self._start()
+
+    def start(self) -> None:
+        """In a forked child, after `inherit`: starts the thread, where there is anything to call."""
+        with self._wake:
+            if self._subscriptions and self._thread is None and not self._closed:
+                self._start()
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="stigmer-config-callbacks", daemon=True)
@@ -139,7 +143,7 @@ class Subscribers:
         for subscription in self._subscriptions:
             seen = subscription.seen
             if seen.generation >= new.generation:
-                continue  # it subscribed when this one was there already
+                continue  # it subscribed after this change
             if id(seen) not in differences:
                 differences[id(seen)] = (seen, seen.diff(new))
             concerning = tuple(change for change in differences[id(seen)][1] if subscription.concerns(change.key))
@@ -149,7 +153,7 @@ class Subscribers:
                 self._running = subscription
                 self._call(subscription.callback, new, concerning)
                 self._running = None
-            subscription.seen = new  # after the call: in a child forked in the middle of it, it is made again
+            subscription.seen = new  # after the call: a child forked in the middle of it repeats it
 
     def _call(self, callback: Callback, new: Config, changes: tuple[Change, ...]) -> None:
         try:

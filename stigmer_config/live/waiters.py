@@ -1,4 +1,4 @@
-"""Who waits for a change: threads, and tasks of event loops."""
+"""Waiting for a change, in threads and in event loops."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .results import Closed
 if TYPE_CHECKING:
     import asyncio
 
-Look = Callable[[], Config]  # the current Config; raises when there is nothing to wait for any more
+Current = Callable[[], Config]  # raises when there is nothing left to wait for
 Predicate = Callable[[Config], bool]
 
 
 class _Signal(Protocol):
-    """What can be set: a `threading.Event`, or an asyncio one through its loop."""
+    """A `threading.Event`, or an asyncio event set through its loop."""
 
     def set(self) -> None: ...
 
 
 class Waiters:
-    """Those who wait for one LiveConfig. `look` is asked at once, and whenever `wake` was called since."""
+    """The waiting threads and tasks of one LiveConfig. They call `current` at once, and after each `wake`."""
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
+    def __init__(self, current: Current) -> None:
+        self._current = current
         self._lock = threading.Lock()
         self._signals: tuple[_Signal, ...] = ()
 
     def wake(self) -> None:
-        """There is something new to look at."""
+        """Has every waiter check again."""
         for signal in self._signals:
             signal.set()
 
@@ -44,7 +44,7 @@ class Waiters:
         with self._listed(changed):
             while True:
                 changed.clear()
-                config = self._look()
+                config = self._current()
                 if predicate(config):
                     return config
                 left = None if deadline is None else max(deadline - time.monotonic(), 0)
@@ -59,7 +59,7 @@ class Waiters:
         with self._listed_async() as changed:
             while True:
                 changed.clear()
-                config = self._look()
+                config = self._current()
                 if predicate(config):
                     return config
                 try:
@@ -75,7 +75,7 @@ class Waiters:
             while True:
                 changed.clear()
                 try:
-                    config = self._look()
+                    config = self._current()
                 except Closed:
                     return
                 if config == last:
@@ -85,7 +85,7 @@ class Waiters:
                     yield config
 
     def forget(self) -> None:
-        """In a forked child: nobody waits here, and the lock may have been held by the parent's threads."""
+        """In a forked child: drops the waiters and the lock, which a thread of the parent may have held."""
         self._lock = threading.Lock()
         self._signals = ()
 
@@ -116,9 +116,9 @@ class _LoopSignal:
         self._event = event
 
     def set(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits there any more
+        with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._event.set)
 
 
 def _too_late(timeout: float | None) -> TimeoutError:
-    return TimeoutError(f"no configuration for which it holds came in {timeout} s")
+    return TimeoutError(f"no configuration satisfied the predicate within {timeout} s")

@@ -1,4 +1,4 @@
-"""Files as a worker reads them: settled, and each layer kept until its file's bytes change."""
+"""The layers of files, each cached until the file's bytes change and have settled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..sources.config_file import layer_of
 Identity = tuple[int, int]  # device and inode
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _CachedFile(msgspec.Struct, frozen=True):
     contents: Contents
     layer: Layer
     problems: list[Problem]
@@ -27,25 +27,25 @@ class _Kept(msgspec.Struct, frozen=True):
     named: bool
 
 
-class KeptFiles:
+class FileCache:
     """Reads layers' files for one worker. For one thread at a time.
 
-    `waiting` tells, by path, in how many seconds to read again: a writer is in the middle of the file, or it
-    is gone or empty just now. Until then the layer stays what it was.
+    `waiting`: the seconds until each unsettled file should be read again. A writer is in the middle of it, or it
+    vanished or was emptied a moment ago. Until then its layer stays what it was.
     """
 
     def __init__(self, schema: Schema = BUILT_IN) -> None:
         self.waiting: dict[Path, float] = {}
         self._schema = schema
         self._reader = Reader(MAX_BYTES)
-        self._kept: dict[tuple[LayerName, str], _Kept] = {}
+        self._kept: dict[tuple[LayerName, str], _CachedFile] = {}
         self._identities: dict[str, Identity] = {}
 
-    def refresh(self, told: Collection[Path] | None) -> bool:
-        """Reads the `told` files again, with None all that were read before. Whether one says something else."""
+    def refresh(self, paths: Collection[Path] | None) -> bool:
+        """Reads these files again (None: all that were read before). Returns whether one has changed."""
         self.waiting = {}
         changed = False
-        names = None if told is None else {os.fspath(path) for path in told}
+        names = None if paths is None else {os.fspath(path) for path in paths}
         for (layer, path), kept in list(self._kept.items()):
             if names is None or path in names:
                 contents = self._contents(path, layer, kept.uid)
@@ -61,8 +61,8 @@ class KeptFiles:
         del schema  # that of the worker, from the start
         kept = self._kept.get((layer, path))
         if kept is None:
-            # A file that was never seen whole cannot be passed over.
-            busy = failed(path, layer, "somebody is writing it", "try again when that is done")
+            # A file that was never read whole must not be skipped.
+            busy = failed(path, layer, "it is being written", "try again when that is done")
             kept = self._keep(self._contents(path, layer, uid) or busy, path, layer, uid, named=named)
         return kept.layer, list(kept.problems)
 
@@ -76,19 +76,19 @@ class KeptFiles:
         return contents is not None
 
     def forget(self, layer: LayerName, path: str) -> None:
-        """The file is none of ours any more."""
+        """Forgets a file that no longer counts."""
         self._kept.pop((layer, path), None)
         self._identities.pop(path, None)
         self.waiting.pop(Path(path), None)
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two paths led to one file when they were read last."""
+        """Whether two paths led to the same file when last read."""
         identity = self._identities.get(one)
         return identity is not None and identity == self._identities.get(other)
 
-    def _keep(self, contents: Contents, path: str, layer: LayerName, uid: int, *, named: bool) -> _Kept:
+    def _keep(self, contents: Contents, path: str, layer: LayerName, uid: int, *, named: bool) -> _CachedFile:
         read, problems = layer_of(contents, path, layer, named=named, schema=self._schema)
-        kept = self._kept[(layer, path)] = _Kept(contents, read, problems, uid, named)
+        kept = self._kept[(layer, path)] = _CachedFile(contents, read, problems, uid, named)
         return kept
 
     def _contents(self, path: str, layer: LayerName, uid: int) -> Contents | None:

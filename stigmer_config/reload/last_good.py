@@ -1,4 +1,4 @@
-"""What a worker holds: the newest good load, what waits for a restart, and what the last load was rejected for."""
+"""The newest good load of a worker, what waits for a restart, and why a later load was rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..settings.declarations import SETTINGS
 
 FAULT_GRACE = 0.15  # seconds until a fault is reported: a slip between two saves stays quiet
 
-# What a running worker cannot take on: it must restart to use it.
+# The keys whose new values a worker uses after a restart.
 _RESTART = tuple(key for key, setting in SETTINGS.items() if setting.reload == "restart" and key != "mode")
 
 
@@ -27,8 +27,8 @@ def _apps_to_restart(start: Config, now: Config) -> tuple[str, ...]:
     return tuple(change.key for change in start.diff(now) if change.restart_required and change.key.startswith("apps."))
 
 
-class Held:
-    """One worker's loads, judged one after the other. For one thread at a time.
+class LastGood:
+    """The newest good load of one worker, and what came after it. For one thread at a time.
 
     `newest` is the newest good load, `current` its Config with its generation, `loaded_at` when its values were
     taken (UTC), `fault` what a later load was rejected for. `reloads` counts the loads taken since the first,
@@ -43,10 +43,10 @@ class Held:
         self.reloads = self.rejections = 0
         self.fault: ConfigError | None = None
         self.restart_required: tuple[str, ...] = ()
-        self._young: tuple[str, float] | None = None  # a fault that is no news yet, and since when it is there
+        self._young: tuple[str, float] | None = None  # a fault within its grace time, and when it was first seen
 
     def patience(self, loaded: Loaded) -> float:
-        """In how many seconds a load's fault is news: 0 when it is old enough, known, or no fault at all."""
+        """Seconds until a load's fault is reported: 0 when it is old enough, was reported, or there is none."""
         text = _text(loaded.errors)
         if not text or text == self._reported:
             self._young = None
@@ -57,21 +57,21 @@ class Held:
         return max(self._young[1] + FAULT_GRACE - now, 0.0)
 
     def reject(self, loaded: Loaded) -> bool:
-        """Keeps what is held. Whether the fault is another than the one reported last."""
+        """Keeps the last good load. Returns whether the fault differs from the one reported last."""
         is_news = _text(loaded.errors) != self._reported
         self.rejections += is_news
         self.fault, self._young = ConfigError(loaded.problems), None
         return is_news
 
     def confirm(self, loaded: Loaded) -> bool:
-        """Whether this load is held already, with nothing against it since: then it was good once more."""
+        """Whether this is the last good load itself, with no fault since; then it was good once more."""
         if loaded is not self.newest or self.fault is not None:
             return False
         self.last_success = _now()
         return True
 
     def accept(self, loaded: Loaded, *, keep_fault: bool = False) -> Config:
-        """Holds a load from now on. The Config, of the same generation when it equals the last one.
+        """Makes a load the last good one. Returns its Config, of the same generation if it is equal.
 
         `keep_fault`: it has errors, which are reported already or will be.
         """
@@ -89,7 +89,7 @@ class Held:
         return new
 
     def in_use(self, key: str) -> object:
-        """The value that the worker works with: for a key that waits for a restart the one of its start."""
+        """The value that the worker uses: for a key that waits for a restart, the one of its start."""
         config = self._start if key in self.restart_required else self.current
         return dict(config.effective()).get(key) if key.startswith("apps.") else config.value(key)
 
@@ -99,7 +99,7 @@ class Held:
 
 
 def mode_change(before: Loaded, after: Loaded) -> tuple[Change, ...]:
-    """The change of the mode that the layers ask for: the worker keeps its own, so that no value tells it."""
+    """The change of the mode that the layers set. The worker keeps its own, so `Config.diff` does not show it."""
     if before.wanted_mode == after.wanted_mode:
         return ()
     old, new = before.wanted_mode, after.wanted_mode

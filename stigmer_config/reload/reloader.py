@@ -1,4 +1,4 @@
-"""Loading again and again for one worker: the same request, the files as they are now."""
+"""Repeated loads of one worker's request, with the files as they are now."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..loading.request import Request
 from ..sources import discovery as places
 from ..sources.variables import variable_layers
 from ..trust import grants
-from .file_cache import KeptFiles
-from .secret_cache import KeptSecrets
+from .file_cache import FileCache
+from .secret_cache import SecretCache
 
 if TYPE_CHECKING:
     from ..sources.etcd.follower import KeptFleet
@@ -26,42 +26,42 @@ SETTLE = 2.5  # seconds that the first load waits for a writer in the middle of 
 
 
 class Reloader:
-    """Reads what was asked for at the start, keeping what did not change. For one thread at a time.
+    """Loads the same request again, reusing what did not change. For one thread at a time.
 
-    Variables and working folder stay those of the start; files and the date are read anew. The mode stays
+    Variables and working folder stay those of the start; files and the date are read again. The mode stays
     the one of the first load. `paths` are those whose change may change the configuration, `fleet` the store that
     may, if there is one.
     """
 
     def __init__(
         self,
-        asked: Request,
-        secrets: KeptSecrets | None = None,
+        request: Request,
+        secrets: SecretCache | None = None,
         began: datetime.date | None = None,
         fleet: KeptFleet | None = None,
     ) -> None:
-        self._files = KeptFiles(asked.schema)
-        self.fleet = fleet or _fleet(asked)
-        self._secrets = secrets or KeptSecrets(asked.environment, runs=asked.runs_commands)
-        variables = variable_layers(asked.environment, asked.schema)  # a reload never reads them anew
-        self._asked = msgspec.structs.replace(
-            asked, read_layer=self._files.read_layer, read_variables=lambda _environment, _schema: variables
+        self._files = FileCache(request.schema)
+        self.fleet = fleet or _fleet(request)
+        self._secrets = secrets or SecretCache(request.environment, runs=request.runs_commands)
+        variables = variable_layers(request.environment, request.schema)  # a reload never reads them anew
+        self._request = msgspec.structs.replace(
+            request, read_layer=self._files.read_layer, read_variables=lambda _environment, _schema: variables
         )
         if self.fleet is not None:
-            self._asked = msgspec.structs.replace(self._asked, read_fleet=self.fleet.read_fleet)
+            self._request = msgspec.structs.replace(self._request, read_fleet=self.fleet.read_fleet)
         self._began = began or datetime.date.today()  # noqa: DTZ011 - the date on this machine's calendar
-        self._site = places.site_file(asked.environment)[0]
-        self._user = places.user_file(asked.environment)
+        self._site = places.site_file(request.environment)[0]
+        self._user = places.user_file(request.environment)
         self._project = self._search()
         self._grant = self._recorded()
         self._is_withdrawn = False
         self._looked_at = self._look_around()
-        self._search_owed = False
+        self._search_pending = False
         self._last: tuple[datetime.date, Loaded] | None = None
 
     @property
-    def asked(self) -> Request:
-        return self._asked
+    def request(self) -> Request:
+        return self._request
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -69,33 +69,33 @@ class Reloader:
 
     @property
     def waiting(self) -> dict[Path, float]:
-        """The files that must be read again, and in how many seconds: somebody is writing them."""
+        """The files that must be read again, and in how many seconds: they are being written."""
         return {**self._files.waiting, **self._secrets.waiting}
 
-    def anew(self) -> Reloader:
-        """The same in a forked child, where this one may have been in the middle of something."""
+    def for_child(self) -> Reloader:
+        """A reloader for a forked child, where this one may be in the middle of a load."""
         fleet = self.fleet.anew() if self.fleet is not None else None
-        new = Reloader(self._asked, self._secrets.anew(), self._began, fleet)
+        new = Reloader(self._request, self._secrets.for_child(), self._began, fleet)
         new._is_withdrawn = self._is_withdrawn
         return new
 
     def first(self) -> Loaded:
-        """The first load, once no writer is in the middle of a file."""
+        """The first load, once every file has settled, or after SETTLE seconds."""
         deadline = time.monotonic() + SETTLE
         loaded = self.read(None)
         while self.waiting and time.monotonic() < deadline:
             time.sleep(min(self.waiting.values()))
             loaded = self.read(None)
-        self._asked = msgspec.structs.replace(self._asked, keep_mode=loaded.config.mode)
+        self._request = msgspec.structs.replace(self._request, keep_mode=loaded.config.mode)
         return loaded
 
-    def read(self, told: Collection[Path] | None) -> Loaded:
-        """Loads. Only `told` paths are read again, with None every file."""
+    def read(self, paths: Collection[Path] | None) -> Loaded:
+        """Loads. Only these paths are read again (None: every file)."""
         last, self._last = self._last, None  # whatever goes wrong from here on, the next read loads
-        elsewhere = told is None or self._is_elsewhere(told)
-        if told is not None and elsewhere:
-            told = {*told, Path(self._project.path)}
-        changed = [self._files.refresh(told), self._secrets.refresh(told)]
+        elsewhere = paths is None or self._is_elsewhere(paths)
+        if paths is not None and elsewhere:
+            paths = {*paths, Path(self._project.path)}
+        changed = [self._files.refresh(paths), self._secrets.refresh(paths)]
         changed += [self.fleet.refresh()] if self.fleet is not None else []
         if elsewhere or self._project_may_be_the_users():
             is_other = self._find_project()
@@ -118,32 +118,34 @@ class Reloader:
     def without_grant(self, good: Loaded) -> Loaded:
         """A good load judged again without the project's grant."""
         opener = self._secrets.opener()
-        environment = self._asked.environment.with_today(self._today())
-        request = msgspec.structs.replace(self._asked, environment=environment, opener=opener, trust=grants.NONE)
+        environment = self._request.environment.with_today(self._today())
+        request = msgspec.structs.replace(self._request, environment=environment, opener=opener, trust=grants.NONE)
         loaded = judge(request, good.layers)
         self._secrets.keep(opener, loaded.layers, good=False)
         return loaded
 
     def _today(self) -> datetime.date:
         passed = datetime.date.today() - self._began  # noqa: DTZ011 - the date on this machine's calendar
-        return self._asked.environment.today + passed
+        return self._request.environment.today + passed
 
     def _load(self) -> Loaded:
         today = self._today()
         opener = self._secrets.opener()
-        world = self._asked.environment.with_today(today)
-        loaded = read(msgspec.structs.replace(self._asked, environment=world, project=self._project, opener=opener))
+        environment = self._request.environment.with_today(today)
+        loaded = read(
+            msgspec.structs.replace(self._request, environment=environment, project=self._project, opener=opener)
+        )
         self._secrets.keep(opener, loaded.layers, good=not loaded.errors)
         self._is_withdrawn = self._is_withdrawn and bool(loaded.errors)
         self._last = (today, loaded)
         return loaded
 
-    def _is_elsewhere(self, told: Collection[Path]) -> bool:
+    def _is_elsewhere(self, paths: Collection[Path]) -> bool:
         """Whether more changed than files that are read anyway: then others may count from now on."""
         known = {self._site, self._user, *map(os.fspath, self._secrets.files)}
         if self._project.why_none is None:
             known.add(self._project.path)
-        return self._search_owed or any(os.fspath(path) not in known for path in told)
+        return self._search_pending or any(os.fspath(path) not in known for path in paths)
 
     def _project_may_be_the_users(self) -> bool:
         """Whether links may have made one file of the user's and the project's, or two of it again."""
@@ -154,15 +156,15 @@ class Reloader:
         return os.path.lexists(self._project.path)
 
     def _search(self) -> places.Project:
-        return places.project_file(self._asked.environment, self._asked.project_dir)
+        return places.project_file(self._request.environment, self._request.project_dir)
 
     def _find_project(self) -> bool:
         """Looks for the project's file. Whether it stands elsewhere than before."""
         before, found = self._project, self._search()
-        self._search_owed = found != before and Path(before.path) in self._files.waiting
-        if found == before or self._search_owed:  # it may be back at once
+        self._search_pending = found != before and Path(before.path) in self._files.waiting
+        if found == before or self._search_pending:  # it may be back at once
             return False
-        if found.why_none is None and not self._files.has_settled(found.path, "project", self._asked.environment.uid):
+        if found.why_none is None and not self._files.has_settled(found.path, "project", self._request.environment.uid):
             return False
         if before.path != found.path:
             self._files.forget("project", before.path)
@@ -181,22 +183,22 @@ class Reloader:
 
     def _recorded(self) -> grants.Grant | None:
         path = self._project.path
-        return grants.recorded(self._asked.environment, path) if os.path.isabs(path) else None
+        return grants.recorded(self._request.environment, path) if os.path.isabs(path) else None
 
     def _look_around(self) -> tuple[Path, ...]:
-        world = self._asked.environment
-        looked_at = [Path(path) for path in places.looked_at(world, self._asked.project_dir)]
-        if world.state_dir is not None and os.path.isabs(self._project.path):
-            looked_at.append(grants.path_of(world, self._project.path))
+        environment = self._request.environment
+        looked_at = [Path(path) for path in places.looked_at(environment, self._request.project_dir)]
+        if environment.state_dir is not None and os.path.isabs(self._project.path):
+            looked_at.append(grants.path_of(environment, self._project.path))
         return tuple(looked_at)
 
 
-def _fleet(asked: Request) -> KeptFleet | None:
-    if asked.environment.variable("STIGMER_ETCD") is None:
+def _fleet(request: Request) -> KeptFleet | None:
+    if request.environment.variable("STIGMER_ETCD") is None:
         return None
     from ..sources.etcd.follower import KeptFleet  # most machines have no fleet
 
-    return KeptFleet(asked.environment, schema=asked.schema)
+    return KeptFleet(request.environment, schema=request.schema)
 
 
 def _status(loaded: Loaded, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Secrets behind references as a worker reads them: a file when it has settled, a command once."""
+"""The secrets behind references: a file is read once it has settled, a command is run once."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Found = Secret | Unavailable  # a secret, or why there is none
 Fetch = Callable[[Reference], Found]
 
 
-class KeptSecrets:
+class SecretCache:
     """Reads references for one worker. For one thread at a time, but for `command`.
 
     Each load gets an `opener` of its own: what an execution derives from the Config it took has the secrets of
-    that Config. `files` are those that the newest load refers to, used or not; `waiting` is as `KeptFiles` has it.
+    that Config. `files` are those that the newest load refers to, used or not; `waiting` is as `FileCache` has it.
     """
 
     def __init__(self, environment: Environment, *, runs: bool, commands: dict[Reference, Found] | None = None) -> None:
@@ -38,19 +38,19 @@ class KeptSecrets:
         _all.add(self)
 
     def renew_lock(self) -> None:
-        """In a forked child: the lock may be held by a thread that is not here."""
+        """In a forked child: replaces the lock, which a thread of the parent may have held."""
         self._running = threading.Lock()
 
-    def anew(self) -> KeptSecrets:
-        """The same for a forked child: its commands were run."""
-        return KeptSecrets(self.environment, runs=self.runs, commands=self._commands)
+    def for_child(self) -> SecretCache:
+        """A cache for a forked child, which runs no command again."""
+        return SecretCache(self.environment, runs=self.runs, commands=self._commands)
 
-    def opener(self) -> LoadsOpener:
-        """What the next load opens references with."""
-        return LoadsOpener(self)
+    def opener(self) -> LoadOpener:
+        """The opener for the next load."""
+        return LoadOpener(self)
 
-    def keep(self, opener: LoadsOpener, layers: Iterable[Layer], *, good: bool) -> None:
-        """After a load of these layers. What a good one does not refer to is forgotten, and read anew one day."""
+    def keep(self, opener: LoadOpener, layers: Iterable[Layer], *, good: bool) -> None:
+        """After a load of these layers. A good one drops the secrets that nothing refers to any more."""
         opener.is_loading = False
         named = [
             entry.value for layer in layers for entry in layer.entries.values() if isinstance(entry.value, Reference)
@@ -61,13 +61,13 @@ class KeptSecrets:
             self._commands = {one: found for one, found in self._commands.items() if one in named}
         self._unused = {path: _signature(path) for path, one in self.files.items() if one not in self._found}
 
-    def refresh(self, told: Collection[Path] | None) -> bool:
-        """Reads the `told` files again, with None all, and runs what failed. Whether anything says something else."""
+    def refresh(self, paths: Collection[Path] | None) -> bool:
+        """Reads these files again (None: all, and runs failed commands). Returns whether any secret has changed."""
         self.waiting = {}
-        changed = told is None and self._forget_failures()
-        opener = LoadsOpener(self)
+        changed = paths is None and self._forget_failures()
+        opener = LoadOpener(self)
         for path, reference in self.files.items():
-            if told is not None and path not in told:
+            if paths is not None and path not in paths:
                 continue
             if path in self._unused:
                 changed = changed or _signature(path) != self._unused[path]
@@ -77,7 +77,7 @@ class KeptSecrets:
         return changed
 
     def file(self, reference: Reference, fetch: Fetch) -> Found:
-        """A file's secret once nobody is in the middle of writing it; until then the earlier one."""
+        """A file's secret once the file has settled; until then the earlier one."""
         path = Path(reference.words[0])
         pause, seen = self._look(path)
         if not pause:
@@ -90,7 +90,7 @@ class KeptSecrets:
         return self._found.get(reference, Unavailable("it is being written"))
 
     def _look(self, path: Path) -> tuple[float, Signature | None]:
-        """In how many seconds the file may have settled, and what it looks like when it has and is there."""
+        """The seconds until the file may have settled, and its signature if it has and exists."""
         try:
             result = self._reader.read(path)
         except (OSError, ValueError):
@@ -100,7 +100,7 @@ class KeptSecrets:
         return 0.0, result.signature if isinstance(result, Settled) else None
 
     def command(self, reference: Reference, fetch: Fetch) -> Found:
-        """What a command printed: it is run once, whoever asks. From any thread."""
+        """What a command printed. It is run once. From any thread."""
         with self._running:
             if reference not in self._commands:
                 self._commands[reference] = fetch(reference)
@@ -113,7 +113,7 @@ class KeptSecrets:
         return bool(failed)
 
 
-_all: weakref.WeakSet[KeptSecrets] = weakref.WeakSet()
+_all: weakref.WeakSet[SecretCache] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
@@ -125,16 +125,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class LoadsOpener(Opener):
+class LoadOpener(Opener):
     """Opens references for one load, and then, in any thread, for what is derived from its Config."""
 
-    def __init__(self, kept: KeptSecrets) -> None:
+    def __init__(self, kept: SecretCache) -> None:
         super().__init__(kept.environment, runs=kept.runs)
         self._kept = kept
         self.is_loading = True
 
     def fetch(self, reference: Reference) -> Found:
-        """What a reference says now."""
+        """The secret behind a reference, read now."""
         return self._fetch(reference)
 
     def _fetch(self, reference: Reference) -> Found:

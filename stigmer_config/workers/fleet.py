@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 
 from ..core.decoding import from_json
-from ..reload.last_good import Held
+from ..reload.last_good import LastGood
 from ..sources.etcd.address import Fleet
 from ..sources.etcd.snapshot import Stored
 
@@ -37,7 +37,7 @@ class FleetWorker(msgspec.Struct, frozen=True):
     rejected: tuple[str, ...]
 
 
-def encoded(held: Held, started: datetime.datetime) -> bytes:
+def encoded(held: LastGood, started: datetime.datetime) -> bytes:
     """This worker's state, as the fleet is told it: no secret, no value but the model's name."""
     config = held.current
     faults = held.fault.problems if held.fault is not None else ()

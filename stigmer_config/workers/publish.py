@@ -25,7 +25,7 @@ from ..files.paths import SAFE, real_path
 from ..loading.derivation import read_override
 from ..loading.load import Loaded
 from ..loading.request import Request
-from ..reload.last_good import Held
+from ..reload.last_good import LastGood
 from ..secrets.references import Reference
 from ..settings.declarations import VARIABLES
 from ..sources.variables import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
@@ -49,10 +49,10 @@ class Publisher:
         self._lock: WorkerLock | None = None  # taken with the first write
         self._data = b""
 
-    def write(self, held: Held) -> OSError | None:
+    def write(self, last_good: LastGood) -> OSError | None:
         """Replaces the file. Returns the error that prevents it, instead of raising it."""
         # The standard library's JSON: a path or a variable need not be UTF-8.
-        self._data = json.dumps(msgspec.to_builtins(self._state(held), enc_hook=dict)).encode("ascii")
+        self._data = json.dumps(msgspec.to_builtins(self._state(last_good), enc_hook=dict)).encode("ascii")
         return self.restore()
 
     @property
@@ -77,8 +77,8 @@ class Publisher:
             self._lock.release()
             self._lock = None
 
-    def _state(self, held: Held) -> WorkerState:
-        config = held.current
+    def _state(self, last_good: LastGood) -> WorkerState:
+        config = last_good.current
         return WorkerState(
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -87,10 +87,10 @@ class Publisher:
             generation=config.generation,
             fingerprint=config.fingerprint,
             model=config.llm.model_steps,
-            values={key: _masked(held.in_use(key)) for key, _ in config.effective()},
-            sources=_sources(held.newest),
-            restart_required=held.restart_required,
-            rejected=tuple(str(problem) for problem in held.fault.problems) if held.fault is not None else (),
+            values={key: _masked(last_good.in_use(key)) for key, _ in config.effective()},
+            sources=_sources(last_good.newest),
+            restart_required=last_good.restart_required,
+            rejected=tuple(str(problem) for problem in last_good.fault.problems) if last_good.fault is not None else (),
             startup=self._startup,
         )
 

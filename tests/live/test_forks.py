@@ -198,12 +198,11 @@ def test_a_child_restarts_with_its_provider_check(sandbox: Sandbox) -> None:
 
 # A worker whose stderr is a pipe that nobody reads until the child does. Its argument: how many forks.
 STORM = """
-import fcntl, logging, os, pathlib, signal, sys, threading
+import logging, os, pathlib, signal, sys, threading
 from stigmer_config import LiveConfig
 LOGGER
 file = pathlib.Path.home() / ".stigmer" / "config.yaml"
 reader, writer = os.pipe()
-fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
 stderr = os.dup(2)
 os.dup2(writer, 2)
 sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, closefd=False)

@@ -24,9 +24,9 @@ from stigmer_config.loading.load import read
 from stigmer_config.loading.request import request
 from stigmer_config.reload import last_good as held
 from stigmer_config.reload import reloader
-from stigmer_config.reload.last_good import Held
+from stigmer_config.reload.last_good import LastGood
 from stigmer_config.reload.reloader import Reloader
-from stigmer_config.reload.secret_cache import KeptSecrets
+from stigmer_config.reload.secret_cache import SecretCache
 from stigmer_config.trust import grants
 from tests.support.live_tools import DEADLINE, LOCAL, Calls, heard, living, logged, rejected, save, takes, until, world
 from tests.support.sandbox import Sandbox
@@ -226,7 +226,7 @@ def test_a_fault_of_our_own_in_the_watchers_thread_loses_none_either(
 
 
 @pytest.mark.parametrize(
-    "fails", [(KeptSecrets, "refresh"), (Reloader, "_look_around"), (Config, "diff"), (Held, "accept")]
+    "fails", [(SecretCache, "refresh"), (Reloader, "_look_around"), (Config, "diff"), (LastGood, "accept")]
 )
 def test_wherever_it_fails_the_change_is_taken_and_told(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fails: tuple[type, str]
@@ -237,11 +237,11 @@ def test_wherever_it_fails_the_change_is_taken_and_told(
     works = getattr(owner, name)
     left = [1]
 
-    def once(*arguments: Any) -> Any:
+    def once(*arguments: Any, **named: Any) -> Any:
         if left:
             left.pop()
             raise MemoryError
-        return works(*arguments)
+        return works(*arguments, **named)
 
     with living(sandbox) as live:
         calls = Calls()
@@ -627,7 +627,7 @@ def test_a_start_in_the_middle_of_endless_writing_says_so(sandbox: Sandbox, monk
     sandbox.write(user=LOCAL)
     with sandbox.user_file.open("r+b", buffering=0) as half:
         half.write(b"mode: local\nllm: {model: fa")
-        with pytest.raises(ConfigError, match="somebody is writing it"):
+        with pytest.raises(ConfigError, match="it is being written"):
             LiveConfig.start(environment=world(sandbox))
 
 
