@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tests.support.paths import REPOSITORY
 from tests.support.sandbox import Sandbox
 
+OTHER_VARIABLES = REPOSITORY / "defaults" / "other_variables.yaml"  # read when an unknown variable is set
 # Strings that some engine, somewhere, takes for a program.
 PROGRAMS = [
     "@format {env[CANARY]}", "@jinja {{ env.CANARY }}", "@int 5", "@bool true", "@json {}", "@read_file /etc/hostname",
@@ -32,16 +33,19 @@ TEXT_KEYS = ["temporal.task_queue", "temporal.namespace", "sandbox.root_dir", "s
 
 
 class Watch:
-    """An audit hook that notes everything but reads of the files it was told of, while `on`."""
+    """An audit hook that, while `on`, records all but reads of allowed files and listings of folders below `listed`."""
 
     def __init__(self) -> None:
         self.on = False
         self.seen: list[str] = []
         self.allowed: frozenset[str] = frozenset()
         self.records = "/nowhere/"
+        self.listed = "/nowhere/"
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on or event == "builtins.id":  # asking for an object's identity does nothing
+            return
+        if event == "os.scandir" and str(arguments[0]).startswith(self.listed):
             return
         if event == "open":
             path, mode, flags = arguments
@@ -95,7 +99,10 @@ def watched_process() -> None:
     state_dir = sandbox.environment().state_dir
     assert state_dir is not None
     watch.records = os.path.join(state_dir, "trust", "")  # what a person has granted
-    watch.allowed = frozenset(map(str, (*mine, sandbox.site_dir / "x", sandbox.user_file.parent / "x")))
+    watch.listed = str(sandbox.root)  # where a file with a wrong name would be
+    watch.allowed = frozenset(
+        map(str, (*mine, sandbox.site_dir / "x", sandbox.user_file.parent / "x", OTHER_VARIABLES))
+    )
 
     def load_all(files: dict[str, str | None], variables: dict[str, str]) -> None:
         nonlocal loads
