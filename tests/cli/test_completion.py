@@ -218,6 +218,8 @@ def test_unset_offers_what_stands_in_the_file(sandbox: Sandbox) -> None:
     sandbox.write(user="mode: local\nllm: {timeout: 5}\n", project="llm: {temperature: 0.5}\n")
     assert completed(sandbox, "config", "unset", "") == {"mode", "llm.timeout"}
     assert completed(sandbox, "config", "unset", "--project", "") == {"llm.temperature"}
+    sandbox.write(user="mode: local\nllm: {timeuot: 3}\n")
+    assert completed(sandbox, "config", "unset", "llm.") == {"llm.timeuot"}
     assert completed(sandbox, "config", "unset", "--fleet", "llm.ti") == {"llm.timeout"}
 
 

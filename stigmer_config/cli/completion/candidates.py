@@ -55,11 +55,13 @@ def complete_key_to_set(ctx: click.Context, param: click.Parameter, incomplete: 
 
 
 def complete_key_to_unset(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
-    """Keys that stand in the file; all of them when it cannot be read, and for the fleet's store, a network away."""
+    """Keys that are in the file, unknown ones too; all keys when it cannot be read, and for the fleet's store."""
     name: LayerName = "project" if ctx.params.get("project") else "user"
     loaded = _loaded(ctx) if not ctx.params.get("fleet") else None
     found = [layer for layer in loaded.layers if layer.name == name] if loaded is not None else []
     keys = [key for layer in found for key in (*layer.entries, *layer.refused)]
+    problems = loaded.problems if loaded is not None else ()
+    keys += [p.key for p in problems if p.code == "unknown-key" and p.origin is not None and p.origin.layer == name]
     return _items(incomplete, {key: _doc(key, _schema(ctx, incomplete)) for key in keys}) or complete_key_to_set(
         ctx, param, incomplete
     )
