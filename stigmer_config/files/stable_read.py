@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from .access import acl_of
 from .paths import SAFE
 
 LIMIT: Final = 65536  # bytes of one file; contract, section 6
@@ -48,11 +49,12 @@ class Settled(NamedTuple):
     """A read that counts.
 
     `data` holds at most the limit and one byte more, so that a longer file shows as too long. `status` is the
-    `os.stat_result` of the opened file: what permissions are to be judged by.
+    `os.stat_result` of the opened file and `acl` its POSIX ACL (`files.access`): what permissions are judged by.
     """
 
     data: bytes
     status: os.stat_result
+    acl: bytes = b""
 
     @property
     def signature(self) -> Signature:
@@ -85,6 +87,7 @@ class Unsettled(NamedTuple):
 class _Attempt(NamedTuple):
     data: bytes
     status: os.stat_result
+    acl: bytes
     raced: bool
     writer: bool | None  # has somebody the file open for writing? None: nobody can tell
 
@@ -118,10 +121,11 @@ def _attempt(path: Path | str, limit: int, flags: int) -> _Attempt:
         _refuse_irregular(path, before)
         writer = _open_for_writing(descriptor)
         data = os.read(descriptor, min(before.st_size, limit) + 1)
+        acl = acl_of(descriptor, before)
     finally:
         os.close(descriptor)
     # Of the path and not of the descriptor: it tells as well that the path still names the file we have read.
-    return _Attempt(data, before, signature(before) != signature(os.stat(path)), writer)
+    return _Attempt(data, before, acl, signature(before) != signature(os.stat(path)), writer)
 
 
 def _refuse_irregular(path: Path | str, status: os.stat_result) -> None:
@@ -165,7 +169,7 @@ def _judge(attempt: _Attempt, limit: int, earlier: Unsettled | None) -> Settled 
         age = max(now - since, time.time() - max(seen.mtime_ns, seen.ctime_ns) / 1e9)
         if age < QUIET:
             return Unsettled("changed just now", seen, since, min(QUIET - age, QUIET))
-    return Settled(attempt.data, attempt.status)
+    return Settled(attempt.data, attempt.status, attempt.acl)
 
 
 class Reader:

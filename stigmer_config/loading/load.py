@@ -93,6 +93,7 @@ def read(asked: Request, generation: int = 1) -> Loaded:
     layers = read_layers(asked, problems)
     project = next(layer for layer in layers if layer.name == "project")
     trust = asked.trust or grants.decide(asked.environment, project)
+    problems += trust.problems
     vetted, refused = _vetted(layers, asked.environment.today, trust)
     problems += refused
     overrides: list[Pairs] = []

@@ -100,4 +100,4 @@ class KeptFiles:
         if isinstance(result, Gone):
             return unreadable(path, layer, FileNotFoundError())
         self._identities[path] = (result.status.st_dev, result.status.st_ino)
-        return judged(path, layer, uid, result.data, result.status)
+        return judged(path, layer, uid, result.data, result.status, result.acl)

@@ -16,6 +16,7 @@ import msgspec
 
 from ..core.problems import Problem, quoted
 from ..core.provenance import LayerName, Origin
+from ..files.access import READ, WRITE, acl_of, others_may
 from ..files.paths import NO_LINK, SAFE
 
 MAX_BYTES = 64 * 1024
@@ -82,23 +83,23 @@ def _read(path: str, layer: LayerName, uid: int) -> Contents:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return failed(path, layer, "not a regular file", "put a YAML file there")
-        data = _bytes(descriptor)
+        data, acl = _bytes(descriptor), acl_of(descriptor, status)
     except OSError as error:
         return unreadable(path, layer, error)
     finally:
         with contextlib.suppress(OSError):  # what was read is read
             os.close(descriptor)
-    return judged(path, layer, uid, data, status)
+    return judged(path, layer, uid, data, status, acl)
 
 
-def judged(path: str, layer: LayerName, uid: int, data: bytes, status: os.stat_result) -> Contents:
+def judged(path: str, layer: LayerName, uid: int, data: bytes, status: os.stat_result, acl: bytes) -> Contents:
     """The contents of a file that was read: its size, and for a trusted layer who else can write it."""
     if len(data) > MAX_BYTES:
         return failed(path, layer, f"larger than {MAX_BYTES // 1024} KiB", "keep settings only in it", "too-large")
-    if layer == "project" or _read_only(path):
+    if layer == "project" or on_read_only_mount(path):
         return Contents(data)
-    problems = [*_insecure(path, status, layer, uid), *_insecure_folders(path, layer, uid)]
-    return Contents(data, tuple(problems), readable_by_others=_others(status, 0o044))
+    problems = [*_insecure(path, status, acl, layer, uid), *_insecure_folders(path, layer, uid)]
+    return Contents(data, tuple(problems), readable_by_others=others_may(READ, status, acl, uid))
 
 
 def _bytes(descriptor: int) -> bytes:
@@ -123,50 +124,34 @@ def _hint(error: OSError | ValueError, path: str) -> str:
     return "check the path"
 
 
-def _read_only(path: str) -> bool:
+def on_read_only_mount(target: int | str) -> bool:
+    """Whether an open descriptor or a path is where nothing can be written, whatever the modes say."""
     if sys.platform == "win32":
         return False
     try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        return bool(os.statvfs(target).f_flag & os.ST_RDONLY)
     except OSError:
         return False
 
 
-def _others(status: os.stat_result, bits: int) -> bool:
-    """Whether anyone but the owner has one of `bits` (of 0o066). A private group is the owner."""
-    if sys.platform == "win32":
-        return False  # who may do what stands in a file's ACL there, and nothing in its mode
-    if status.st_mode & bits & 0o007:
-        return True
-    return bool(status.st_mode & bits & 0o070) and not _private_group(status)
-
-
-def _private_group(status: os.stat_result) -> bool:
-    """Whether the file's group is its owner's own: the same name, and nobody else in it."""
-    if sys.platform == "win32":
-        return False
-    import grp
-    import pwd
-
-    try:
-        owner = pwd.getpwuid(status.st_uid)
-        group = grp.getgrgid(status.st_gid)
-    except KeyError:
-        return False
-    return owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name and set(group.gr_mem) <= {owner.pw_name}
-
-
-def _insecure(path: str, status: os.stat_result, layer: LayerName, uid: int) -> list[Problem]:
+def insecure(path: str, status: os.stat_result, acl: bytes, uid: int) -> tuple[str, str] | None:
+    """Why a file or folder may be another user's work, and the command that fixes it; None when it is not."""
     what = "folder" if stat.S_ISDIR(status.st_mode) else "file"
     shown = quoted(path, 200)
     if status.st_uid not in (0, uid):
         message = f"the {what} {shown} belongs to another user (uid {status.st_uid})"
-        hint = f"chown it to yourself once you have read it: chown {uid} {shown}"
-    elif _others(status, 0o022):
-        message = f"others can write to the {what} {shown} (mode {stat.S_IMODE(status.st_mode):04o})"
-        hint = f"chmod go-w {shown}"
-    else:
+        return message, f"chown it to yourself once you have read it: chown {uid} {shown}"
+    if not others_may(WRITE, status, acl, uid):
+        return None
+    how = "by its ACL" if acl else f"mode {stat.S_IMODE(status.st_mode):04o}"
+    return f"others can write to the {what} {shown} ({how})", f"chmod go-w {shown}"  # this takes it from an ACL, too
+
+
+def _insecure(path: str, status: os.stat_result, acl: bytes, layer: LayerName, uid: int) -> list[Problem]:
+    found = insecure(path, status, acl, uid)
+    if found is None:
         return []
+    message, hint = found
     return [Problem(code="insecure-permissions", message=message, hint=hint, origin=Origin(layer, path))]
 
 
@@ -190,5 +175,5 @@ def _insecure_folders(path: str, layer: LayerName, uid: int) -> list[Problem]:
             continue  # gone since the file was opened: the next read tells
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
-            problems += _insecure(folder, status, layer, uid)
+            problems += _insecure(folder, status, acl_of(folder, status), layer, uid)
     return problems

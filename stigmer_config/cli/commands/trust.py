@@ -9,6 +9,7 @@ import msgspec
 
 from ...core.problems import printable
 from ...core.provenance import Layer
+from ...files.atomic_write import SaveError
 from ...loading.load import Loaded, read
 from ...loading.request import Request
 from ...settings.urls import origin_of
@@ -81,6 +82,9 @@ def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     state = "trusted" if trusted else "not trusted" if covered else "nothing in it needs trust"
     if grant is not None and not trusted and covered:
         state = "not trusted any more: it was changed since it was granted"
+    doubts = grants.decide(request.environment, whole).problems
+    if doubts:
+        state = f"not trusted: {printable(doubts[0].message)}\nhint:    {printable(doubts[0].hint)}"
     click.echo(f"state:   {state}")
     click.echo(f"digest:  {digest}")
     for key, value in covered.items():
@@ -106,10 +110,20 @@ def _ask(request: Request, *, credentials: bool) -> None:
             raise SystemExit(FAULTY)
         again = _whole(_project(read(request)))
         if grants.covered(again) == covered:
-            path = grants.record(request.environment, project, pairs)
-            click.echo(f"granted; recorded in {printable(str(path))}")
+            _record(request, project, pairs)
             return
         click.echo("the file was changed meanwhile: here is what it says now", err=True)
+
+
+def _record(request: Request, project: Layer, pairs: tuple[tuple[str, str], ...]) -> None:
+    path = printable(str(grants.path_of(request.environment, project.source)))
+    try:
+        grants.record(request.environment, project, pairs)
+    except (OSError, SaveError) as error:
+        why = str(error) if isinstance(error, SaveError) else error.strerror or str(error)
+        click.echo(f"nothing was granted: {path} cannot be written: {printable(why)}", err=True)
+        raise SystemExit(FAULTY) from None
+    click.echo(f"granted; recorded in {path}")
 
 
 def _granted(request: Request, project: Layer) -> Loaded:
