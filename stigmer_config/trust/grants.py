@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.decoding import from_json
 from ..core.environment import Environment
 from ..core.problems import Problem
 from ..core.provenance import Entry, Layer, Origin, targets
@@ -113,7 +114,7 @@ def _read(
     name = _name(project_file, pending=pending)
     try:
         data = read_record(environment, name)
-        grant = msgspec.json.decode(data, type=Grant) if data is not None else None
+        grant = from_json(data, Grant) if data is not None else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     except (OSError, UntrustworthyError) as error:
