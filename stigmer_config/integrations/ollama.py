@@ -20,7 +20,7 @@ from ..llm.catalogue import Model, catalogue
 from .http import WireError, ask, at_once, lines, safe
 
 GIB = 2**30
-_SIZE = re.compile(r":(?:[a-z0-9.]*-)?e?([0-9]+(?:\.[0-9]+)?)b\b", re.IGNORECASE)
+_SIZE = re.compile(r":(?:[a-z0-9.]*-)?e?([0-9]+(?:\.[0-9]+)?)b\b", re.ASCII | re.IGNORECASE)
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

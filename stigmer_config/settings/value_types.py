@@ -22,7 +22,7 @@ PROVIDERS = ("anthropic", "ollama", "openai")
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
+_NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
 
 
@@ -116,7 +116,7 @@ class Choice(Kind, frozen=True):
     def check(self, value: Any, what: str) -> str:
         if not isinstance(value, str):
             raise self.wrong_type(value, what)
-        word: str = value.lower() if self.fold else value
+        word: str = value.lower() if self.fold and value.isascii() else value
         if word not in self.choices and word not in self.extra:
             message = f"Invalid {self.noun} {quoted(value)}. Must be one of: {', '.join(self.choices)}"
             hint = did_you_mean(word, self.choices + self.extra, f"{what} takes {self.expects}")
