@@ -8,6 +8,7 @@ from typing import Any, Literal, NoReturn
 import msgspec
 
 from ..core.secret import Secret
+from ..secrets.references import Reference, Unread
 from ..settings.declarations import MODEL_FIELDS, Mode
 
 Provider = Literal["anthropic", "ollama", "openai"]
@@ -142,6 +143,17 @@ class FrozenMap(Mapping[str, Any]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a part of a Config is not pickled: call load() in the other process instead")
+
+
+def plain(value: Any, *, reveal: bool = False) -> Any:
+    """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
+    if isinstance(value, (Secret, Reference)):
+        return value.reveal() if reveal and isinstance(value, Secret) and not isinstance(value, Unread) else str(value)
+    if isinstance(value, Mapping):
+        return {name: plain(part, reveal=reveal) for name, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(part, reveal=reveal) for part in value]
+    return value
 
 
 _SECTIONS = {

@@ -19,6 +19,7 @@ from ..llm.provider_selection import Walk
 from ..llm.resolve import Resolved, refused, resolve
 from ..secrets.references import Opener
 from ..settings.declarations import FREE_FIELDS, SETTINGS, find
+from ..settings.unknown import unknown_name
 from ..settings.value_types import PROVIDERS
 from ..sources.mapping import Pairs, entries_of, read_pairs
 from ..trust.credential_binding import passed_over
@@ -180,7 +181,8 @@ class Derivation:
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
         """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
-        config.aliases[alias]
+        if alias not in config.aliases:
+            raise unknown_name("alias", alias, config.aliases)
         ends = {provider: self.names.end_of(alias, provider) for provider in PROVIDERS}
         return {provider: None if end.prefix not in (None, provider) else end.name for provider, end in ends.items()}
 
