@@ -1,7 +1,7 @@
 """Addresses of services: what a URL and a `host:port` may be, and the one form that each is used in.
 
 What is checked, pinned, shown and called is the normal form: scheme and host in lower case, no dot at the host's end,
-no port that the scheme implies, IPv6 addresses compressed. A name that is not ASCII is refused, with its punycode.
+IPv6 addresses compressed, no zeros before a port. A name that is not ASCII is refused, and its punycode suggested.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Url(Kind, frozen=True):
         port = int(match["port"] or _IMPLIED[scheme]) if match else 0
         if match is None or host is None or not 0 < port < 65536:
             raise self._invalid(value, what)
-        return f"{scheme}://{host}{'' if port == _IMPLIED[scheme] else f':{port}'}{match['path'] or ''}"
+        return f"{scheme}://{host}{f':{port}' if match['port'] else ''}{match['path'] or ''}"
 
     def _invalid(self, value: str, what: str) -> InvalidValueError:
         if "@" in value:  # what stands before it may be a password: not shown
@@ -106,9 +106,11 @@ def _normal_ipv6(host: str) -> str | None:
     import ipaddress
 
     try:
-        return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        address = ipaddress.IPv6Address(host[1:-1])
     except ValueError:
         return None
+    mapped = address.ipv4_mapped  # which Python writes in hexadecimal before 3.13
+    return f"[::ffff:{mapped}]" if mapped is not None else f"[{address.compressed}]"
 
 
 def _punycode(url: str) -> str | None:

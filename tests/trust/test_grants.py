@@ -115,7 +115,7 @@ def test_the_order_and_the_case_of_a_file_do_not_matter_but_its_values_do(sandbo
     first = digest(sandbox)
     sandbox.write(project="# moved\nsandbox:\n    type: 'filesystem'\nllm:\n    base_url: https://corp.example/v1\n")
     assert digest(sandbox) == first
-    sandbox.write(project="llm: {base_url: 'https://Corp.example/v1'}\nsandbox: {type: filesystem}\n")
+    sandbox.write(project="llm: {base_url: 'https://corp.example/v2'}\nsandbox: {type: filesystem}\n")
     assert digest(sandbox) != first
 
 
