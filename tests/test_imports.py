@@ -49,7 +49,7 @@ CONFINED: dict[str, set[str]] = {
     "click": {"cli"},
     "dynaconf": {"core.merge"},
     "watchdog": {"files.watch"},
-    "structlog": {"live.log_events"},
+    "structlog": {"live.log_events", "live.standard_logging"},
     "ruamel": {"sources.yaml"},
     "_ruamel_yaml": {"sources.yaml"},
     "rich": set(),
