@@ -13,6 +13,7 @@ import signal
 import stat
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,6 +27,8 @@ HELD: Final = 2.0  # seconds without a change after which a writer that keeps th
 TRIES: Final = 3  # reads in a row that may collide with a writer before we step back
 FIRST_PAUSE: Final = 0.001  # seconds until the next try after that, doubled up to LAST_PAUSE
 LAST_PAUSE: Final = 0.05
+
+Opener = Callable[[Path | str, int], int]  # a path and the flags of os.open → a descriptor
 
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR)
 
@@ -93,19 +96,19 @@ class _Attempt(NamedTuple):
 
 
 def read_settled(
-    path: Path | str, limit: int = LIMIT, *, earlier: Unsettled | None = None, flags: int = 0
+    path: Path | str, limit: int = LIMIT, *, earlier: Unsettled | None = None, opener: Opener = os.open
 ) -> Settled | Gone | Unsettled:
     """Reads up to `limit` bytes (and one more) of the file at `path`, once it has settled.
 
-    `flags` are added to those of `os.open` (`os.O_NOFOLLOW`). Never waits. Raises OSError for what waiting does
+    `opener` opens it, by default `os.open`. Never waits. Raises OSError for what waiting does
     not heal: no permission, not a regular file.
     """
     try:
-        attempt = _attempt(path, limit, flags)
+        attempt = _attempt(path, limit, opener)
         for _ in range(TRIES - 1):
             if not attempt.raced:
                 break
-            attempt = _attempt(path, limit, flags)
+            attempt = _attempt(path, limit, opener)
     except OSError as error:
         if error.errno in _GONE:
             return Gone()
@@ -113,9 +116,9 @@ def read_settled(
     return _judge(attempt, limit, earlier)
 
 
-def _attempt(path: Path | str, limit: int, flags: int) -> _Attempt:
+def _attempt(path: Path | str, limit: int, opener: Opener) -> _Attempt:
     """One open, one read. Few calls: each lets the interpreter's lock go, which costs 5 ms beside a busy thread."""
-    descriptor = os.open(path, os.O_RDONLY | SAFE | flags)
+    descriptor = opener(path, os.O_RDONLY | SAFE)
     try:
         before = os.fstat(descriptor)
         _refuse_irregular(path, before)
@@ -185,9 +188,9 @@ class Reader:
         self._emptied: dict[Path, float] = {}  # since when, in time.monotonic()
         self._full: set[Path] = set()  # had content when last settled
 
-    def read(self, path: Path, *, flags: int = 0) -> Settled | Gone | Unsettled:
+    def read(self, path: Path, *, opener: Opener = os.open) -> Settled | Gone | Unsettled:
         """As `read_settled`: after an `Unsettled`, call again in `retry_in` seconds or at the next change."""
-        result = read_settled(path, self._limit, earlier=self._waiting.pop(path, None), flags=flags)
+        result = read_settled(path, self._limit, earlier=self._waiting.pop(path, None), opener=opener)
         if isinstance(result, Unsettled):
             self._waiting[path] = result
             return result

@@ -17,7 +17,8 @@ import msgspec
 from ..core.problems import Problem, quoted
 from ..core.provenance import LayerName, Origin
 from ..files.access import READ, WRITE, acl_of, others_may
-from ..files.paths import NO_LINK, SAFE
+from ..files.paths import SAFE
+from .project_opener import LeavesProjectError, ProjectOpener, is_sticky
 
 MAX_BYTES = 64 * 1024
 _MAX_LINKS = 40  # as the kernel has it
@@ -26,12 +27,14 @@ _MAX_LINKS = 40  # as the kernel has it
 class Contents(msgspec.Struct, frozen=True):
     """What one read gave: the bytes, or `None` when there is no such file; and every fault.
 
-    `readable_by_others` tells whether another user may read the file: no place for a literal secret.
+    `readable_by_others` tells whether another user may read the file: no place for a literal secret. `linked`: a link
+    in the project led to it, and no line of it is shown.
     """
 
     data: bytes | None = None
     problems: tuple[Problem, ...] = ()
     readable_by_others: bool = False
+    linked: bool = False
 
 
 def read_contents(path: str, layer: LayerName, uid: int) -> Contents:
@@ -40,25 +43,10 @@ def read_contents(path: str, layer: LayerName, uid: int) -> Contents:
     A user's or site's may be a link (a ConfigMap is made of them), and who can write it is checked:
     `insecure-permissions` when the file or its folder can be written by others, or by its group unless that
     is the owner's private one, or belongs neither to root nor to `uid`. A read-only mount passes.
-    A project's file may be hostile: neither it nor its folder may be a link.
+    A project's file may be hostile: it is opened beneath the project's folder, and one that another user owns or can
+    write is not taken, which is a warning.
     """
-    return refused_link(path, layer) or _read(path, layer, uid)
-
-
-def refused_link(path: str, layer: LayerName) -> Contents | None:
-    """The fault of a project's file that is a link, or stands in a linked folder; else None."""
-    if layer != "project":
-        return None
-    name = next((name for name in (os.path.dirname(path), path) if os.path.islink(name)), None)
-    if name is None:
-        return None
-    message = f"{quoted(name, 200)} is a symbolic link"
-    return failed(path, layer, message, "a project's configuration must be a file of the project")
-
-
-def open_flags(layer: LayerName) -> int:
-    """What `os.open` gets beyond what it always gets: no links in a project."""
-    return NO_LINK if layer == "project" else 0
+    return _read(path, layer, uid)
 
 
 def failed(path: str, layer: LayerName, message: str, hint: str, code: str = "unreadable-file") -> Contents:
@@ -68,6 +56,13 @@ def failed(path: str, layer: LayerName, message: str, hint: str, code: str = "un
 
 def unreadable(path: str, layer: LayerName, error: OSError | ValueError) -> Contents:
     """The contents of a file that could not be opened or read."""
+    if isinstance(error, LeavesProjectError):
+        return failed(
+            path,
+            layer,
+            "the symbolic link leads out of the project",
+            "a project's configuration must be a file of the project",
+        )
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         dangling = os.path.islink(path)
         return failed(path, layer, "the link leads nowhere", "mend or remove the link") if dangling else Contents()
@@ -75,8 +70,9 @@ def unreadable(path: str, layer: LayerName, error: OSError | ValueError) -> Cont
 
 
 def _read(path: str, layer: LayerName, uid: int) -> Contents:
+    opener = opener_of(layer)
     try:
-        descriptor = os.open(path, os.O_RDONLY | SAFE | open_flags(layer))
+        descriptor = (opener.open if opener is not None else os.open)(path, os.O_RDONLY | SAFE)
     except (OSError, ValueError) as error:
         return unreadable(path, layer, error)
     try:
@@ -89,18 +85,49 @@ def _read(path: str, layer: LayerName, uid: int) -> Contents:
     finally:
         with contextlib.suppress(OSError):  # what was read is read
             os.close(descriptor)
-    return judged(path, layer, uid, data, status, acl)
+    return judged(path, layer, uid, data, status, acl, opener)
 
 
-def judged(path: str, layer: LayerName, uid: int, data: bytes, status: os.stat_result, acl: bytes) -> Contents:
-    """The contents of a file that was read: its size, and for a trusted layer who else can write it."""
+def opener_of(layer: LayerName) -> ProjectOpener | None:
+    """What opens a project's file; None for the file of any other layer, which is opened by its path."""
+    return ProjectOpener() if layer == "project" else None
+
+
+def judged(
+    path: str,
+    layer: LayerName,
+    uid: int,
+    data: bytes,
+    status: os.stat_result,
+    acl: bytes,
+    opener: ProjectOpener | None,
+) -> Contents:
+    """The contents of a file that was read: its size, and who else can write it."""
     too_large = sized(path, layer, data)
     if too_large is not None:
         return too_large
-    if layer == "project" or on_read_only_mount(path):
-        return Contents(data)
+    linked = opener is not None and opener.linked
+    if on_read_only_mount(path):
+        return Contents(data, linked=linked)
+    if opener is not None:
+        return _not_taken(path, layer, uid, [*opener.folders, (path, status, acl)]) or Contents(data, linked=linked)
     problems = [*_insecure(path, status, acl, layer, uid), *_insecure_folders(path, layer, uid)]
     return Contents(data, tuple(problems), readable_by_others=others_may(READ, status, acl, uid))
+
+
+def _not_taken(
+    path: str, layer: LayerName, uid: int, passed: list[tuple[str, os.stat_result, bytes]]
+) -> Contents | None:
+    """Why a project's file is not taken: another user owns or can write it or a folder of it. None when it is."""
+    for name, status, acl in passed:
+        found = insecure(name, status, acl, uid)
+        if found is None or (is_sticky(status) and status.st_uid in (0, uid)):
+            continue
+        message = f"the project's file is not used: {found[0]}"
+        origin = Origin(layer, path)
+        fault = Problem(severity="warning", code="insecure-permissions", message=message, hint=found[1], origin=origin)
+        return Contents(problems=(fault,))
+    return None
 
 
 def sized(path: str, layer: LayerName, data: bytes) -> Contents | None:

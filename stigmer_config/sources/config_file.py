@@ -38,7 +38,8 @@ def layer_of(contents: Contents, path: str, layer: LayerName, *, named: bool = F
         fault = Problem(code="unreadable-file", message="there is no such file", hint=hint, origin=Origin(layer, path))
         problems.append(fault)
     if problems:
-        return Layer(layer, path, "error", why=problems[0].message), problems
+        refused = any(problem.severity == "error" for problem in problems)
+        return Layer(layer, path, "error" if refused else "untrusted", why=problems[0].message), problems
     return Layer(layer, path, "absent", why="no such file"), []
 
 
@@ -76,10 +77,17 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
         faulty={} if fatal else collector.faulty,
         why=why,
         text=text,
-        secret_lines=functools.cache(functools.partial(_secret_lines, text, layer, path)),
+        secret_lines=functools.partial(_all_lines, text)
+        if contents.linked
+        else functools.cache(functools.partial(_secret_lines, text, layer, path)),
         digest=digest,
     )
     return read, problems
+
+
+def _all_lines(text: str) -> frozenset[int]:
+    """A link may name any file of the project: none of its lines is shown."""
+    return frozenset(range(1, len(text.splitlines()) + 1))
 
 
 def _secret_lines(text: str, layer: LayerName, path: str) -> frozenset[int]:
