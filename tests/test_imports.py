@@ -54,6 +54,7 @@ CONFINED: dict[str, set[str]] = {
     "_ruamel_yaml": {"sources.yaml"},
     "rich": set(),
     "httpx": {"integrations", "sources.etcd"},
+    "opentelemetry": {"integrations"},
     "langchain_core": {"integrations"},
     "langchain_anthropic": {"integrations"},
     "langchain_openai": {"integrations"},

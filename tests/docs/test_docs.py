@@ -228,6 +228,13 @@ def test_the_reference_is_what_the_declarations_say() -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_the_pictures_are_up_to_date() -> None:
+    """`docs/pictures.py --check` finds nothing to do."""
+    command = [sys.executable, str(DOCS / "pictures.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_check_tells_of_a_drift(tmp_path: Path) -> None:
     """A reference that says something else fails the check, and writing it anew mends that."""
     script = tmp_path / "generate.py"
