@@ -9,13 +9,17 @@ from pathlib import Path
 
 import msgspec
 
+from .masked_repr import MaskedRepr
 
-class Environment(msgspec.Struct, frozen=True):
+
+class Environment(MaskedRepr, frozen=True):
     """Variables, working folder, home, user id, date, and the folders of the system and the user.
 
     `site_dir` is platformdirs' site config folder for `stigmer`, `state_dir` its user state folder. Tests give
     what they want in force; everything else comes from `capture()`.
     """
+
+    _shown = ("cwd", "home", "uid", "today")
 
     variables: Mapping[str, str]
     cwd: Path

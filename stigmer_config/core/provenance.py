@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from .masked_repr import MaskedRepr
+
 LayerName = Literal["defaults", "vendor", "site", "etcd", "user", "project", "env", "flags", "execution"]
 Status = Literal["loaded", "absent", "error", "untrusted", "empty"]
 Reason = Literal[
@@ -59,7 +61,7 @@ class Refused(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-class Layer(msgspec.Struct, frozen=True, eq=False):
+class Layer(MaskedRepr, frozen=True, eq=False):
     """What one source said.
 
     `entries` holds what counts, `refused` what was taken out of it, `faulty` the keys whose value is none they
@@ -68,6 +70,8 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     `implied_provider` is the provider this layer names when nothing else in it names one
     (`--anthropic-key`).
     """
+
+    _shown = ("name", "source", "status", "digest")
 
     name: LayerName
     source: str

@@ -59,6 +59,9 @@ class Settled(NamedTuple):
     status: os.stat_result
     acl: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"Settled({len(self.data)} bytes)"  # they may hold a secret
+
     @property
     def signature(self) -> Signature:
         return signature(self.status)
@@ -93,6 +96,9 @@ class _Attempt(NamedTuple):
     acl: bytes
     raced: bool
     writer: bool | None  # has somebody the file open for writing? None: nobody can tell
+
+    def __repr__(self) -> str:
+        return f"_Attempt({len(self.data)} bytes)"  # they may hold a secret
 
 
 def read_settled(

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import msgspec
-
 from ..config.config import RESOLVED
 from ..core.environment import Environment
+from ..core.masked_repr import MaskedRepr
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
 from ..secrets.references import Opener
@@ -44,7 +43,7 @@ def _read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
     return read_fleet(environment)
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(MaskedRepr, frozen=True):
     """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults.
 
     `read_layer` reads the files, `read_fleet` the fleet's store where `STIGMER_ETCD` names one, and
@@ -53,6 +52,8 @@ class Request(msgspec.Struct, frozen=True):
     `opener` reads secret references, by default a new one, which runs commands if `runs_commands`. `trust` is what is
     granted to the project's file, when that is not to be taken from the record.
     """
+
+    _shown = ("mode", "project_dir", "require", "environment")
 
     environment: Environment
     mode: str | None = None

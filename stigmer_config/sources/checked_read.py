@@ -12,8 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator
 
-import msgspec
-
+from ..core.masked_repr import MaskedRepr
 from ..core.problems import Problem, quoted
 from ..core.provenance import LayerName, Origin
 from ..files.access import READ, WRITE, acl_of, others_may
@@ -24,12 +23,14 @@ MAX_BYTES = 64 * 1024
 _MAX_LINKS = 40  # as the kernel has it
 
 
-class Contents(msgspec.Struct, frozen=True):
+class Contents(MaskedRepr, frozen=True):
     """What one read gave: the bytes, or `None` when there is no such file; and every fault.
 
     `readable_by_others` tells whether another user may read the file: no place for a literal secret. `linked`: a link
     in the project led to it, and no line of it is shown.
     """
+
+    _shown = ("problems", "readable_by_others", "linked")
 
     data: bytes | None = None
     problems: tuple[Problem, ...] = ()
