@@ -67,6 +67,7 @@ class Layer(MaskedRepr, frozen=True, eq=False):
     `entries` holds what counts, `refused` what was taken out of it, `faulty` the keys whose value is none they
     may have, and where. `text` is a file's text, kept for the excerpts in messages; `secret_lines` gives the
     lines of it that are never shown, once a message asks.
+    `not_read` are the keys in it that belong to another program, and are left alone.
     `implied_provider` is the provider this layer names when nothing else in it names one
     (`--anthropic-key`).
     """
@@ -84,6 +85,7 @@ class Layer(MaskedRepr, frozen=True, eq=False):
     secret_lines: Callable[[], frozenset[int]] = frozenset
     digest: str | None = None
     implied_provider: Entry | None = None
+    not_read: tuple[str, ...] = ()
 
     @property
     def is_trusted(self) -> bool:

@@ -156,12 +156,15 @@ class Reloader:
         return self._grant != before
 
     def _recorded(self) -> grants.Grant | None:
-        return grants.recorded(self._asked.environment, self._project.path)
+        path = self._project.path
+        return grants.recorded(self._asked.environment, path) if os.path.isabs(path) else None
 
     def _look_around(self) -> tuple[Path, ...]:
         world = self._asked.environment
         looked_at = [Path(path) for path in places.looked_at(world, self._asked.project_dir)]
-        return (*looked_at, grants.path_of(world, self._project.path))
+        if world.state_dir is not None and os.path.isabs(self._project.path):
+            looked_at.append(grants.path_of(world, self._project.path))
+        return tuple(looked_at)
 
 
 def _fleet(asked: Request) -> KeptFleet | None:

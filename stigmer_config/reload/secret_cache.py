@@ -11,9 +11,9 @@ from ..core.environment import Environment
 from ..core.provenance import Layer
 from ..core.secret import Secret
 from ..files.stable_read import FIRST_PAUSE, Reader, Settled, Signature, Unsettled, signature
-from ..secrets.references import MAX_BYTES, Opener, Reference
+from ..secrets.references import MAX_BYTES, Opener, Reference, Unavailable
 
-Found = Secret | str  # a secret, or why there is none
+Found = Secret | Unavailable  # a secret, or why there is none
 Fetch = Callable[[Reference], Found]
 
 
@@ -81,7 +81,7 @@ class KeptSecrets:
                 return found
             pause = FIRST_PAUSE
         self.waiting[path] = pause
-        return self._found.get(reference, "somebody is writing it")
+        return self._found.get(reference, Unavailable("it is being written"))
 
     def _look(self, path: Path) -> tuple[float, Signature | None]:
         """In how many seconds the file may have settled, and what it looks like when it has and is there."""

@@ -7,7 +7,19 @@ from typing import Any, Literal
 import msgspec
 
 from .urls import Address, Url
-from .value_types import PROVIDERS, Choice, Credential, InvalidValueError, KeyList, Kind, Model, Number, Text, Whole
+from .value_types import (
+    PROVIDERS,
+    Choice,
+    Credential,
+    InvalidValueError,
+    KeyList,
+    Kind,
+    LogLevel,
+    Model,
+    Number,
+    Text,
+    Whole,
+)
 
 Mode = Literal["local", "cloud"]
 Access = Literal["open", "protected", "secret", "forbidden"]
@@ -125,8 +137,6 @@ def _section(section: str, access: Access, reload: Reload, *rows: tuple[Any, ...
     ]
 
 
-_LEVELS = ("debug", "info", "warning", "error", "critical")
-
 SETTINGS: dict[str, Setting] = {
     setting.key: setting
     for setting in [
@@ -177,7 +187,7 @@ SETTINGS: dict[str, Setting] = {
             "logging",
             "protected",
             "live",
-            ("level", Choice("log level", _LEVELS, fold=True), "LOG_LEVEL", "The least level that is logged."),
+            ("level", LogLevel(), "LOG_LEVEL", "The least level that is logged."),
             (
                 "format",
                 Choice("log format", ("auto", "console", "json"), fold=True),

@@ -124,6 +124,26 @@ class Choice(Kind, frozen=True):
         return word
 
 
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+LEVEL_SYNONYMS = {"trace": "debug", "notset": "debug", "warn": "warning", "fatal": "critical"}
+
+
+class LogLevel(Choice, frozen=True):
+    """A log level: one of five words in any case, a synonym of one, or a number as Python's `logging` counts."""
+
+    noun: str = "log level"
+    choices: tuple[str, ...] = _LEVELS
+    fold: bool = True
+
+    def check(self, value: Any, what: str) -> str:
+        if type(value) is str and value.isascii() and value.isdecimal() and len(value) < 3:
+            value = int(value)
+        if type(value) is int and 0 <= value <= 10 * len(_LEVELS):
+            return _LEVELS[max(value - 1, 0) // 10]  # the lowest level that such a logger lets through
+        synonym = LEVEL_SYNONYMS.get(value.lower()) if isinstance(value, str) else None
+        return synonym or super().check(value, what)
+
+
 class Whole(Kind, frozen=True):
     """A whole number from `least` to `most`."""
 
@@ -198,8 +218,22 @@ class Model(Kind, frozen=True):
         return value
 
 
+def _unsendable(text: str) -> tuple[str, str] | None:
+    """Why a text cannot be sent as a credential, in an HTTP header, and what to do about it; None when it can."""
+    if not text:
+        return "is empty", "give the key, or remove it"
+    if not text.isascii():
+        return "contains characters that are not ASCII", "copy the key again; an editor or a chat may have changed it"
+    if len(text.split()) > 1:
+        where = "a line break" if len(text.splitlines()) > 1 else "white space"
+        return f"contains {where}", "give the key alone, without anything before or after it"
+    if not text.isprintable():
+        return "contains control characters", "copy the key again"
+    return None
+
+
 class Credential(Kind, frozen=True):
-    """A secret text. The value never stands in a message."""
+    """A secret string, without the white space around it. The value is never part of a message."""
 
     @property
     def expects(self) -> str:
@@ -211,10 +245,11 @@ class Credential(Kind, frozen=True):
         if not isinstance(value, str):
             hint = "put it in quotes" if isinstance(value, (int, float)) else ""
             raise InvalidValueError("wrong-type", f"{what} must be text, not {shape(value)}", hint)
-        # A line end or a control character cannot be part of an HTTP header, where keys are sent.
-        if not value.isprintable() or not value.strip() or not value.isascii():
-            raise InvalidValueError("out-of-range", f"{what} must be one line of printable ASCII characters")
-        return Secret(value)
+        text = value.strip()
+        fault = _unsendable(text)
+        if fault:
+            raise InvalidValueError("invalid-credential", f"{what} {fault[0]}", fault[1])
+        return Secret(text)
 
 
 class KeyList(Kind, frozen=True):

@@ -68,11 +68,12 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
     if contents.readable_by_others:
         problems += _readable_secrets(collector, path)
     fatal = next((p for p in problems if p.code in _FATAL and not p.key), None) or _writable(problems)
-    why = (fatal or problems[0]).message if problems else ""
+    errors = [problem for problem in problems if problem.severity == "error"]
+    why = (fatal or errors[0]).message if errors else ""
     read = Layer(
         name=layer,
         source=path,
-        status="error" if problems else "loaded" if collector.entries else "empty",
+        status="error" if errors else "loaded" if collector.entries else "empty",
         entries={} if fatal else collector.entries,
         faulty={} if fatal else collector.faulty,
         why=why,
@@ -81,6 +82,7 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
         if contents.linked
         else functools.cache(functools.partial(_secret_lines, text, layer, path)),
         digest=digest,
+        not_read=tuple(collector.not_read),
     )
     return read, problems
 

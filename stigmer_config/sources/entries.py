@@ -10,7 +10,9 @@ from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Entry, LayerName, Origin
 from ..secrets import references
 from ..settings.declarations import CHILDREN, SETTINGS, Setting, suggest
+from ..settings.interpolation import uninterpolated
 from ..settings.value_types import PROVIDERS, InvalidValueError, Model, shape
+from . import stigmer_cli
 from .yaml.nodes import Node
 from .yaml.parser import MAX_PROBLEMS
 
@@ -24,7 +26,7 @@ class _EnoughError(Exception):
 
 
 class Collector:
-    """Gathers one layer's entries. `entries`, `faulty` and `problems` hold what was found."""
+    """Gathers one layer's entries. `entries`, `faulty`, `problems` and `not_read` hold what was found."""
 
     def __init__(self, layer: LayerName, source: str) -> None:
         self.layer = layer
@@ -32,6 +34,7 @@ class Collector:
         self.entries: dict[str, Entry] = {}
         self.faulty: dict[str, Origin] = {}  # keys whose value is none they may have
         self.problems: list[Problem] = []
+        self.not_read: list[str] = []  # keys that belong to another program
 
     def tree(self, root: Node | None) -> None:
         """Takes a file's tree: sections and keys as `settings` declares them."""
@@ -69,7 +72,9 @@ class Collector:
         children = CHILDREN[section]
         for name, child in node.value.items():
             key = children.get(name)
-            if key is None:
+            if key is None and self.layer == "user" and f"{section}.{name}".removeprefix(".") in stigmer_cli.KEYS:
+                self.not_read.append(f"{section}.{name}".removeprefix("."))
+            elif key is None:
                 self._unknown(f"{section}.{name}" if section else name, name, child)
             elif key == "aliases":
                 self._aliases(child)
@@ -112,6 +117,9 @@ class Collector:
         if setting.key == "locked":
             self._locked(node)
         self.entries[setting.key] = Entry(value, self._origin(node))
+        warning = uninterpolated(setting, value, self._origin(node), setting.key)
+        if warning is not None:
+            self._report(warning)
 
     def _secret(self, setting: Setting, node: Node) -> Any:
         value = _plain(node)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..core.problems import Problem
+from ..core.problems import Problem, has_errors
 from ..core.provenance import Entry, Layer, Origin, Status
 from ..settings.declarations import SETTINGS
+from ..settings.interpolation import uninterpolated
 from ..settings.value_types import InvalidValueError
 from .mapping import from_mapping
 
@@ -47,6 +48,9 @@ def from_command_line(
             entries[key] = Entry(None if none else setting.parse(text, flag), origin)
         except InvalidValueError as fault:
             problems.append(fault.problem(key, origin))
+            continue
+        warning = uninterpolated(setting, entries[key].value, origin, key)
+        problems += (warning,) if warning else ()
     implied = Entry("anthropic", Origin("flags", "--anthropic-key")) if anthropic_key is not None else None
     return _layer(entries, problems, implied)
 
@@ -54,5 +58,5 @@ def from_command_line(
 def _layer(
     entries: dict[str, Entry], problems: list[Problem], implied: Entry | None = None
 ) -> tuple[Layer, list[Problem]]:
-    status: Status = "error" if problems else "loaded" if entries else "empty"
+    status: Status = "error" if has_errors(problems) else "loaded" if entries else "empty"
     return Layer("flags", SOURCE, status, entries, implied_provider=implied), problems

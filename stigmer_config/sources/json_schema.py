@@ -13,6 +13,7 @@ from typing import Any
 from ..core.secret import Secret
 from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting
 from ..settings.value_types import PROVIDERS, Model
+from . import stigmer_cli
 from .defaults import defaults_layer
 from .json_types import ALIAS_NAME, definitions, shape
 
@@ -53,6 +54,9 @@ def schema() -> dict[str, Any]:
 
 def _section(section: str) -> dict[str, Any]:
     properties = {name: _below(key) for name, key in CHILDREN[section].items()}
+    for key in sorted(stigmer_cli.KEYS):
+        if key.rpartition(".")[0] == section:
+            properties[key.rpartition(".")[2]] = {"description": "The Stigmer CLI's own, in your own file: not read."}
     return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from ..core.problems import Problem, did_you_mean, quoted
 from ..core.provenance import Entry, LayerName, Origin
+from ..core.secret import Secret
 from ..settings.declarations import CHILDREN, SETTINGS, suggest
+from ..settings.interpolation import uninterpolated
 from ..settings.value_types import PROVIDERS, InvalidValueError
 from .entries import ALIAS_NAME, MODEL, lock_problem
 
@@ -54,6 +56,9 @@ def read_pairs(
         try:
             if setting is not None:
                 pairs += key, setting.check(value, key)
+                if type(pairs[-1]) in (str, Secret):
+                    warning = uninterpolated(setting, pairs[-1], place(key), key)
+                    problems += (warning,) if warning else ()
                 if key == "locked":
                     problems += filter(None, (lock_problem(name, place(key)) for name in pairs[-1]))
             elif key.startswith("aliases.") and not is_override:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ..core.environment import Environment
-from ..core.problems import Problem, did_you_mean
+from ..core.problems import Problem, has_errors
 from ..core.provenance import Entry, Layer, LayerName, Origin, Status
 from ..settings.declarations import SETTINGS, VARIABLES
+from ..settings.interpolation import uninterpolated
 from ..settings.value_types import InvalidValueError
+from .unknown_variables import unknown_variables
 
 # Variables that other tools own, the first that is set counts: key → names.
 _VENDOR: dict[str, tuple[str, ...]] = {
@@ -21,6 +25,8 @@ ETCD = "STIGMER_ETCD"
 ETCD_FILES = ("STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY")
 ETCD_USER = "STIGMER_ETCD_USER"
 ETCD_PASSWORD = "STIGMER_ETCD_PASSWORD"  # noqa: S105 - a variable's name
+# Variables of these keys are read by many programs, each with words of its own.
+_SHARED = frozenset({"logging.level", "logging.format"})
 SOURCE = "environment"
 
 
@@ -45,22 +51,14 @@ def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
 
 
 def env_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
-    """The `env` layer: the variables of section 2, and a warning for each `STIGMER_LLM_*` that is none."""
+    """The `env` layer: the settings' own variables, and a warning for each `STIGMER_*` that nothing reads."""
     found: dict[str, tuple[str, str]] = {}
     for name, setting in VARIABLES.items():
         text = environment.variable(name)
         if text is not None:
             found[setting.key] = (name, text)
     layer, problems = _layer("env", found)
-    known = [name for name in VARIABLES if name.startswith("STIGMER_LLM_")]
-    for name in sorted(environment.variables):
-        if name.startswith("STIGMER_LLM_") and name not in VARIABLES and environment.variable(name):
-            hint = did_you_mean(name, known, f"known: {', '.join(known)}")
-            message = f"{name} is not a variable of stigmer and does nothing"
-            origin = Origin("env", name)
-            warning = Problem(severity="warning", code="unknown-variable", message=message, hint=hint, origin=origin)
-            problems.append(warning)
-    return layer, problems
+    return layer, [*problems, *unknown_variables(environment)]
 
 
 def _layer(name: LayerName, found: dict[str, tuple[str, str]]) -> tuple[Layer, list[Problem]]:
@@ -71,9 +69,25 @@ def _layer(name: LayerName, found: dict[str, tuple[str, str]]) -> tuple[Layer, l
         try:
             entries[key] = Entry(SETTINGS[key].parse(text, variable), origin)
         except InvalidValueError as fault:
-            problems.append(fault.problem(key, origin))
-    status: Status = "error" if problems else "loaded" if entries else "empty"
+            problems.append(_fault(fault, key, origin, text))
+            continue
+        warning = uninterpolated(SETTINGS[key], entries[key].value, origin, key)
+        problems += (warning,) if warning else ()
+    status: Status = "error" if has_errors(problems) else "loaded" if entries else "empty"
     return Layer(name, SOURCE, status, entries), problems
+
+
+def _fault(fault: InvalidValueError, key: str, origin: Origin, text: str) -> Problem:
+    problem = fault.problem(key, origin)
+    if key in _SHARED:
+        hint = f"it counts as unset, as it may be meant for another program; {problem.hint}"
+        return msgspec.structs.replace(problem, severity="warning", hint=hint)
+    if key == "redis.port" and "://" in text:
+        hint = (
+            "Kubernetes sets it for a service called redis: give the pod enableServiceLinks: false, or set REDIS_PORT"
+        )
+        return msgspec.structs.replace(problem, hint=hint)
+    return problem
 
 
 def _ollama_url(host: str) -> str:

@@ -94,7 +94,7 @@ def digest(entries: Mapping[str, Any]) -> str:
 
 
 def path_of(environment: Environment, project_file: str) -> Path:
-    """Where the record of a project's file is kept."""
+    """Where the record of a project's file is kept. Raises `FileNotFoundError` without a state folder."""
     return folder_of(environment) / _name(project_file)
 
 

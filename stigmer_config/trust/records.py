@@ -31,7 +31,9 @@ class UntrustworthyError(Exception):
 
 
 def folder_of(environment: Environment) -> Path:
-    """The folder of the records."""
+    """The folder of the records. Raises `FileNotFoundError` without a state folder."""
+    if environment.state_dir is None:
+        raise FileNotFoundError(errno.ENOENT, "there is no home, and so no folder for what you trust")
     return environment.state_dir / "trust"
 
 
@@ -41,6 +43,8 @@ def read_record(environment: Environment, name: str) -> bytes | None:
     Raises `UntrustworthyError` where another user may have written it, and for what is no regular file or a link;
     `OSError` where it cannot be read.
     """
+    if environment.state_dir is None:
+        return None
     path = os.fspath(folder_of(environment) / name)
     if os.open not in os.supports_dir_fd:
         try:
@@ -71,8 +75,8 @@ def write_record(environment: Environment, name: str, data: bytes) -> None:
     Makes the folders, and takes every right of others from them. Raises `OSError` and `SaveError`.
     """
     folder = folder_of(environment)
-    environment.state_dir.parent.mkdir(parents=True, exist_ok=True)
-    for each in (environment.state_dir, folder):
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    for each in (folder.parent, folder):
         _make_private(os.fspath(each))
     with locked(os.fspath(folder / name), follow=False) as file:
         file.replace(data, file.read(), 0o600)
@@ -87,7 +91,7 @@ def move_record(environment: Environment, name: str, to: str) -> None:
 def remove_record(environment: Environment, name: str) -> bool:
     """Removes a record. Returns whether there was one. Raises `OSError`."""
     try:
-        (folder_of(environment) / name).unlink()
+        folder_of(environment).joinpath(name).unlink()
     except FileNotFoundError:
         return False
     return True

@@ -54,10 +54,11 @@ def etcd_layer(fleet: Fleet, stored: Stored) -> tuple[Layer, list[Problem]]:
     collector.tree(root)
     if not fleet.is_trusted:
         collector.refuse_what_is_not_open()
-    status: Status = "error" if collector.problems else "loaded" if collector.entries else "empty"
+    errors = [problem for problem in collector.problems if problem.severity == "error"]
+    status: Status = "error" if errors else "loaded" if collector.entries else "empty"
     if any(problem.code == "untrusted-key" for problem in collector.problems):
         status = "untrusted"
-    why = collector.problems[0].message if collector.problems else ""
+    why = errors[0].message if errors else ""
     layer = Layer("etcd", fleet.source, status, collector.entries, why=why, digest=stored.digest)
     return layer, collector.problems
 
