@@ -131,12 +131,27 @@ def _cells(text: str) -> int:
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
+MOST_SHOWN = 50  # problems that a log event, a state file or an exception's text shows
+_LONGEST_SHOWN = 2000  # characters of each
+
+
+def texts(problems: Iterable[Problem], most: int = MOST_SHOWN) -> list[str]:
+    """The problems as text, bounded: a hostile file may have thousands. The last line then says how many more."""
+    every = list(problems)
+    found = [_cut(str(problem)) for problem in every[:most]]
+    return [*found, f"and {len(every) - most} more"] if len(every) > most else found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
 class ConfigError(ValueError):
-    """The configuration cannot be used. `problems` holds every fault, errors first."""
+    """The configuration cannot be used. `problems` holds every fault, errors first; the text shows the first ones."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(sorted(problems, key=lambda p: p.severity != "error"))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__("\n".join(texts(self.problems)))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)

@@ -15,6 +15,7 @@ from ..files.access import acl_of
 from ..files.paths import NO_LINK, SAFE, real_path
 
 _MAX_LINKS: Final = 40  # as the kernel has it
+_MAX_FOLDERS: Final = 64  # of the project: more are no one's layout, and the watcher follows no more than it can
 _FOLDER: Final = getattr(os, "O_DIRECTORY", 0) | SAFE
 _LINK: Final = (errno.ELOOP, errno.EMLINK, errno.ENOTDIR)  # what O_NOFOLLOW gives for one
 
@@ -94,6 +95,8 @@ class ProjectOpener:
 
     def _enter(self, path: str, name: str | None, opened: list[int]) -> None:
         """Opens a folder: the project's own by its path, any other by its name in the one before."""
+        if len(self.folders) >= _MAX_FOLDERS:
+            raise OSError(errno.ELOOP, "too many folders", path)
         flags, within = (_FOLDER, None) if name is None else (_FOLDER | NO_LINK, opened[-1])
         try:
             descriptor = os.open(name or path, os.O_RDONLY | flags, dir_fd=within)

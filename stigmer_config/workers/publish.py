@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from ..core.environment import Environment
+from ..core.problems import texts
 from ..core.provenance import Entry, targets
 from ..core.secret import MASK, Secret
 from ..files.paths import SAFE, real_path
@@ -29,8 +30,9 @@ from ..reload.last_good import Held
 from ..secrets.references import Reference
 from ..settings.declarations import VARIABLES
 from ..sources.variables import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
-from .state import Began, SourceState, WorkerState, born, folder
+from .state import MAX_STATE, Began, SourceState, WorkerState, born, folder
 
+_LONGEST, _MOST = 500, 200  # characters, and items, of a state that is too long
 _numbers = itertools.count(1)
 # Variables that decide which files are read and trusted, beside those that set a key.
 _PLACES = ("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT", ETCD, *ETCD_FILES, ETCD_USER)
@@ -51,7 +53,10 @@ class Published:
     def write(self, held: Held) -> OSError | None:
         """Replaces the file. Returns what kept it from it, instead of raising."""
         # The standard library's JSON: a path or a variable need not be UTF-8.
-        text = json.dumps(msgspec.to_builtins(self._state(held), enc_hook=dict))
+        state = msgspec.to_builtins(self._state(held), enc_hook=dict)
+        text = json.dumps(state)
+        if len(text) > MAX_STATE:
+            text = json.dumps(_shortened(state))
         try:
             self._replace(text.encode("ascii"))
         except OSError as error:
@@ -77,7 +82,7 @@ class Published:
             values={key: _masked(held.in_use(key)) for key, _ in config.effective()},
             sources=_sources(held.newest),
             restart_required=held.restart_required,
-            rejected=tuple(str(problem) for problem in held.fault.problems) if held.fault is not None else (),
+            rejected=tuple(texts(held.fault.problems)) if held.fault is not None else (),
             began=self._began,
         )
 
@@ -98,6 +103,15 @@ class Published:
                 os.unlink(new)
             raise
         self._path = path
+
+
+def _shortened(value: Any) -> Any:
+    """The same with every long text and list cut: a state file that is too long would not be read."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in list(value.items())[:_MOST]}
+    return [_shortened(item) for item in value[:_MOST]] if isinstance(value, (list, tuple)) else value
 
 
 def _make_private(path: str) -> None:
