@@ -21,7 +21,7 @@ from tests.support.sandbox import Sandbox
 
 LOCAL = {"MODE": "local"}
 # 2 900 aliases that are none, below the limit of a file.
-MANY = "aliases:\n" + "".join(f"  a{number}: 1\n" for number in range(2900))
+MANY = "aliases:\n" + "".join(f"  a{number}: openai:gpt-5-mini\n" for number in range(2900))
 
 
 def test_an_exception_and_an_event_show_the_first_problems_and_count_the_others(sandbox: Sandbox) -> None:
