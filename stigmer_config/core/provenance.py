@@ -69,7 +69,8 @@ class Layer(MaskedRepr, frozen=True, eq=False):
     lines of it that are never shown, once a message asks.
     `not_read` are the keys in it that belong to another program, and are left alone.
     `implied_provider` is the provider this layer names when nothing else in it names one
-    (`--anthropic-key`).
+    (`--anthropic-key`). `apps` is what a file has below `apps`, as it is given and whatever is registered; None where
+    there is no such section.
     """
 
     _shown = ("name", "source", "status", "digest")
@@ -85,6 +86,7 @@ class Layer(MaskedRepr, frozen=True, eq=False):
     secret_lines: Callable[[], frozenset[int]] = frozenset
     digest: str | None = None
     implied_provider: Entry | None = None
+    apps: Mapping[str, Entry] | None = None
     not_read: tuple[str, ...] = ()
 
     @property

@@ -14,6 +14,8 @@ from ..core.provenance import Layer, LayerName
 from ..files.paths import real_path
 from ..loading.load import CONSEQUENCES, Loaded, read
 from ..loading.request import ReadLayer, Request
+from ..settings.declarations import BUILT_IN
+from ..settings.schema import Schema
 from ..sources.checked_read import MAX_BYTES, Contents, failed, read_contents
 from ..sources.config_file import layer_of
 from ..sources.discovery import NO_FOLDER, NO_HOME, Project, new_project_file, project_file, user_file
@@ -55,10 +57,12 @@ class Target(msgspec.Struct, frozen=True):
         """Everything loaded, as if the file held this (and the project was trusted with that)."""
         before = self.request.read_layer
 
-        def read_layer(path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+        def read_layer(
+            path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
+        ) -> tuple[Layer, list[Problem]]:
             if (path, layer) == (self.path, self.layer):
-                return layer_of(contents, path, layer, named=named)
-            return before(path, layer, uid, named=named)
+                return layer_of(contents, path, layer, named=named, schema=schema)
+            return before(path, layer, uid, named=named, schema=schema)
 
         reading: ReadLayer = read_layer
         return read(msgspec.structs.replace(self.request, read_layer=reading, trust=trust))
@@ -85,7 +89,9 @@ def candidate(target: Target, contents: Contents, data: bytes) -> Candidate:
     if len(data) > MAX_BYTES:
         message = f"it would be larger than {MAX_BYTES // 1024} KiB"
         new = failed(target.path, target.layer, message, "keep settings only in it", "too-large")
-    before, after = (layer_of(one, target.path, target.layer)[0] for one in (contents, new))
+    before, after = (
+        layer_of(one, target.path, target.layer, schema=target.request.schema)[0] for one in (contents, new)
+    )
     trust = earned(target.request.environment, before, after) if target.layer == "project" else None
     return Candidate(data, target.load(new, trust), (before, after), trust)
 

@@ -23,12 +23,12 @@ _STARTING_MODE = Origin("flags", "the mode at the start")
 def read_layers(asked: Request, problems: list[Problem]) -> list[Layer]:
     """Every layer of the cascade but the overrides, lowest first; their faults go to `problems`."""
     world = asked.environment
-    vendor, env = asked.read_variables(world)
+    vendor, env = asked.read_variables(world, asked.schema)
     project = asked.project or project_file(world, asked.project_dir)
     found: list[tuple[Layer, Iterable[Problem]]] = [
         vendor,
         _file(asked, "site"),
-        *([asked.read_fleet(world)] if world.variable("STIGMER_ETCD") else ()),
+        *([_fleet(asked)] if world.variable("STIGMER_ETCD") else ()),
         _file(asked, "user"),
         _project(asked, project),
         env,
@@ -79,7 +79,15 @@ def _file(asked: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
         return Layer(name, "", "absent", why=NO_HOME), []
     if not os.path.isabs(path):
         return without_start(name, path)
-    return asked.read_layer(path, name, world.uid, named=named)
+    return asked.read_layer(path, name, world.uid, named=named, schema=asked.schema)
+
+
+def _fleet(asked: Request) -> tuple[Layer, Iterable[Problem]]:
+    if asked.read_fleet is not None:
+        return asked.read_fleet(asked.environment)
+    from ..sources.etcd.layer import read_fleet  # most machines have no fleet
+
+    return read_fleet(asked.environment, asked.schema)
 
 
 def without_start(name: LayerName, path: str) -> tuple[Layer, list[Problem]]:
@@ -101,7 +109,7 @@ def _project(asked: Request, project: Project) -> tuple[Layer, Iterable[Problem]
         message = "there is no such folder"
         fault = Problem(code="unreadable-file", message=message, hint="mend the path", origin=Origin("project", folder))
         return Layer("project", project.path, "error", why=message), [fault]
-    return asked.read_layer(project.path, "project", world.uid)
+    return asked.read_layer(project.path, "project", world.uid, schema=asked.schema)
 
 
 def _flags(asked: Request) -> tuple[Layer, Iterable[Problem]]:

@@ -40,12 +40,12 @@ class Reloader:
         began: datetime.date | None = None,
         fleet: KeptFleet | None = None,
     ) -> None:
-        self._files = KeptFiles()
+        self._files = KeptFiles(asked.schema)
         self.fleet = fleet or _fleet(asked)
         self._secrets = secrets or KeptSecrets(asked.environment, runs=asked.runs_commands)
-        variables = variable_layers(asked.environment)  # a reload never reads them anew
+        variables = variable_layers(asked.environment, asked.schema)  # a reload never reads them anew
         self._asked = msgspec.structs.replace(
-            asked, read_layer=self._files.read_layer, read_variables=lambda _environment: variables
+            asked, read_layer=self._files.read_layer, read_variables=lambda _environment, _schema: variables
         )
         if self.fleet is not None:
             self._asked = msgspec.structs.replace(self._asked, read_fleet=self.fleet.read_fleet)
@@ -172,7 +172,7 @@ def _fleet(asked: Request) -> KeptFleet | None:
         return None
     from ..sources.etcd.follower import KeptFleet  # most machines have no fleet
 
-    return KeptFleet(asked.environment)
+    return KeptFleet(asked.environment, schema=asked.schema)
 
 
 def _status(loaded: Loaded, name: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
-
+from .schema import Access, Reload, Schema, Setting
 from .urls import Address, Url
 from .value_types import (
     PROVIDERS,
@@ -22,42 +21,6 @@ from .value_types import (
 )
 
 Mode = Literal["local", "cloud"]
-Access = Literal["open", "protected", "secret", "forbidden"]
-Reload = Literal["live", "restart"]
-
-
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """The declaration of one key.
-
-    `access`: who may set it. `open` any layer; `protected` no untrusted project file; `secret` no project
-    file, masked everywhere; `forbidden` no project file. `reload`: whether a running worker takes a change
-    (`live`) or must restart for it. `nullable`: whether `null` is a value.
-    """
-
-    key: str
-    kind: Kind
-    doc: str
-    variable: str | None = None
-    access: Access
-    reload: Reload
-    nullable: bool = False
-
-    @property
-    def is_secret(self) -> bool:
-        return self.access == "secret"
-
-    def check(self, value: Any, what: str) -> Any:
-        """`value` (as YAML or Python has it) in this setting's type. Raises `InvalidValueError`."""
-        if value is None:
-            if self.nullable:
-                return None
-            raise self.kind.wrong_type(None, what, f"remove the line to take {self.key} from a lower layer")
-        return self.kind.check(value, what)
-
-    def parse(self, text: str, what: str) -> Any:
-        """`text` (as a variable or a command line has it) in this setting's type. Raises `InvalidValueError`."""
-        return self.kind.parse(text, what)
-
 
 # The vendor variable of each hosted provider's key.
 KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
@@ -137,9 +100,8 @@ def _section(section: str, access: Access, reload: Reload, *rows: tuple[Any, ...
     ]
 
 
-SETTINGS: dict[str, Setting] = {
-    setting.key: setting
-    for setting in [
+BUILT_IN = Schema(
+    [
         Setting(
             key="mode",
             kind=Choice("mode", ("local", "cloud")),
@@ -202,61 +164,25 @@ SETTINGS: dict[str, Setting] = {
             access="forbidden",
             reload="live",
         ),
+        Setting(
+            key="aliases.<name>",
+            kind=Model(),
+            doc="A nickname for a model: a model string, another alias, or a mapping provider → model string.",
+            access="open",
+            reload="live",
+        ),
     ]
-}
-
-_ALIAS = Setting(
-    key="aliases.<name>",
-    kind=Model(),
-    doc="A nickname for a model: a model string, another alias, or a mapping provider → model string.",
-    access="open",
-    reload="live",
 )
 
-VARIABLES: dict[str, Setting] = {s.variable: s for s in SETTINGS.values() if s.variable}
-
-# Sections and the keys right below them: what a mapping in a file may hold.
-CHILDREN: dict[str, dict[str, str]] = {"": {"aliases": "aliases"}, "aliases": {}}
-for _key in SETTINGS:
-    _parts = _key.split(".")
-    for _depth in range(len(_parts)):
-        _parent = ".".join(_parts[:_depth])
-        CHILDREN.setdefault(_parent, {})[_parts[_depth]] = ".".join(_parts[: _depth + 1])
-
-
-_NEAR = 0.6  # how alike two names are at least, for one to be meant
-
-
-def find(key: str) -> Setting | None:
-    """The setting of `key`, or None. Every `aliases.<name>` is one."""
-    if key.startswith("aliases."):
-        return _ALIAS
-    return SETTINGS.get(key)
-
-
-def suggest(key: str) -> str | None:
-    """The known key nearest to `key`, by its last name; a sibling is nearer than the same slip elsewhere.
-
-    At the top the section may have been forgotten: there a key elsewhere is nearly as near.
-    """
-    from difflib import SequenceMatcher  # only a message needs it
-
-    dotted = key.lower().replace("_", ".", 1)
-    if dotted in SETTINGS:
-        return dotted
-    section, _, name = key.rpartition(".")
-    siblings = CHILDREN.get(section, {})
-    elsewhere = 0.2 if section else 0.1
-    near: dict[str, float] = {}
-    for known in [*siblings.values(), *(k for k in SETTINGS if not k.startswith("providers.")), *CHILDREN]:
-        last = known.rpartition(".")[2]
-        ratio = SequenceMatcher(None, name.lower(), last).ratio()
-        near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
-    best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
-    return best if near[best] >= _NEAR else None
-
+# The built-in settings alone. What a load knows, an application's own settings included, is its request's schema.
+SETTINGS = BUILT_IN.settings
+CHILDREN = BUILT_IN.children
+VARIABLES = BUILT_IN.variables
+find = BUILT_IN.find
+suggest = BUILT_IN.suggest
 
 __all__ = [
+    "BUILT_IN",
     "CHILDREN",
     "FREE_FIELDS",
     "MODEL_FIELDS",
@@ -264,6 +190,8 @@ __all__ = [
     "SETTINGS",
     "VARIABLES",
     "InvalidValueError",
+    "Mode",
+    "Schema",
     "Setting",
     "find",
     "suggest",

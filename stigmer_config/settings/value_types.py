@@ -29,8 +29,9 @@ _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
 class InvalidValueError(Exception):
     """A value its kind refuses: a problem's code, message and hint, still without a place."""
 
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, hint: str = "", item: int | None = None) -> None:
         super().__init__(message)
+        self.item = item  # the number of the list's item that is at fault
         self.code = code
         self.message = message
         self.hint = hint
@@ -262,10 +263,10 @@ class KeyList(Kind, frozen=True):
     def check(self, value: Any, what: str) -> tuple[str, ...]:
         if not isinstance(value, (list, tuple)):
             raise self.wrong_type(value, what, "for example [llm.model, sandbox]")
-        for item in value:
+        for at, item in enumerate(value):
             if not isinstance(item, str):
                 message = f"{what} must be {self.expects}, and one of its items is {described(item)}"
-                raise InvalidValueError("wrong-type", message, "for example [llm.model, sandbox]")
+                raise InvalidValueError("wrong-type", message, "for example [llm.model, sandbox]", at)
         return unique(value)
 
     def parse(self, text: str, what: str) -> tuple[str, ...]:

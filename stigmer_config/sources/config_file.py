@@ -7,6 +7,8 @@ import hashlib
 
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName, Origin
+from ..settings.declarations import BUILT_IN
+from ..settings.schema import Schema
 from .checked_read import Contents, read_contents
 from .entries import Collector
 from .yaml.parser import Reader, place
@@ -16,22 +18,26 @@ from .yaml.secret_lines import hidden_lines
 _FATAL = frozenset({"yaml-syntax", "yaml-forbidden", "too-large", "not-a-mapping", "bad-encoding", "unreadable-file"})
 
 
-def file_layer(path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+def file_layer(
+    path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
+) -> tuple[Layer, list[Problem]]:
     """Reads one configuration file.
 
     A missing file is an `absent` layer, or `unreadable-file` when it was `named`; so is a named site file without
     a byte in it, as a full disk leaves one. No fault raises: each is a Problem, and a layer with a fault has the
     status `error`.
     """
-    return layer_of(read_contents(path, layer, uid), path, layer, named=named)
+    return layer_of(read_contents(path, layer, uid), path, layer, named=named, schema=schema)
 
 
-def layer_of(contents: Contents, path: str, layer: LayerName, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+def layer_of(
+    contents: Contents, path: str, layer: LayerName, *, named: bool = False, schema: Schema = BUILT_IN
+) -> tuple[Layer, list[Problem]]:
     """The layer that a file's contents make, and every fault of it."""
     if contents.data == b"" and named and layer == "site":
         return _emptied(contents, path, layer)
     if contents.data is not None:
-        return _parsed(contents, contents.data, path, layer)
+        return _parsed(contents, contents.data, path, layer, schema)
     problems = list(contents.problems)
     if named and not problems:
         hint = "mend the path, or unset what names it"
@@ -51,7 +57,9 @@ def _emptied(contents: Contents, path: str, layer: LayerName) -> tuple[Layer, li
     return Layer(layer, path, "error", why=fault.message, digest=digest), [*contents.problems, fault]
 
 
-def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tuple[Layer, list[Problem]]:
+def _parsed(
+    contents: Contents, data: bytes, path: str, layer: LayerName, schema: Schema
+) -> tuple[Layer, list[Problem]]:
     digest = hashlib.sha256(data).hexdigest()
     problems = list(contents.problems)
     try:
@@ -62,7 +70,7 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
     reader = Reader(text, layer, path)
     tree = reader.read()
     problems += reader.problems
-    collector = Collector(layer, path)
+    collector = Collector(layer, path, schema)
     collector.tree(tree)
     problems += collector.problems
     if contents.readable_by_others:
@@ -80,8 +88,9 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
         text=text,
         secret_lines=functools.partial(_all_lines, text)
         if contents.linked
-        else functools.cache(functools.partial(_secret_lines, text, layer, path)),
+        else functools.cache(functools.partial(_secret_lines, text, layer, path, schema)),
         digest=digest,
+        apps=None if fatal else collector.apps,
         not_read=tuple(collector.not_read),
     )
     return read, problems
@@ -92,10 +101,10 @@ def _all_lines(text: str) -> frozenset[int]:
     return frozenset(range(1, len(text.splitlines()) + 1))
 
 
-def _secret_lines(text: str, layer: LayerName, path: str) -> frozenset[int]:
+def _secret_lines(text: str, layer: LayerName, path: str, schema: Schema) -> frozenset[int]:
     """Read again for them: few texts have a fault to show, and a layer is kept for long."""
     reader = Reader(text, layer, path)
-    return hidden_lines(text, reader.read(), reader.lost)
+    return hidden_lines(text, reader.read(), reader.lost, schema)
 
 
 def _writable(problems: list[Problem]) -> Problem | None:
@@ -127,7 +136,8 @@ def _readable_secrets(collector: Collector, path: str) -> list[Problem]:
     from ..core.secret import Secret
 
     for key, entry in collector.entries.items():
-        if isinstance(entry.value, Secret):
+        values = entry.value if isinstance(entry.value, list) else [entry.value]
+        if any(isinstance(value, Secret) for value in values) and not collector.schema.is_unregistered(key):
             message = f"the file holds {key}, and others can read it"
             hint = f"chmod 600 {path}"
             return [Problem(code="insecure-permissions", key=key, message=message, hint=hint, origin=entry.origin)]

@@ -7,22 +7,23 @@ from typing import Any
 
 from ..core.problems import Problem, has_errors
 from ..core.provenance import Entry, Layer, Origin, Status
-from ..settings.declarations import SETTINGS
+from ..settings.declarations import BUILT_IN
 from ..settings.interpolation import uninterpolated
+from ..settings.schema import Schema
 from ..settings.value_types import InvalidValueError
 from .mapping import from_mapping
 
 SOURCE = "flags"
 
 
-def from_call(flags: Mapping[str, Any] | None) -> tuple[Layer, list[Problem]]:
+def from_call(flags: Mapping[str, Any] | None, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
     """The layer of `load(flags=…)`: a mapping, dotted or nested."""
-    entries, problems = from_mapping(flags or {}, "flags", lambda key: Origin("flags", f"flags[{key}]"))
+    entries, problems = from_mapping(flags or {}, "flags", lambda key: Origin("flags", f"flags[{key}]"), schema)
     return _layer(entries, problems)
 
 
 def from_command_line(
-    given: Iterable[tuple[str, str, str]], anthropic_key: str | None = None
+    given: Iterable[tuple[str, str, str]], anthropic_key: str | None = None, schema: Schema = BUILT_IN
 ) -> tuple[Layer, list[Problem]]:
     """The layer of a command line: rows of (key, text, flag), each read by its key's type.
 
@@ -42,7 +43,8 @@ def from_command_line(
             entries |= found
             problems += faults
             continue
-        setting = SETTINGS[key]
+        setting = schema.find(key)
+        assert setting is not None  # noqa: S101 - the command line has made sure
         try:
             none = setting.nullable and text == "null"
             entries[key] = Entry(None if none else setting.parse(text, flag), origin)

@@ -63,6 +63,8 @@ def _section(section: str) -> dict[str, Any]:
 def _below(key: str) -> dict[str, Any]:
     if key == "aliases":
         return _aliases()
+    if key == "apps":
+        return {"description": "Applications' own settings, by application.", "type": ["object", "null"]}
     return _setting(SETTINGS[key]) if key in SETTINGS else {"description": _DOCS[key], **_section(key)}
 
 

@@ -101,7 +101,10 @@ def _(kind: Credential) -> dict[str, Any]:
 def _(kind: KeyList) -> dict[str, Any]:
     del kind
     names = [*filter(None, CHILDREN), *SETTINGS]
-    return {"type": "array", "items": {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^aliases\."}]}}
+    return {
+        "type": "array",
+        "items": {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^(?:aliases\.|apps\.[^.])"}]},
+    }
 
 
 def _targets() -> dict[str, Any]:

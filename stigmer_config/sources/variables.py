@@ -7,8 +7,9 @@ import msgspec
 from ..core.environment import Environment
 from ..core.problems import Problem, has_errors
 from ..core.provenance import Entry, Layer, LayerName, Origin, Status
-from ..settings.declarations import SETTINGS, VARIABLES
+from ..settings.declarations import BUILT_IN
 from ..settings.interpolation import uninterpolated
+from ..settings.schema import Schema
 from ..settings.value_types import InvalidValueError
 from .unknown_variables import unknown_variables
 
@@ -33,9 +34,9 @@ SOURCE = "environment"
 Variables = tuple[tuple[Layer, list[Problem]], tuple[Layer, list[Problem]]]
 
 
-def variable_layers(environment: Environment) -> Variables:
+def variable_layers(environment: Environment, schema: Schema = BUILT_IN) -> Variables:
     """The `vendor` and the `env` layer."""
-    return vendor_layer(environment), env_layer(environment)
+    return vendor_layer(environment), env_layer(environment, schema)
 
 
 def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
@@ -47,31 +48,31 @@ def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
             if text is not None:
                 found[key] = (name, _ollama_url(text) if name == "OLLAMA_HOST" else text)
                 break
-    return _layer("vendor", found)
+    return _layer("vendor", found, BUILT_IN)
 
 
-def env_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
+def env_layer(environment: Environment, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
     """The `env` layer: the settings' own variables, and a warning for each `STIGMER_*` that nothing reads."""
     found: dict[str, tuple[str, str]] = {}
-    for name, setting in VARIABLES.items():
+    for name, setting in schema.variables.items():
         text = environment.variable(name)
         if text is not None:
             found[setting.key] = (name, text)
-    layer, problems = _layer("env", found)
-    return layer, [*problems, *unknown_variables(environment)]
+    layer, problems = _layer("env", found, schema)
+    return layer, [*problems, *unknown_variables(environment, schema.variables)]
 
 
-def _layer(name: LayerName, found: dict[str, tuple[str, str]]) -> tuple[Layer, list[Problem]]:
+def _layer(name: LayerName, found: dict[str, tuple[str, str]], schema: Schema) -> tuple[Layer, list[Problem]]:
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
     for key, (variable, text) in found.items():
         origin = Origin(name, variable)
         try:
-            entries[key] = Entry(SETTINGS[key].parse(text, variable), origin)
+            entries[key] = Entry(schema.settings[key].parse(text, variable), origin)
         except InvalidValueError as fault:
             problems.append(_fault(fault, key, origin, text))
             continue
-        warning = uninterpolated(SETTINGS[key], entries[key].value, origin, key)
+        warning = uninterpolated(schema.settings[key], entries[key].value, origin, key)
         problems += (warning,) if warning else ()
     status: Status = "error" if has_errors(problems) else "loaded" if entries else "empty"
     return Layer(name, SOURCE, status, entries), problems
