@@ -321,3 +321,14 @@ def test_a_grant_counts_for_load_too(sandbox: Sandbox) -> None:
 
     grants.record(environment, msgspec.structs.replace(project, entries={"llm.base_url": whole}))
     assert sandbox.load(local).llm.base_url == "http://gpu-box:11434"
+
+
+def test_no_value_scrolls_another_away(sandbox: Sandbox) -> None:
+    """Values are quoted, cut and escaped: 8 KiB of blanks are not 8 KiB of blanks on a screen."""
+    blanks = " " * 8000
+    sandbox.write(project=f"sandbox: {{root_dir: 'x{blanks}\u3164'}}\nllm: {{base_url: 'https://corp.example/v1'}}\n")
+    listed = sandbox.run("trust", "--show", variables=CLOUD).stdout
+    (line,) = (row for row in listed.splitlines() if "sandbox.root_dir" in row)
+    assert len(line) < 700
+    assert "'x " in line
+    assert "https://corp.example/v1 (line 2)" in listed

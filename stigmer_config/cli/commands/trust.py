@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 import msgspec
 
-from ...core.problems import printable
+from ...core.problems import is_word, printable, quoted
 from ...core.provenance import Layer
 from ...files.atomic_write import SaveError
 from ...loading.load import Loaded, read
@@ -155,11 +156,20 @@ def _list(loaded: Loaded, granted: Loaded, project: Layer, pairs: tuple[tuple[st
 def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
     """A setting as it is, and as the project would have it; that alone when it is in force."""
     origin, current = project.entries[key].origin, loaded.config.explain(key)
-    wanted = f"{render.text(value)} (line {origin.line})"
+    wanted = f"{_value(value)} (line {origin.line})"
     if current.origin == origin:
         return f"  {printable(key)}: {wanted}"
     place = f" ({printable(str(current.origin))})" if current.origin is not None else ""
-    return f"  {printable(key)}: {render.text(current.value)}{place} → {wanted}"
+    return f"  {printable(key)}: {_value(current.value)}{place} → {wanted}"
+
+
+def _value(value: Any) -> str:
+    """A value as the list shows it: quoted unless it is a word, and cut, so that no value scrolls another away."""
+    if isinstance(value, str):
+        return value if is_word(value) else quoted(value, 200)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{printable(str(name))}: {_value(part)}" for name, part in value.items())
+    return render.text(value)[:200]
 
 
 def _pairs(granted: Loaded) -> tuple[tuple[str, str], ...]:
