@@ -40,7 +40,7 @@ def recorded(environment: Environment, after: Layer, trust: grants.Trust | None)
     if trust is None:
         yield
         return
-    grants.prepare(environment, after, tuple(sorted(trust.credentials)))
+    grants.prepare(environment, after, trust.credentials)
     try:
         yield
     except BaseException:

@@ -16,8 +16,9 @@ from ..core.masked_repr import MaskedRepr
 from ..core.problems import Problem, quoted
 from ..core.provenance import LayerName, Origin
 from ..files.access import READ, WRITE, acl_of, others_may
+from ..files.ownership import is_sticky, is_trusted_owner
 from ..files.paths import SAFE
-from .project_opener import LeavesProjectError, ProjectOpener, is_sticky
+from .project_opener import LeavesProjectError, ProjectOpener
 
 MAX_BYTES = 64 * 1024
 _MAX_LINKS = 40  # as the kernel has it
@@ -174,9 +175,10 @@ def insecure(path: str, status: os.stat_result, acl: bytes, uid: int) -> tuple[s
     """Why a file or folder may be another user's work, and the command that fixes it; None when it is not."""
     what = "folder" if stat.S_ISDIR(status.st_mode) else "file"
     shown = quoted(path, 200)
-    if status.st_uid not in (0, uid):
+    if not is_trusted_owner(path, status, uid):
         message = f"the {what} {shown} belongs to another user (uid {status.st_uid})"
-        return message, f"chown it to yourself once you have read it: chown {uid} {shown}"
+        # Not a chown: it would take the file from its owner, who may be on the other side of a mount.
+        return message, f"mount it read-only, run as its owner, or use a {what} of your own"
     if not others_may(WRITE, status, acl, uid):
         return None
     how = "by its ACL" if acl else f"mode {stat.S_IMODE(status.st_mode):04o}"
@@ -191,10 +193,10 @@ def _insecure(path: str, status: os.stat_result, acl: bytes, layer: LayerName, u
     return [Problem(code="insecure-permissions", message=message, hint=hint, origin=Origin(layer, path))]
 
 
-def _folders(path: str) -> Iterator[str]:
-    """The folder the path names, and each that a link on the way leads to: who writes there replaces the file."""
+def _hops(path: str) -> Iterator[str]:
+    """The path, and each that a link on the way leads to: who can write in the folder of one replaces the file."""
     for _ in range(_MAX_LINKS):
-        yield os.path.dirname(path)
+        yield path
         try:
             path = os.path.join(os.path.dirname(path), os.readlink(path))
         except OSError:  # not a link
@@ -204,11 +206,14 @@ def _folders(path: str) -> Iterator[str]:
 def _insecure_folders(path: str, layer: LayerName, uid: int) -> list[Problem]:
     problems: list[Problem] = []
     seen: set[tuple[int, int]] = set()
-    for folder in _folders(path):
+    for hop in _hops(path):
+        folder = os.path.dirname(hop)
         try:
-            status = os.stat(folder)
+            status, there = os.stat(folder), os.lstat(hop)
         except OSError:
-            continue  # gone since the file was opened: the next read tells
+            continue  # gone since the file was opened: the next read will see it
+        if is_sticky(status) and is_trusted_owner(folder, status, uid) and is_trusted_owner(hop, there, uid):
+            continue  # nobody else can replace it there
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
             problems += _insecure(folder, status, acl_of(folder, status), layer, uid)

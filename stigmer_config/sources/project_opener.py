@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from typing import Final
 
 from ..files.access import acl_of
@@ -120,8 +119,3 @@ def _within(target: str, root: str) -> str:
     if not target.startswith(start):
         raise LeavesProjectError(target)
     return target.removeprefix(start)
-
-
-def is_sticky(status: os.stat_result) -> bool:
-    """Whether it is a folder in which only its owner can replace a file of another user."""
-    return stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX)

@@ -1,8 +1,9 @@
 """What a user has granted a project: which settings, by their digest, and which credentials may go where.
 
-The record lies outside any project, one file for each project's real path, in platformdirs' state folder.
+The record is outside any project, one file for each project's real path, in platformdirs' state folder.
 A grant covers what its digest covers: every protected key, and every provider, model and alias entry that
-names a provider. Editing other keys keeps it, editing one of these ends it.
+names a provider. Editing other keys keeps it, editing one of these ends it. What it does not cover is judged as in an
+untrusted project.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import datetime
 import functools
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,10 +22,11 @@ import msgspec
 from ..core.decoding import from_json
 from ..core.environment import Environment
 from ..core.problems import Problem
-from ..core.provenance import Entry, Layer, Origin, targets
+from ..core.provenance import Entry, Layer, Origin, plain_value, targets
 from ..files.paths import real_path
 from ..llm.catalogue import catalogue
 from ..llm.model_strings import ModelNames, is_ollama_cloud
+from ..llm.provider_selection import CredentialGrant
 from ..settings.declarations import find
 from .records import UntrustworthyError, folder_of, move_record, read_record, remove_record, write_record
 
@@ -32,22 +34,31 @@ VERSION = 1
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """One record: the project's real path, the digest, when, and the (credential source, endpoint) pairs."""
+    """One record: the project's real path, the digest, when it was granted, and the credentials.
+
+    Records of earlier versions have (source, endpoint) pairs in `credentials`: these grant nothing.
+    """
 
     project: str
     digest: str
     granted: datetime.datetime
-    credentials: tuple[tuple[str, str], ...] = ()
+    credentials: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def credential_grants(self) -> tuple[CredentialGrant, ...]:
+        """The credentials that may go to the project's endpoints."""
+        size = len(CredentialGrant._fields)
+        return tuple(CredentialGrant(*row) for row in self.credentials if len(row) == size)
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """What is granted to a project's file as it is now: the keys that count, and the credential pairs.
+    """What is granted to a project's file as it is now: keys, and credentials.
 
     `problems` say why a record that is there grants nothing.
     """
 
     covered: frozenset[str] = frozenset()
-    credentials: frozenset[tuple[str, str]] = frozenset()
+    credentials: frozenset[CredentialGrant] = frozenset()
     problems: tuple[Problem, ...] = ()
 
 
@@ -56,11 +67,11 @@ NONE = Trust()
 
 @functools.lru_cache(maxsize=2)  # a worker asks at each reload, most often for the file that it asked for last
 def covered(project: Layer) -> Mapping[str, Any]:
-    """The entries that need a grant, by key, as plain values: told from the file alone."""
+    """The entries that need a grant, by key, as plain values: decided by the file alone."""
     own = {key: entry for key, entry in project.entries.items() if key.startswith("aliases.")}
     names = ModelNames(own, catalogue())
     rows = sorted(project.entries.items())
-    return MappingProxyType({key: _plain(entry) for key, entry in rows if _needs_grant(key, entry, names)})
+    return MappingProxyType({key: plain_value(entry) for key, entry in rows if _needs_grant(key, entry, names)})
 
 
 def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
@@ -78,13 +89,8 @@ def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
 
 
 def _names_provider(text: str, names: ModelNames) -> bool:
-    end = names.end_of(text, None)
-    return end.name is not None and (names.named_by(text, gateway=False) is not None or is_ollama_cloud(end.name))
-
-
-def _plain(entry: Entry) -> Any:
-    by_provider = targets(entry)
-    return entry.value if by_provider is None else {name: target.value for name, target in by_provider.items()}
+    name = names.expand(text, None).name
+    return name is not None and (names.named_by(text, gateway=False) is not None or is_ollama_cloud(name))
 
 
 def digest(entries: Mapping[str, Any]) -> str:
@@ -137,23 +143,23 @@ def _not_believed(path: str, error: OSError | UntrustworthyError) -> Problem:
     )
 
 
-def decide(environment: Environment, project: Layer) -> Trust:
+def decide(environment: Environment, project: Layer | None) -> Trust:
     """What counts of a project's file now: by the record, or by `STIGMER_TRUST_PROJECT` (no credentials)."""
-    entries = covered(project) if project.entries else {}
-    if not entries:
+    entries = covered(project) if project is not None and project.entries else {}
+    if project is None or not entries:
         return NONE
     now = digest(entries)
     problems: list[Problem] = []
     for pending in (False, True):
         grant = _read(environment, project.source, problems, pending=pending)
         if grant is not None and grant.digest == now:
-            return Trust(frozenset(entries), frozenset(grant.credentials))
+            return Trust(frozenset(entries), frozenset(grant.credential_grants))
     if environment.variable("STIGMER_TRUST_PROJECT") == now:
         return Trust(frozenset(entries))
     return Trust(problems=tuple({problem.message: problem for problem in problems}.values()))
 
 
-def record(environment: Environment, project: Layer, credentials: tuple[tuple[str, str], ...] = ()) -> Path:
+def record(environment: Environment, project: Layer, credentials: Iterable[CredentialGrant] = ()) -> Path:
     """Records a grant for a project's file as it was read. Returns the record's path.
 
     Raises `OSError` and `SaveError`.
@@ -163,7 +169,7 @@ def record(environment: Environment, project: Layer, credentials: tuple[tuple[st
     return path_of(environment, project.source)
 
 
-def prepare(environment: Environment, project: Layer, credentials: tuple[tuple[str, str], ...] = ()) -> None:
+def prepare(environment: Environment, project: Layer, credentials: Iterable[CredentialGrant] = ()) -> None:
     """Records a grant beside the one there is: both count until `confirm` or `withdraw`.
 
     So a file can be replaced between the two, and is trusted before and after, whenever this process is killed.
@@ -173,7 +179,7 @@ def prepare(environment: Environment, project: Layer, credentials: tuple[tuple[s
         project=_as_text(project.source),
         digest=digest(covered(project)),
         granted=datetime.datetime.now(datetime.UTC),
-        credentials=credentials,
+        credentials=tuple(sorted(credentials)),
     )
     write_record(environment, _name(project.source, pending=True), msgspec.json.encode(grant))
 

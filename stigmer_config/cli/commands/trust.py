@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -11,12 +11,11 @@ import msgspec
 from ...core.problems import is_word, printable, quoted
 from ...core.provenance import Layer
 from ...files.atomic_write import SaveError
+from ...llm.provider_selection import CredentialGrant
 from ...loading.load import Loaded, read
 from ...loading.request import Request
-from ...settings.urls import origin_of
 from ...sources.discovery import NO_HOME
 from ...trust import grants
-from ...trust.credential_binding import BOUND
 from ..options import Where, common
 from ..output import render
 from ..output.problems import FAULTY, OK, tell
@@ -94,8 +93,8 @@ def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     click.echo(f"digest:  {digest}")
     for key, value in covered.items():
         click.echo(_change(loaded, whole, key, value))
-    for source, place in grant.credentials if grant is not None and trusted else ():
-        click.echo(f"  credential from {printable(source)} may go to {place}")
+    for allowed in grant.credential_grants if grant is not None and trusted else ():
+        click.echo(f"  {_named(allowed)} may go to {allowed.endpoint}")
 
 
 def _ask(request: Request, *, credentials: bool) -> None:
@@ -108,22 +107,22 @@ def _ask(request: Request, *, credentials: bool) -> None:
             click.echo(f"nothing in {printable(project.source)} needs trust")
             return
         granted = _granted(request, project)
-        pairs = _pairs(granted) if credentials else ()
-        _list(loaded, granted, project, pairs)
+        withheld = granted.derivation.withheld_credentials()
+        _list(loaded, granted, project, withheld, credentials=credentials)
         if not click.confirm("Trust these settings?", default=False, err=True):
             click.echo("nothing was granted", err=True)
             raise SystemExit(FAULTY)
         again = _whole(_project(read(request)))
         if grants.covered(again) == covered:
-            _record(request, project, pairs)
+            _record(request, project, withheld if credentials else ())
             return
         click.echo("the file was changed meanwhile: here is what it says now", err=True)
 
 
-def _record(request: Request, project: Layer, pairs: tuple[tuple[str, str], ...]) -> None:
+def _record(request: Request, project: Layer, credentials: Iterable[CredentialGrant]) -> None:
     path = printable(str(grants.path_of(request.environment, project.source)))
     try:
-        grants.record(request.environment, project, pairs)
+        grants.record(request.environment, project, credentials)
     except (OSError, SaveError) as error:
         why = str(error) if isinstance(error, SaveError) else error.strerror or str(error)
         click.echo(f"nothing was granted: {path} cannot be written: {printable(why)}", err=True)
@@ -140,17 +139,25 @@ def _granted(request: Request, project: Layer) -> Loaded:
     return read(msgspec.structs.replace(request, environment=environment))
 
 
-def _list(loaded: Loaded, granted: Loaded, project: Layer, pairs: tuple[tuple[str, str], ...]) -> None:
+def _list(
+    loaded: Loaded, granted: Loaded, project: Layer, withheld: tuple[CredentialGrant, ...], *, credentials: bool
+) -> None:
     """What would change, exactly."""
     click.echo(f"{printable(project.source)} asks for:")
     for key, value in grants.covered(project).items():
         click.echo(_change(loaded, project, key, value))
     llm = granted.config.llm
     click.echo(f"then {llm.model or 'no model'} is asked of {llm.provider} at {llm.base_url or 'no address'}")
-    for source, endpoint in pairs:
-        click.echo(f"  and the credential from {printable(source)} goes to {endpoint}")
-    if not pairs and _pairs(granted):
-        click.echo("  your credentials do not go there; --with-credentials would let them")
+    for allowed in withheld:
+        goes = "goes" if credentials else "does not go"
+        click.echo(f"  and {_named(allowed)} {goes} to {allowed.endpoint}")
+    if withheld and not credentials:
+        click.echo("  --with-credentials would let them go there")
+
+
+def _named(allowed: CredentialGrant) -> str:
+    """A credential by its key and where it is."""
+    return f"{allowed.key} from {printable(allowed.source)}"
 
 
 def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
@@ -170,18 +177,3 @@ def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{printable(str(name))}: {_value(part)}" for name, part in value.items())
     return render.text(value)[:200]
-
-
-def _pairs(granted: Loaded) -> tuple[tuple[str, str], ...]:
-    """The (credential source, endpoint) pairs that the settings alone do not allow."""
-    config = granted.config
-    places = {"llm.api_key": origin_of(config.llm.base_url or "")}
-    for key, parts in BOUND.items():
-        places[key] = ":".join(str(config.value(part)) for part in parts)
-    found = [
-        (loser.origin.source, place)
-        for key, place in places.items()
-        for loser in config.explain(key).losers
-        if loser.reason == "bound-elsewhere"
-    ]
-    return tuple(dict.fromkeys(found))
