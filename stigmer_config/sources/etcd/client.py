@@ -131,7 +131,7 @@ class Etcd(Members):
             if not page.more or not keys:
                 return found
             if keys[-1] < start or sum(map(len, found.values())) > MAX_ANNOUNCED:
-                raise foreign()
+                break
             start = f"{keys[-1]}\0"
         raise EtcdError("the list of workers does not end")
 
