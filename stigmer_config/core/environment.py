@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
+from .masked_repr import MaskedRepr
 
-class Environment(msgspec.Struct, frozen=True):
+
+class Environment(MaskedRepr, frozen=True):
     """Variables, working folder, home, user id, date, and the folders of the system and the user.
 
     `cwd` is None when the working folder is gone, `home` when the user has none. `site_dir` is platformdirs' site
@@ -19,6 +21,8 @@ class Environment(msgspec.Struct, frozen=True):
     folder, where no file of ours belongs. All of them are absolute. Tests pass what they need; everything
     else comes from `capture()`.
     """
+
+    _shown = ("cwd", "home", "uid", "today")
 
     variables: Mapping[str, str]
     cwd: Path | None

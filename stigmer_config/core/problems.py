@@ -15,9 +15,13 @@ from .provenance import Origin
 
 Severity = Literal["error", "warning"]
 
-# Control characters, and the marks that reorder text on a screen (https://trojansource.codes):
-# a message or a table must show them, never obey them.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+# Control characters, the marks that reorder text on a screen (https://trojansource.codes), and what is not seen at all
+# (Unicode's Default_Ignorable_Code_Point): a message or a table must show them, never obey or hide them.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    r"\U000e0000-\U000e0fff]"
+)
 
 
 def printable(text: str) -> str:
@@ -27,6 +31,8 @@ def printable(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match.group())
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
@@ -48,9 +54,14 @@ def quoted(value: object, limit: int = 60) -> str:
 _WORD = re.compile(r"[A-Za-z0-9._:/@+~-]{1,200}")
 
 
+def is_word(value: str) -> bool:
+    """Whether a text can be shown without quotes: nothing in it could pass for a part of the message."""
+    return _WORD.fullmatch(value) is not None
+
+
 def worded(value: object) -> str:
     """A word as it is, anything else `quoted`: what could pass for a part of the message stands in quotes."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else quoted(value)
+    return value if isinstance(value, str) and is_word(value) else quoted(value)
 
 
 # A name as people write them, up to where a provider's key begins (sk-… with a digit in it).
@@ -131,12 +142,27 @@ def _cells(text: str) -> int:
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
+MOST_SHOWN = 50  # problems that a log event, a state file or an exception's text shows
+_LONGEST_SHOWN = 2000  # characters of each
+
+
+def texts(problems: Iterable[Problem], most: int = MOST_SHOWN) -> list[str]:
+    """The problems as text, bounded: a hostile file may have thousands. The last line then says how many more."""
+    every = list(problems)
+    found = [_cut(str(problem)) for problem in every[:most]]
+    return [*found, f"and {len(every) - most} more"] if len(every) > most else found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
 class ConfigError(ValueError):
-    """The configuration cannot be used. `problems` holds every fault, errors first."""
+    """The configuration cannot be used. `problems` holds every fault, errors first; the text shows the first ones."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(sorted(problems, key=lambda p: p.severity != "error"))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__("\n".join(texts(self.problems)))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)

@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from .masked_repr import MaskedRepr
+
 LayerName = Literal["defaults", "vendor", "site", "etcd", "user", "project", "env", "flags", "execution"]
 Status = Literal["loaded", "absent", "error", "untrusted", "empty"]
 Reason = Literal[
@@ -59,7 +61,7 @@ class Refused(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-class Layer(msgspec.Struct, frozen=True, eq=False):
+class Layer(MaskedRepr, frozen=True, eq=False):
     """What one source said.
 
     `entries` holds what counts, `refused` what vetting took out, `faulty` the keys whose value is invalid, with its
@@ -69,6 +71,8 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     (`--anthropic-key`). `apps` is what a file has below `apps`, as it is given and whatever is registered; None where
     there is no such section.
     """
+
+    _shown = ("name", "source", "status", "digest")
 
     name: LayerName
     source: str

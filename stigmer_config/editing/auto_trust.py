@@ -31,21 +31,20 @@ def earned(environment: Environment, before: Layer, after: Layer) -> grants.Trus
 
 
 @contextlib.contextmanager
-def recorded(environment: Environment, before: Layer, after: Layer, trust: grants.Trust | None) -> Iterator[None]:
+def recorded(environment: Environment, after: Layer, trust: grants.Trust | None) -> Iterator[None]:
     """Records the trust for the time after the file is in place, and takes it back when that fails.
 
-    It is there before the file is, so that a worker that sees the new file finds it trusted. Raises `OSError`.
+    It is there before the file is, so that a worker that sees the new file finds it trusted; until the file is
+    there the earlier grant counts as well. Raises `OSError` and `SaveError`.
     """
     if trust is None:
         yield
         return
-    had = grants.recorded(environment, after.source)
-    grants.record(environment, after, trust.credentials)
+    grants.prepare(environment, after, trust.credentials)
     try:
         yield
     except BaseException:
-        if had is None:
-            grants.revoke(environment, after.source)
-        else:
-            grants.record(environment, before, had.credential_grants)
+        grants.withdraw(environment, after.source)
         raise
+    with contextlib.suppress(OSError):  # then both go on to count
+        grants.confirm(environment, after.source)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from ..core.masked_repr import MaskedRepr
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
 from ..files.paths import real_path
@@ -67,12 +68,14 @@ class Target(msgspec.Struct, frozen=True):
         return read(msgspec.structs.replace(self.request, read_layer=reading, trust=trust))
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(MaskedRepr, frozen=True):
     """New bytes for a file, and the load with them.
 
     `layers` are the file's layer before and after; `trust` is what a project's file is trusted with once it is
     written, None where the record says it.
     """
+
+    _shown = ("layers", "trust")
 
     data: bytes
     loaded: Loaded

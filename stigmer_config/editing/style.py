@@ -17,7 +17,7 @@ from .spans import BREAK, Piece
 _PLAIN = re.compile(r"[A-Za-z_./](?:[A-Za-z0-9_./+-]|[:@](?=[A-Za-z0-9_./+-]))*")
 # Words and numbers to other YAML versions (https://yaml.org/type/): in quotes they are text to all.
 _YAML_1_1 = re.compile(
-    r"y|n|yes|no|on|off|true|false|null|[-+]?[0-9._:]*|[-+]?\.?[0-9][0-9_.]*(e[-+]?[0-9]+)?", re.IGNORECASE
+    r"y|n|yes|no|on|off|true|false|null|[-+]?[0-9._:]*|[-+]?\.?[0-9][0-9_.]*(e[-+]?[0-9]+)?", re.ASCII | re.IGNORECASE
 )
 _ODD = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
 _BLANK_LINE = re.compile("(?:\r\n|[\n\r\x85\u2028\u2029])[ \t]*(?:\r\n|[\n\r\x85\u2028\u2029])")

@@ -99,7 +99,7 @@ def _try(target: Target, file: Locked, change: Change, key: str | None) -> Outco
     if made is None:
         return Outcome(before, before, changed=False)
     try:
-        with recorded(target.request.environment, *made.layers, made.trust):
+        with recorded(target.request.environment, made.layers[1], made.trust):
             _put(target, file, contents, made.data)
     except ChangedError:
         return None

@@ -13,9 +13,11 @@ import signal
 import stat
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from .access import acl_of
 from .paths import SAFE
 
 LIMIT: Final = 65536  # bytes of one file; contract, section 6
@@ -25,6 +27,8 @@ HELD: Final = 2.0  # seconds without a change after which a writer that keeps th
 TRIES: Final = 3  # reads in a row that may collide with a writer before we step back
 FIRST_PAUSE: Final = 0.001  # seconds until the next try after that, doubled up to LAST_PAUSE
 LAST_PAUSE: Final = 0.05
+
+Opener = Callable[[Path | str, int], int]  # a path and the flags of os.open → a descriptor
 
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR)
 
@@ -48,11 +52,15 @@ class Settled(NamedTuple):
     """A read that counts.
 
     `data` holds at most the limit and one byte more, so that a longer file shows as too long. `status` is the
-    `os.stat_result` of the opened file: what permissions are to be judged by.
+    `os.stat_result` of the opened file and `acl` its POSIX ACL (`files.access`): what permissions are judged by.
     """
 
     data: bytes
     status: os.stat_result
+    acl: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Settled({len(self.data)} bytes)"  # they may hold a secret
 
     @property
     def signature(self) -> Signature:
@@ -85,24 +93,28 @@ class Unsettled(NamedTuple):
 class _Attempt(NamedTuple):
     data: bytes
     status: os.stat_result
+    acl: bytes
     raced: bool
     writer: bool | None  # has somebody the file open for writing? None: nobody can tell
 
+    def __repr__(self) -> str:
+        return f"_Attempt({len(self.data)} bytes)"  # they may hold a secret
+
 
 def read_settled(
-    path: Path | str, limit: int = LIMIT, *, earlier: Unsettled | None = None, flags: int = 0
+    path: Path | str, limit: int = LIMIT, *, earlier: Unsettled | None = None, opener: Opener = os.open
 ) -> Settled | Gone | Unsettled:
     """Reads up to `limit` bytes (and one more) of the file at `path`, once it has settled.
 
-    `flags` are added to those of `os.open` (`os.O_NOFOLLOW`). Never waits. Raises OSError for what waiting does
+    `opener` opens it, by default `os.open`. Never waits. Raises OSError for what waiting does
     not heal: no permission, not a regular file.
     """
     try:
-        attempt = _attempt(path, limit, flags)
+        attempt = _attempt(path, limit, opener)
         for _ in range(TRIES - 1):
             if not attempt.raced:
                 break
-            attempt = _attempt(path, limit, flags)
+            attempt = _attempt(path, limit, opener)
     except OSError as error:
         if error.errno in _GONE:
             return Gone()
@@ -110,18 +122,19 @@ def read_settled(
     return _judge(attempt, limit, earlier)
 
 
-def _attempt(path: Path | str, limit: int, flags: int) -> _Attempt:
+def _attempt(path: Path | str, limit: int, opener: Opener) -> _Attempt:
     """One open, one read. Few calls: each lets the interpreter's lock go, which costs 5 ms beside a busy thread."""
-    descriptor = os.open(path, os.O_RDONLY | SAFE | flags)
+    descriptor = opener(path, os.O_RDONLY | SAFE)
     try:
         before = os.fstat(descriptor)
         _refuse_irregular(path, before)
         writer = _open_for_writing(descriptor)
         data = os.read(descriptor, min(before.st_size, limit) + 1)
+        acl = acl_of(descriptor, before)
     finally:
         os.close(descriptor)
     # Of the path and not of the descriptor: it tells as well that the path still names the file we have read.
-    return _Attempt(data, before, signature(before) != signature(os.stat(path)), writer)
+    return _Attempt(data, before, acl, signature(before) != signature(os.stat(path)), writer)
 
 
 def _refuse_irregular(path: Path | str, status: os.stat_result) -> None:
@@ -165,7 +178,7 @@ def _judge(attempt: _Attempt, limit: int, earlier: Unsettled | None) -> Settled 
         age = max(now - since, time.time() - max(seen.mtime_ns, seen.ctime_ns) / 1e9)
         if age < QUIET:
             return Unsettled("changed just now", seen, since, min(QUIET - age, QUIET))
-    return Settled(attempt.data, attempt.status)
+    return Settled(attempt.data, attempt.status, attempt.acl)
 
 
 class Reader:
@@ -181,9 +194,9 @@ class Reader:
         self._emptied: dict[Path, float] = {}  # since when, in time.monotonic()
         self._full: set[Path] = set()  # had content when last settled
 
-    def read(self, path: Path, *, flags: int = 0) -> Settled | Gone | Unsettled:
+    def read(self, path: Path, *, opener: Opener = os.open) -> Settled | Gone | Unsettled:
         """As `read_settled`: after an `Unsettled`, call again in `retry_in` seconds or at the next change."""
-        result = read_settled(path, self._limit, earlier=self._waiting.pop(path, None), flags=flags)
+        result = read_settled(path, self._limit, earlier=self._waiting.pop(path, None), opener=opener)
         if isinstance(result, Unsettled):
             self._waiting[path] = result
             return result

@@ -5,6 +5,7 @@ Proxies are taken from the environment as everywhere (`HTTPS_PROXY`, `NO_PROXY`)
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import socket
@@ -14,6 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, cast
 
@@ -96,7 +98,8 @@ def lines(url: str, body: Mapping[str, Any], *, key: Secret | None = None, timeo
 def at_once(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Any]:
     """The result of each call, or the exception it raised. All run at the same time, and none for longer.
 
-    One that takes longer gets a `WireError` of `timeout`; its thread ends when the network lets it.
+    One that takes longer gets a `WireError` of `timeout`, and its connections are ended, so that its thread ends:
+    a server that never comes to the point must not hold one for good.
     """
     results: dict[str, Any] = {}
     threads = {name: _start(call, name, results) for name, call in calls.items()}
@@ -105,7 +108,58 @@ def at_once(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str,
         thread.join(max(deadline - time.monotonic(), 0))
     late = WireError("timeout", f"{seconds:g} s")
     taken = dict(results)  # a late thread may still write into `results`
+    for thread in threads.values():
+        if thread.is_alive():
+            _end_connections(thread)
     return {name: taken.get(name, late) for name in calls}
+
+
+# The connections that each thread has open here. A thread's list is its own, but for `_end_connections`.
+_connections: weakref.WeakKeyDictionary[threading.Thread, list[socket.socket]] = weakref.WeakKeyDictionary()
+_late: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_ENDED = 0.5  # seconds that an ended connection's thread gets to end, too
+
+
+def _register(connection: socket.socket) -> None:
+    thread = threading.current_thread()
+    _connections[thread] = [*(known for known in _connections.get(thread, ()) if known.fileno() >= 0), connection]
+    if thread in _late:  # it was given up while it connected
+        raise TimeoutError
+
+
+def _end_connections(thread: threading.Thread) -> None:
+    _late.add(thread)
+    for connection in tuple(_connections.get(thread, ())):
+        # Not the TLS socket's own method: it would forget its TLS first, under a reader.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    thread.join(_ENDED)
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection that another thread can end."""
+
+    def connect(self) -> None:
+        super().connect()
+        _register(self.sock)
+
+
+class _TlsConnection(http.client.HTTPSConnection):
+    """The same over TLS."""
+
+    def connect(self) -> None:
+        super().connect()
+        _register(self.sock)
+
+
+class _Handler(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Connection, request)
+
+
+class _TlsHandler(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_TlsConnection, request)
 
 
 def _start(call: Callable[[], Any], name: str, results: dict[str, Any]) -> threading.Thread:
@@ -195,8 +249,8 @@ def _open(url: str, body: Mapping[str, Any] | None, key: Secret | None, timeout:
     opener = urllib.request.OpenerDirector()
     # Without the handlers for redirects, for other schemes and for errors: each status is an answer.
     opener.add_handler(urllib.request.ProxyHandler({} if is_loopback(url) else None))
-    opener.add_handler(urllib.request.HTTPHandler())
-    opener.add_handler(urllib.request.HTTPSHandler())
+    opener.add_handler(_Handler())
+    opener.add_handler(_TlsHandler())
     _refuse_unknown_proxy(request)
     return opener.open(request, timeout=timeout)
 

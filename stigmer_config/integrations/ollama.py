@@ -20,7 +20,8 @@ from ..llm.catalogue import Model, catalogue
 from .http import WireError, ask, at_once, lines, safe
 
 GIB = 2**30
-_SIZE = re.compile(r":(?:[a-z0-9.]*-)?e?([0-9]+(?:\.[0-9]+)?)b\b", re.IGNORECASE)
+MOST_INSTALLED = 2000  # models of one server that are looked at: more are no server's
+_SIZE = re.compile(r":(?:[a-z0-9.]*-)?e?([0-9]+(?:\.[0-9]+)?)b\b", re.ASCII | re.IGNORECASE)
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -104,7 +105,7 @@ def look(base_url: str, model: str | None = None, *, key: Secret | None = None, 
     version = answers["version"]
     return Server(
         version=safe(version.version) if isinstance(version, _Version) else "",
-        installed=tuple(model.as_installed() for model in tags.models or ()),
+        installed=tuple(model.as_installed() for model in (tags.models or ())[:MOST_INSTALLED]),
         facts=_facts(model, answers.get("show"), answers.get("ps")),
     )
 

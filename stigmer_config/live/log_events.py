@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.config import Config
 from ..core import forks
-from ..core.problems import Problem, printable
+from ..core.problems import Problem, printable, texts
 from ..core.provenance import Change, Layer, Origin
 from ..secrets.redaction import redact_secrets, spellings, traceback_of, without_secrets
 from . import standard_logging
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..integrations.diagnosis import Check
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+_MOST_FIELDS = 200  # of one event's mapping
 
 __all__ = ["Reporter", "redact_secrets"]
 
@@ -135,10 +137,17 @@ def _log_now(config: Config, method: str, event: str, fields: Mapping[str, Any])
         secrets = spellings()
         clean = {name: without_secrets(value, secrets) for name, value in fields.items()}
         getattr(_logger(config), method)(event, **clean)
-    except Exception as error:  # noqa: BLE001 - the program's own processors run here too
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the program's own processors run here too
         with contextlib.suppress(Exception):
             # Only the type: the message might quote a value.
             _write(f"stigmer: {event} could not be logged: {type(error).__name__}\n")
+
+
+def _bounded(fields: dict[str, str]) -> dict[str, str]:
+    """The first ones, and how many more there are: a hostile file may have thousands."""
+    if len(fields) <= _MOST_FIELDS:
+        return fields
+    return {**dict(list(fields.items())[:_MOST_FIELDS]), "…": f"and {len(fields) - _MOST_FIELDS} more"}
 
 
 class Reporter:
@@ -166,8 +175,8 @@ class Reporter:
             max_tokens=llm.max_tokens,
             temperature=llm.temperature,
             layers=[f"{layer.name}: {printable(layer.source)}" for layer in layers if layer.status == "loaded"],
-            origins=_origins(config),
-            warnings=[str(problem) for problem in config.warnings],
+            origins=_bounded(_origins(config)),
+            warnings=texts(config.warnings),
         )
 
     def reloaded(self, config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
@@ -179,14 +188,13 @@ class Reporter:
             generation=config.generation,
             fingerprint=config.fingerprint,
             model=config.llm.model_steps,
-            changed={change.key: _change(change) for change in changes},
+            changed=_bounded({change.key: _change(change) for change in changes}),
             restart_required=list(restart_required),
         )
 
     def rejected(self, config: Config, problems: Iterable[Problem]) -> None:
         """`config.reload_rejected`: why the last good configuration stays."""
-        lines = [str(problem) for problem in problems]
-        _emit(config, "error", "config.reload_rejected", generation=config.generation, problems=lines)
+        _emit(config, "error", "config.reload_rejected", generation=config.generation, problems=texts(problems))
 
     def recovered(self, config: Config) -> None:
         """`config.recovered`: what was rejected is gone, and the configuration is what it was before."""

@@ -106,6 +106,7 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
     """Loads from layers that are read already, with the problems of reading them."""
     problems = list(problems)
     trust = request.trust or grants.decide(request.environment, layers.project)
+    problems += trust.problems
     vetted = vet(layers, catalogue(), request.environment.today, trust, request.schema)
     problems += vetted.problems
     overrides: list[Pairs] = []

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import msgspec
-
 from ..config.config import RESOLVED
 from ..core.environment import Environment
+from ..core.masked_repr import MaskedRepr
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
 from ..secrets.references import Opener
@@ -40,7 +39,7 @@ class ReadFleet(Protocol):
     def __call__(self, environment: Environment) -> tuple[Layer, list[Problem]]: ...
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(MaskedRepr, frozen=True):
     """What to load: the environment, and `load`'s arguments. `flags` is the flags layer with its problems.
 
     `schema` has the settings that the load knows. `read_layer` reads the files, `read_fleet` the fleet's store where
@@ -49,6 +48,8 @@ class Request(msgspec.Struct, frozen=True):
     with. `opener` reads secret references, by default a new one, which runs commands if `runs_commands`. `trust` is
     what is granted to the project's file, by default what the record says.
     """
+
+    _shown = ("mode", "project_dir", "require", "environment")
 
     environment: Environment
     mode: str | None = None

@@ -13,7 +13,7 @@ from ..core.provenance import Layer, LayerName
 from ..files.stable_read import Gone, Reader, Unsettled
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
-from ..sources.checked_read import MAX_BYTES, Contents, failed, judged, open_flags, refused_link, unreadable
+from ..sources.checked_read import MAX_BYTES, Contents, failed, judged, opener_of, unreadable
 from ..sources.config_file import layer_of
 
 Identity = tuple[int, int]  # device and inode
@@ -93,11 +93,9 @@ class FileCache:
 
     def _contents(self, path: str, layer: LayerName, uid: int) -> Contents | None:
         """What the file holds; None while it is unsettled."""
-        link = refused_link(path, layer)
-        if link is not None:
-            return link
+        opener = opener_of(layer)
         try:
-            result = self._reader.read(Path(path), flags=open_flags(layer))
+            result = self._reader.read(Path(path), opener=opener.open if opener is not None else os.open)
         except (OSError, ValueError) as error:
             return unreadable(path, layer, error)
         if isinstance(result, Unsettled):
@@ -106,4 +104,4 @@ class FileCache:
         if isinstance(result, Gone):
             return unreadable(path, layer, FileNotFoundError())
         self._identities[path] = (result.status.st_dev, result.status.st_ino)
-        return judged(path, layer, uid, result.data, result.status)
+        return judged(path, layer, uid, result.data, result.status, result.acl, opener)

@@ -1,4 +1,8 @@
-"""Addresses of services: what a URL and a `host:port` may be, and which two name the same place."""
+"""Addresses of services: what a URL and a `host:port` may be, and the one form that each is used in.
+
+What is checked, pinned, shown and called is the normal form: scheme and host in lower case, no dot at the host's end,
+IPv6 addresses compressed, no zeros before a port. A name that is not ASCII is refused, and its punycode suggested.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,18 @@ from typing import Any
 from ..core.problems import quoted
 from .value_types import InvalidValueError, Kind
 
-# What a URL may hold (RFC 3986), without `@`, which would bring userinfo, and without `\`, which
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\]"
+# What a URL may hold (RFC 3986), without `@`, which would bring userinfo, and without `\\`, which
 # browsers and libraries read in different ways.
 _URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\])"
-    r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?",
-    re.IGNORECASE,
+    rf"(?P<scheme>https?)://(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?",
+    re.ASCII | re.IGNORECASE,
 )
-_ADDRESS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_ADDRESS = re.compile(rf"(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})", re.ASCII)
+_NUMERIC = re.compile(r"0x[0-9a-f]*|[0-9]+", re.ASCII)  # how an IPv4 address ends, in any of its old spellings
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
+_IMPLIED = {"http": 80, "https": 443}
 
 
 class Url(Kind, frozen=True):
@@ -30,9 +38,12 @@ class Url(Kind, frozen=True):
         if not isinstance(value, str):
             raise self.wrong_type(value, what)
         match = _URL.fullmatch(value)
-        if match is None or not 0 < int(match["port"] or "80") < 65536 or not _addressable(match["host"]):
+        scheme = match["scheme"].lower() if match else ""
+        host = _normal_host(match["host"]) if match else None
+        port = int(match["port"] or _IMPLIED[scheme]) if match else 0
+        if match is None or host is None or not 0 < port < 65536:
             raise self._invalid(value, what)
-        return value
+        return f"{scheme}://{host}{f':{port}' if match['port'] else ''}{match['path'] or ''}"
 
     def _invalid(self, value: str, what: str) -> InvalidValueError:
         if "@" in value:  # what stands before it may be a password: not shown
@@ -40,6 +51,10 @@ class Url(Kind, frozen=True):
         if "?" in value or "#" in value:  # keys are given there, too
             message = f"{what} holds a query (?…) or a fragment (#…)"
             return InvalidValueError("invalid-url", message, "leave it out; put the key into api_key")
+        ascii_form = _punycode(value)
+        if ascii_form is not None:
+            message = f"{what} must have an ASCII host, not {quoted(value)}"
+            return InvalidValueError("invalid-url", message, f"if that is what you mean, write {ascii_form}")
         hint = f"write http://{value}" if _ADDRESS.fullmatch(value) else "for example http://localhost:11434"
         return InvalidValueError("invalid-url", f"{what} must be an http:// or https:// URL, not {quoted(value)}", hint)
 
@@ -61,7 +76,10 @@ class Address(Kind, frozen=True):
             raise InvalidValueError(
                 "out-of-range", f"{what} must have a port from 1 to 65535, not {quoted(match['port'])}"
             )
-        return str(value)
+        host = _normal_host(match["host"])
+        if host is None:
+            raise self.wrong_type(value, what, "for example localhost:7233")
+        return f"{host}:{int(match['port'])}"
 
 
 def _with_password(code: str, what: str) -> InvalidValueError:
@@ -70,28 +88,52 @@ def _with_password(code: str, what: str) -> InvalidValueError:
     return InvalidValueError(code, message, "leave them out; put the key into api_key")
 
 
-def _addressable(host: str) -> bool:
-    """Whether a host is a name or a proper IPv6 address; `..` and empty labels are neither."""
-    if not host.startswith("["):
-        return ".." not in host
+def _normal_host(host: str) -> str | None:
+    """A host as it is used; None for what no resolver or HTTP client takes."""
+    host = host.lower()
+    if host.startswith("["):
+        return _normal_ipv6(host)
+    host = host.removesuffix(".")
+    labels = host.split(".")
+    if len(host) > 253 or any(not 0 < len(label) < 64 for label in labels):
+        return None
+    if _NUMERIC.fullmatch(labels[-1]) and not _IPV4.fullmatch(host):
+        return None  # resolvers read `127.1` and `0x7f000001` as 127.0.0.1, HTTP clients do not
+    return host
+
+
+def _normal_ipv6(host: str) -> str | None:
     import ipaddress
 
     try:
-        ipaddress.IPv6Address(host[1:-1])
+        address = ipaddress.IPv6Address(host[1:-1])
     except ValueError:
-        return False
-    return True
+        return None
+    mapped = address.ipv4_mapped  # which Python writes in hexadecimal before 3.13
+    return f"[::ffff:{mapped}]" if mapped is not None else f"[{address.compressed}]"
+
+
+def _punycode(url: str) -> str | None:
+    """A URL whose host is not ASCII with the host as punycode; None for any other text."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    if host.isascii() or not path.isascii():
+        return None
+    try:
+        found = f"{scheme}://{host.encode('idna').decode('ascii')}{slash}{path}"
+    except UnicodeError:
+        return None
+    return found if _URL.fullmatch(found) else None
 
 
 @functools.lru_cache(maxsize=64)  # each override asks for the same few
 def origin_of(url: str) -> str:
-    """`scheme://host:port` of a valid URL, in one spelling: what a credential is pinned to."""
+    """`scheme://host:port` of a URL in normal form: what a credential is pinned to."""
     match = _URL.fullmatch(url)
     if match is None:
         return url
     scheme = match["scheme"].lower()
-    port = int(match["port"] or (443 if scheme == "https" else 80))
-    return f"{scheme}://{match['host'].lower().rstrip('.')}:{port}"
+    return f"{scheme}://{_normal_host(match['host'])}:{int(match['port'] or _IMPLIED[scheme])}"
 
 
 def same_url(one: str | None, other: str | None) -> bool:

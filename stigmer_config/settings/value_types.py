@@ -23,7 +23,7 @@ PROVIDERS = ("anthropic", "ollama", "openai")
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
+_NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 # Helm writes whole numbers from a million on as 1e+06.
 _EXPONENT = re.compile(r"[1-9](?:\.[0-9]+)?e\+[0-9]{2}")
 _LEAST_EXPONENT = 1e6
@@ -121,7 +121,7 @@ class Choice(Kind, frozen=True):
     def check(self, value: Any, what: str) -> str:
         if not isinstance(value, str):
             raise self.wrong_type(value, what)
-        word: str = value.lower() if self.fold else value
+        word: str = value.lower() if self.fold and value.isascii() else value
         if word not in self.choices and word not in self.extra:
             message = f"Invalid {self.noun} {quoted(value)}. Must be one of: {', '.join(self.choices)}"
             hint = did_you_mean(word, self.choices + self.extra, f"{what} takes {self.expects}")

@@ -12,26 +12,31 @@ import stat
 import sys
 from collections.abc import Iterator
 
-import msgspec
-
+from ..core.masked_repr import MaskedRepr
 from ..core.problems import Problem, quoted
 from ..core.provenance import LayerName, Origin
+from ..files.access import READ, WRITE, acl_of, others_may
 from ..files.ownership import is_sticky, is_trusted_owner
-from ..files.paths import NO_LINK, SAFE
+from ..files.paths import SAFE
+from .project_opener import LeavesProjectError, ProjectOpener
 
 MAX_BYTES = 64 * 1024
 _MAX_LINKS = 40  # as the kernel has it
 
 
-class Contents(msgspec.Struct, frozen=True):
+class Contents(MaskedRepr, frozen=True):
     """What one read gave: the bytes, or `None` when there is no such file; and every fault.
 
-    `readable_by_others` tells whether another user may read the file: no place for a literal secret.
+    `readable_by_others` tells whether another user may read the file: no place for a literal secret. `linked`: a link
+    in the project led to it, and no line of it is shown.
     """
+
+    _shown = ("problems", "readable_by_others", "linked")
 
     data: bytes | None = None
     problems: tuple[Problem, ...] = ()
     readable_by_others: bool = False
+    linked: bool = False
 
 
 def read_contents(path: str, layer: LayerName, uid: int) -> Contents:
@@ -40,25 +45,10 @@ def read_contents(path: str, layer: LayerName, uid: int) -> Contents:
     A user's or site's may be a link (a ConfigMap is made of them), and who can write it is checked:
     `insecure-permissions` when the file or its folder can be written by others, or by its group unless that
     is the owner's private one, or belongs neither to root nor to `uid`. A read-only mount passes.
-    A project's file may be hostile: neither it nor its folder may be a link.
+    A project's file may be hostile: it is opened beneath the project's folder, and one that another user owns or can
+    write is not taken, which is a warning.
     """
-    return refused_link(path, layer) or _read(path, layer, uid)
-
-
-def refused_link(path: str, layer: LayerName) -> Contents | None:
-    """The fault of a project's file that is a link, or stands in a linked folder; else None."""
-    if layer != "project":
-        return None
-    name = next((name for name in (os.path.dirname(path), path) if os.path.islink(name)), None)
-    if name is None:
-        return None
-    message = f"{quoted(name, 200)} is a symbolic link"
-    return failed(path, layer, message, "a project's configuration must be a file of the project")
-
-
-def open_flags(layer: LayerName) -> int:
-    """What `os.open` gets beyond what it always gets: no links in a project."""
-    return NO_LINK if layer == "project" else 0
+    return _read(path, layer, uid)
 
 
 def failed(path: str, layer: LayerName, message: str, hint: str, code: str = "unreadable-file") -> Contents:
@@ -68,6 +58,13 @@ def failed(path: str, layer: LayerName, message: str, hint: str, code: str = "un
 
 def unreadable(path: str, layer: LayerName, error: OSError | ValueError) -> Contents:
     """The contents of a file that could not be opened or read."""
+    if isinstance(error, LeavesProjectError):
+        return failed(
+            path,
+            layer,
+            "the symbolic link leads out of the project",
+            "a project's configuration must be a file of the project",
+        )
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         dangling = os.path.islink(path)
         return failed(path, layer, "the link leads nowhere", "mend or remove the link") if dangling else Contents()
@@ -75,32 +72,64 @@ def unreadable(path: str, layer: LayerName, error: OSError | ValueError) -> Cont
 
 
 def _read(path: str, layer: LayerName, uid: int) -> Contents:
+    opener = opener_of(layer)
     try:
-        descriptor = os.open(path, os.O_RDONLY | SAFE | open_flags(layer))
+        descriptor = (opener.open if opener is not None else os.open)(path, os.O_RDONLY | SAFE)
     except (OSError, ValueError) as error:
         return unreadable(path, layer, error)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return failed(path, layer, "not a regular file", "put a YAML file there")
-        data = _bytes(descriptor)
+        data, acl = _bytes(descriptor), acl_of(descriptor, status)
     except OSError as error:
         return unreadable(path, layer, error)
     finally:
         with contextlib.suppress(OSError):  # what was read is read
             os.close(descriptor)
-    return judged(path, layer, uid, data, status)
+    return judged(path, layer, uid, data, status, acl, opener)
 
 
-def judged(path: str, layer: LayerName, uid: int, data: bytes, status: os.stat_result) -> Contents:
-    """The contents of a file that was read: its size, and for a trusted layer who else can write it."""
+def opener_of(layer: LayerName) -> ProjectOpener | None:
+    """What opens a project's file; None for the file of any other layer, which is opened by its path."""
+    return ProjectOpener() if layer == "project" else None
+
+
+def judged(
+    path: str,
+    layer: LayerName,
+    uid: int,
+    data: bytes,
+    status: os.stat_result,
+    acl: bytes,
+    opener: ProjectOpener | None,
+) -> Contents:
+    """The contents of a file that was read: its size, and who else can write it."""
     too_large = sized(path, layer, data)
     if too_large is not None:
         return too_large
-    if layer == "project" or _read_only(path):
-        return Contents(data)
-    problems = [*_insecure(path, status, layer, uid), *_insecure_folders(path, layer, uid)]
-    return Contents(data, tuple(problems), readable_by_others=_others(status, 0o044))
+    linked = opener is not None and opener.linked
+    if on_read_only_mount(path):
+        return Contents(data, linked=linked)
+    if opener is not None:
+        return _not_taken(path, layer, uid, [*opener.folders, (path, status, acl)]) or Contents(data, linked=linked)
+    problems = [*_insecure(path, status, acl, layer, uid), *_insecure_folders(path, layer, uid)]
+    return Contents(data, tuple(problems), readable_by_others=others_may(READ, status, acl, uid))
+
+
+def _not_taken(
+    path: str, layer: LayerName, uid: int, passed: list[tuple[str, os.stat_result, bytes]]
+) -> Contents | None:
+    """Why a project's file is not taken: another user owns or can write it or a folder of it. None when it is."""
+    for name, status, acl in passed:
+        found = insecure(name, status, acl, uid)
+        if found is None or (is_sticky(status) and status.st_uid in (0, uid)):
+            continue
+        message = f"the project's file is not used: {found[0]}"
+        origin = Origin(layer, path)
+        fault = Problem(severity="warning", code="insecure-permissions", message=message, hint=found[1], origin=origin)
+        return Contents(problems=(fault,))
+    return None
 
 
 def sized(path: str, layer: LayerName, data: bytes) -> Contents | None:
@@ -132,51 +161,35 @@ def _hint(error: OSError | ValueError, path: str) -> str:
     return "check the path"
 
 
-def _read_only(path: str) -> bool:
+def on_read_only_mount(target: int | str) -> bool:
+    """Whether an open descriptor or a path is where nothing can be written, whatever the modes say."""
     if sys.platform == "win32":
         return False
     try:
-        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        return bool(os.statvfs(target).f_flag & os.ST_RDONLY)
     except OSError:
         return False
 
 
-def _others(status: os.stat_result, bits: int) -> bool:
-    """Whether anyone but the owner has one of `bits` (of 0o066). A private group is the owner."""
-    if sys.platform == "win32":
-        return False  # who may do what stands in a file's ACL there, and nothing in its mode
-    if status.st_mode & bits & 0o007:
-        return True
-    return bool(status.st_mode & bits & 0o070) and not _private_group(status)
-
-
-def _private_group(status: os.stat_result) -> bool:
-    """Whether the file's group is its owner's own: the same name, and nobody else in it."""
-    if sys.platform == "win32":
-        return False
-    import grp
-    import pwd
-
-    try:
-        owner = pwd.getpwuid(status.st_uid)
-        group = grp.getgrgid(status.st_gid)
-    except KeyError:
-        return False
-    return owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name and set(group.gr_mem) <= {owner.pw_name}
-
-
-def _insecure(path: str, status: os.stat_result, layer: LayerName, uid: int) -> list[Problem]:
+def insecure(path: str, status: os.stat_result, acl: bytes, uid: int) -> tuple[str, str] | None:
+    """Why a file or folder may be another user's work, and the command that fixes it; None when it is not."""
     what = "folder" if stat.S_ISDIR(status.st_mode) else "file"
     shown = quoted(path, 200)
     if not is_trusted_owner(path, status, uid):
         message = f"the {what} {shown} belongs to another user (uid {status.st_uid})"
         # Not a chown: it would take the file from its owner, who may be on the other side of a mount.
-        hint = f"mount it read-only, run as its owner, or use a {what} of your own"
-    elif _others(status, 0o022):
-        message = f"others can write to the {what} {shown} (mode {stat.S_IMODE(status.st_mode):04o})"
-        hint = f"chmod go-w {shown}"
-    else:
+        return message, f"mount it read-only, run as its owner, or use a {what} of your own"
+    if not others_may(WRITE, status, acl, uid):
+        return None
+    how = "by its ACL" if acl else f"mode {stat.S_IMODE(status.st_mode):04o}"
+    return f"others can write to the {what} {shown} ({how})", f"chmod go-w {shown}"  # this takes it from an ACL, too
+
+
+def _insecure(path: str, status: os.stat_result, acl: bytes, layer: LayerName, uid: int) -> list[Problem]:
+    found = insecure(path, status, acl, uid)
+    if found is None:
         return []
+    message, hint = found
     return [Problem(code="insecure-permissions", message=message, hint=hint, origin=Origin(layer, path))]
 
 
@@ -203,5 +216,5 @@ def _insecure_folders(path: str, layer: LayerName, uid: int) -> list[Problem]:
             continue  # nobody else can replace it there
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
-            problems += _insecure(folder, status, layer, uid)
+            problems += _insecure(folder, status, acl_of(folder, status), layer, uid)
     return problems

@@ -44,7 +44,8 @@ def layer_of(
         fault = Problem(code="unreadable-file", message="there is no such file", hint=hint, origin=Origin(layer, path))
         problems.append(fault)
     if problems:
-        return Layer(layer, path, "error", why=problems[0].message), problems
+        refused = any(problem.severity == "error" for problem in problems)
+        return Layer(layer, path, "error" if refused else "untrusted", why=problems[0].message), problems
     return Layer(layer, path, "absent", why="no such file"), []
 
 
@@ -85,12 +86,19 @@ def _parsed(
         faulty={} if fatal else collector.faulty,
         why=why,
         text=text,
-        secret_lines=functools.cache(functools.partial(_secret_lines, text, layer, path, schema)),
+        secret_lines=functools.partial(_all_lines, text)
+        if contents.linked
+        else functools.cache(functools.partial(_secret_lines, text, layer, path, schema)),
         digest=digest,
         apps=None if fatal else collector.apps,
         not_read=tuple(collector.not_read),
     )
     return read, problems
+
+
+def _all_lines(text: str) -> frozenset[int]:
+    """A link may name any file of the project: none of its lines is shown."""
+    return frozenset(range(1, len(text.splitlines()) + 1))
 
 
 def _secret_lines(text: str, layer: LayerName, path: str, schema: Schema) -> frozenset[int]:

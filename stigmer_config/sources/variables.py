@@ -113,6 +113,6 @@ def _ollama_url(host: str) -> str:
         name, given = (f"[{address}]" if ":" in address else address), ""
     loopback = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - bind addresses, not bound here
     name = loopback.get(name, name)
-    if not given.isdecimal() or int(given[:6]) > 65535:
+    if not (given.isascii() and given.isdecimal()) or int(given[:6]) > 65535:
         given = port  # as Ollama does
     return f"{scheme}://{name}:{given}{slash}{path}".rstrip("/")

@@ -8,9 +8,7 @@ untrusted project.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import errno
 import functools
 import hashlib
 import os
@@ -23,12 +21,14 @@ import msgspec
 
 from ..core.decoding import from_json
 from ..core.environment import Environment
-from ..core.provenance import Entry, Layer, plain_value, targets
+from ..core.problems import Problem
+from ..core.provenance import Entry, Layer, Origin, plain_value, targets
 from ..files.paths import real_path
 from ..llm.catalogue import catalogue
 from ..llm.model_strings import ModelNames, is_ollama_cloud
 from ..llm.provider_selection import CredentialGrant
 from ..settings.declarations import find
+from .records import UntrustworthyError, folder_of, move_record, read_record, remove_record, write_record
 
 VERSION = 1
 
@@ -52,10 +52,14 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """What is granted to a project's file as it is now: keys, and credentials."""
+    """What is granted to a project's file as it is now: keys, and credentials.
+
+    `problems` say why a record that is there grants nothing.
+    """
 
     covered: frozenset[str] = frozenset()
     credentials: frozenset[CredentialGrant] = frozenset()
+    problems: tuple[Problem, ...] = ()
 
 
 NONE = Trust()
@@ -106,19 +110,46 @@ def digest(entries: Mapping[str, Any]) -> str:
 
 def path_of(environment: Environment, project_file: str) -> Path:
     """Where the record of a project's file is kept. Raises `FileNotFoundError` without a state folder."""
-    if environment.state_dir is None:
-        raise FileNotFoundError(errno.ENOENT, "there is no home, and so no folder for what you trust")
-    name = hashlib.sha256(os.fsencode(real_path(project_file))).hexdigest()[:32]
-    return environment.state_dir / "trust" / f"{name}.json"
+    return folder_of(environment) / _name(project_file)
+
+
+def _name(project_file: str, *, pending: bool = False) -> str:
+    digest_of_path = hashlib.sha256(os.fsencode(real_path(project_file))).hexdigest()[:32]
+    return f"{digest_of_path}{'.pending' if pending else ''}.json"
 
 
 def recorded(environment: Environment, project_file: str) -> Grant | None:
-    """The record of a project's file, or None."""
+    """The record of a project's file, or None: where there is none, or one that must not be believed."""
+    return _read(environment, project_file, [])
+
+
+def _read(
+    environment: Environment, project_file: str, problems: list[Problem], *, pending: bool = False
+) -> Grant | None:
+    name = _name(project_file, pending=pending)
     try:
-        grant = from_json(path_of(environment, project_file).read_bytes(), Grant)
-    except (OSError, msgspec.MsgspecError):
+        data = read_record(environment, name)
+        grant = from_json(data, Grant) if data is not None else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return grant if grant.project == real_path(project_file) else None
+    except (OSError, UntrustworthyError) as error:
+        problems.append(_not_believed(str(folder_of(environment) / name), error))
+        return None
+    return grant if grant is not None and grant.project == _as_text(project_file) else None
+
+
+def _not_believed(path: str, error: OSError | UntrustworthyError) -> Problem:
+    """A record that counts for nothing. A warning: what it would have granted is judged as not granted."""
+    why, hint = f"it cannot be read: {getattr(error, 'strerror', None) or error}", "stigmer config trust"
+    if isinstance(error, UntrustworthyError):
+        why, hint = str(error), f"{error.hint}, then review the project again: stigmer config trust"
+    return Problem(
+        severity="warning",
+        code="insecure-permissions",
+        message=f"what was granted to this project does not count: {why}",
+        hint=hint,
+        origin=Origin("project", path),
+    )
 
 
 def decide(environment: Environment, project: Layer | None) -> Trust:
@@ -127,44 +158,57 @@ def decide(environment: Environment, project: Layer | None) -> Trust:
     if project is None or not entries:
         return NONE
     now = digest(entries)
-    grant = recorded(environment, project.source)
-    if grant is not None and grant.digest == now:
-        return Trust(covers(project, entries), frozenset(grant.credential_grants))
+    problems: list[Problem] = []
+    for pending in (False, True):
+        grant = _read(environment, project.source, problems, pending=pending)
+        if grant is not None and grant.digest == now:
+            return Trust(covers(project, entries), frozenset(grant.credential_grants))
     if environment.variable("STIGMER_TRUST_PROJECT") == now:
         return Trust(covers(project, entries))
-    return NONE
+    return Trust(problems=tuple({problem.message: problem for problem in problems}.values()))
 
 
 def record(environment: Environment, project: Layer, credentials: Iterable[CredentialGrant] = ()) -> Path:
-    """Records a grant for a project's file as it was read. Returns the record's path. Raises `OSError`."""
+    """Records a grant for a project's file as it was read. Returns the record's path.
+
+    Raises `OSError` and `SaveError`.
+    """
+    prepare(environment, project, credentials)
+    confirm(environment, project.source)
+    return path_of(environment, project.source)
+
+
+def prepare(environment: Environment, project: Layer, credentials: Iterable[CredentialGrant] = ()) -> None:
+    """Records a grant beside the one there is: both count until `confirm` or `withdraw`.
+
+    So a file can be replaced between the two, and is trusted before and after, whenever this process is killed.
+    Raises `OSError` and `SaveError`.
+    """
     grant = Grant(
-        project=real_path(project.source),
+        project=_as_text(project.source),
         digest=digest(covered(project)),
         granted=datetime.datetime.now(datetime.UTC),
         credentials=tuple(sorted(credentials)),
     )
-    path = path_of(environment, project.source)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    import tempfile  # `show` reads grants and writes none
+    write_record(environment, _name(project.source, pending=True), msgspec.json.encode(grant))
 
-    descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(grant))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(new).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(new).unlink()
-        raise
-    return path
+
+def confirm(environment: Environment, project_file: str) -> None:
+    """Lets what was prepared take the place of the record. Raises `OSError`."""
+    move_record(environment, _name(project_file, pending=True), _name(project_file))
+
+
+def withdraw(environment: Environment, project_file: str) -> None:
+    """Takes back what was prepared. Raises `OSError`."""
+    remove_record(environment, _name(project_file, pending=True))
 
 
 def revoke(environment: Environment, project_file: str) -> bool:
-    """Removes the record. Whether there was one. Raises `OSError`."""
-    try:
-        path_of(environment, project_file).unlink()
-    except FileNotFoundError:
-        return False
-    return True
+    """Removes the record. Returns whether there was one. Raises `OSError`."""
+    withdraw(environment, project_file)
+    return remove_record(environment, _name(project_file))
+
+
+def _as_text(project_file: str) -> str:
+    """A project's real path as a record holds it: JSON has no bytes that are not UTF-8."""
+    return os.fsencode(real_path(project_file)).decode("utf-8", "backslashreplace")

@@ -19,6 +19,7 @@ import msgspec
 
 from ..config.sections import plain
 from ..core.environment import Environment
+from ..core.problems import texts
 from ..core.provenance import Entry, plain_value
 from ..core.secret import MASK, Secret
 from ..files.paths import SAFE, real_path
@@ -31,8 +32,9 @@ from ..settings.declarations import VARIABLES
 from ..sources.variables import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
 from .folders import folders
 from .liveness import WorkerLock, remove
-from .state import SourceState, Startup, WorkerState
+from .state import MAX_STATE, SourceState, Startup, WorkerState
 
+_LONGEST, _MOST = 500, 200  # characters, and items, of a state that is too long
 # Variables that decide which files are read and trusted, beside those that set a key.
 _PLACES = ("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT", ETCD, *ETCD_FILES, ETCD_USER)
 _VENDOR_PLAIN = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "OLLAMA_HOST")
@@ -52,7 +54,11 @@ class Publisher:
     def write(self, last_good: LastGood) -> OSError | None:
         """Replaces the file. Returns the error that prevents it, instead of raising it."""
         # The standard library's JSON: a path or a variable need not be UTF-8.
-        self._data = json.dumps(msgspec.to_builtins(self._state(last_good), enc_hook=dict)).encode("ascii")
+        state = msgspec.to_builtins(self._state(last_good), enc_hook=dict)
+        text = json.dumps(state)
+        if len(text) > MAX_STATE:
+            text = json.dumps(_shortened(state))
+        self._data = text.encode("ascii")
         return self.restore()
 
     @property
@@ -90,7 +96,7 @@ class Publisher:
             values={key: _masked(last_good.in_use(key)) for key, _ in config.effective()},
             sources=_sources(last_good.newest),
             restart_required=last_good.restart_required,
-            rejected=tuple(str(problem) for problem in last_good.fault.problems) if last_good.fault is not None else (),
+            rejected=tuple(texts(last_good.fault.problems)) if last_good.fault is not None else (),
             startup=self._startup,
         )
 
@@ -118,6 +124,15 @@ def _private_folder(environment: Environment) -> str:
             raise
         # The user has logged out, and only the system makes that runtime folder again.
         return _made_private(os.fspath(known[-1]))
+
+
+def _shortened(value: Any) -> Any:
+    """The same with every long text and list cut: a state file that is too long would not be read."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in list(value.items())[:_MOST]}
+    return [_shortened(item) for item in value[:_MOST]] if isinstance(value, (list, tuple)) else value
 
 
 def _made_private(path: str) -> str:

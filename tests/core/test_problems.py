@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stigmer_config import ConfigError, Origin, Problem
+from stigmer_config.core.problems import printable
 from tests.support.sandbox import Sandbox
 
 # File → text: what a fault of it prints; FILE stands for its path.
@@ -525,3 +526,18 @@ def test_json_has_every_part_of_a_problem(sandbox: Sandbox) -> None:
         "hint": "did you mean llm.model?",
         "origin": {"layer": "user", "source": str(sandbox.user_file), "line": 1, "column": 7},
     }
+
+
+@pytest.mark.parametrize(
+    ("character", "shown"),
+    [
+        ("\u3164", "\\u3164"),
+        ("\xad", "\\xad"),
+        ("\U000e0041", "\\U000e0041"),
+        ("\ufe0f", "\\ufe0f"),
+        ("\u034f", "\\u034f"),
+    ],
+)
+def test_what_is_not_seen_is_escaped(character: str, shown: str) -> None:
+    """A Hangul filler, a soft hyphen and a tag character hid in a value that was to be granted."""
+    assert printable(f"a{character}b") == f"a{shown}b"

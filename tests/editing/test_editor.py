@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -203,3 +205,35 @@ def test_an_editor_that_cannot_be_run_is_told(sandbox: Sandbox) -> None:
     assert done.returncode == 1
     assert "VISUAL or EDITOR" in done.stderr
     assert sandbox.run("edit", variables={"EDITOR": "vi 'unclosed"}).returncode == 2
+
+
+@pytest.mark.parametrize("make", ["mkdir", "mkfifo", "ln -s /etc/passwd"])
+def test_what_takes_the_copys_place_is_no_hang_and_no_crash(sandbox: Sandbox, make: str) -> None:
+    """A folder ended with 70, a FIFO was waited for."""
+    sandbox.write(user="llm: {max_tokens: 7}\n")
+    editor = sandbox.root / "editor"
+    editor.write_text(f'#!/bin/sh\nrm "$1"; {make} "$1"\n')
+    editor.chmod(0o755)
+    done = sandbox.run("edit", variables={"EDITOR": str(editor), "MODE": "local"})
+    assert (done.returncode, "nothing was changed" in done.stderr) == (1, True)
+    assert sandbox.user_file.read_text() == "llm: {max_tokens: 7}\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_no_copy_with_keys(sandbox: Sandbox, number: signal.Signals) -> None:
+    """The copy may hold secrets: it goes with the command, however that ends."""
+    sandbox.write(user="providers: {anthropic: {api_key: sk-c4n4ry-edited}}\n")
+    copies = sandbox.root / "copies"
+    copies.mkdir()
+    editor = sandbox.root / "editor"
+    editor.write_text("#!/bin/sh\necho; exec sleep 60\n")
+    editor.chmod(0o755)
+    command = [str(Path(sys.executable).parent / "stigmer"), "config", "edit"]
+    variables = {"HOME": str(sandbox.home), "PATH": os.environ["PATH"], "EDITOR": str(editor), "TMPDIR": str(copies)}
+    with subprocess.Popen(command, env=variables, cwd=sandbox.project, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the editor runs
+        assert list(copies.rglob("config.yaml"))
+        process.send_signal(number)
+        assert process.wait(timeout=60) != 0
+        assert not list(copies.iterdir())

@@ -272,14 +272,14 @@ def test_a_link_that_leads_nowhere_goes_with_its_folder(sandbox: Sandbox) -> Non
 
 
 @pytest.mark.usefixtures("hearing")
-def test_a_projects_folder_that_becomes_a_link_is_refused(sandbox: Sandbox) -> None:
-    """The file there is the very one that was there before: its folder is a link now, and that is refused."""
-    away = sandbox.project / "away"
+def test_a_projects_folder_that_becomes_a_link_to_elsewhere_is_refused(sandbox: Sandbox) -> None:
+    """The file there is the very one that was there before: its folder is a link out of the project now."""
+    away = sandbox.root / "work" / "away"
     with LiveConfig.start(mode="local", environment=world(sandbox)) as live:
         save(sandbox.project_file, "llm: {timeout: 3}\n")
         takes(live, timeout=3.0)
         sandbox.project_file.parent.rename(away)
-        sandbox.project_file.parent.symlink_to("away")
+        sandbox.project_file.parent.symlink_to("../away")
         assert rejected(live)
 
 

@@ -322,14 +322,6 @@ def test_a_secret_others_can_read_has_the_chmod_as_its_hint(sandbox: Sandbox) ->
     assert "c4n4ry" not in str(problem)
 
 
-def test_the_modes_of_a_projects_file_do_not_matter(sandbox: Sandbox) -> None:
-    """A project is not trusted, whoever wrote it."""
-    sandbox.write(project=SETTINGS)
-    sandbox.project_file.chmod(0o666)
-    sandbox.project_file.parent.chmod(0o777)
-    assert sandbox.load({"MODE": "local"}).llm.max_tokens == 77
-
-
 def config_map(folder: Path, text: str, version: str) -> None:
     """Mounts a ConfigMap as the kubelet does: `config.yaml` → `..data/config.yaml`, `..data` → `..VERSION`."""
     (folder / version).mkdir()
@@ -389,14 +381,6 @@ def test_no_link_leads_out_of_a_project(sandbox: Sandbox, link: str) -> None:
     loaded = sandbox.read({"MODE": "local"})
     assert (only(loaded).code, only(loaded).excerpt) == ("unreadable-file", None)
     assert loaded.config.llm.max_tokens != 77
-
-
-def test_a_link_within_a_project_is_refused_as_well(sandbox: Sandbox) -> None:
-    """What a link points at can change: no link at all is simpler to be sure of."""
-    path = put(sandbox, "project")
-    (path.parent / "real.yaml").write_text(SETTINGS)
-    path.symlink_to("real.yaml")
-    assert only(sandbox.read({"MODE": "local"})).code == "unreadable-file"
 
 
 def test_a_file_that_grows_without_end_is_read_to_the_limit_only(sandbox: Sandbox) -> None:

@@ -88,8 +88,8 @@ EDGES: dict[str, tuple[list[Any], dict[str, list[Any]]]] = {
             *(
                 "http://localhost:11434",
                 "https://a.b.example/v1/",
-                "HTTP://A",
-                "http://a.",
+                "http://a",
+                "http://a.b",
                 "http://h:1",
                 "http://h:65535",
             ),

@@ -115,7 +115,7 @@ def test_the_order_and_the_case_of_a_file_do_not_matter_but_its_values_do(sandbo
     first = digest(sandbox)
     sandbox.write(project="# moved\nsandbox:\n    type: 'filesystem'\nllm:\n    base_url: https://corp.example/v1\n")
     assert digest(sandbox) == first
-    sandbox.write(project="llm: {base_url: 'https://Corp.example/v1'}\nsandbox: {type: filesystem}\n")
+    sandbox.write(project="llm: {base_url: 'https://corp.example/v2'}\nsandbox: {type: filesystem}\n")
     assert digest(sandbox) != first
 
 
@@ -326,3 +326,14 @@ def test_a_grant_counts_for_load_too(sandbox: Sandbox) -> None:
 
     grants.record(environment, msgspec.structs.replace(project, entries={"llm.base_url": whole}))
     assert sandbox.load(local).llm.base_url == "http://gpu-box:11434"
+
+
+def test_no_value_scrolls_another_away(sandbox: Sandbox) -> None:
+    """Values are quoted, cut and escaped: 8 KiB of blanks are not 8 KiB of blanks on a screen."""
+    blanks = " " * 8000
+    sandbox.write(project=f"sandbox: {{root_dir: 'x{blanks}\u3164'}}\nllm: {{base_url: 'https://corp.example/v1'}}\n")
+    listed = sandbox.run("trust", "--show", variables=CLOUD).stdout
+    (line,) = (row for row in listed.splitlines() if "sandbox.root_dir" in row)
+    assert len(line) < 700
+    assert "'x " in line
+    assert "https://corp.example/v1 (line 2)" in listed

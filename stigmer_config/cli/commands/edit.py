@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
+import signal
+import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,12 +20,14 @@ from ...editing.candidate import Refused, Scope, Target, candidate, new_errors
 from ...editing.starter import SCHEMA, schema_path, starter
 from ...editing.write import write
 from ...files.atomic_write import SaveError
+from ...files.paths import NO_LINK, SAFE
 from ...loading.load import Loaded
-from ...sources.checked_read import Contents
+from ...sources.checked_read import MAX_BYTES, Contents
 from ..options import Where, common
 from ..output.problems import FAULTY, OK, exit_status, tell
 from ..target import file_of, place, say, scoped, tell_outcome
 
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # These open a file at a line when asked with +LINE.
 _JUMPING = frozenset({"vi", "vim", "nvim", "view", "nano", "emacs", "emacsclient", "kak", "micro"})
 
@@ -47,7 +52,9 @@ def command(scope: Scope, where: Where) -> None:
         tell(contents.problems)
         raise SystemExit(exit_status(contents.problems))
     editor = _editor(aimed.request.environment.variables)
-    folder = tempfile.mkdtemp(prefix="stigmer-")  # for this user alone: the copy may hold secrets
+    for number in _ENDING:
+        signal.signal(number, _end)  # before there is a copy, which may hold secrets
+    folder = tempfile.mkdtemp(prefix="stigmer-")  # for this user alone
     try:
         status = _Session(aimed, contents, editor, Path(folder)).run()
     except _KeptError as kept:
@@ -58,6 +65,22 @@ def command(scope: Scope, where: Where) -> None:
         raise
     shutil.rmtree(folder, ignore_errors=True)
     raise SystemExit(status)
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _read_copy(path: Path) -> bytes | None:
+    """What the editor left; None when there is no file. Raises `OSError` for a folder, a FIFO or a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | SAFE | NO_LINK)
+    except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read(MAX_BYTES + 1)
 
 
 class _KeptError(Exception):
@@ -100,8 +123,12 @@ class _Session:
         while True:
             if not self._edit(line):
                 return FAULTY
-            data = self.copy.read_bytes() if self.copy.exists() else self.first
-            if data == self.first:
+            try:
+                data = _read_copy(self.copy)
+            except OSError as error:
+                say(f"the copy cannot be read ({error.strerror}): nothing was changed")
+                return FAULTY
+            if data is None or data == self.first:
                 say("nothing was changed")
                 return OK
             after = candidate(self.aimed, self.contents, data).loaded

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 import msgspec
 
-from ...core.problems import printable
+from ...core.problems import is_word, printable, quoted
 from ...core.provenance import Layer
+from ...files.atomic_write import SaveError
 from ...llm.provider_selection import CredentialGrant
 from ...loading.load import Loaded, read
 from ...loading.request import Request
@@ -84,6 +86,9 @@ def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     state = "trusted" if trusted else "not trusted" if covered else "nothing in it needs trust"
     if grant is not None and not trusted and covered:
         state = "not trusted any more: it was changed since it was granted"
+    doubts = grants.decide(request.environment, whole).problems
+    if doubts:
+        state = f"not trusted: {printable(doubts[0].message)}\nhint:    {printable(doubts[0].hint)}"
     click.echo(f"state:   {state}")
     click.echo(f"digest:  {digest}")
     for key, value in covered.items():
@@ -109,10 +114,20 @@ def _ask(request: Request, *, credentials: bool) -> None:
             raise SystemExit(FAULTY)
         again = _whole(_project(read(request)))
         if grants.covered(again) == covered:
-            path = grants.record(request.environment, project, withheld if credentials else ())
-            click.echo(f"granted; recorded in {printable(str(path))}")
+            _record(request, project, withheld if credentials else ())
             return
         click.echo("the file was changed meanwhile: here is what it says now", err=True)
+
+
+def _record(request: Request, project: Layer, credentials: Iterable[CredentialGrant]) -> None:
+    path = printable(str(grants.path_of(request.environment, project.source)))
+    try:
+        grants.record(request.environment, project, credentials)
+    except (OSError, SaveError) as error:
+        why = str(error) if isinstance(error, SaveError) else error.strerror or str(error)
+        click.echo(f"nothing was granted: {path} cannot be written: {printable(why)}", err=True)
+        raise SystemExit(FAULTY) from None
+    click.echo(f"granted; recorded in {path}")
 
 
 def _granted(request: Request, project: Layer) -> Loaded:
@@ -148,8 +163,17 @@ def _named(allowed: CredentialGrant) -> str:
 def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
     """A setting as it is, and as the project would have it; that alone when it is in force."""
     origin, current = project.entries[key].origin, loaded.config.explain(key)
-    wanted = f"{render.text(value)} (line {origin.line})"
+    wanted = f"{_value(value)} (line {origin.line})"
     if current.origin == origin:
         return f"  {printable(key)}: {wanted}"
     place = f" ({printable(str(current.origin))})" if current.origin is not None else ""
-    return f"  {printable(key)}: {render.text(current.value)}{place} → {wanted}"
+    return f"  {printable(key)}: {_value(current.value)}{place} → {wanted}"
+
+
+def _value(value: Any) -> str:
+    """A value as the list shows it: quoted unless it is a word, and cut, so that no value scrolls another away."""
+    if isinstance(value, str):
+        return value if is_word(value) else quoted(value, 200)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{printable(str(name))}: {_value(part)}" for name, part in value.items())
+    return render.text(value)[:200]

@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 
 LINKS: Final = 40  # the kernel follows no more, path_resolution(7)
 
+FOLDERS: Final = 128  # of one route: links in a clone may lead through thousands; the sweep covers what is behind
+
 Identity = tuple[int, int]  # device and inode
 
 
@@ -27,14 +29,14 @@ class Route(NamedTuple):
 
 
 def walk(path: Path) -> Route:
-    """Walk an absolute path as the kernel would, link by link."""
+    """Walks an absolute path as the kernel would, link by link, through at most FOLDERS folders."""
     folder = here = path.anchor
     todo = list(reversed(path.parts[1:]))
     steps: list[tuple[str, str]] = []
     folders: dict[str, Identity] = {}
     links = 0
     try:
-        while todo and links <= LINKS:
+        while todo and links <= LINKS and len(folders) < FOLDERS:
             if folder not in folders:
                 folders[folder] = identity(os.lstat(folder))
             name = todo.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Generator, Mapping
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from .messages import (
     key_text,
 )
 from .snapshot import Stored, Value
-from .transport import MAX_ANSWER, Members
+from .transport import ANSWER, MAX_ANSWER, Members
 
 __all__ = ["Compacted", "Denied", "Etcd", "EtcdError", "bounded"]
 
@@ -35,6 +36,7 @@ MAX_KEYS: Final = 1000  # below the prefix: nobody has so many settings
 MAX_COMPARED: Final = 120  # keys of one transaction: etcd allows 128 comparisons (--max-txn-ops)
 PAGE: Final = 50  # workers in one answer: all of them may have much to tell
 MAX_PAGES: Final = 200
+MAX_ANNOUNCED: Final = 16 * MAX_ANSWER  # bytes of all of them
 
 
 class Etcd(Members):
@@ -117,16 +119,19 @@ class Etcd(Members):
         self.call("/v3/kv/put", {"key": key_text(key), "value": data_text(data), "lease": lease}, Message)
 
     def announced(self) -> dict[str, bytes]:
-        """What each worker tells of itself, by its name."""
+        """What each worker reports about itself, by its name: in one deadline and bounded bytes, whatever the pages."""
+        deadline = time.monotonic() + ANSWER
         start = f"{self._fleet.prefix}.workers/"
         found: dict[str, bytes] = {}
         for _ in range(MAX_PAGES):
             span = {"key": key_text(start), "range_end": key_text(f"{self._fleet.prefix}.workers0"), "limit": PAGE}
-            page = self.call("/v3/kv/range", span, Range)
+            page = self.call("/v3/kv/range", span, Range, deadline)
             keys = [data_of(kv.key).decode("utf-8", "replace") for kv in page.kvs]
             found |= {key.rpartition("/")[2]: data_of(kv.value) for key, kv in zip(keys, page.kvs, strict=True)}
             if not page.more or not keys:
                 return found
+            if keys[-1] < start or sum(map(len, found.values())) > MAX_ANNOUNCED:
+                break
             start = f"{keys[-1]}\0"
         raise EtcdError("the list of workers does not end")
 

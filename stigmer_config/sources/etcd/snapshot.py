@@ -15,6 +15,9 @@ class Value(NamedTuple):
     data: bytes
     revision: int
 
+    def __repr__(self) -> str:
+        return f"Value({len(self.data)} bytes, revision={self.revision})"
+
 
 class Event(NamedTuple):
     """One change: the key's name below the prefix, and what it holds now; None when it was removed."""

@@ -823,7 +823,7 @@ def test_what_waiting_does_not_heal_is_raised(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("target")
     (tmp_path / "target").touch()
     with pytest.raises(OSError, match="symbolic links"):
-        read_settled(tmp_path / "link", flags=os.O_NOFOLLOW)
+        read_settled(tmp_path / "link", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW))
 
 
 @linux
