@@ -50,6 +50,11 @@ class LLMConfig(Frozen, frozen=True, kw_only=True):
     timeout: float | None = None
     max_retries: int | None = None
 
+    @property
+    def model_steps(self) -> str:
+        """From what was configured to what is sent, each name once: `fast → NAME → ID`."""
+        return " → ".join(dict.fromkeys(step for step in (self.model, self.model_name, self.model_id) if step))
+
     @classmethod
     def load_from_env(cls, mode: Mode | None = None) -> LLMConfig:
         """`load(mode=mode).llm`, under the seed worker's name. Raises `ConfigError`."""

@@ -114,9 +114,8 @@ def _loading(loaded: Loaded) -> Iterable[Finding]:
         groups.setdefault(_GROUP_OF.get(problem.code, "configuration"), []).append(problem)
     good = {"files": _files(loaded), "permissions": _permissions(loaded), "trust": _trust(loaded)}
     llm = loaded.config.llm
-    model = " → ".join(dict.fromkeys(part for part in (llm.model, llm.model_name, llm.model_id) if part))
-    good["configuration"] = f"{loaded.config.mode} mode, {llm.provider}, {printable(model) or 'no model'}"
-    store = next((layer for layer in loaded.layers if layer.name == "etcd"), None)
+    good["configuration"] = f"{loaded.config.mode} mode, {llm.provider}, {printable(llm.model_steps) or 'no model'}"
+    store = loaded.layers.find("etcd")
     if store is not None:
         good["fleet"] = f"{printable(store.source)} answers, and sets {len(store.entries)} keys"
     for group in (*good, *(group for group in _GROUPS if group not in good)):
@@ -154,7 +153,7 @@ def _permissions(loaded: Loaded) -> str:
 
 
 def _trust(loaded: Loaded) -> str:
-    project = next((layer for layer in loaded.layers if layer.name == "project"), None)
+    project = loaded.layers.project
     if project is None or project.status == "absent":
         return "there is no project file"
     return "the project's file sets nothing that it may not"

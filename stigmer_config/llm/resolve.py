@@ -1,4 +1,4 @@
-"""A walk → one effective LLM: the model behind the string, the credential that may be used, and the checks."""
+"""A provider selection → one effective LLM: the model behind the string, the credential, and the checks."""
 
 from __future__ import annotations
 
@@ -15,37 +15,40 @@ from ..secrets.references import Opener
 from ..settings.declarations import KEY_VARIABLES
 from ..settings.urls import is_loopback, origin_of
 from .catalogue import WARN_DAYS, Model
-from .model_strings import End, foreign
-from .provider_selection import Walk
+from .model_strings import Expansion, foreign
+from .provider_selection import CredentialGrant, Pinned, ProviderSelection
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """The effective LLM, the entry behind each of its fields, and what was found on the way.
+    """The effective LLM, the entry behind each of its fields, and the problems.
 
-    `reasons` tells why an entry that would have won was passed over, by the entry's id.
+    `reasons` gives, by an entry's id, why an entry that would have won is not used. `withheld` are the grants that
+    would let credentials go to the endpoint that are bound elsewhere.
     """
 
     llm: LLMConfig
     entries: dict[str, Entry]
     facts: Model | None
-    end: End
+    expansion: Expansion
     reasons: dict[int, Reason]
     problems: tuple[Problem, ...]
+    withheld: tuple[CredentialGrant, ...]
 
 
 class _Resolution:
-    """One resolution of one walk. `problems`, `entries` and `reasons` fill on the way."""
+    """One resolution in progress: it fills `problems`, `entries` and `reasons`."""
 
-    __slots__ = ("entries", "opener", "problems", "provider", "reasons", "today", "walk")
+    __slots__ = ("entries", "opener", "problems", "provider", "reasons", "selection", "today", "withheld")
 
-    def __init__(self, walk: Walk, today: datetime.date, opener: Opener | None) -> None:
-        self.walk = walk
+    def __init__(self, selection: ProviderSelection, today: datetime.date, opener: Opener | None) -> None:
+        self.selection = selection
         self.opener = opener
         self.today = today
-        self.provider: Any = walk.provider
-        self.entries = dict(walk.chosen[walk.provider])
+        self.provider: Any = selection.provider
+        self.entries = dict(selection.chosen[selection.provider])
         self.reasons: dict[int, Reason] = {}
         self.problems: list[Problem] = []
+        self.withheld: tuple[CredentialGrant, ...] = ()
 
     def problem(
         self, code: str, field: str, message: str, hint: str, entry: Entry | None, severity: Severity = "error"
@@ -56,7 +59,9 @@ class _Resolution:
 
     def resolve(self) -> Resolved:
         model = self.entries.get("model")
-        end = self.walk.names.follow(model.value, self.provider) if model is not None else End(None)
+        end = Expansion(None)
+        if model is not None:
+            end = self.selection.names.expand_with_hops(model.value, self.provider)
         facts, model_id = self._model(model, end)
         for field in ("temperature", "num_ctx", "reasoning_effort"):
             entry = self.entries.get(field)
@@ -71,10 +76,12 @@ class _Resolution:
         values["alias"] = model.value if model is not None and end.hops else None
         values["base_url"] = base_url
         values["api_key"] = self._credential(base_url)
-        return Resolved(LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems))
+        return Resolved(
+            LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems), self.withheld
+        )
 
-    def _model(self, model: Entry | None, end: End) -> tuple[Model | None, str]:
-        """What is known about the model at the end, and the id to send."""
+    def _model(self, model: Entry | None, end: Expansion) -> tuple[Model | None, str]:
+        """The catalogue's facts about the model, and the id to send."""
         if end.missing is not None:
             shown = f"the alias '{end.missing}' has no entry for {self.provider}; it has: {', '.join(end.has)}"
             hint = f"add {self.provider} to aliases.{end.missing}, or name another model"
@@ -82,8 +89,8 @@ class _Resolution:
         if model is not None and end.prefix not in (None, self.provider):
             self._foreign(model, end)
         if end.name is None or end.prefix not in (None, self.provider):
-            return None, ""  # a cycle is reported where it stands
-        facts = self.walk.names.catalogue.find(end.name, self.provider)
+            return None, ""  # a cycle is reported at its alias
+        facts = self.selection.names.catalogue.find(end.name, self.provider)
         if facts is None:
             return None, end.name
         left = facts.days_left(self.today)
@@ -91,36 +98,36 @@ class _Resolution:
             return facts, facts.id
         return self._retiring(facts, left, model, end)
 
-    def _foreign(self, model: Entry, end: End) -> None:
-        """`provider-mismatch`, unless one of the entries on the way was reported already."""
-        way = {model.origin, *(hop.origin for hop in end.hops)}
-        reported = (*self.walk.names.problems(), *self.walk.problems)
-        if not any(problem.code == "provider-mismatch" and problem.origin in way for problem in reported):
+    def _foreign(self, model: Entry, end: Expansion) -> None:
+        """`provider-mismatch`, unless an entry on the way to the model is reported already."""
+        origins = {model.origin, *(hop.origin for hop in end.hops)}
+        reported = (*self.selection.names.problems(), *self.selection.problems)
+        if not any(problem.code == "provider-mismatch" and problem.origin in origins for problem in reported):
             self.problems.append(foreign("llm.model", end, self.provider, model, f"the provider is {self.provider}"))
 
-    def _retiring(self, facts: Model, left: int, model: Entry | None, end: End) -> tuple[Model, str]:
-        standing = self.walk.names.catalogue.standing(facts, self.today)
-        hint = f"change to {standing.name}" if standing else "stigmer config models lists what stays"
+    def _retiring(self, facts: Model, left: int, model: Entry | None, end: Expansion) -> tuple[Model, str]:
+        successor = self.selection.names.catalogue.successor(facts, self.today)
+        hint = f"change to {successor.name}" if successor else "stigmer config models lists what stays"
         if left > 0:
             message = f"{end.name} retires on {facts.retires}, in {left} days"
             self.problem("model-retiring", "model", message, hint, model, "warning")
             return facts, facts.id
         message = f"{end.name} was RETIRED on {facts.retires}: its provider no longer answers for it"
         decider = end.hops[-1].origin if end.hops else model.origin if model is not None else None
-        if standing is None or decider is None or decider.layer != "defaults":
+        if successor is None or decider is None or decider.layer != "defaults":
             self.problem("model-retired", "model", message, hint, model, "warning")
             return facts, facts.id
-        # Nobody chose it but the package: what it stands for moves on, its name stays.
-        message += f"; {standing.id} is called in its place"
+        # Only the packaged defaults chose it: the name stays, and its replacement is called.
+        message += f"; {successor.id} is called in its place"
         self.problem("model-retired", "model", message, hint, model, "warning")
-        return standing, standing.id
+        return successor, successor.id
 
     def _parameter(self, field: str, entry: Entry, facts: Model | None, model: Entry | None) -> None:
         effort = self.entries.get("reasoning_effort")
         refusal = refused(field, entry.value, self.provider, facts, effort.value if effort else None)
         if refusal is None:
             return
-        if model is None or self.walk.level(entry) >= self.walk.level(model):
+        if model is None or self.selection.rank(entry) >= self.selection.rank(model):
             self.problem("unsupported-parameter", field, refusal, f"remove llm.{field}, or change the model", entry)
             return
         message = f"{refusal}: the value from {entry.origin} is left out"
@@ -129,7 +136,7 @@ class _Resolution:
         del self.entries[field]
 
     def _base_url(self) -> str | None:
-        url = self.walk.endpoint(self.provider)
+        url = self.selection.endpoint(self.provider)
         if url is None:
             message = (
                 "base_url is required for Ollama provider. Set STIGMER_LLM_BASE_URL (default: http://localhost:11434)"
@@ -143,14 +150,15 @@ class _Resolution:
             self._unused()
         self.entries.pop("api_key", None)
         passed: list[tuple[Entry, str]] = []
-        for pinned in reversed(self.walk.candidates[self.provider]):
+        for pinned in reversed(self.selection.candidates[self.provider]):
             entry = pinned.entry
-            given_for = pinned.endpoint or self.walk.pins[self.provider]
+            given_for = pinned.endpoint or self.selection.pins[self.provider]
             fits = bool(url and given_for and origin_of(given_for) == origin_of(url))
-            if entry.value is None or fits or self._is_granted(entry, url):
+            if entry.value is None or fits or self._is_granted(pinned, url):
                 self.entries["api_key"] = entry
                 break
             passed.append((entry, given_for or "no endpoint"))
+            self.withheld += (CredentialGrant(pinned.key, entry.origin.source, origin_of(url)),) if url else ()
             self.reasons[id(entry)] = "bound-elsewhere"
         winner = self.entries.get("api_key")
         if winner is not None and winner.value is not None:
@@ -165,9 +173,12 @@ class _Resolution:
             self._missing(winner, passed, url)
         return None
 
-    def _is_granted(self, entry: Entry, url: str | None) -> bool:
+    def _is_granted(self, pinned: Pinned, url: str | None) -> bool:
         """Whether the user lets this credential go to this endpoint (`trust --with-credentials`)."""
-        return url is not None and (entry.origin.source, origin_of(url)) in self.walk.granted
+        if url is None:
+            return False
+        wanted = CredentialGrant(pinned.key, pinned.entry.origin.source, origin_of(url))
+        return wanted in self.selection.inputs.granted
 
     def _missing(self, none: Entry | None, passed: list[tuple[Entry, str]], url: str | None) -> None:
         if not passed:
@@ -189,9 +200,9 @@ class _Resolution:
 
     def _unused(self) -> None:
         """Warns of a key under `llm` that was meant for Ollama, which takes none from there."""
-        for layer, owner in reversed(list(zip(self.walk.layers, self.walk.owners, strict=True))):
+        for layer, owners in self.selection.rows():
             entry = layer.entries.get("llm.api_key")
-            if entry is not None and owner == "ollama" and entry.value is not None:
+            if entry is not None and owners.of(layer, "llm.api_key") == "ollama" and entry.value is not None:
                 message = "Ollama takes no key from llm.api_key: it is not used"
                 hint = "remove it, or put it under providers.ollama.api_key"
                 self.problem("unused-credential", "api_key", message, hint, entry, "warning")
@@ -206,16 +217,16 @@ class _Resolution:
         self.problem("insecure-endpoint", "base_url", message, "use https", self.entries.get("base_url"), "warning")
 
 
-def resolve(walk: Walk, today: datetime.date, opener: Opener | None) -> Resolved:
-    """The effective LLM of a walk, its key read by `opener`; without one it is None.
+def resolve(selection: ProviderSelection, today: datetime.date, opener: Opener | None) -> Resolved:
+    """The effective LLM of a selection. `opener` reads its key; without one the key is None.
 
-    Faults are in `problems`; then the values are what can be told.
+    Faults are in `problems`; then the values are those that could be determined.
     """
-    return _Resolution(walk, today, opener).resolve()
+    return _Resolution(selection, today, opener).resolve()
 
 
 def refused(field: str, value: Any, provider: str, facts: Model | None, effort: str | None) -> str | None:
-    """Why the provider or the model does not take a parameter, or None when it does or nobody knows."""
+    """Why the provider or the model does not take a parameter; None when it does, or when that is unknown."""
     if field == "num_ctx" and provider != "ollama":
         return f"num_ctx is Ollama's, and the provider is {provider}"
     if facts is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
-from ..core.merge import merge
 from ..core.provenance import Entry, Layer, Origin
-from ..llm.provider_selection import Walk
+from ..llm.combined_layers import CombinedLayers
+from ..llm.provider_selection import ProviderSelection
 from ..llm.resolve import resolve
 from ..settings.declarations import MODEL_FIELDS, PROVIDERS
 
@@ -21,10 +21,10 @@ _SWITCHES = tuple(
 
 
 class Locks:
-    """The locks of the trusted layers. `origin` is the place of the highest `locked` list."""
+    """The locks of the trusted layers, by their winning entries. `origin` is the place of the highest `locked` list."""
 
-    def __init__(self, trusted: Iterable[Layer]) -> None:
-        entry = merge(trusted, "locked").get("locked")
+    def __init__(self, trusted: Mapping[str, Entry]) -> None:
+        entry = trusted.get("locked")
         self._names: tuple[str, ...] = entry.value if entry is not None else ()
         self.origin = entry.origin if entry is not None else None
 
@@ -32,18 +32,42 @@ class Locks:
         """The lock that covers a key: the key itself, or a section it is in."""
         return next((name for name in self._names if key == name or key.startswith(f"{name}.")), None)
 
-    def fields(self) -> list[str]:
-        """The locked fields of `llm`, whose value other keys can change."""
-        return [field for field in _FIELDS if self.on(f"llm.{field}")]
+    def watched(self) -> list[str]:
+        """The locked keys whose effective value other keys can change."""
+        fields = [f"llm.{field}" for field in _FIELDS]
+        models = [f"providers.{provider}.model" for provider in PROVIDERS]
+        aliases = [name for name in self._names if name.startswith("aliases.")]
+        return [*(key for key in (*fields, *models) if self.on(key)), *aliases]
 
 
-def in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str, Any]:
-    """The effective values of some `llm` fields, now and with each provider chosen by an override.
+def effective_values(combined: CombinedLayers, keys: list[str], today: datetime.date) -> dict[str, Any]:
+    """The effective values of some watched keys, in a form to compare.
 
-    A model's is what it stands for, too; a key's is the secret or its reference, unread.
+    Those of `llm` are taken now and with each provider chosen by an override. For a model and for an alias they
+    include what it stands for; for a key they are the secret or its reference, unread.
     """
-    values: dict[str, Any] = {field: [] for field in fields}
-    for switched in (walk, *(walk.over(layer) for layer in _SWITCHES)):
+    fields = [key.removeprefix("llm.") for key in keys if key.startswith("llm.")]
+    values = _llm_values(combined.selection, fields, today) if fields else {}
+    for key in keys:
+        if key.startswith("providers."):
+            model = combined.winners.get(key)
+            provider = key.split(".")[1]
+            values[key] = model and (model.value, _meaning(combined, model.value, provider))
+        elif key.startswith("aliases."):
+            name = key.removeprefix("aliases.")
+            values[key] = [_meaning(combined, name, provider) for provider in PROVIDERS]
+    return values
+
+
+def _meaning(combined: CombinedLayers, text: str, provider: str) -> tuple[str | None, str | None]:
+    """The model that a string stands for with a provider, and the prefix written before it."""
+    expansion = combined.names.expand(text, provider)
+    return expansion.prefix, expansion.name
+
+
+def _llm_values(selection: ProviderSelection, fields: list[str], today: datetime.date) -> dict[str, Any]:
+    values: dict[str, Any] = {f"llm.{field}": [] for field in fields}
+    for switched in (selection, *map(selection.with_override, _SWITCHES)):
         resolved = resolve(switched, today, opener=None)
         llm, key = resolved.llm, resolved.entries.get("api_key")
         whole = {
@@ -51,5 +75,5 @@ def in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str, 
             "api_key": key.value if key is not None else None,
         }
         for field in fields:
-            values[field].append(whole[field] if field in whole else getattr(llm, field))
+            values[f"llm.{field}"].append(whole[field] if field in whole else getattr(llm, field))
     return values
