@@ -24,6 +24,7 @@ from ..sources.discovery import user_file
 from ..sources.mapping import Pairs
 from ..sources.variables import env_layer
 from ..trust import grants
+from ..trust.enforced_keys import enforce, restrict_project
 from ..trust.vetting import vet
 from .derivation import Derivation, read_override
 from .excerpts import with_excerpts
@@ -100,8 +101,11 @@ def read(request: Request, generation: int = 1) -> Loaded:
 def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = (), generation: int = 1) -> Loaded:
     """Loads from layers that are read already, with the problems of reading them."""
     problems = list(problems)
+    layers, policy, refused = enforce(layers, catalogue(), request.environment.today)
+    problems += refused
     trust = request.trust or grants.decide(request.environment, layers.project)
     vetted = vet(layers, catalogue(), request.environment.today, trust)
+    vetted = restrict_project(policy, vetted, catalogue())
     problems += vetted.problems
     overrides: list[Pairs] = []
     for values in request.overrides:
@@ -116,6 +120,7 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
         request.environment.today,
         overrides,
         request.opener or Opener(request.environment, runs=request.runs_commands),
+        policy,
     )
     config = derivation.config(generation, ())
     problems, layers = _without_other_providers(problems, layers, config.llm.provider)
