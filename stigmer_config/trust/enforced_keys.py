@@ -265,7 +265,7 @@ def _effective(selection: ProviderSelection, keys: Iterable[str], today: datetim
     llm, key = resolved.llm, resolved.entries.get("api_key")
     whole = {
         "model": (llm.provider, llm.model, llm.model_name, llm.model_id),
-        "api_key": (key.value if key is not None else None, selection.endpoint(selection.provider)),
+        "api_key": (key.value if key is not None else None, llm.provider, selection.endpoint(selection.provider)),
     }
     fields = {one: one.removeprefix("llm.") for one in keys}
     return {one: whole[field] if field in whole else getattr(llm, field, None) for one, field in fields.items()}
