@@ -190,7 +190,7 @@ def concerning(loaded: Loaded, key: str) -> list[Problem]:
 
 def _is_below(loaded: Loaded, problem: Problem, key: str) -> bool:
     """Whether a key's value stands in a layer above a problem's: what that one might have said would lose."""
-    if key in RESOLVED or key == "locked":  # to which all layers add
+    if key in RESOLVED or key in ("locked", "enforced"):  # to which all layers add
         return False
     origin = loaded.config.explain(key).origin
     if origin is None or problem.origin is None:

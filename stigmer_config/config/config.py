@@ -65,6 +65,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
     redis: RedisConfig | None
     logging: LoggingConfig
     locked: tuple[str, ...]
+    enforced: tuple[str, ...]
     generation: int
     warnings: tuple[Problem, ...]
     _deriver: Deriver
@@ -222,7 +223,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     def _parts(self) -> tuple[Any, ...]:
         values = (self.mode, self.llm, self.providers, self.aliases, self.temporal, self.backend, self.sandbox)
-        return (*values, self.redis, self.logging, self.locked, self._applications)
+        return (*values, self.redis, self.logging, self.locked, self.enforced, self._applications)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Config):

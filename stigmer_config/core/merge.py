@@ -40,11 +40,14 @@ def _broken_import(error: Exception) -> Problem:
     return Problem(code="wrong-type", message=message, hint=f"unset {name}", origin=Origin("env", name))
 
 
+_UNITED = ("locked", "enforced")  # lists to which every layer adds
+
+
 def merge(layers: Iterable[Layer], prefix: str = "") -> dict[str, Entry]:
     """The winning entry of each key that starts with `prefix`; `layers` are lowest first.
 
     An alias that several layers give as a mapping becomes one mapping, at the place of the highest;
-    `locked` is the union of all layers. Raises `ConfigError` when dynaconf cannot be imported.
+    `locked` and `enforced` are the unions of all layers. Raises `ConfigError` when dynaconf cannot be imported.
     """
     layers = list(layers)
     winners: dict[str, Entry] = {}
@@ -59,9 +62,10 @@ def merge(layers: Iterable[Layer], prefix: str = "") -> dict[str, Entry]:
     for key, value in _merged_mappings(layers, mappings).items():
         if not isinstance(value, Entry):
             winners[key] = Entry({name: target for (name,), target in value.items()}, winners[key].origin)
-    locks = [layer.entries["locked"] for layer in layers if "locked" in layer.entries]
-    if len(locks) > 1 and "locked" in winners:
-        winners["locked"] = Entry(unique(key for entry in locks for key in entry.value), locks[-1].origin)
+    for name in _UNITED:
+        lists = [layer.entries[name] for layer in layers if name in layer.entries]
+        if len(lists) > 1 and name in winners:
+            winners[name] = Entry(unique(key for entry in lists for key in entry.value), lists[-1].origin)
     return winners
 
 

@@ -20,6 +20,7 @@ Reason = Literal[
     "bound-elsewhere",
     "untrusted",
     "locked",
+    "enforced",
     "not-in-mode",
     "unused",
     "unsupported",
@@ -42,6 +43,10 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
         if self.line is None:
             return self.source
         return f"{self.source}:{self.line}:{self.column}"
+
+
+# The origin of a running worker's mode once the layers choose another.
+STARTING_MODE = Origin("flags", "the mode at the start")
 
 
 class Entry(msgspec.Struct, frozen=True, eq=False):

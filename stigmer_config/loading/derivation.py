@@ -19,12 +19,13 @@ from ..llm.combined_layers import CombinedLayers
 from ..llm.provider_selection import CredentialGrant, ProviderSelection
 from ..llm.resolve import Resolved, refused, resolve
 from ..secrets.references import Opener
-from ..settings.declarations import BUILT_IN, FREE_FIELDS, SETTINGS
+from ..settings.declarations import BUILT_IN, FREE_FIELDS, KEY_LISTS, SETTINGS
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_name
 from ..settings.value_types import PROVIDERS
 from ..sources.mapping import Pairs, entries_of, read_pairs
 from ..trust.credential_binding import endpoint, exposed, moved, passed_over
+from ..trust.enforced_keys import Policy
 
 # Secrets that are read at each load, whichever provider is in force.
 _USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password", "temporal.api_key"})
@@ -49,6 +50,12 @@ def _override_origin(key: str) -> Origin:
 def read_override(values: Mapping[str, Any], schema: Schema = BUILT_IN) -> tuple[Pairs, list[Problem]]:
     """The pairs of one override, and its faults."""
     return read_pairs(values, "execution", _override_origin, schema)
+
+
+def _given(overrides: Iterable[Pairs]) -> Iterator[tuple[str, Any]]:
+    """The keys and values of overrides."""
+    for pairs in overrides:
+        yield from zip(pairs[::2], pairs[1::2], strict=True)
 
 
 def _layer(pairs: Pairs) -> Layer:
@@ -78,8 +85,10 @@ class Derivation:
         overrides: Iterable[Pairs],
         opener: Opener,
         schema: Schema = BUILT_IN,
+        policy: Policy | None = None,
     ) -> None:
         self.mode = mode
+        self._policy = policy or Policy(today)
         self.layers = combined.layers
         self.winners = combined.winners
         self.names = combined.names
@@ -94,6 +103,7 @@ class Derivation:
         self._passed_over = passed_over(self.winners, baseline.winners, self.selection.inputs.granted, schema)
         self._view = self._resolved(self.overrides)
         found = (*self.names.problems(), *self._view.selection.problems, *self._view.resolved.problems)
+        found += tuple(self._policy.overridden(self._view.selection, _given(self.overrides))) if self.overrides else ()
         self.problems = (*found, *self._passed_over.values(), *exposed(self.winners))
         self._values = self._read_values()
         if self.winners is not combined.winners:
@@ -138,6 +148,7 @@ class Derivation:
             redis=None if self.mode == "local" else section("redis", values),
             logging=section("logging", values),
             locked=values.get("locked", ()),
+            enforced=values.get("enforced", ()),
             generation=generation,
             warnings=tuple(warnings),
             _deriver=self,
@@ -181,11 +192,12 @@ class Derivation:
             pairs = tuple(
                 chain(*(row for row in zip(pairs[::2], pairs[1::2], strict=True) if not row[0].startswith("apps.")))
             )
-        llm = self._with_independent(config.llm, pairs)
+        llm = self._with_independent(config.llm, pairs) if not self._policy else None
         if llm is not None:
             return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
         view = self._resolved(overrides)
-        found = (*problems, *view.selection.problems, *view.resolved.problems)
+        enforced = self._policy.overridden(view.selection, _given((pairs,)))
+        found = (*problems, *enforced, *view.selection.problems, *view.resolved.problems)
         warnings = _warnings(config.warnings, found) if found or config.warnings else ()
         return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=warnings, _overrides=overrides)
 
@@ -271,7 +283,7 @@ class Derivation:
 
     def _merged(self, key: str, entry: Entry) -> bool:
         """Whether an entry is part of a merged one: of `locked`, or of an alias's mapping."""
-        if key == "locked":
+        if key in KEY_LISTS:
             return True
         winner = self.winners.get(key)
         mine, all_targets = targets(entry), targets(winner) if winner else None

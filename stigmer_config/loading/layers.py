@@ -9,17 +9,15 @@ import msgspec
 
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem
-from ..core.provenance import Entry, Layer, LayerName, Origin
+from ..core.provenance import STARTING_MODE, Entry, Layer, LayerName, Origin
 from ..settings.apps import with_defaults
 from ..settings.declarations import SETTINGS
 from ..settings.value_types import InvalidValueError
 from ..sources.defaults import defaults_layer
 from ..sources.discovery import NO_FOLDER, NO_HOME, Project, project_file, site_file, user_file
 from ..sources.misplaced import misplaced_files
+from ..trust.enforced_keys import enforced_mode
 from .request import Request
-
-# The origin of a running worker's mode once the layers choose another.
-_STARTING_MODE = Origin("flags", "the mode at the start")
 
 
 def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
@@ -41,10 +39,10 @@ def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
         problems += faults
     problems += misplaced_files(environment, project)
     # A project's own mode is refused later, and never counts.
-    mode = chosen_mode(layers.without(layers.project))
+    mode = enforced_mode(layers.find("site")) or chosen_mode(layers.without(layers.project))
     if request.keep_mode not in (None, mode):
         mode = request.keep_mode
-        layers = layers.replace(layers[-1], _with_mode(layers[-1], Entry(mode, _STARTING_MODE)))
+        layers = layers.replace(layers[-1], _with_mode(layers[-1], Entry(mode, STARTING_MODE)))
     if mode == "local":
         layers = layers.replace(env[0], _without_redis(env[0], problems))
     return LayerStack([with_defaults(defaults_layer(mode), request.schema), *layers])
@@ -70,7 +68,7 @@ def _with_mode(flags: Layer, mode: Entry) -> Layer:
 def chosen_mode(layers: Iterable[Layer], *, kept: bool = True) -> str:
     """The mode that the layers choose, by default `cloud`. Without `kept`, a worker's mode at its start is ignored."""
     entries = [layer.entries["mode"] for layer in layers if "mode" in layer.entries]
-    chosen = [entry.value for entry in entries if kept or entry.origin is not _STARTING_MODE]
+    chosen = [entry.value for entry in entries if kept or entry.origin is not STARTING_MODE]
     return str(chosen[-1]) if chosen else "cloud"
 
 

@@ -27,6 +27,7 @@ from ..sources.discovery import user_file
 from ..sources.mapping import Pairs
 from ..sources.variables import env_layer
 from ..trust import grants
+from ..trust.enforced_keys import enforce, restrict_project
 from ..trust.vetting import vet
 from .derivation import Derivation, read_override
 from .excerpts import with_excerpts
@@ -105,9 +106,12 @@ def read(request: Request, generation: int = 1) -> Loaded:
 def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = (), generation: int = 1) -> Loaded:
     """Loads from layers that are read already, with the problems of reading them."""
     problems = list(problems)
+    layers, policy, refused = enforce(layers, catalogue(), request.environment.today)
+    problems += refused
     trust = request.trust or grants.decide(request.environment, layers.project)
     problems += trust.problems
     vetted = vet(layers, catalogue(), request.environment.today, trust, request.schema)
+    vetted = restrict_project(policy, vetted, catalogue())
     problems += vetted.problems
     overrides: list[Pairs] = []
     for values in request.overrides:
@@ -123,6 +127,7 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
         overrides,
         request.opener or Opener(request.environment, runs=request.runs_commands),
         request.schema,
+        policy,
     )
     config = derivation.config(generation, ())
     problems, layers = _without_other_providers(problems, layers, config.llm.provider)

@@ -199,6 +199,13 @@ BUILT_IN = Schema(
             reload="live",
         ),
         Setting(
+            key="enforced",
+            kind=KeyList(),
+            doc="Keys or sections whose values in this file (the site's, or a trusted store) no other layer changes.",
+            access="forbidden",
+            reload="live",
+        ),
+        Setting(
             key="aliases.<name>",
             kind=Model(),
             doc="A nickname for a model: a model string, another alias, or a mapping provider → model string.",
@@ -210,6 +217,7 @@ BUILT_IN = Schema(
 
 # The built-in settings alone. What a load knows, an application's own settings included, is its request's schema.
 SETTINGS = BUILT_IN.settings
+KEY_LISTS = ("locked", "enforced")  # lists of keys, to which every layer adds
 CHILDREN = BUILT_IN.children
 VARIABLES = BUILT_IN.variables
 find = BUILT_IN.find

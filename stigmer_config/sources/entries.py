@@ -10,7 +10,7 @@ from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Entry, LayerName, Origin
 from ..core.secret import Secret
 from ..secrets import references
-from ..settings.declarations import BUILT_IN
+from ..settings.declarations import BUILT_IN, KEY_LISTS
 from ..settings.frozen import FrozenDict
 from ..settings.interpolation import uninterpolated
 from ..settings.schema import NAME, Schema, Setting
@@ -185,8 +185,8 @@ class Collector:
             self.faulty[key] = self._origin(odd)
             self._report(fault.problem(key, self._origin(odd)))
             return
-        if key == "locked":
-            self._locked(node)
+        if key in KEY_LISTS:
+            self._key_list(setting.key, node)
         self.entries[key] = Entry(value, self._origin(node))
         warning = uninterpolated(setting, value, self._origin(node), key)
         if warning is not None:
@@ -209,9 +209,9 @@ class Collector:
             fault.item = item
             raise
 
-    def _locked(self, node: Node) -> None:
+    def _key_list(self, key: str, node: Node) -> None:
         for item in node.value:
-            problem = lock_problem(item.value, self._origin(item), self.schema)
+            problem = unknown_item(key, item.value, self._origin(item), self.schema)
             if problem is not None:
                 self._report(problem)
 
@@ -266,11 +266,9 @@ def _is_glued(name: str, node: Node) -> bool:
     return ":" in name and node.value is None
 
 
-def lock_problem(name: str, origin: Origin, schema: Schema) -> Problem | None:
-    """The fault of an entry of `locked` that is no key, section or alias; else None."""
+def unknown_item(key: str, name: str, origin: Origin, schema: Schema) -> Problem | None:
+    """The fault of an item of `locked` or `enforced` that is no key, section or alias; else None."""
     if name and (schema.find(name) is not None or schema.is_section(name)):
         return None
     hint = did_you_mean(name, [*schema.settings, *schema.children], "name a key or a section")
-    return Problem(
-        code="unknown-key", key="locked", message=f"there is no key {quoted(name)}", hint=hint, origin=origin
-    )
+    return Problem(code="unknown-key", key=key, message=f"there is no key {quoted(name)}", hint=hint, origin=origin)

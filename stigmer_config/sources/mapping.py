@@ -9,12 +9,12 @@ from typing import Any
 from ..core.problems import Problem, did_you_mean, quoted
 from ..core.provenance import Entry, LayerName, Origin
 from ..core.secret import Secret
-from ..settings.declarations import BUILT_IN
+from ..settings.declarations import BUILT_IN, KEY_LISTS
 from ..settings.interpolation import uninterpolated
 from ..settings.schema import NAME, Schema
 from ..settings.value_types import PROVIDERS, InvalidValueError
 from .applications import given_leaves, masked
-from .entries import ALIAS_NAME, MODEL, lock_problem
+from .entries import ALIAS_NAME, MODEL, unknown_item
 
 # What a mapping gives, flat: key, value, key, value, … in the settings' types. Overrides are kept so: they must stay
 # small.
@@ -64,8 +64,8 @@ def read_pairs(
                 if type(pairs[-1]) in (str, Secret):
                     warning = uninterpolated(setting, pairs[-1], place(key), key)
                     problems += (warning,) if warning else ()
-                if key == "locked":
-                    problems += filter(None, (lock_problem(name, place(key), schema) for name in pairs[-1]))
+                if key in KEY_LISTS:
+                    problems += filter(None, (unknown_item(key, name, place(key), schema) for name in pairs[-1]))
             else:
                 problems.append(_not_settable(key, place(key), schema))
         except InvalidValueError as fault:

@@ -37,11 +37,11 @@ class FleetWorker(msgspec.Struct, frozen=True):
     rejected: tuple[str, ...]
 
 
-def encoded(held: LastGood, started: datetime.datetime) -> bytes:
+def encoded(last_good: LastGood, started: datetime.datetime) -> bytes:
     """This worker's state, as the fleet is told it: no secret, no value but the model's name."""
-    config = held.current
-    faults = held.fault.problems if held.fault is not None else ()
-    store = held.newest.layers.find("etcd")
+    config = last_good.current
+    faults = last_good.fault.problems if last_good.fault is not None else ()
+    store = last_good.newest.layers.find("etcd")
     state = FleetWorker(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -51,7 +51,7 @@ def encoded(held: LastGood, started: datetime.datetime) -> bytes:
         fingerprint=config.fingerprint,
         model=config.llm.model_steps,
         store=(store.digest if store is not None else None) or "",
-        restart_required=held.restart_required,
+        restart_required=last_good.restart_required,
         rejected=tuple(str(fault).partition("\n")[0][:LENGTH] for fault in faults[:MOST]),
     )
     return msgspec.json.encode(state)

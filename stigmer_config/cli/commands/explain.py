@@ -25,6 +25,7 @@ _REASONS = {
     "provider-switched": "meant for another provider than the one in force",
     "bound-elsewhere": "a credential that was given for another endpoint",
     "untrusted": "a project may not set it unless it is trusted",
+    "enforced": "the site file or the store enforces another value",
     "locked": "your `locked` list keeps projects from changing it",
     "not-in-mode": "there is no Redis in local mode",
     "unused": "the provider in force takes no such value",
@@ -54,6 +55,7 @@ def command(key: str, form: str, page: TextIO | None, where: Where) -> None:
       provider-switched  it was meant for another provider than the one in force
       bound-elsewhere    a credential that was given for another endpoint
       untrusted          a project may not set it unless it is trusted
+      enforced           the site file or the store enforces another value
       locked             your `locked` list keeps projects from changing it
       not-in-mode        there is no Redis in local mode
       unused             the provider in force takes no such value

@@ -180,6 +180,7 @@ def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
 
 
 _REASONS = {
+    "enforced": "the site file or the store enforces another value",
     "provider-switched": "it belongs to another provider than the one in force",
     "not-in-mode": "the mode in force does not use it",
     "bound-elsewhere": "it was given for another endpoint than the one in force",

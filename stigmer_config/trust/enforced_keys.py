@@ -1,0 +1,302 @@
+"""The keys that `enforced` names: their values in an operator's layer are final, and so is their effect.
+
+Only the site file and a trusted store may enforce. An entry of a higher layer that would change an enforced effective
+value is refused: the key itself, a provider's own setting, an alias on the way, or what names another provider.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from ..core.layer_stack import LayerStack
+from ..core.problems import Problem
+from ..core.provenance import STARTING_MODE, Entry, Layer, Origin, Refused, plain_value
+from ..llm.catalogue import Catalogue
+from ..llm.combined_layers import CombinedLayers, combine
+from ..llm.provider_selection import ProviderSelection
+from ..llm.resolve import resolve
+from ..settings.declarations import PROVIDERS, SETTINGS
+from .credential_binding import BOUND
+from .vetting import Vetted
+
+KEY = "enforced"
+_ENFORCING = frozenset({"site", "etcd"})
+# The sections that decide which model is used, and where: what an entry in them changes is seen by its effect.
+_STEERING = ("llm.", "providers.", "aliases.")
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One enforced key: its value, and the place of the list that names it."""
+
+    key: str
+    value: Any
+    place: Origin
+
+
+class Policy:
+    """What the layers so far enforce: `rules` by key, and the effective values that must stay."""
+
+    def __init__(self, today: datetime.date) -> None:
+        self.rules: dict[str, Rule] = {}
+        self._today = today
+        self._expected: dict[str, Any] = {}  # a key, or what it has an effect on → the value that must stay
+        self._places: dict[str, tuple[str, Origin]] = {}  # for each of these the enforced key and its list
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    def add(self, layer: Layer, names: Entry, combined: CombinedLayers) -> list[Problem]:
+        """Enforces what a layer's list names, with the values of the stack up to that layer."""
+        problems: list[Problem] = []
+        for name in names.value:
+            keys = [key for key in layer.entries if (key == name or key.startswith(f"{name}.")) and key != KEY]
+            if layer.name == "etcd":
+                keys = [key for key in keys if key != "mode"]  # the site file's alone
+            if not keys:
+                message = f"{name} is listed, and {layer.source} gives it no value: nothing is enforced"
+                hint = f"give {name} a value beside the list, or take it out of the list"
+                problems.append(_warning(KEY, message, hint, names.origin))
+            for key in keys:
+                self._add_key(key, names.origin, layer.entries[key], combined)
+        return problems
+
+    def _add_key(self, key: str, place: Origin, entry: Entry, combined: CombinedLayers) -> None:
+        if key in self.rules:  # a lower layer's stays
+            return
+        self.rules[key] = Rule(key, plain_value(entry), place)
+        selection = combined.selection
+        for part in BOUND.get(key, ()):
+            self._watch(part, plain_value(combined.winners[part]), key, place)
+        if not key.startswith("llm."):
+            self._watch(key, plain_value(entry), key, place)
+        if key.startswith("aliases."):
+            self._watch(f"meaning {key}", _meaning(combined, key), key, place)
+        if key.endswith(".api_key") and key.startswith("providers."):
+            provider = key.split(".")[1]
+            self._watch(f"address {provider}", selection.endpoint(provider), key, place)
+        if key == "llm.api_key":
+            self._watch(f"address {selection.provider}", selection.endpoint(selection.provider), key, place)
+        if key.startswith("llm."):
+            self._watch(key, _effective(selection, [key], self._today)[key], key, place)
+        if key in ("llm.model", "llm.provider") and "llm.fallbacks" in SETTINGS:
+            fallbacks = "llm.fallbacks"
+            self._watch(fallbacks, _effective(selection, [fallbacks], self._today)[fallbacks], key, place)
+
+    def _watch(self, what: str, value: Any, key: str, place: Origin) -> None:
+        if what not in self._expected:
+            self._expected[what] = value
+            self._places[what] = (key, place)
+
+    def changed_by(self, combined: CombinedLayers) -> str | None:
+        """What a stack changes of the enforced effective values, the first; None when all are as they must be."""
+        keys = [what for what in self._expected if what.startswith("llm.")]
+        found = _effective(combined.selection, keys, self._today) if keys else {}
+        for what in self._expected:
+            kind, _, name = what.rpartition(" ")
+            if kind == "meaning":
+                found[what] = _meaning(combined, name)
+            elif kind == "address":
+                found[what] = combined.selection.endpoint(name)
+        return next((what for what, value in found.items() if self._expected[what] != value), None)
+
+    def forbids(self, key: str, value: Any) -> bool:
+        """Whether a value for a key itself is another than the enforced one. What is below `llm` is seen by effect."""
+        return not key.startswith("llm.") and key in self._expected and self._expected[key] != value
+
+    def overridden(self, selection: ProviderSelection, pairs: Iterable[tuple[str, Any]]) -> list[Problem]:
+        """The errors of overrides that change an enforced value."""
+        given = tuple(pairs)
+        keys = [what for what in self._expected if what.startswith("llm.")]
+        found = _effective(selection, keys, self._today) if keys else {}
+        found |= {
+            what: selection.endpoint(what.partition(" ")[2]) for what in self._expected if what.startswith("address ")
+        }
+        changed = [what for what, value in found.items() if self._expected[what] != value]
+        changed += [key for key, value in given if self.forbids(key, value)]
+        keys = [key for key, _ in given] or ["llm"]
+        problems = []
+        for what in changed[:1]:
+            key = what if what in keys else keys[-1]
+            message, hint = self._reason(what, key), "leave it out of the override"
+            origin = Origin("execution", f"override[{key}]")
+            problems.append(Problem(code="enforced-key", key=key, message=message, hint=hint, origin=origin))
+        return problems
+
+    def refusal(self, what: str, key: str, entry: Entry) -> Problem:
+        """The warning for an entry that would change an enforced value."""
+        return _warning(key, f"{self._reason(what, key)}: it is not used", _removal(entry.origin), entry.origin)
+
+    def _reason(self, what: str, key: str) -> str:
+        enforced, place = self._places[what]
+        if enforced == key:
+            return f"{key} is enforced ({place})"
+        return f"{enforced} is enforced ({place}), and {key} would change it"
+
+
+def enforce(layers: LayerStack, catalogue: Catalogue, today: datetime.date) -> tuple[LayerStack, Policy, list[Problem]]:
+    """The layers without what the site file or a trusted store forbids them, but for the project's layer.
+
+    The project's is restricted once it is vetted: by `restrict_project`.
+    """
+    policy = Policy(today)
+    problems: list[Problem] = []
+    kept: list[Layer] = []
+    for layer in layers:
+        if layer.name == "project":
+            kept.append(layer)
+            continue
+        may_enforce = layer.name in _ENFORCING and layer.is_trusted
+        new = layer if may_enforce else _without_list(layer, problems)
+        stack = [other for other in kept if other.name != "project"]
+        if policy:
+            new = _Admission(policy, new, catalogue, lambda one, below=tuple(stack): (*below, one)).admit(problems)
+        names = new.entries.get(KEY) if may_enforce else None
+        if names is not None:
+            problems += policy.add(new, names, combine(LayerStack([*stack, new]), catalogue))
+        kept.append(new)
+    return LayerStack(kept), policy, problems
+
+
+def restrict_project(policy: Policy, vetted: Vetted, catalogue: Catalogue) -> Vetted:
+    """The vetted layers without what is enforced against in the project's."""
+    project = vetted.combined.layers.project
+    if not policy or project is None or not project.entries:
+        return vetted
+    problems: list[Problem] = []
+    layers, granted = vetted.combined.layers, vetted.combined.selection.inputs.granted
+    admission = _Admission(
+        policy, project, catalogue, lambda one: layers.replace(project, one), vetted.baseline, granted
+    )
+    new = admission.admit(problems)
+    if new is project:
+        return vetted
+    combined = combine(layers.replace(project, new), catalogue, vetted.baseline, granted)
+    return Vetted(combined, vetted.baseline, [*vetted.problems, *problems])
+
+
+def enforced_mode(site: Layer | None) -> str | None:
+    """The mode that the site file enforces, or None."""
+    names = site.entries.get(KEY) if site is not None else None
+    mode = site.entries.get("mode") if site is not None else None
+    return str(mode.value) if names is not None and mode is not None and "mode" in names.value else None
+
+
+class _Admission:
+    """One layer, judged by what its entries do to the enforced values."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        layer: Layer,
+        catalogue: Catalogue,
+        stack_with: Any,
+        baseline: CombinedLayers | None = None,
+        granted: frozenset[Any] = frozenset(),
+    ) -> None:
+        self.policy = policy
+        self.layer = layer
+        self.catalogue = catalogue
+        self.stack_with = stack_with
+        self.baseline = baseline
+        self.granted = granted
+        self.refused: dict[str, Refused] = {}
+        self.problems: list[Problem] = []
+
+    def admit(self, problems: list[Problem]) -> Layer:
+        """The layer without what it may not do. The warnings go to `problems`."""
+        rest: dict[str, Entry] = {}
+        steering: dict[str, Entry] = {}
+        for key, entry in self.layer.entries.items():
+            if entry.origin is not STARTING_MODE and self.policy.forbids(key, plain_value(entry)):
+                self._refuse(key, entry, key)
+            elif key.startswith(_STEERING):
+                steering[key] = entry
+            else:
+                rest[key] = entry
+        kept = self._admitted(rest, steering, None) if steering else rest
+        implied = self.layer.implied_provider
+        if implied is not None and self._changed(kept, implied) is not None:
+            what = self._changed(kept, implied) or ""
+            self.problems.append(self.policy.refusal(what, "llm.provider", implied))
+            implied = None
+        problems += self.problems
+        if not self.refused and implied is self.layer.implied_provider:
+            return self.layer
+        ordered = {key: entry for key, entry in self.layer.entries.items() if key in kept}
+        return self._with(ordered, implied, {**self.layer.refused, **self.refused})
+
+    def _admitted(self, kept: dict[str, Entry], waiting: dict[str, Entry], _what: None) -> dict[str, Entry]:
+        """`kept` with those of the waiting entries that change nothing: together where that does, else by halves."""
+        together = {**kept, **waiting}
+        what = self._changed(together, None)
+        if what is None:
+            return together
+        if len(waiting) == 1:
+            ((key, entry),) = waiting.items()
+            self._refuse(key, entry, what)
+            return kept
+        rows = list(waiting.items())
+        half = len(rows) // 2
+        kept = self._admitted(kept, dict(rows[:half]), None)
+        return self._admitted(kept, dict(rows[half:]), None)
+
+    def _changed(self, entries: dict[str, Entry], implied: Entry | None) -> str | None:
+        stack = LayerStack(self.stack_with(self._with(entries, implied, self.layer.refused)))
+        return self.policy.changed_by(combine(stack, self.catalogue, self.baseline, self.granted))
+
+    def _with(self, entries: dict[str, Entry], implied: Entry | None, refused: Mapping[str, Refused]) -> Layer:
+        granted = self.layer.granted & entries.keys()
+        return msgspec.structs.replace(
+            self.layer, entries=entries, implied_provider=implied, refused=refused, granted=granted
+        )
+
+    def _refuse(self, key: str, entry: Entry, what: str) -> None:
+        self.refused[key] = Refused(entry, "enforced")
+        self.problems.append(self.policy.refusal(what, key, entry))
+
+
+def _effective(selection: ProviderSelection, keys: Iterable[str], today: datetime.date) -> dict[str, Any]:
+    """The effective values of some `llm` keys. For the model that includes what it stands for, for the key its pin."""
+    resolved = resolve(selection, today, opener=None)
+    llm, key = resolved.llm, resolved.entries.get("api_key")
+    whole = {
+        "model": (llm.provider, llm.model, llm.model_name, llm.model_id),
+        "api_key": (key.value if key is not None else None, llm.provider, selection.endpoint(selection.provider)),
+    }
+    fields = {one: one.removeprefix("llm.") for one in keys}
+    return {one: whole[field] if field in whole else getattr(llm, field, None) for one, field in fields.items()}
+
+
+def _meaning(combined: CombinedLayers, key: str) -> Any:
+    """What an alias stands for, for each provider."""
+    ends = (combined.names.expand(key.removeprefix("aliases."), provider) for provider in PROVIDERS)
+    return tuple((end.prefix, end.name) for end in ends)
+
+
+def _without_list(layer: Layer, problems: list[Problem]) -> Layer:
+    """A layer that may not enforce, without its `enforced`; that it has one is an error."""
+    entry = layer.entries.get(KEY)
+    origin = entry.origin if entry is not None else layer.faulty.get(KEY)
+    if origin is None:
+        return layer
+    message = "only the site file and a trusted store may enforce"
+    hint = "move it to the site file: stigmer config path lists where that is"
+    problems.append(Problem(code="forbidden-here", key=KEY, message=message, hint=hint, origin=origin))
+    entries = {key: one for key, one in layer.entries.items() if key != KEY}
+    return msgspec.structs.replace(layer, entries=entries, status="error", why=layer.why or message)
+
+
+def _removal(origin: Origin) -> str:
+    if origin.layer == "env":
+        return f"unset {origin.source}"
+    if origin.layer == "flags":
+        return f"leave out {origin.source}"
+    return "remove it, or ask whoever keeps the site file"
+
+
+def _warning(key: str, message: str, hint: str, origin: Origin) -> Problem:
+    return Problem(severity="warning", code="enforced-key", key=key, message=message, hint=hint, origin=origin)
