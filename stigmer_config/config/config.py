@@ -8,8 +8,17 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from ..core.problems import Problem
-from ..core.provenance import Change, Explanation
-from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting, find
+from ..core.provenance import Change, Explanation, Origin
+from ..settings.declarations import (
+    CHILDREN,
+    MERGED_FIELDS,
+    PROVIDER_FIELDS,
+    PROVIDERS,
+    SETTINGS,
+    Mode,
+    Setting,
+    find,
+)
 from .sections import (
     BackendConfig,
     Frozen,
@@ -25,7 +34,7 @@ from .sections import (
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
 # Every key but the aliases', with the way to its value.
 _PATHS = {key: tuple(key.split(".")) for key in (*SETTINGS, *RESOLVED)}
-_SECRETS = frozenset(key for key, setting in SETTINGS.items() if setting.is_secret)
+_FALLBACKS = "llm.fallbacks"
 
 
 class Deriver(Protocol):
@@ -93,7 +102,8 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         """32 hex digits over every effective value and the resolved model, but no secret."""
         import hashlib
 
-        values = {key: value for key, value in self.effective() if key not in _SECRETS}
+        values = {key: value for key, value in self.effective() if not _is_masked(key)}
+        values[_FALLBACKS] = [(llm.provider, llm.model, llm.model_id, llm.base_url) for llm in self.llm.fallbacks]
         text = msgspec.json.encode(values, enc_hook=dict, order="deterministic")
         return hashlib.sha256(text).hexdigest()[:32]
 
@@ -102,13 +112,18 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
         Raises `KeyError` for a key that does not exist.
         """
+        if key == _FALLBACKS:
+            return tuple(fallback.model for fallback in self.llm.fallbacks) or None
         path = _PATHS.get(key)
         if path is None:
-            if find(key) is None:
+            path = tuple(key.split(".", 2))
+            if find(key) is None or (path[0] == "providers" and path[1] not in self.providers):
                 raise KeyError(key)
-            return self.aliases.get(key.removeprefix("aliases."))
+            if path[0] == "aliases":
+                return self.aliases.get(key.removeprefix("aliases."))
         part: Any = self.providers[path[1]] if path[0] == "providers" else getattr(self, path[0])
-        return part if part is None or len(path) == 1 else getattr(part, path[-1])
+        value = part if part is None or len(path) == 1 else getattr(part, path[-1])
+        return (value or None) if path[-1] in MERGED_FIELDS else value
 
     def effective(self) -> Iterator[tuple[str, Any]]:
         """Every key with its effective value, the resolved model's included, in the settings' order."""
@@ -140,15 +155,16 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
     def diff(self, new: Config) -> tuple[Change, ...]:
         """What changes from this Config to `new`, by effective values, secrets included (masked)."""
         others = {name for name in CHILDREN[""].values() if getattr(self, name) != getattr(new, name)}
-        keys = dict.fromkeys((*_keys(self), *_keys(new))) if "aliases" in others else _PATHS
-        rows = [(key, self.value(key), new.value(key)) for key in keys if _section_of(key) in others]
+        named = not others.isdisjoint(("aliases", "providers"))
+        keys = dict.fromkeys((*_keys(self), *_keys(new))) if named else _PATHS
+        rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others]
         return tuple(
             Change(
                 key=key,
                 old=old,
                 new=now,
-                old_origin=self.explain(key).origin,
-                new_origin=new.explain(key).origin,
+                old_origin=_origin(self, key),
+                new_origin=_origin(new, key),
                 restart_required=key not in RESOLVED and cast(Setting, find(key)).reload == "restart",
             )
             for key, old, now in rows
@@ -177,10 +193,47 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
 def _keys(config: Config) -> Iterator[str]:
     yield from _PATHS
+    for provider, settings in config.providers.items():
+        if provider not in PROVIDERS:
+            for field in PROVIDER_FIELDS:
+                if getattr(settings, field) is not None:
+                    yield f"providers.{provider}.{field}"
     for name in config.aliases:
         yield f"aliases.{name}"
 
 
+def _is_masked(key: str) -> bool:
+    """Whether a key's value is a secret, or holds some."""
+    setting = find(key)
+    return setting is not None and (setting.is_secret or key.endswith(".headers"))
+
+
+def _value(config: Config, key: str) -> Any:
+    """A key's value; None for one of a provider that the Config does not have."""
+    try:
+        return config.value(key)
+    except KeyError:
+        return None
+
+
+def _two(old: Config, new: Config, key: str) -> tuple[Any, Any]:
+    """A key's two values. Fallbacks of the same names that mean other models now are shown with what they mean."""
+    before, after = _value(old, key), _value(new, key)
+    if key != _FALLBACKS or before != after or old.llm.fallbacks == new.llm.fallbacks:
+        return before, after
+    return _meant(old.llm.fallbacks), _meant(new.llm.fallbacks)
+
+
+def _meant(fallbacks: tuple[LLMConfig, ...]) -> tuple[str, ...]:
+    return tuple(f"{llm.model} → {llm.model_id} at {llm.base_url}" for llm in fallbacks)
+
+
+def _origin(config: Config, key: str) -> Origin | None:
+    try:
+        return config.explain(key).origin
+    except KeyError:
+        return None
+
+
 def _section_of(key: str) -> str:
-    path = _PATHS.get(key)
-    return path[0] if path is not None else "aliases"
+    return key.partition(".")[0]

@@ -63,8 +63,8 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     """What one source said.
 
     `entries` holds what counts, `refused` what was taken out of it, `faulty` the keys whose value is none they
-    may have, and where. `text` is a file's text, kept for the excerpts in messages; `secret_lines` gives the
-    lines of it that are never shown, once a message asks.
+    may have, and where, `named` the places of providers that are named as keys. `text` is a file's text, kept for the
+    excerpts in messages; `secret_lines` gives the lines of it that are never shown, once a message asks.
     `implied_provider` is the provider this layer names when nothing else in it names one
     (`--anthropic-key`).
     """
@@ -75,6 +75,7 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     entries: Mapping[str, Entry] = {}
     refused: Mapping[str, Refused] = {}
     faulty: Mapping[str, Origin] = {}
+    named: Mapping[str, Origin] = {}
     why: str = ""
     text: str | None = None
     secret_lines: Callable[[], frozenset[int]] = frozenset
@@ -125,6 +126,28 @@ class Change(msgspec.Struct, frozen=True):
     old_origin: Origin | None
     new_origin: Origin | None
     restart_required: bool
+
+
+def placed(value: Any, origin: Origin) -> Entry:
+    """The entry of a value at a place; the parts of a mapping are entries at the same place."""
+    if type(value) is dict:
+        value = {name: part if isinstance(part, Entry) else Entry(part, origin) for name, part in value.items()}
+    return Entry(value, origin)
+
+
+def plain(entry: Entry) -> Any:
+    """An entry's value with the values of its parts, where it has parts."""
+    if type(entry.value) is dict:
+        return {name: part.value for name, part in entry.value.items()}
+    if type(entry.value) is tuple:
+        return tuple(part.value if isinstance(part, Entry) else part for part in entry.value)
+    return entry.value
+
+
+def items(entry: Entry) -> tuple[Entry, ...]:
+    """The items of a list's entry, each with its place, or with the list's where it has none of its own."""
+    values = entry.value or ()
+    return tuple(item if isinstance(item, Entry) else Entry(item, entry.origin) for item in values)
 
 
 def targets(entry: Entry) -> Mapping[str, Entry] | None:

@@ -128,7 +128,7 @@ def _replaced(llm: LLMConfig, values: Mapping[str, Any]) -> LLMConfig:
         except InvalidValueError as fault:
             raise _error(fault.code, name, fault.message, fault.hint, source) from None
         effort = values.get("reasoning_effort", llm.reasoning_effort)
-        refusal = None if value is None else refused(name, value, llm.provider, facts, effort)
+        refusal = None if value is None else refused(name, value, llm.provider, llm.kind, facts, effort)
         if refusal is not None:
             raise _error("unsupported-parameter", name, refusal, f"leave {name} out, or change the model", source)
     return msgspec.structs.replace(llm, **changes)

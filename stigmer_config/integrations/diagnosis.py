@@ -11,7 +11,7 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..core.problems import ConfigError
 from ..secrets.references import Unread
-from ..settings.declarations import KEY_VARIABLES
+from ..settings.providers import key_variables
 from .http import WireError, redirect_target, safe, said
 
 CheckState = Literal["ok", "warning", "failed"]
@@ -199,7 +199,7 @@ def _blamed(detail: str) -> str:
 
 
 def _key_fix(llm: LLMConfig) -> str:
-    variable = KEY_VARIABLES.get(llm.provider)
+    variable = " or ".join(key_variables(llm.provider))
     where = f"providers.{llm.provider}.api_key in ~/.stigmer/config.yaml"
     return f"check {variable}, or {where}" if variable else f"set {where}"
 

@@ -10,7 +10,7 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..llm.catalogue import catalogue
 from ..secrets.references import Unread
-from ..settings.declarations import KEY_VARIABLES
+from ..settings.providers import key_variables
 from ..settings.urls import is_this_machine
 from . import ollama
 from .diagnosis import Check, diagnose
@@ -72,8 +72,8 @@ def _api_key(llm: LLMConfig) -> Check:
         return Check("key", "ok", f"the API key is {llm.api_key!s}; --probe runs its command", key="llm.api_key")
     if llm.api_key is not None:
         return Check("key", "ok", "an API key is set (not tried; --probe does)", key="llm.api_key")
-    variable = KEY_VARIABLES[llm.provider]
-    fix = f"export {variable}=…, or put providers.{llm.provider}.api_key into ~/.stigmer/config.yaml"
+    export = "".join(f"export {variable}=…, or " for variable in key_variables(llm.provider)[:1])
+    fix = f"{export}put providers.{llm.provider}.api_key into ~/.stigmer/config.yaml"
     return Check("key", "failed", f"there is no API key for {llm.provider}", fix, "llm.api_key")
 
 

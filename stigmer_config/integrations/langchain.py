@@ -31,7 +31,8 @@ _THINKING = frozenset({"claude-opus-5", "claude-sonnet-5"})
 def _temperature(llm: LLMConfig) -> float | None:
     """The temperature, where the model takes one."""
     facts = catalogue().find(llm.model_id, llm.provider)
-    if llm.temperature is None or refused("temperature", llm.temperature, llm.provider, facts, llm.reasoning_effort):
+    effort = llm.reasoning_effort
+    if llm.temperature is None or refused("temperature", llm.temperature, llm.provider, llm.kind, facts, effort):
         return None
     return llm.temperature
 

@@ -7,14 +7,16 @@ is a model's own name, never an alias), or an alias, or a bare name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from ..core.problems import Problem
-from ..core.provenance import Entry, Hop, targets
-from ..settings.value_types import PROVIDERS
+from ..core.merge import merge
+from ..core.problems import Problem, nearest
+from ..core.provenance import Entry, Hop, Layer, targets
+from ..settings.providers import PROVIDERS, packaged_providers
 from .catalogue import Catalogue
+from .providers import known_providers
 
 _SHOWN = 24  # the most aliases of a cycle that a message shows
 _OPENAI = re.compile(r"gpt-(?!oss).*|chatgpt-.*|o[0-9].*|ft:.*")
@@ -36,10 +38,10 @@ class End(msgspec.Struct, frozen=True):
     has: tuple[str, ...] = ()
 
 
-def split(text: str) -> tuple[str | None, str]:
-    """A model string's provider prefix, in small letters, and the rest; without one, None and all of it."""
+def split(text: str, providers: Collection[str]) -> tuple[str | None, str]:
+    """A model string's prefix, in lowercase, where it is one of these providers, and the rest; else None and all."""
     head, colon, rest = text.partition(":")
-    if colon and head.lower() in PROVIDERS:
+    if colon and head.lower() in providers:
         return head.lower(), rest
     return None, text
 
@@ -50,14 +52,22 @@ def is_ollama_cloud(name: str) -> bool:
 
 
 class ModelNames:
-    """The aliases of all layers and the catalogue, as one thing to ask. Immutable but for a cache."""
+    """What the names in model strings mean: the aliases, the catalogue, the providers. Immutable but for a cache."""
 
-    def __init__(self, winners: Mapping[str, Entry], catalogue: Catalogue) -> None:
+    def __init__(
+        self, winners: Mapping[str, Entry], catalogue: Catalogue, providers: Collection[str] | None = None
+    ) -> None:
         self.catalogue = catalogue
+        self.providers = packaged_providers() if providers is None else providers
         self.aliases = {
             key.removeprefix("aliases."): entry for key, entry in winners.items() if key.startswith("aliases.")
         }
         self._ends: dict[str | None, dict[str, End]] = {}
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], catalogue: Catalogue) -> ModelNames:
+        """The names as some layers have them."""
+        return cls(merge(layers, "aliases."), catalogue, known_providers(layers))
 
     def follow(self, text: str, provider: str | None) -> End:
         """Where `text` leads when `provider` is asked, and the aliases on the way."""
@@ -86,7 +96,7 @@ class ModelNames:
         while end is None:
             entry = self.aliases.get(text)
             if entry is None:
-                prefix, name = split(text)
+                prefix, name = split(text, self.providers)
                 end = End(name, prefix)
             elif text in known:
                 end = known[text]
@@ -115,24 +125,39 @@ class ModelNames:
         model = self.catalogue.find(name)
         if model is not None:
             return model.provider
+        return self.form_of(name) or ("ollama" if ":" in name else None)
+
+    def form_of(self, name: str) -> str | None:
+        """The company whose models have names of this form, or None."""
         if name.startswith("claude-"):
             return "anthropic"
-        if _OPENAI.fullmatch(name):
-            return "openai"
-        return "ollama" if ":" in name else None
+        return "openai" if _OPENAI.fullmatch(name) else None
+
+    def nearest(self, name: str, provider: str) -> str | None:
+        """The model string that was probably meant by a name that a provider does not have."""
+        head, slash, rest = name.partition("/")
+        if slash and head.lower() in self.providers:
+            return f"{head.lower()}:{rest}"
+        known = [model.name for model in self.catalogue.models if model.provider == provider]
+        folded = name.lower()
+        same = next((one for one in known if one == folded), None)
+        return same or next((one for one in known if folded in one), None) or nearest(folded, known)
 
     def problems(self) -> list[Problem]:
         """Faults of the aliases themselves, used or not: cycles, and entries with a foreign prefix."""
         found: list[Problem] = []
         told: set[int] = set()  # by identity: all that lead to a cycle share it, however many
         cycles: set[frozenset[str]] = set()
+        mentioned = dict.fromkeys(PROVIDERS)
+        for entry in self.aliases.values():
+            mentioned.update(dict.fromkeys(targets(entry) or ()))
         for name, entry in sorted(self.aliases.items()):
             by_provider = targets(entry)
             starts: list[tuple[str | None, Entry]] = [(None, entry)]
             if by_provider is not None:
                 starts = list(by_provider.items())
             for provider, target in starts:
-                for asked in PROVIDERS if provider is None else (provider,):
+                for asked in mentioned if provider is None else (provider,):
                     end = self.end_of(name, asked)
                     if end.cycle and id(end.cycle) not in told and name in end.cycle:
                         told.add(id(end.cycle))

@@ -9,16 +9,20 @@ from typing import Any
 import msgspec
 
 from ..config.sections import LLMConfig
+from ..core.frozen_map import FrozenMap
 from ..core.problems import Problem, Severity
 from ..core.provenance import Entry, Reason
 from ..core.secret import Secret
 from ..secrets.references import Opener
-from ..settings.declarations import KEY_VARIABLES
+from ..settings.declarations import MERGED_FIELDS, MODEL_FIELDS
+from ..settings.providers import key_variables, packaged_providers
+from ..settings.request_fields import is_credential
 from ..settings.urls import origin_of
 from .catalogue import WARN_DAYS, Model
 from .model_strings import End, foreign
 from .provider_selection import Walk
 
+_PLAIN_FIELDS = frozenset(MODEL_FIELDS) - MERGED_FIELDS - {"model", "base_url", "api_key"}
 _LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
 
 
@@ -39,15 +43,16 @@ class Resolved(msgspec.Struct, frozen=True):
 class _Resolution:
     """One resolution of one walk. `problems`, `entries` and `reasons` fill on the way."""
 
-    __slots__ = ("entries", "opener", "problems", "provider", "reasons", "today", "walk")
+    __slots__ = ("entries", "kind", "opener", "problems", "provider", "reasons", "today", "walk")
 
     def __init__(self, walk: Walk, today: datetime.date, opener: Opener | None) -> None:
         self.walk = walk
         self.opener = opener
         self.today = today
-        self.provider: Any = walk.provider
-        self.entries = dict(walk.chosen[walk.provider])
-        self.reasons: dict[int, Reason] = {}
+        self.provider = walk.provider
+        self.kind: Any = walk.kind(walk.provider)
+        self.entries = dict(walk.of(walk.provider))
+        self.reasons: dict[int, Reason] = dict.fromkeys(walk.left_out, "unsupported")
         self.problems: list[Problem] = []
 
     def problem(
@@ -59,6 +64,8 @@ class _Resolution:
 
     def resolve(self) -> Resolved:
         model = self.entries.get("model")
+        if model is None:
+            self._no_model()
         end = self.walk.names.follow(model.value, self.provider) if model is not None else End(None)
         facts, model_id = self._model(model, end)
         for field in ("temperature", "num_ctx", "reasoning_effort"):
@@ -66,15 +73,61 @@ class _Resolution:
             if entry is not None and entry.value is not None:
                 self._parameter(field, entry, facts, model)
         base_url = self._base_url()
-        values = {field: entry.value for field, entry in self.entries.items()}
+        values = {field: entry.value for field, entry in self.entries.items() if field in _PLAIN_FIELDS}
         values["provider"] = self.provider
+        values["kind"] = self.kind
         values["model"] = model.value if model is not None else ""
         values["model_name"] = end.name or ""
         values["model_id"] = model_id
         values["alias"] = model.value if model is not None and end.hops else None
         values["base_url"] = base_url
         values["api_key"] = self._credential(base_url)
+        values["headers"] = self._headers(base_url)
+        values["parameters"] = self._parameters()
         return Resolved(LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems))
+
+    def _no_model(self) -> None:
+        page = packaged_providers()[self.provider].models if self.provider in packaged_providers() else ""
+        message = f"there is no model for {self.provider}"
+        hint = f"export STIGMER_LLM_MODEL={self.provider}:…, or set providers.{self.provider}.model"
+        named_by = self.walk.named_by
+        self.problem("missing-value", "model", message, f"{hint}{f'; {page}' if page else ''}", named_by)
+
+    def _parameters(self) -> FrozenMap:
+        """The parameters that are not taken out again."""
+        entry = self.entries.get("parameters")
+        if entry is None or not entry.value:
+            return FrozenMap()
+        return FrozenMap({name: part.value for name, part in entry.value.items() if part.value is not None})
+
+    def _headers(self, url: str | None) -> FrozenMap:
+        """The provider's headers, where they were given for the endpoint in force."""
+        entry = self.entries.get("headers")
+        if entry is None or not entry.value:
+            return FrozenMap()
+        given_for = self.walk.pins.get(self.provider)
+        if not (url and given_for and origin_of(given_for) == origin_of(url)):
+            self.reasons |= {id(part): "bound-elsewhere" for part in (entry, *entry.value.values())}
+            return FrozenMap()
+        found: dict[str, Secret] = {}
+        for name, part in entry.value.items():
+            key = f"providers.{self.provider}.headers"
+            has_key = (own := self.entries.get("api_key")) is not None and own.value is not None
+            if part.value is None:
+                continue
+            if name in ("authorization", "x-api-key") and has_key:
+                message = f"the header {name} is beside an api_key, which is sent in its place"
+                hint = f"remove the header, or set providers.{self.provider}.api_key to null"
+                self.problems.append(
+                    Problem(code="invalid-credential", key=key, message=message, hint=hint, origin=part.origin)
+                )
+            elif self.opener is not None:
+                secret, unavailable = self.opener.open(key, part)
+                self.problems += (unavailable,) if unavailable is not None else ()
+                found |= {name: secret} if secret is not None else {}
+        if any(is_credential(name) for name in found):
+            self._insecure(entry, url)
+        return FrozenMap(found)
 
     def _model(self, model: Entry | None, end: End) -> tuple[Model | None, str]:
         """What is known about the model at the end, and the id to send."""
@@ -88,11 +141,25 @@ class _Resolution:
             return None, ""  # a cycle is reported where it stands
         facts = self.walk.names.catalogue.find(end.name, self.provider)
         if facts is None:
+            self._doubtful(model, end.name)
             return None, end.name
         left = facts.days_left(self.today)
         if left is None or left > WARN_DAYS:
             return facts, facts.id
         return self._retiring(facts, left, model, end)
+
+    def _doubtful(self, model: Entry | None, name: str) -> None:
+        """Warns of a name that the company at its own address does not have, by all that is known."""
+        if not name:
+            hint = "write a model after the colon"
+            self.problem("empty-model", "model", f"{self.provider}: names no model", hint, model)
+        elif self.walk.is_at_home(self.provider, self.walk.endpoint(self.provider)) and (
+            self.walk.names.form_of(name) != self.provider
+        ):
+            near = self.walk.names.nearest(name, self.provider)
+            hint = f"did you mean {near}?" if near else "stigmer config models lists the known ones"
+            message = f"{name} does not look like a model of {self.provider}, and the catalogue does not know it"
+            self.problem("doubtful-model", "model", message, hint, model, "warning")
 
     def _foreign(self, model: Entry, end: End) -> None:
         """`provider-mismatch`, unless one of the entries on the way was reported already."""
@@ -120,10 +187,10 @@ class _Resolution:
 
     def _parameter(self, field: str, entry: Entry, facts: Model | None, model: Entry | None) -> None:
         effort = self.entries.get("reasoning_effort")
-        refusal = refused(field, entry.value, self.provider, facts, effort.value if effort else None)
+        refusal = refused(field, entry.value, self.provider, self.kind, facts, effort.value if effort else None)
         if refusal is None:
             return
-        if model is None or self.walk.level(entry) >= self.walk.level(model):
+        if model is not None and self.walk.level(entry) == self.walk.level(model):
             self.problem("unsupported-parameter", field, refusal, f"remove llm.{field}, or change the model", entry)
             return
         message = f"{refusal}: the value from {entry.origin} is left out"
@@ -134,21 +201,24 @@ class _Resolution:
     def _base_url(self) -> str | None:
         url = self.walk.endpoint(self.provider)
         if url is None:
-            message = (
-                "base_url is required for Ollama provider. Set STIGMER_LLM_BASE_URL (default: http://localhost:11434)"
-            )
+            message = f"base_url is required for {self.provider} provider. Set STIGMER_LLM_BASE_URL"
+            if self.provider == "ollama":
+                message = (
+                    "base_url is required for Ollama provider. "
+                    "Set STIGMER_LLM_BASE_URL (default: http://localhost:11434)"
+                )
             self.problem("missing-base-url", "base_url", message, "remove the null", self.entries.get("base_url"))
         return url
 
     def _credential(self, url: str | None) -> Secret | None:
         """The highest credential that was given for the endpoint in force."""
-        if self.provider == "ollama":
+        if self.kind == "ollama":
             self._unused()
         self.entries.pop("api_key", None)
         passed: list[tuple[Entry, str]] = []
-        for pinned in reversed(self.walk.candidates[self.provider]):
+        for pinned in reversed(self.walk.candidates.get(self.provider, ())):
             entry = pinned.entry
-            given_for = pinned.endpoint or self.walk.pins[self.provider]
+            given_for = pinned.endpoint or self.walk.pins.get(self.provider)
             fits = bool(url and given_for and origin_of(given_for) == origin_of(url))
             if entry.value is None or fits or self._is_granted(entry, url):
                 self.entries["api_key"] = entry
@@ -164,7 +234,8 @@ class _Resolution:
             if unavailable is not None:
                 self.problems.append(unavailable)
             return secret
-        if self.provider in KEY_VARIABLES:
+        is_written = winner is not None and not self.walk.is_at_home(self.provider, url)
+        if url is not None and self.walk.needs_key(self.provider, url) and not is_written:
             self._missing(winner, passed, url)
         return None
 
@@ -174,9 +245,13 @@ class _Resolution:
 
     def _missing(self, none: Entry | None, passed: list[tuple[Entry, str]], url: str | None) -> None:
         if not passed:
-            variable = KEY_VARIABLES[self.provider]
-            message = f"api_key is required for {self.provider} provider. Set STIGMER_LLM_API_KEY or {variable}"
-            hint = f"export {variable}=…, or put providers.{self.provider}.api_key into ~/.stigmer/config.yaml"
+            variables = key_variables(self.provider)
+            others = f" or {' or '.join(variables)}" if variables else f" or providers.{self.provider}.api_key"
+            message = f"api_key is required for {self.provider} provider. Set STIGMER_LLM_API_KEY{others}"
+            export = f"export {variables[0]}=…, or " if variables else ""
+            hint = f"{export}put providers.{self.provider}.api_key into ~/.stigmer/config.yaml"
+            if not self.walk.is_at_home(self.provider, url):
+                hint += " (null: no key is sent)"
             self.problem("missing-api-key", "api_key", message, hint, none)
             return
         entry, given_for = passed[0]
@@ -194,9 +269,10 @@ class _Resolution:
         """Warns of a key under `llm` that was meant for Ollama, which takes none from there."""
         for layer, owner in reversed(list(zip(self.walk.layers, self.walk.owners, strict=True))):
             entry = layer.entries.get("llm.api_key")
-            if entry is not None and owner == "ollama" and entry.value is not None:
-                message = "Ollama takes no key from llm.api_key: it is not used"
-                hint = "remove it, or put it under providers.ollama.api_key"
+            if entry is not None and self.walk.kind(owner) == "ollama" and entry.value is not None:
+                who = "Ollama" if owner == "ollama" else f"{owner}, which speaks Ollama's protocol,"
+                message = f"{who} takes no key from llm.api_key: it is not used"
+                hint = f"remove it, or put it under providers.{owner}.api_key"
                 self.problem("unused-credential", "api_key", message, hint, entry, "warning")
                 self.reasons[id(entry)] = "unused"
                 return
@@ -217,9 +293,9 @@ def resolve(walk: Walk, today: datetime.date, opener: Opener | None) -> Resolved
     return _Resolution(walk, today, opener).resolve()
 
 
-def refused(field: str, value: Any, provider: str, facts: Model | None, effort: str | None) -> str | None:
-    """Why the provider or the model does not take a parameter, or None when it does or nobody knows."""
-    if field == "num_ctx" and provider != "ollama":
+def refused(field: str, value: Any, provider: str, kind: str, facts: Model | None, effort: str | None) -> str | None:
+    """Why a provider of that kind or the model does not take a parameter; None when it does, or that is unknown."""
+    if field == "num_ctx" and kind != "ollama":
         return f"num_ctx is Ollama's, and the provider is {provider}"
     if facts is None:
         return None

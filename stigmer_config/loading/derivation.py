@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from ..config.config import RESOLVED, Config
-from ..config.sections import FrozenMap, LLMConfig, provider_settings, section
+from ..config.sections import LLMConfig, provider_settings, section
+from ..core.frozen_map import FrozenMap
 from ..core.merge import merge
 from ..core.problems import ConfigError, Problem
-from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, targets
+from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, items, plain, targets
 from ..llm.catalogue import Catalogue
 from ..llm.model_strings import ModelNames
 from ..llm.provider_selection import Walk
+from ..llm.providers import foreign_prefix, known_providers, model_strings
 from ..llm.resolve import Resolved, refused, resolve
 from ..secrets.references import Opener
 from ..settings.declarations import FREE_FIELDS, SETTINGS, find
-from ..settings.value_types import PROVIDERS
+from ..settings.value_types import no_provider
 from ..sources.mapping import Pairs, entries_of, read_pairs
 from ..trust.credential_binding import passed_over
 from ..trust.grants import NONE, Trust
@@ -79,23 +82,44 @@ class Derivation:
         self.mode = mode
         self.layers = tuple(layers)
         self.today = today
-        self.overrides = tuple(overrides)
+        overrides = tuple(overrides)
         self._opener = opener
         self.winners = merge(self.layers)
-        self.names = ModelNames(self.winners, catalogue)
+        self.names = ModelNames(self.winners, catalogue, known_providers(self.layers))
         self.walk = Walk(self.names, self.layers, baseline=_baseline(self.layers, catalogue) if trust.covered else None)
         self.walk.granted = trust.credentials
         trusted = merge(layer for layer in self.layers if layer.name != "project") if trust.covered else self.winners
         self._passed_over = passed_over(self.winners, trusted, trust.credentials)
+        unknown = [self._unknown_providers(pairs) for pairs in overrides]
+        self.overrides = tuple(pairs for pairs, faults in zip(overrides, unknown, strict=True) if not faults)
         self._top = self._view(self.overrides)
         resolved = self._top.resolved
-        found = (*self.names.problems(), *self._top.walk.problems, *resolved.problems)
+        found = (*itertools.chain(*unknown), *self.names.problems(), *self._top.walk.problems, *resolved.problems)
         self.problems = (*found, *self._passed_over.values())
         self._values = self._read_values()
 
     def _view(self, overrides: tuple[Pairs, ...]) -> View:
         walk = self.walk.with_overrides(map(_layer, overrides))
-        return View(walk, resolve(walk, self.today, self._opener))
+        resolved = resolve(walk, self.today, self._opener)
+        fallbacks = resolved.entries.get("fallbacks")
+        if fallbacks is not None and fallbacks.value:
+            resolved = self._with_fallbacks(walk, resolved, fallbacks)
+        return View(walk, resolved)
+
+    def _with_fallbacks(self, walk: Walk, resolved: Resolved, entry: Entry) -> Resolved:
+        """Each fallback resolved as an override of the model would be; what is wrong with one is said at its item."""
+        found: list[LLMConfig] = []
+        problems = list(resolved.problems)
+        for item in items(entry):
+            chosen = Layer("execution", "override", "loaded", {"llm.model": item})
+            switched = walk.over(chosen)
+            fallback = resolve(switched, self.today, self._opener)
+            found.append(fallback.llm)
+            known = {*map(id, walk.problems)}
+            new = [*(p for p in switched.problems if id(p) not in known), *fallback.problems]
+            problems += (_of_fallback(problem, item) for problem in new if problem not in resolved.problems)
+        llm = msgspec.structs.replace(resolved.llm, fallbacks=tuple(found))
+        return msgspec.structs.replace(resolved, llm=llm, problems=tuple(problems))
 
     def config(self, generation: int, warnings: Iterable[Problem]) -> Config:
         """The Config of this derivation."""
@@ -104,7 +128,7 @@ class Derivation:
         return Config(
             mode=self.mode,
             llm=self._top.resolved.llm,
-            providers=FrozenMap((provider, provider_settings(provider, values)) for provider in PROVIDERS),
+            providers=FrozenMap((name, provider_settings(name, values)) for name in self.names.providers),
             aliases=FrozenMap(aliases),
             temporal=section("temporal", values),
             backend=section("backend", values),
@@ -126,8 +150,16 @@ class Derivation:
                 values[key], unavailable = self._opener.open(key, entry)
                 self.problems += (unavailable,) if unavailable is not None else ()
             elif key not in self._passed_over:
-                values[key] = self._opener.glance(entry.value)
+                values[key] = self._glance(entry)
         return values
+
+    def _glance(self, entry: Entry) -> Any:
+        """An entry's value as it can be shown without reading anything."""
+        value = plain(entry)
+        if type(value) is dict:
+            parts = {name: self._opener.glance(part) for name, part in value.items() if part is not None}
+            return FrozenMap(parts)
+        return self._opener.glance(value)
 
     def _is_unused_redis(self, key: str) -> bool:
         return key.startswith("redis.") and self.mode == "local"
@@ -135,6 +167,7 @@ class Derivation:
     def override(self, config: Config, values: Mapping[str, Any]) -> Config:
         """`config` with one more layer on top. Raises `ConfigError`."""
         pairs, problems = read_override(values)
+        problems += self._unknown_providers(pairs)
         if problems:
             raise ConfigError(problems)
         overrides = (*config._overrides, pairs)
@@ -148,6 +181,8 @@ class Derivation:
 
     def _plainly(self, llm: LLMConfig, pairs: Pairs) -> LLMConfig | None:
         """`llm` with parameters changed that decide nothing else; None when more has to be worked out."""
+        if llm.fallbacks:
+            return None
         changes: dict[str, Any] = {}
         for index in range(0, len(pairs), 2):
             field, is_judged = _PLAIN.get(pairs[index], ("", True))
@@ -158,10 +193,24 @@ class Derivation:
 
     def _is_remarkable(self, llm: LLMConfig, field: str, value: Any) -> bool:
         """Whether a parameter's new value is refused, or may take a warning about the old one away."""
-        if value is None or (field == "temperature" and llm.provider == "anthropic" and value > 1):
+        if value is None or (field == "temperature" and llm.kind == "anthropic" and value > 1):
             return True
         facts = self.names.catalogue.find(llm.model_id, llm.provider)
-        return refused(field, value, llm.provider, facts, llm.reasoning_effort) is not None
+        return refused(field, value, llm.provider, llm.kind, facts, llm.reasoning_effort) is not None
+
+    def _unknown_providers(self, pairs: Pairs) -> list[Problem]:
+        """What names a provider in an override that does not exist."""
+        found: list[Problem] = []
+        for index in range(0, len(pairs), 2):
+            key, value = pairs[index], pairs[index + 1]
+            origin = _override_origin(key)
+            if key == "llm.provider" and value != "auto" and value not in self.names.providers:
+                found.append(no_provider(value, self.names.providers).problem(key, origin))
+            elif key in ("llm.model", "llm.fallbacks"):
+                strings = model_strings(key, Entry(value, origin))
+                foreign = (foreign_prefix(*one, self.names.providers, self.names.catalogue) for one in strings)
+                found += (problem for problem in foreign if problem is not None)
+        return found
 
     def explain(self, config: Config, key: str) -> Explanation:
         """Why `key` has its value in `config`. Raises `KeyError` for a key that does not exist."""
@@ -172,7 +221,7 @@ class Derivation:
         winner = self.winners.get(key) if key not in self._passed_over else None
         local_redis = self._is_unused_redis(key)
         losers = [
-            Loser(_plain(entry), entry.origin, "not-in-mode" if local_redis else reason or self._lost(key, entry))
+            Loser(plain(entry), entry.origin, "not-in-mode" if local_redis else reason or self._lost(key, entry))
             for entry, reason in self._rows(key)
             if (local_redis or reason is not None or entry is not winner) and not self._merged(key, entry)
         ]
@@ -181,7 +230,7 @@ class Derivation:
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
         """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
         config.aliases[alias]
-        ends = {provider: self.names.end_of(alias, provider) for provider in PROVIDERS}
+        ends = {provider: self.names.end_of(alias, provider) for provider in self.names.providers}
         return {provider: None if end.prefix not in (None, provider) else end.name for provider, end in ends.items()}
 
     def _rows(self, key: str) -> Iterator[tuple[Entry, Reason | None]]:
@@ -209,7 +258,12 @@ class Derivation:
 def _baseline(layers: Iterable[Layer], catalogue: Catalogue) -> Walk:
     """The walk without the project: by it is judged what a credential belongs to."""
     trusted = [layer for layer in layers if layer.name != "project"]
-    return Walk(ModelNames(merge(trusted, "aliases."), catalogue), trusted)
+    return Walk(ModelNames.of(trusted, catalogue), trusted)
+
+
+def _of_fallback(problem: Problem, item: Entry) -> Problem:
+    message = f"the fallback {item.value}: {problem.message}"
+    return msgspec.structs.replace(problem, key="llm.fallbacks", message=message, origin=item.origin)
 
 
 def _warnings(before: tuple[Problem, ...], found: tuple[Problem, ...]) -> tuple[Problem, ...]:
@@ -234,11 +288,11 @@ def _explain_llm(view: View, key: str, value: Any) -> Explanation:
         for entry_key in entry_keys:
             if entry_key in layer.refused:
                 refusal = layer.refused[entry_key]
-                losers.append(Loser(_plain(refusal.entry), refusal.entry.origin, refusal.reason))
+                losers.append(Loser(plain(refusal.entry), refusal.entry.origin, refusal.reason))
             entry = layer.entries.get(entry_key)
             if entry is not None and entry is not winner:
                 reason = resolved.reasons.get(id(entry)) or _lost(entry_key, owner, walk.provider)
-                losers.append(Loser(_plain(entry), entry.origin, reason))
+                losers.append(Loser(plain(entry), entry.origin, reason))
     hops = resolved.end.hops if key == "llm.model" or key in RESOLVED else ()
     return Explanation(key, value, winner.origin if winner is not None else None, tuple(losers), hops)
 
@@ -250,15 +304,8 @@ def _lost(key: str, owner: str, provider: str) -> Reason:
     return "provider-switched" if switched else "overridden"
 
 
-def _plain(entry: Entry) -> Any:
-    by_provider = targets(entry)
-    if by_provider is None:
-        return entry.value
-    return {provider: target.value for provider, target in by_provider.items()}
-
-
 def _alias_value(entry: Entry) -> Any:
-    value = _plain(entry)
+    value = plain(entry)
     return FrozenMap(value) if isinstance(value, dict) else value
 
 

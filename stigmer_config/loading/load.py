@@ -15,6 +15,7 @@ from ..core.environment import Environment
 from ..core.problems import ConfigError, Problem
 from ..core.provenance import Layer
 from ..llm.catalogue import catalogue
+from ..llm.providers import judge
 from ..secrets.references import Opener, Unopened
 from ..settings.declarations import find
 from ..sources.config_file import file_layer
@@ -93,8 +94,10 @@ def read(asked: Request, generation: int = 1) -> Loaded:
     layers = read_layers(asked, problems)
     project = next(layer for layer in layers if layer.name == "project")
     trust = asked.trust or grants.decide(asked.environment, project)
+    layers = judge(layers, catalogue(), problems, trust.covered)
     vetted, refused = _vetted(layers, asked.environment.today, trust)
     problems += refused
+    vetted = judge(vetted, catalogue(), [], trust.covered)  # what was refused declares nothing
     overrides: list[Pairs] = []
     for values in asked.overrides:
         pairs, faults = read_override(values)
@@ -167,7 +170,9 @@ def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded
     env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})
     problems += (problem for problem in faults if problem.key == "mode")
     chosen = mode or chosen_mode([env] if is_project else [layer, env])
-    layers, refused = vet([defaults_layer(chosen), layer, env], catalogue(), environment.today)
+    layers = judge([defaults_layer(chosen), layer, env], catalogue(), problems)
+    layers, refused = vet(layers, catalogue(), environment.today)
+    layers = judge(layers, catalogue(), [])
     derivation = Derivation(chosen, layers, catalogue(), environment.today, (), Unopened(environment))
     problems += refused
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import msgspec
 
+from .providers import NAME, PROVIDERS
+from .request_fields import Headers, ModelList, Parameters
 from .urls import Address, Url
-from .value_types import PROVIDERS, Choice, Credential, InvalidValueError, KeyList, Kind, Model, Number, Text, Whole
+from .value_types import Choice, Credential, InvalidValueError, KeyList, Kind, Model, Number, ProviderName, Text, Whole
 
 Mode = Literal["local", "cloud"]
 Access = Literal["open", "protected", "secret", "forbidden"]
@@ -47,9 +50,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         return self.kind.parse(text, what)
 
 
-# The vendor variable of each hosted provider's key.
-KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
-
 _EFFORTS = ("none", "minimal", "low", "medium", "high")
 
 # The fields that `llm` and each `providers.<provider>` share:
@@ -64,9 +64,19 @@ _MODEL_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
     ("reasoning_effort", Choice("reasoning effort", _EFFORTS), "open", True, "How hard the model thinks first."),
     ("timeout", Number(0, above=True), "open", True, "Seconds to wait for an answer."),
     ("max_retries", Whole(0, 100), "open", True, "How often a failed call is tried again."),
+    ("parameters", Parameters(), "open", True, "Further parameters, sent in the request's body."),
+)
+# The fields that a provider alone has.
+_PROVIDER_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
+    ("kind", Choice("kind", PROVIDERS), "protected", False, "The protocol that the provider speaks."),
+    ("headers", Headers(), "forbidden", True, "Headers of every request to the provider: masked like secrets."),
 )
 
 MODEL_FIELDS: tuple[str, ...] = tuple(field[0] for field in _MODEL_FIELDS)
+PROVIDER_FIELDS: tuple[str, ...] = (*MODEL_FIELDS, *(field[0] for field in _PROVIDER_FIELDS))
+LLM_FIELDS: tuple[str, ...] = (*MODEL_FIELDS, "fallbacks")
+# These are mappings, merged key by key; they have no variable.
+MERGED_FIELDS = frozenset({"parameters", "headers"})
 # These belong to no provider: they count whichever is in force.
 FREE_FIELDS = frozenset({"timeout", "max_retries"})
 
@@ -74,38 +84,53 @@ FREE_FIELDS = frozenset({"timeout", "max_retries"})
 def _llm() -> list[Setting]:
     provider = Setting(
         key="llm.provider",
-        kind=Choice("provider", PROVIDERS, extra=("auto",)),
+        kind=ProviderName(),
         doc="Who serves the model. auto: Anthropic or OpenAI when there is a key, else Ollama.",
         variable="STIGMER_LLM_PROVIDER",
         access="open",
         reload="live",
     )
-    return [provider] + [
+    fallbacks = Setting(
+        key="llm.fallbacks",
+        kind=ModelList(),
+        doc="Models to ask, in this order, while the one before does not answer.",
+        variable="STIGMER_LLM_FALLBACKS",
+        access="open",
+        reload="live",
+        nullable=True,
+    )
+    shared = [
         Setting(
             key=f"llm.{name}",
             kind=kind,
             doc=doc,
-            variable=f"STIGMER_LLM_{name.upper()}",
+            variable=None if name in MERGED_FIELDS else f"STIGMER_LLM_{name.upper()}",
             access=access,
             reload="live",
             nullable=nullable,
         )
         for name, kind, access, nullable, doc in _MODEL_FIELDS
     ]
+    return [provider, *shared, fallbacks]
 
 
-def _providers() -> list[Setting]:
+def _provider(provider: str) -> list[Setting]:
+    """The settings of one provider, whether or not there is one of that name."""
+    own: dict[str, Kind] = {}
+    if provider in PROVIDERS:
+        own["kind"] = Choice("kind", (provider,))
+    if provider == "anthropic":
+        own["temperature"] = Number(0, 1)
     return [
         Setting(
             key=f"providers.{provider}.{name}",
-            kind=Number(0, 1) if (provider, name) == ("anthropic", "temperature") else kind,
+            kind=own.get(name, kind),
             doc=f"{doc} For when {provider} is the active provider.",
             access=access,
             reload="live",
             nullable=nullable,
         )
-        for provider in PROVIDERS
-        for name, kind, access, nullable, doc in _MODEL_FIELDS
+        for name, kind, access, nullable, doc in (*_MODEL_FIELDS, *_PROVIDER_FIELDS)
     ]
 
 
@@ -139,7 +164,7 @@ SETTINGS: dict[str, Setting] = {
             reload="restart",
         ),
         *_llm(),
-        *_providers(),
+        *(setting for provider in PROVIDERS for setting in _provider(provider)),
         *_section(
             "temporal",
             "protected",
@@ -214,14 +239,36 @@ for _key in SETTINGS:
         CHILDREN.setdefault(_parent, {})[_parts[_depth]] = ".".join(_parts[: _depth + 1])
 
 
+@functools.lru_cache(maxsize=256)  # names come from files: no more are kept than a file of a sane size has
+def provider_fields(provider: str) -> dict[str, Setting]:
+    """The settings of a provider by field, for any name that a provider may have."""
+    return {setting.key.rpartition(".")[2]: setting for setting in _provider(provider)}
+
+
+def children(section: str) -> dict[str, str]:
+    """The keys right below a section, by name; those of any provider's section are known."""
+    known = CHILDREN.get(section)
+    if known is not None:
+        return known
+    provider = section.removeprefix("providers.")
+    return {name: f"{section}.{name}" for name in PROVIDER_FIELDS} if NAME.fullmatch(provider) else {}
+
+
 _NEAR = 0.6  # how alike two names are at least, for one to be meant
 
 
 def find(key: str) -> Setting | None:
-    """The setting of `key`, or None. Every `aliases.<name>` is one."""
+    """The setting of `key`, or None. Every `aliases.<name>` is one, and every `providers.<name>.<known field>`."""
+    setting = SETTINGS.get(key)
+    if setting is not None:
+        return setting
     if key.startswith("aliases."):
         return _ALIAS
-    return SETTINGS.get(key)
+    section, _, rest = key.partition(".")
+    provider, _, field = rest.partition(".")
+    if section == "providers" and field in PROVIDER_FIELDS and NAME.fullmatch(provider):
+        return provider_fields(provider)[field]
+    return None
 
 
 def suggest(key: str) -> str | None:
@@ -246,12 +293,17 @@ def suggest(key: str) -> str | None:
 __all__ = [
     "CHILDREN",
     "FREE_FIELDS",
+    "LLM_FIELDS",
+    "MERGED_FIELDS",
     "MODEL_FIELDS",
     "PROVIDERS",
+    "PROVIDER_FIELDS",
     "SETTINGS",
     "VARIABLES",
     "InvalidValueError",
     "Setting",
+    "children",
     "find",
+    "provider_fields",
     "suggest",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterable
 
 from ..core.problems import Problem
-from ..core.provenance import Layer, LayerName, Origin
+from ..core.provenance import Entry, Layer, LayerName, Origin
 from .checked_read import Contents, read_contents
 from .entries import Collector
 from .yaml.parser import Reader, place
@@ -63,6 +64,7 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
         status="error" if problems else "loaded" if collector.entries else "empty",
         entries={} if fatal else collector.entries,
         faulty={} if fatal else collector.faulty,
+        named={} if fatal else collector.named,
         why=why,
         text=text,
         secret_lines=functools.cache(functools.partial(_secret_lines, text, layer, path)),
@@ -105,9 +107,15 @@ def _readable_secrets(collector: Collector, path: str) -> list[Problem]:
     """A literal secret in a file that others can read is no secret."""
     from ..core.secret import Secret
 
-    for key, entry in collector.entries.items():
-        if isinstance(entry.value, Secret):
+    rows = [(key, part) for key, entry in collector.entries.items() for part in _parts(entry)]
+    for key, entry in rows:
+        if type(entry.value) is Secret:
             message = f"the file holds {key}, and others can read it"
             hint = f"chmod 600 {path}"
             return [Problem(code="insecure-permissions", key=key, message=message, hint=hint, origin=entry.origin)]
     return []
+
+
+def _parts(entry: Entry) -> Iterable[Entry]:
+    """The entries in an entry: itself, or those of its headers."""
+    return entry.value.values() if type(entry.value) is dict else (entry,)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Entry, LayerName, Origin
 from ..secrets import references
-from ..settings.declarations import CHILDREN, SETTINGS, Setting, suggest
-from ..settings.value_types import PROVIDERS, InvalidValueError, Model, shape
+from ..settings.declarations import CHILDREN, SETTINGS, Setting, children, find, suggest
+from ..settings.providers import NAME, packaged_providers
+from ..settings.request_fields import Headers, ModelList, Parameters
+from ..settings.value_types import InvalidValueError, Model, shape
 from .yaml.nodes import Node
 from .yaml.parser import MAX_PROBLEMS
 
@@ -24,13 +27,18 @@ class _EnoughError(Exception):
 
 
 class Collector:
-    """Gathers one layer's entries. `entries`, `faulty` and `problems` hold what was found."""
+    """Gathers one layer's entries. `entries`, `faulty` and `problems` hold what was found.
+
+    `named` has the places where providers are named as keys (`providers.corp`, `aliases.writer.corp`): whether there
+    is one of that name is known once every layer is read.
+    """
 
     def __init__(self, layer: LayerName, source: str) -> None:
         self.layer = layer
         self.source = source
         self.entries: dict[str, Entry] = {}
         self.faulty: dict[str, Origin] = {}  # keys whose value is none they may have
+        self.named: dict[str, Origin] = {}
         self.problems: list[Problem] = []
 
     def tree(self, root: Node | None) -> None:
@@ -64,25 +72,29 @@ class Collector:
         if type(node.value) is not dict:
             # Not its text: it may be the secret that belongs below.
             message = f"{section or 'the file'} must hold keys, not {shape(node.value)}"
-            self._fault("not-a-mapping", section, message, node, f"known keys: {', '.join(CHILDREN[section])}")
+            self._fault("not-a-mapping", section, message, node, f"known keys: {', '.join(children(section))}")
             return
-        children = CHILDREN[section]
+        below = children(section)
         for name, child in node.value.items():
-            key = children.get(name)
-            if key is None:
+            key = below.get(name)
+            setting = find(key) if key is not None else None
+            if setting is not None:
+                self._leaf(setting, child)
+            elif section == "providers" and NAME.fullmatch(name):
+                self.named[f"providers.{name}"] = self._origin(child, of_key=True)
+                self._section(f"providers.{name}", child)
+            elif key is None:
                 self._unknown(f"{section}.{name}" if section else name, name, child)
             elif key == "aliases":
                 self._aliases(child)
-            elif key in CHILDREN:
-                self._section(key, child)
             else:
-                self._leaf(SETTINGS[key], child)
+                self._section(key, child)
 
     def _unknown(self, key: str, name: str, node: Node) -> None:
         near = suggest(key.replace(":", "."))
         section = key.removesuffix(name).rstrip(".")
         key = key.removesuffix(name) + shown_name(name)
-        known = ", ".join(CHILDREN.get(section, CHILDREN[""]))
+        known = ", ".join(children(section) or CHILDREN[""])
         hint = f"did you mean {near}?" if near else f"known keys{f' of {section}' if section else ''}: {known}"
         if _is_glued(name, node):
             hint = _GLUED
@@ -102,7 +114,7 @@ class Collector:
             self.entries[setting.key] = Entry(None, self._origin(node))
             return
         try:
-            value = self._secret(setting, node) if setting.is_secret else setting.check(_plain(node), setting.key)
+            value = self._value(setting, node)
         except InvalidValueError as fault:
             items = node.value if setting.key == "locked" and type(node.value) is list else []
             odd = next((item for item in items if type(item.value) is not str), node)
@@ -112,6 +124,44 @@ class Collector:
         if setting.key == "locked":
             self._locked(node)
         self.entries[setting.key] = Entry(value, self._origin(node))
+
+    def _value(self, setting: Setting, node: Node) -> Any:
+        """What a leaf says, in its setting's type; where that has parts, each is an entry with a place of its own."""
+        if setting.is_secret:
+            return self._secret(setting, node)
+        if isinstance(setting.kind, Parameters) and type(node.value) is dict:
+            return self._parts(setting.key, node, setting.kind.check_item)
+        if isinstance(setting.kind, Headers) and type(node.value) is dict:
+            return self._headers(setting.key, setting.kind, node)
+        value = setting.check(_plain(node), setting.key)
+        if isinstance(setting.kind, ModelList) and value is not None:
+            return tuple(Entry(text, self._origin(item)) for text, item in zip(value, node.value, strict=True))
+        return value
+
+    def _parts(self, key: str, node: Node, check: Callable[[str, Any, str], Any]) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        for name, child in node.value.items():
+            try:
+                found[name] = Entry(check(name, _plain(child), key), self._origin(child))
+            except InvalidValueError as fault:
+                self._report(fault.problem(key, self._origin(child, of_key=True)))
+        return found
+
+    def _headers(self, key: str, kind: Headers, node: Node) -> dict[str, Entry]:
+        def check(name: str, value: Any, what: str) -> Any:
+            header = kind.check_name(name, what)
+            if isinstance(value, dict):
+                return references.parse(value, os.path.dirname(self.source), commands=self.layer == "user")
+            return kind.check_item(header, value, what)
+
+        found: dict[str, Entry] = {}
+        for name, entry in self._parts(key, node, check).items():
+            if name.lower() in found:
+                message = f"the header {quoted(name.lower())} is given twice"
+                fault = Problem(code="duplicate-key", key=key, message=message, hint="remove one", origin=entry.origin)
+                self._report(fault)
+            found[name.lower()] = entry
+        return found
 
     def _secret(self, setting: Setting, node: Node) -> Any:
         value = _plain(node)
@@ -158,12 +208,13 @@ class Collector:
             self._report(fault.problem(key, self._origin(node), hint))
 
     def _target(self, key: str, provider: str, node: Node) -> Entry | None:
-        if provider not in PROVIDERS:
-            hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
-            hint = _GLUED if _is_glued(provider, node) else hint
+        if _is_glued(provider, node) or not NAME.fullmatch(provider):
+            hint = _GLUED if _is_glued(provider, node) else f"providers: {', '.join(packaged_providers())}"
             message = f"there is no provider {quoted(shown_name(provider))}"
             self._fault("unknown-alias-provider", f"{key}.{shown_name(provider)}", message, node, hint, of_key=True)
-        elif not node.bad:
+            return None
+        self.named[f"{key}.{provider}"] = self._origin(node, of_key=True)
+        if not node.bad:
             try:
                 return Entry(MODEL.check(_plain(node), f"{key}.{provider}"), self._origin(node))
             except InvalidValueError as fault:
@@ -187,7 +238,7 @@ def _plain(node: Node) -> Any:
 
 def lock_problem(name: str, origin: Origin) -> Problem | None:
     """The fault of an entry of `locked` that is no key, section or alias; else None."""
-    if name and (name in SETTINGS or name in CHILDREN or name.startswith("aliases.")):
+    if name and (find(name) is not None or children(name) or name in CHILDREN):
         return None
     hint = did_you_mean(name, [*SETTINGS, *CHILDREN], "name a key or a section")
     return Problem(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from ..core.problems import Problem
-from ..core.provenance import Entry, Layer, Origin, Status
-from ..settings.declarations import SETTINGS
+from ..core.provenance import Entry, Layer, Origin, Status, placed
+from ..settings.declarations import Setting, find
 from ..settings.value_types import InvalidValueError
 from .mapping import from_mapping
 
@@ -41,10 +41,10 @@ def from_command_line(
             entries |= found
             problems += faults
             continue
-        setting = SETTINGS[key]
+        setting = cast(Setting, find(key))
         try:
             none = setting.nullable and text == "null"
-            entries[key] = Entry(None if none else setting.parse(text, flag), origin)
+            entries[key] = placed(None if none else setting.parse(text, flag), origin)
         except InvalidValueError as fault:
             problems.append(fault.problem(key, origin))
     implied = Entry("anthropic", Origin("flags", "--anthropic-key")) if anthropic_key is not None else None

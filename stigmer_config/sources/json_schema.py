@@ -12,7 +12,8 @@ from typing import Any
 
 from ..core.secret import Secret
 from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting
-from ..settings.value_types import PROVIDERS, Model
+from ..settings.providers import PROVIDERS
+from ..settings.value_types import Model
 from .defaults import defaults_layer
 from .json_types import ALIAS_NAME, definitions, shape
 

@@ -6,8 +6,9 @@ import functools
 from typing import Any
 
 from ..settings.declarations import CHILDREN, SETTINGS
+from ..settings.providers import PROVIDERS
 from ..settings.urls import Address, Url
-from ..settings.value_types import MAX_INT, PROVIDERS, Choice, Credential, KeyList, Kind, Model, Number, Text, Whole
+from ..settings.value_types import MAX_INT, Choice, Credential, KeyList, Kind, Model, Number, Text, Whole
 
 # Python's `$` matches before a last line break, JavaScript's does not: this one never does.
 _END = r"$(?!\n)"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core.problems import Problem, did_you_mean, quoted
-from ..core.provenance import Entry, LayerName, Origin
-from ..settings.declarations import CHILDREN, SETTINGS, suggest
-from ..settings.value_types import PROVIDERS, InvalidValueError
+from ..core.provenance import Entry, LayerName, Origin, placed
+from ..settings.declarations import CHILDREN, SETTINGS, children, find, suggest
+from ..settings.providers import NAME, packaged_providers
+from ..settings.value_types import InvalidValueError
 from .entries import ALIAS_NAME, MODEL, lock_problem
 
 # What a mapping gives, flat: key, value, key, value, … in the settings' types. Overrides are kept so: they must stay
@@ -33,7 +34,7 @@ def from_mapping(
 def entries_of(pairs: Pairs, place: Callable[[str], Origin]) -> dict[str, Entry]:
     """The entries of pairs."""
     keys = pairs[::2]
-    return dict(zip(keys, map(Entry, pairs[1::2], map(place, keys)), strict=True))
+    return dict(zip(keys, map(placed, pairs[1::2], map(place, keys)), strict=True))
 
 
 def read_pairs(
@@ -46,11 +47,11 @@ def read_pairs(
     pairs: list[Any] = []
     problems: list[Problem] = []
     is_override = layer == "execution"
-    settings = _OVERRIDABLE if is_override else SETTINGS
+    setting_of = _OVERRIDABLE.get if is_override else find
     for key, value in _flat(given, "", []):
         if is_override and type(value) is str and not value:
             continue
-        setting = settings.get(key)
+        setting = setting_of(key) if not key.startswith("aliases.") else None
         try:
             if setting is not None:
                 pairs += key, setting.check(value, key)
@@ -67,11 +68,11 @@ def read_pairs(
 
 def _not_settable(key: str, origin: Origin) -> Problem:
     """The fault of a key that does not exist, or is none of those that an override may set."""
-    if key and key in CHILDREN:
+    if key and (key in CHILDREN or children(key)):
         message = f"{key} is a section: it must hold keys"
-        hint = f"known keys: {', '.join(CHILDREN[key])}" if CHILDREN[key] else "for example aliases.fast"
+        hint = f"known keys: {', '.join(children(key))}" if children(key) else "for example aliases.fast"
         return Problem(code="not-a-mapping", key=key, message=message, hint=hint, origin=origin)
-    if key in SETTINGS or key.startswith("aliases."):
+    if find(key) is not None:
         message = f"an override sets llm.* only, not {key}"
         hint = f"set {key} in a file, a variable or a flag"
     else:
@@ -84,7 +85,7 @@ def _not_settable(key: str, origin: Origin) -> Problem:
 def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     for name, value in given.items():
         key = f"{prefix}{name}"
-        if key not in CHILDREN:
+        if key not in CHILDREN and not (prefix == "providers." and children(key)):
             rows.append((key, value))
         elif type(value) is dict or isinstance(value, Mapping):  # the first is the usual one, and quick
             _flat(value, f"{key}.", rows)
@@ -100,7 +101,7 @@ def _alias_value(key: str, value: Any, origin: Origin) -> Any:
     if not isinstance(value, Mapping) or not value:
         return MODEL.check(value, key)
     for provider in value:
-        if provider not in PROVIDERS:
-            hint = did_you_mean(str(provider), PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
+        if not isinstance(provider, str) or not NAME.fullmatch(provider):
+            hint = did_you_mean(str(provider), packaged_providers(), f"providers: {', '.join(packaged_providers())}")
             raise InvalidValueError("unknown-alias-provider", f"there is no provider {quoted(provider)}", hint)
     return {provider: Entry(MODEL.check(target, f"{key}.{provider}"), origin) for provider, target in value.items()}

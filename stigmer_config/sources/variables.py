@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import cast
+
 from ..core.environment import Environment
 from ..core.problems import Problem, did_you_mean
 from ..core.provenance import Entry, Layer, LayerName, Origin, Status
-from ..settings.declarations import SETTINGS, VARIABLES
+from ..settings.declarations import VARIABLES, Setting, find
+from ..settings.providers import packaged_providers
 from ..settings.value_types import InvalidValueError
 
-# Variables that other tools own, the first that is set counts: key → names.
-_VENDOR: dict[str, tuple[str, ...]] = {
-    "providers.anthropic.api_key": ("ANTHROPIC_API_KEY",),
-    "providers.anthropic.base_url": ("ANTHROPIC_BASE_URL",),
-    "providers.openai.api_key": ("OPENAI_API_KEY",),
-    "providers.openai.base_url": ("OPENAI_BASE_URL",),
-    "providers.ollama.base_url": ("OLLAMA_BASE_URL", "OLLAMA_HOST"),
-}
 # The fleet's store, and how it is entered: `fleet` reads them.
 ETCD = "STIGMER_ETCD"
 ETCD_FILES = ("STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY")
@@ -32,10 +28,17 @@ def variable_layers(environment: Environment) -> Variables:
     return vendor_layer(environment), env_layer(environment)
 
 
+def vendor_variables() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The variables that other tools own, by the key that they fill; the first that is set counts."""
+    for provider, packaged in packaged_providers().items():
+        yield f"providers.{provider}.api_key", packaged.key_variables
+        yield f"providers.{provider}.base_url", packaged.url_variables
+
+
 def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
     """The `vendor` layer: each variable fills `providers.<its provider>.*`."""
     found: dict[str, tuple[str, str]] = {}
-    for key, names in _VENDOR.items():
+    for key, names in vendor_variables():
         for name in names:
             text = environment.variable(name)
             if text is not None:
@@ -69,7 +72,7 @@ def _layer(name: LayerName, found: dict[str, tuple[str, str]]) -> tuple[Layer, l
     for key, (variable, text) in found.items():
         origin = Origin(name, variable)
         try:
-            entries[key] = Entry(SETTINGS[key].parse(text, variable), origin)
+            entries[key] = Entry(cast(Setting, find(key)).parse(text, variable), origin)
         except InvalidValueError as fault:
             problems.append(fault.problem(key, origin))
     status: Status = "error" if problems else "loaded" if entries else "empty"

@@ -10,7 +10,6 @@ import datetime
 
 import msgspec
 
-from ..core.merge import merge
 from ..core.problems import Problem
 from ..core.provenance import Layer, Refused
 from ..llm.catalogue import Catalogue
@@ -45,14 +44,15 @@ def vet_store(layers: list[Layer], catalogue: Catalogue, today: datetime.date) -
 
 def _owners(layers: list[Layer], catalogue: Catalogue) -> list[tuple[Layer, str]]:
     """The provider that each layer's values belong to, but for the store's."""
-    walk = Walk(ModelNames(merge(layers, "aliases."), catalogue), layers)
+    walk = Walk(ModelNames.of(layers, catalogue), layers)
     rows = zip(walk.layers, walk.owners, strict=True)
     return [(layer, owner) for layer, owner in rows if layer.name != "etcd"]
 
 
 def _without_names(store: Layer) -> tuple[Layer, list[Problem]]:
     """The store without what may name a provider."""
-    names = [key for key in store.entries if key in ("llm.provider", "llm.model") or key.startswith("aliases.")]
+    naming = ("llm.provider", "llm.model", "llm.fallbacks")
+    names = [key for key in store.entries if key in naming or key.startswith("aliases.")]
     kept = {key: entry for key, entry in store.entries.items() if key not in names}
     refused = {**store.refused, **{key: Refused(store.entries[key], "untrusted") for key in names}}
     message = f"{_STORE.who} may not change which provider the values of other layers belong to"

@@ -15,12 +15,15 @@ import msgspec
 
 from ..core.merge import merge
 from ..core.problems import Problem, worded
-from ..core.provenance import Entry, Layer, Reason, Refused, targets
+from ..core.provenance import Entry, Layer, Reason, Refused, items, plain, targets
 from ..core.secret import MASK, Secret
 from ..llm.catalogue import Catalogue
 from ..llm.model_strings import ModelNames, is_ollama_cloud
 from ..llm.provider_selection import Walk
-from ..settings.declarations import PROVIDERS, find
+from ..llm.providers import provider_of
+from ..settings.declarations import find
+from ..settings.providers import PROVIDERS, is_router
+from ..settings.request_fields import OPEN_PARAMETERS
 from .grants import NONE, Trust
 from .locked_keys import Locks, in_effect
 
@@ -79,7 +82,7 @@ class Vetting:
         self.trusted = [layer for layer in layers if layer.name != "project"]
         self.catalogue = catalogue
         self.locks = Locks(self.trusted)
-        self.baseline = Walk(ModelNames(merge(self.trusted, "aliases."), catalogue), self.trusted)
+        self.baseline = Walk(ModelNames.of(self.trusted, catalogue), self.trusted)
         # The provider that what is not granted must not change.
         self.home = self.baseline.provider
         self._known_names: tuple[frozenset[str], ModelNames] = (frozenset(), self.baseline.names)
@@ -92,9 +95,11 @@ class Vetting:
         self._protected()
         self.entries = {key: entry for key, entry in self.entries.items() if key not in self.project.faulty}
         self.home = self._final(self._walk(self.granted)) if self.granted else self.home
+        self._parameters()
         self._aliases()
         self._provider()
         self._model()
+        self._fallbacks()
         self._providers_own_models()
         self._locked_in_effect()
         status: Any = self.project.status
@@ -152,6 +157,20 @@ class Vetting:
             elif not self.granted:  # nothing to grant before it is mended
                 self._untrusted(key, self._current(key), f"mend or remove it; {self.terms.remedy}")
 
+    def _parameters(self) -> None:
+        """Of a mapping of parameters a project may set some, and none away."""
+        for key in [key for key in self.entries if key.endswith(".parameters") and key not in self.granted]:
+            entry = self.entries[key]
+            parts = entry.value if type(entry.value) is dict else {}
+            kept = {name: part for name, part in parts.items() if name in OPEN_PARAMETERS}
+            lost = {name: part for name, part in parts.items() if name not in OPEN_PARAMETERS}
+            if lost or entry.value is None:
+                origin = next(iter(lost.values())).origin if lost else entry.origin
+                self.entries[key] = Entry(lost or None, origin)
+                self._untrusted(key, self._current(key))
+                if kept:
+                    self.entries[key] = Entry(kept, entry.origin)
+
     def _current(self, key: str) -> tuple[Any, object]:
         """A key's value and place without the project."""
         entry = merge(self.trusted, key).get(key)
@@ -160,7 +179,7 @@ class Vetting:
             named_by = self.baseline.named_by
             return self.baseline.provider, named_by.origin if named_by else "packaged"
         if section == "llm":
-            entry = self.baseline.chosen[self.baseline.provider].get(field)
+            entry = self.baseline.of(self.baseline.provider).get(field)
         return (_shown(entry), entry.origin) if entry is not None else ("none", "not set")
 
     def _untrusted(self, key: str, current: tuple[Any, object], remedy: str = "") -> None:
@@ -172,11 +191,11 @@ class Vetting:
 
     def _names(self) -> ModelNames:
         """All aliases as they are with what is left of the project."""
-        mine = frozenset(key for key in self.entries if key.startswith("aliases."))
+        mine = frozenset(key for key in self.entries if key.startswith(("aliases.", "providers.")))
         if mine != self._known_names[0]:
             project = msgspec.structs.replace(self.project, entries=self.entries)
             layers = [project if layer.name == "project" else layer for layer in self.layers]
-            self._known_names = mine, ModelNames(merge(layers, "aliases."), self.catalogue)
+            self._known_names = mine, ModelNames.of(layers, self.catalogue)
         return self._known_names[1]
 
     def _walk(self, only: frozenset[str] | None = None) -> Walk:
@@ -208,11 +227,15 @@ class Vetting:
         """Whether an alias's target ends at another provider than the trusted layers do, or at Ollama's cloud."""
         by_provider = targets(entry)
         if by_provider is None:
-            gateway = self.baseline.is_gateway(self.home, self.baseline.chosen[self.home].get("base_url"))
+            gateway = self.baseline.is_gateway(self.home, self.baseline.of(self.home).get("base_url"))
             if names.named_by(entry.value, gateway=gateway) not in (None, self.home):
                 return True
-            by_provider = dict.fromkeys(PROVIDERS, entry)
-        return any(_is_cloud(names, target, provider) for provider, target in by_provider.items())
+            by_provider = dict.fromkeys((*PROVIDERS, self.home), entry)
+        walk = self.baseline
+        return any(
+            is_router(provider) or _leads_to_cloud(names, target, provider, walk.kind(provider))
+            for provider, target in by_provider.items()
+        )
 
     def _provider(self) -> None:
         if "llm.provider" not in self.entries or "llm.provider" in self.granted:
@@ -230,15 +253,33 @@ class Vetting:
         lock = self.locks.on("llm.provider")
         if is_away and lock is not None:
             self._refuse_locked("llm.model", lock)
-        elif is_away or _is_cloud(walk.names, entry, _own_provider(walk)):
+        elif is_away or self._is_elsewhere(walk, entry, _own_provider(walk)):
             self._untrusted("llm.model", self._current("llm.model"))
 
+    def _is_elsewhere(self, walk: Walk, entry: Entry, provider: str) -> bool:
+        """Whether a model string lets others than the provider's own machines read the prompt, or may."""
+        return is_router(provider) or _is_cloud(walk, entry, provider)
+
+    def _fallbacks(self) -> None:
+        entry = self.entries.get("llm.fallbacks")
+        if entry is None or not entry.value or "llm.fallbacks" in self.granted:
+            return
+        walk = self._walk()
+        own = self.baseline.of(self.baseline.provider).get("fallbacks") or Entry((), entry.origin)
+        allowed = {self.home, *(_with_model(self.baseline, item).provider for item in items(own))}
+        for item in items(entry):
+            provider = _with_model(walk, item).provider
+            if provider not in allowed or self._is_elsewhere(walk, item, provider):
+                self._untrusted("llm.fallbacks", self._current("llm.fallbacks"))
+                return
+
     def _providers_own_models(self) -> None:
-        """A provider's own model is a model too: the same rule against Ollama's cloud."""
-        entry = self.entries.get("providers.ollama.model")
-        granted = "providers.ollama.model" in self.granted
-        if entry is not None and not granted and _is_cloud(self._names(), entry, "ollama"):
-            self._untrusted("providers.ollama.model", self._current("providers.ollama.model"))
+        """A provider's own model is a model too: the same rule against Ollama's cloud, and behind a router."""
+        walk = self._walk()
+        for key in [key for key in self.entries if key.startswith("providers.") and key not in self.granted]:
+            provider, field = provider_of(key)
+            if field == "model" and self._is_elsewhere(walk, self.entries[key], provider):
+                self._untrusted(key, self._current(key))
 
     def _locked_in_effect(self) -> None:
         """A locked `llm` key keeps its effective value, whichever way the project tries to change it.
@@ -271,10 +312,20 @@ class Vetting:
         self._let_in(dict(rows[half:]), watched, before)
 
 
-def _is_cloud(names: ModelNames, entry: Entry, provider: str) -> bool:
+def _is_cloud(walk: Walk, entry: Entry, provider: str) -> bool:
     """Whether a model string of `provider` leads to one of Ollama's cloud models."""
+    return _leads_to_cloud(walk.names, entry, provider, walk.kind(provider))
+
+
+def _leads_to_cloud(names: ModelNames, entry: Entry, provider: str, kind: str) -> bool:
     end = names.end_of(entry.value, provider)
-    return (end.prefix or provider) == "ollama" and end.name is not None and is_ollama_cloud(end.name)
+    is_ollama = end.prefix == "ollama" or (kind == "ollama" and end.prefix in (None, provider))
+    return is_ollama and end.name is not None and is_ollama_cloud(end.name)
+
+
+def _with_model(walk: Walk, model: Entry) -> Walk:
+    """The walk with an override of the model."""
+    return walk.over(Layer("execution", "override", "loaded", {"llm.model": model}))
 
 
 def _own_provider(walk: Walk) -> str:
@@ -293,7 +344,7 @@ def _shown(entry: Entry) -> Any:
     by_provider: Mapping[str, Entry] | None = targets(entry)
     if by_provider is not None:
         return ", ".join(f"{provider}: {target.value}" for provider, target in by_provider.items())
-    return entry.value
+    return plain(entry)
 
 
 def vet(

@@ -16,7 +16,7 @@ from ...llm.catalogue import catalogue
 from ...llm.model_strings import ModelNames, split
 from ...secrets.references import Unread
 from ...settings.declarations import find
-from ...settings.urls import same_url
+from ...settings.providers import is_gateway
 from ...sources.defaults import defaults_layer
 from .render import plain, text
 
@@ -127,11 +127,11 @@ def _is_foreign(config: Config) -> bool:
     """Whether the model's bare name belongs to another provider than the one it is used for, without a gateway."""
     llm = config.llm
     hops = config.explain("llm.model").hops
-    prefix, name = split(hops[-1].target if hops else llm.model)
+    prefix, name = split(hops[-1].target if hops else llm.model, config.providers)
     if prefix is not None or ModelNames({}, catalogue()).belongs_to(name) in (None, llm.provider):
         return False
-    packaged = defaults_layer(config.mode).entries[f"providers.{llm.provider}.base_url"].value
-    return llm.provider == "ollama" or same_url(llm.base_url, packaged)
+    packaged = defaults_layer(config.mode).entries.get(f"providers.{llm.provider}.base_url")
+    return not is_gateway(llm.provider, llm.base_url, packaged.value if packaged is not None else None)
 
 
 def _replaced(config: Config) -> set[str]:

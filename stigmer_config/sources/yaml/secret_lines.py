@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ...core.problems import nearest
-from ...settings.declarations import CHILDREN, SETTINGS
-from ...settings.value_types import PROVIDERS
+from ...settings.declarations import CHILDREN, SETTINGS, children, find
+from ...settings.providers import NAME
 
 if TYPE_CHECKING:
     from .nodes import Node
@@ -26,7 +26,7 @@ _SIGN = re.compile(r"[:=,\[\]{}'\"]")
 # How many names and words are compared with those of secrets; what comes after them counts as secret.
 _MAX_GUESSES = 300
 _SECTIONS = frozenset(section.rpartition(".")[2] for section in CHILDREN)
-_KNOWN = frozenset(name for children in CHILDREN.values() for name in children)
+_KNOWN = frozenset(name for below in CHILDREN.values() for name in below)
 
 
 def _folded(text: str) -> str:
@@ -108,15 +108,17 @@ class _Hider:
             self._hide(1, node)
 
     def _section(self, section: str, node: Node) -> None:
-        children = CHILDREN[section]
+        below = children(section)
         for name, child in node.value.items():
-            key = children.get(name)
+            key = below.get(name)
+            if key is None and section == "providers" and NAME.fullmatch(name):
+                key = f"providers.{name}"
             if key is None:
                 self._unknown(name, child)
-            elif key in CHILDREN:
-                self._below(key, child)
-            else:
+            elif find(key) is not None:
                 self._leaf(key, child)
+            else:
+                self._below(key, child)
 
     def _below(self, section: str, node: Node) -> None:
         if type(node.value) is not dict:
@@ -129,7 +131,8 @@ class _Hider:
             self._section(section, node)
 
     def _leaf(self, key: str, node: Node) -> None:
-        if SETTINGS[key].is_secret:
+        setting = find(key)
+        if setting is None or setting.is_secret or key.endswith(".headers"):
             self._hide(node.key_line, node)
         elif _may_hold_secret(node):
             self._hide(node.line, node)
@@ -139,7 +142,7 @@ class _Hider:
             self._hide(node.key_line, node)
         elif type(node.value) is dict:
             for provider, child in node.value.items():
-                if provider not in PROVIDERS:
+                if not NAME.fullmatch(provider):
                     self._unknown(provider, child)
                 elif _may_hold_secret(child):
                     self._hide(child.line, child)
