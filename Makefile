@@ -5,19 +5,33 @@ BIN := $(VENV)/bin
 
 .PHONY: install demo test check fuzz bench docs lock format clean
 
+# pip's progress, a line for each package; the exit status is pip's own.
+define pip-install
+{ $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r $(1) \
+	|| touch $(VENV)/.failed; } | sed -n 's/^Collecting \([^ ]*\).*/  \1/p'
+@if [ -e $(VENV)/.failed ]; then rm $(VENV)/.failed; exit 1; fi
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+@# Compiled once here, so that no first command has to.
+@$(BIN)/python -m compileall -q stigmer_config
+endef
+
 install: $(VENV)/.installed ## Make .venv with everything for development
 
-$(VENV)/.installed: requirements.lock pyproject.toml
-	@echo "Installing into $(VENV) (about a minute) ..."
+$(VENV)/.runtime: requirements-runtime.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Making $(VENV) and installing what stigmer-config runs on ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
-	@# Compiled once here, so that no first command pays for it.
-	@$(BIN)/python -m compileall -q stigmer_config
+	@$(call pip-install,requirements-runtime.lock)
 	@touch $@
 
-demo: install ## Show the main job on real files, in a fresh home
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Installing everything for development into $(VENV) (one to two minutes) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(call pip-install,requirements.lock)
+	@touch $@ $(VENV)/.runtime
+
+demo: $(VENV)/.runtime ## Show the main job on real files, in a fresh home
 	@$(BIN)/python examples/demo.py
 
 test: install ## Run the tests, in parallel
@@ -32,9 +46,10 @@ check: install ## Types, lint, format, import order
 	@$(BIN)/python -m pytest -n 0 tests/test_api.py tests/test_imports.py
 
 fuzz: SEED := $(or $(SEED),$(shell od -An -N2 -tu2 /dev/urandom | tr -d " "))
-fuzz: install ## Random inputs, and random damage to the files of a live worker, from a new SEED each time (ten minutes)
+fuzz: install ## Random inputs, and random damage to the files of a live worker, from a new SEED each time (a quarter of an hour)
 	@echo "SEED=$(SEED)"
 	@$(BIN)/python fuzz/load.py --inputs 100000 --seed $(SEED)
+	@STIGMER_FIRST_USE_PROCESSES=300 $(BIN)/python -m pytest tests/core/test_decoding.py -k sixteen
 	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FUZZ_OPS=2500 $(BIN)/python -m pytest tests/live/test_fuzz.py tests/files/watch/test_watcher.py -k random
 
 bench: install ## Measure against the peers (one table of one run; six minutes)
@@ -45,9 +60,12 @@ docs: install ## Build the site of docs/ into site/, strict about links (`make t
 	@$(BIN)/python benchmarks/draw.py --check
 	@$(BIN)/zensical build --strict
 
+LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	--custom-compile-command "make lock" -q
+
 lock: ## Pin the dependencies anew (needs uv)
-	uv pip compile pyproject.toml --group dev --group bench --all-extras --universal --generate-hashes --no-emit-index-url \
-		--python-version 3.11 --custom-compile-command "make lock" -o requirements.lock -q
+	$(LOCK) --group dev --group bench --all-extras -o requirements.lock
+	$(LOCK) --group build -c requirements.lock -o requirements-runtime.lock
 
 format: install
 	@$(BIN)/ruff format .

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .loading.load import load
     from .loading.load import load_for_worker as load_for_worker
 
+    __version__: str
+
 __all__ = [
     "Change",
     "Closed",
@@ -66,11 +68,14 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Heavy parts load on first use."""
     home = _HOMES.get(name)
-    if home is None:
+    if home is None and name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    if home is None:
+        value: Any = importlib.import_module("importlib.metadata").version("stigmer-config")
+    else:
+        value = getattr(importlib.import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import subprocess
 import sys
@@ -63,6 +64,20 @@ def test_a_star_import_brings_exactly_these() -> None:
     names: dict[str, object] = {}
     exec("from stigmer_config import *", names)
     assert sorted(set(names) - {"__builtins__"}) == PUBLIC
+
+
+def test_the_version_is_the_installed_one() -> None:
+    """`stigmer_config.__version__`, and that of the command, which is also `python -m stigmer_config`."""
+    assert stigmer_config.__version__ == importlib.metadata.version("stigmer-config")
+    command = [sys.executable, "-m", "stigmer_config", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"stigmer, version {stigmer_config.__version__}\n"
+
+
+def test_a_live_config_is_started_not_called() -> None:
+    """The error names the way that works."""
+    with pytest.raises(TypeError, match=r"use LiveConfig\.start\("):
+        stigmer_config.LiveConfig()
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

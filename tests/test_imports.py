@@ -71,8 +71,8 @@ MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
 def package(module: str) -> str:
-    """The package at the top level that a module is in; `testing` belongs to what users import."""
-    return "" if module == "testing" else module.split(".", maxsplit=1)[0]
+    """The package at the top level that a module is in; `testing` and `__main__` belong to what users import."""
+    return "" if module in ("testing", "__main__") else module.split(".", maxsplit=1)[0]
 
 
 def _type_checking(tree: ast.Module) -> set[ast.AST]:

@@ -75,6 +75,7 @@ def test_the_wheel_tells_what_it_is(wheel: Path) -> None:
     metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
     assert (metadata["Name"], metadata["Version"]) == (PROJECT["project"]["name"], PROJECT["project"]["version"])
     assert (metadata["Requires-Python"], metadata["License-Expression"]) == (">=3.11", "Apache-2.0")
+    assert {url.partition(", ")[0] for url in metadata.get_all("Project-URL", [])} >= {"Source", "Documentation"}
     wanted = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
     required = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
     assert {canonicalize_name(r.name) for r in required if "extra" not in str(r.marker)} == wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -19,6 +19,7 @@ from ..settings.declarations import (
     Setting,
     find,
 )
+from ..settings.unknown import unknown_key
 from .sections import (
     BackendConfig,
     Frozen,
@@ -28,6 +29,7 @@ from .sections import (
     RedisConfig,
     SandboxConfig,
     TemporalConfig,
+    plain,
 )
 
 # What the model string came to: effective values like any key's, without being keys.
@@ -110,7 +112,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
     def value(self, key: str) -> Any:
         """The effective value of a key, `llm.model_name`, `llm.model_id` or `llm.alias`; None when not set.
 
-        Raises `KeyError` for a key that does not exist.
+        Raises `KeyError`, with the nearest key, for one that does not exist.
         """
         if key == _FALLBACKS:
             return tuple(fallback.model for fallback in self.llm.fallbacks) or None
@@ -118,7 +120,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         if path is None:
             path = tuple(key.split(".", 2))
             if find(key) is None or (path[0] == "providers" and path[1] not in self.providers):
-                raise KeyError(key)
+                raise unknown_key(key)
             if path[0] == "aliases":
                 return self.aliases.get(key.removeprefix("aliases."))
         part: Any = self.providers[path[1]] if path[0] == "providers" else getattr(self, path[0])
@@ -130,10 +132,20 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         for key in _keys(self):
             yield key, self.value(key)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every effective value as nested dicts and lists, for `json.dumps`, a web framework or a test.
+
+        The keys are those of a configuration file, with `llm.alias`, `llm.model_name` and `llm.model_id` beside
+        `llm.model`. Secrets are masked, and a section that is not in this mode (`redis` in local mode) is None.
+        """
+        sections = CHILDREN[""].values()
+        absent = {name: None for name in sections if getattr(self, name, self) is None}
+        return nested((key, value) for key, value in self.effective() if _section_of(key) not in absent) | absent
+
     def explain(self, key: str) -> Explanation:
         """Why a key has its value: winner, losers, alias hops.
 
-        Raises `KeyError` for a key that does not exist.
+        Raises `KeyError`, with the nearest key, for one that does not exist.
         """
         return self._deriver.explain(self, key)
 
@@ -189,6 +201,20 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     def __repr__(self) -> str:
         return f"Config(mode={self.mode!r}, llm={self.llm!r}, generation={self.generation}, …)"
+
+
+def nested(values: Iterable[tuple[str, Any]], *, reveal: bool = False) -> dict[str, Any]:
+    """Keys and their values as a configuration file nests them; secrets are masked unless `reveal`."""
+    tree: dict[str, Any] = {}
+    for key, value in values:
+        section, _, name = key.partition(".")
+        # An alias's name may hold dots: it is one name.
+        parts = [section, name] if section == "aliases" else key.split(".")
+        below = tree
+        for part in parts[:-1]:
+            below = below.setdefault(part, {})
+        below[parts[-1]] = plain(value, reveal=reveal)
+    return tree
 
 
 def _keys(config: Config) -> Iterator[str]:

@@ -9,6 +9,7 @@ import msgspec
 
 from ..core.frozen_map import FrozenMap
 from ..core.secret import Secret
+from ..secrets.references import Reference, Unread
 from ..settings.declarations import PROVIDER_FIELDS, Mode
 
 ProviderKind = Literal["anthropic", "ollama", "openai"]
@@ -118,6 +119,17 @@ class LoggingConfig(Frozen, frozen=True):
 
     level: Literal["debug", "info", "warning", "error", "critical"]
     format: Literal["auto", "console", "json"]
+
+
+def plain(value: Any, *, reveal: bool = False) -> Any:
+    """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
+    if isinstance(value, (Secret, Reference)):
+        return value.reveal() if reveal and isinstance(value, Secret) and not isinstance(value, Unread) else str(value)
+    if isinstance(value, Mapping):
+        return {name: plain(part, reveal=reveal) for name, part in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(part, reveal=reveal) for part in value]
+    return value
 
 
 _SECTIONS = {

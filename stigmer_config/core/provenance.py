@@ -135,7 +135,7 @@ def placed(value: Any, origin: Origin) -> Entry:
     return Entry(value, origin)
 
 
-def plain(entry: Entry) -> Any:
+def value_of(entry: Entry) -> Any:
     """An entry's value with the values of its parts, where it has parts."""
     if type(entry.value) is dict:
         return {name: part.value for name, part in entry.value.items()}

@@ -11,7 +11,7 @@ from ..config.sections import LLMConfig
 from ..llm.catalogue import catalogue
 from ..secrets.references import Unread
 from ..settings.providers import key_variables
-from ..settings.urls import is_this_machine
+from ..settings.urls import is_loopback
 from . import ollama
 from .diagnosis import Check, diagnose
 from .http import at_once, status_of
@@ -95,7 +95,7 @@ def _ollama(llm: LLMConfig, base_url: str, timeout: float) -> Iterable[Check]:
     yield _context(llm, facts)
     told = facts.capabilities if facts.capabilities is not None else installed.capabilities
     yield _tools(llm.model_id, told)
-    if is_this_machine(base_url):
+    if is_loopback(base_url):
         yield from _memory(installed)
 
 

@@ -18,9 +18,10 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
+from ..core.decoding import from_json
 from ..core.problems import printable
 from ..core.secret import MASK, Secret, registered
-from ..settings.urls import is_this_machine
+from ..settings.urls import is_loopback
 
 MAX_BYTES = 8 * 1024 * 1024  # of one answer
 _MAX_LINE = 64 * 1024
@@ -63,7 +64,7 @@ def ask(
         status, headers, data = _exchange(url, body, key, timeout)
     good(status, headers, data)
     try:
-        return msgspec.json.decode(data, type=shape)
+        return from_json(data, shape)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise WireError("garbled", "no JSON of the expected form") from error
 
@@ -131,7 +132,7 @@ def said(data: bytes | str) -> str:
     """What an error answer says, as one safe line of at most 200 characters; "" when that cannot be told."""
     text = ""
     try:
-        document = msgspec.json.decode(data, type=dict[str, Any])
+        document = from_json(data, dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         document = {}
     for name in ("error", "message", "detail"):
@@ -192,7 +193,7 @@ def _open(url: str, body: Mapping[str, Any] | None, key: Secret | None, timeout:
         request.add_unredirected_header("Authorization", f"Bearer {key.reveal()}")
     opener = urllib.request.OpenerDirector()
     # Without the handlers for redirects, for other schemes and for errors: each status is an answer.
-    opener.add_handler(urllib.request.ProxyHandler({} if is_this_machine(url) else None))
+    opener.add_handler(urllib.request.ProxyHandler({} if is_loopback(url) else None))
     opener.add_handler(urllib.request.HTTPHandler())
     opener.add_handler(urllib.request.HTTPSHandler())
     return opener.open(request, timeout=timeout)

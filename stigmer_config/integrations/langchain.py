@@ -16,7 +16,7 @@ from ..config.sections import LLMConfig
 from ..core.secret import MASK, Secret
 from ..llm.catalogue import catalogue
 from ..llm.resolve import refused
-from ..settings.urls import is_this_machine, same_url
+from ..settings.urls import is_loopback, same_url
 from .ollama import endpoint
 
 # The SDKs' own, in seconds, for when llm.timeout is none.
@@ -133,7 +133,7 @@ def _ollama(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
     client = {
         "timeout": _timeout(httpx, llm),
         "follow_redirects": False,
-        "trust_env": not is_this_machine(base_url),
+        "trust_env": not is_loopback(base_url),
         "verify": _tls("httpx"),
         "auth": _OnlyThisKey(llm.api_key),
     }
@@ -171,7 +171,7 @@ def _http_clients(sdk: Any, llm: LLMConfig) -> tuple[Any, Any]:
     """An SDK's two HTTP clients, with its own settings but for redirects, and without a proxy to this machine."""
     library = next(cls.__module__.partition(".")[0] for cls in sdk.DefaultHttpxClient.__mro__[1:])
     options: dict[str, Any] = {"follow_redirects": False, "timeout": _timeout(sdk, llm), "verify": _tls(library)}
-    if is_this_machine(llm.base_url or ""):
+    if is_loopback(llm.base_url or ""):
         options["mounts"] = dict.fromkeys(("http://", "https://", "all://"))
     return sdk.DefaultHttpxClient(**options), sdk.DefaultAsyncHttpxClient(**options)
 

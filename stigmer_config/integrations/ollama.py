@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.decoding import from_json
 from ..core.problems import nearest
 from ..core.secret import Secret
 from ..llm.catalogue import Model, catalogue
@@ -124,7 +125,7 @@ def pull(
     body = {"model": name, "stream": True}
     for line in lines(f"{endpoint(base_url)}/api/pull", body, key=key, timeout=timeout):
         try:
-            step = msgspec.json.decode(line, type=_Step)
+            step = from_json(line, _Step)
         except msgspec.DecodeError as error:
             raise WireError("garbled", "no download is told of like that") from error
         if step.error:
@@ -222,7 +223,7 @@ def _context(model_info: dict[str, msgspec.Raw]) -> int | None:
     """`<architecture>.context_length`."""
     raw = next((value for key, value in model_info.items() if key.endswith(".context_length")), None)
     try:
-        return None if raw is None else msgspec.json.decode(raw, type=int)
+        return None if raw is None else from_json(raw, int)
     except msgspec.DecodeError:
         return None
 

@@ -48,11 +48,15 @@ class LiveConfig:
 
     current: Config
 
-    def __init__(self, reloader: Reloader, reporter: Reporter | None = None, *, publishes: bool = True) -> None:
+    def __init__(
+        self, reloader: Reloader | None = None, reporter: Reporter | None = None, *, publishes: bool = True
+    ) -> None:
         """Loads, and follows once `begin` is called: `start` does both. Raises `ConfigError`.
 
         `publishes`: whether `stigmer config workers` lists it.
         """
+        if reloader is None:
+            raise TypeError("LiveConfig() is not called directly: use LiveConfig.start(…), which loads and follows")
         self._reporter = reporter if reporter is not None else Reporter()
         self._follower = Follower(reloader, self._reporter, self._swap, self._tell, publishes=publishes)
         self.current = self._follower.held.current
@@ -121,7 +125,7 @@ class LiveConfig:
         `path` is a key, a section, or "" for everything. There is no first call; calls come in one thread, in
         the order of subscription; changes that come fast are one. Returns what unsubscribes (a call that has
         begun is not waited for). Raises `KeyError` for a path that does not exist, `TypeError` for a coroutine
-        function.
+        function or what cannot be called.
         """
         return self._subscribers.add(callback, path, self._look())
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from ..config.config import RESOLVED, Config
 from ..core.provenance import Change
-from ..settings.declarations import CHILDREN, find, suggest
+from ..settings.declarations import CHILDREN, find
+from ..settings.unknown import unknown_key
 
 Callback = Callable[[Config, tuple[Change, ...]], object]
 
@@ -49,10 +50,13 @@ class Subscribers:
     def add(self, callback: Callback, path: str, seen: Config) -> Callable[[], None]:
         """Adds a callback; returns what removes it.
 
-        Raises `KeyError` for a path that does not exist, `TypeError` for a callback that is a coroutine function.
+        Raises `KeyError` for a path that does not exist, `TypeError` for a callback that is a coroutine function or
+        cannot be called.
         """
         if path and find(path) is None and path not in CHILDREN and path not in RESOLVED:
-            raise KeyError(f"there is no key or section {path!r}: did you mean {suggest(path) or 'llm'}?")
+            raise unknown_key(path, what="key or section")
+        if not callable(callback):
+            raise TypeError(f"a callback is a function `callback(new, changes)`, not {type(callback).__name__}")
         if inspect.iscoroutinefunction(callback):
             raise TypeError("a callback is a plain function: for a coroutine use `async for config in live.changes()`")
         subscription = _Subscription(callback, path, seen)

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from ..core import data_files as packaged
+from ..core.decoding import from_json
 
 WARN_DAYS = 60
 
@@ -85,7 +86,7 @@ def catalogue() -> Catalogue:
     text = packaged.text("models.yaml")
     # Below its comment lines the file is JSON: 20 times faster to read than as YAML.
     json = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    file = msgspec.json.decode(json, type=_File)
+    file = from_json(json, _File)
     replace = msgspec.structs.replace
     models = tuple(
         replace(model, provider=provider, id=model_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from typing import Any
 
 import msgspec
@@ -17,13 +16,12 @@ from ..secrets.references import Opener
 from ..settings.declarations import MERGED_FIELDS, MODEL_FIELDS
 from ..settings.providers import key_variables, packaged_providers
 from ..settings.request_fields import is_credential
-from ..settings.urls import origin_of
+from ..settings.urls import is_loopback, origin_of
 from .catalogue import WARN_DAYS, Model
 from .model_strings import End, foreign
 from .provider_selection import Walk
 
 _PLAIN_FIELDS = frozenset(MODEL_FIELDS) - MERGED_FIELDS - {"model", "base_url", "api_key"}
-_LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -279,7 +277,7 @@ class _Resolution:
 
     def _insecure(self, entry: Entry, url: str | None) -> None:
         origin = origin_of(url or "")
-        if not origin.startswith("http://") or _is_loopback(origin):
+        if not origin.startswith("http://") or is_loopback(origin):
             return
         message = f"the key from {entry.origin} crosses the network in the clear, to {origin}"
         self.problem("insecure-endpoint", "base_url", message, "use https", self.entries.get("base_url"), "warning")
@@ -306,8 +304,3 @@ def refused(field: str, value: Any, provider: str, kind: str, facts: Model | Non
     if field == "reasoning_effort" and facts.reasoning is False and value != "none":
         return f"{facts.name} takes no reasoning effort"
     return None
-
-
-def _is_loopback(origin: str) -> bool:
-    host = origin.partition("://")[2].rpartition(":")[0]
-    return host in ("localhost", "[::1]") or host.endswith(".localhost") or _LOOPBACK.fullmatch(host) is not None

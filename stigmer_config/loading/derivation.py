@@ -14,7 +14,7 @@ from ..config.sections import LLMConfig, provider_settings, section
 from ..core.frozen_map import FrozenMap
 from ..core.merge import merge
 from ..core.problems import ConfigError, Problem
-from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, items, plain, targets
+from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, items, targets, value_of
 from ..llm.catalogue import Catalogue
 from ..llm.model_strings import ModelNames
 from ..llm.provider_selection import Walk
@@ -22,6 +22,7 @@ from ..llm.providers import foreign_prefix, known_providers, model_strings
 from ..llm.resolve import Resolved, refused, resolve
 from ..secrets.references import Opener
 from ..settings.declarations import FREE_FIELDS, SETTINGS, find
+from ..settings.unknown import unknown_name
 from ..settings.value_types import no_provider
 from ..sources.mapping import Pairs, entries_of, read_pairs
 from ..trust.credential_binding import passed_over
@@ -155,7 +156,7 @@ class Derivation:
 
     def _glance(self, entry: Entry) -> Any:
         """An entry's value as it can be shown without reading anything."""
-        value = plain(entry)
+        value = value_of(entry)
         if type(value) is dict:
             parts = {name: self._opener.glance(part) for name, part in value.items() if part is not None}
             return FrozenMap(parts)
@@ -221,7 +222,7 @@ class Derivation:
         winner = self.winners.get(key) if key not in self._passed_over else None
         local_redis = self._is_unused_redis(key)
         losers = [
-            Loser(plain(entry), entry.origin, "not-in-mode" if local_redis else reason or self._lost(key, entry))
+            Loser(value_of(entry), entry.origin, "not-in-mode" if local_redis else reason or self._lost(key, entry))
             for entry, reason in self._rows(key)
             if (local_redis or reason is not None or entry is not winner) and not self._merged(key, entry)
         ]
@@ -229,7 +230,8 @@ class Derivation:
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
         """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
-        config.aliases[alias]
+        if alias not in config.aliases:
+            raise unknown_name("alias", alias, config.aliases)
         ends = {provider: self.names.end_of(alias, provider) for provider in self.names.providers}
         return {provider: None if end.prefix not in (None, provider) else end.name for provider, end in ends.items()}
 
@@ -288,11 +290,11 @@ def _explain_llm(view: View, key: str, value: Any) -> Explanation:
         for entry_key in entry_keys:
             if entry_key in layer.refused:
                 refusal = layer.refused[entry_key]
-                losers.append(Loser(plain(refusal.entry), refusal.entry.origin, refusal.reason))
+                losers.append(Loser(value_of(refusal.entry), refusal.entry.origin, refusal.reason))
             entry = layer.entries.get(entry_key)
             if entry is not None and entry is not winner:
                 reason = resolved.reasons.get(id(entry)) or _lost(entry_key, owner, walk.provider)
-                losers.append(Loser(plain(entry), entry.origin, reason))
+                losers.append(Loser(value_of(entry), entry.origin, reason))
     hops = resolved.end.hops if key == "llm.model" or key in RESOLVED else ()
     return Explanation(key, value, winner.origin if winner is not None else None, tuple(losers), hops)
 
@@ -305,7 +307,7 @@ def _lost(key: str, owner: str, provider: str) -> Reason:
 
 
 def _alias_value(entry: Entry) -> Any:
-    value = plain(entry)
+    value = value_of(entry)
     return FrozenMap(value) if isinstance(value, dict) else value
 
 

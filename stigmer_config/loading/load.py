@@ -18,7 +18,8 @@ from ..llm.catalogue import catalogue
 from ..llm.providers import judge
 from ..secrets.references import Opener, Unopened
 from ..settings.declarations import find
-from ..sources.config_file import file_layer
+from ..sources.checked_read import Contents, sized
+from ..sources.config_file import file_layer, layer_of
 from ..sources.defaults import defaults_layer
 from ..sources.discovery import user_file
 from ..sources.mapping import Pairs
@@ -31,6 +32,7 @@ from .layers import chosen_mode, read_layers
 from .request import ProjectDir, Request, request
 
 # One of these may be a mere consequence when what it judges by is itself broken.
+STANDARD_INPUT = "<stdin>"
 CONSEQUENCES = frozenset(
     {"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch", "model-retiring", "model-retired"}
 )
@@ -67,7 +69,8 @@ def load(
     nested, above the variables. `overrides`: mappings of `llm.*`, lowest first, above the flags. `require`:
     keys that must have a value. `environment`: the world to load from, by default this process's.
 
-    Raises `ConfigError` with every problem of every layer.
+    Raises `ConfigError` with every problem of every layer, and `KeyError` for a flag or a required key that does not
+    exist.
     """
     return settled(read(request(mode, project_dir, flags, overrides, require, environment)))
 
@@ -155,8 +158,8 @@ def _required(config: Config, keys: Iterable[str]) -> list[Problem]:
     return problems
 
 
-def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded:
-    """One file by itself, over the packaged defaults.
+def read_alone(environment: Environment, file: Path, mode: str | None, data: bytes | None = None) -> Loaded:
+    """One file by itself, over the packaged defaults. With `data` (from standard input) no file is opened.
 
     `.stigmer/config.yaml` is read as a project's file, unless it is the user's own; any other as a user's.
     Nothing of this machine counts: no variable but MODE, no other file, not who else could write the file, and no
@@ -164,7 +167,11 @@ def read_alone(environment: Environment, file: Path, mode: str | None) -> Loaded
     """
     path = os.path.abspath(os.path.join(environment.cwd, file))
     is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
-    layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
+    if data is None:
+        layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
+    else:
+        contents = sized(STANDARD_INPUT, "user", data) or Contents(data)
+        layer, found = layer_of(contents, STANDARD_INPUT, "user")
     problems = [problem for problem in found if problem.code != "insecure-permissions"]
     env, faults = env_layer(environment)
     env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})

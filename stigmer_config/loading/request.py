@@ -13,7 +13,8 @@ from ..core.environment import Environment
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
 from ..secrets.references import Opener
-from ..settings.declarations import find, suggest
+from ..settings.declarations import find
+from ..settings.unknown import unknown_key
 from ..sources import flags as flag_source
 from ..sources.config_file import file_layer
 from ..sources.discovery import Project
@@ -78,16 +79,23 @@ def request(
     require: Iterable[str] = (),
     environment: Environment | None = None,
 ) -> Request:
-    """`load`'s arguments as a Request. Raises `KeyError` for a required key that does not exist."""
-    for key in require:
+    """`load`'s arguments as a Request.
+
+    Raises `KeyError`, with the nearest key, for a required key or a flag that does not exist.
+    """
+    required = tuple(require)
+    for key in required:
         if find(key) is None and key not in RESOLVED:
-            raise KeyError(f"{key} is no key: did you mean {suggest(key)}?")
+            raise unknown_key(key)
     layer, problems = flag_source.from_call(flags)
+    for problem in problems:
+        if problem.code == "unknown-key":
+            raise KeyError(f"flags: {problem.message}: {problem.hint}")
     return Request(
         environment=environment if environment is not None else Environment.capture(),
         mode=mode,
         project_dir=Path(project_dir) if isinstance(project_dir, str) else project_dir,
         flags=(layer, tuple(problems)),
         overrides=tuple(overrides or ()),
-        require=tuple(require),
+        require=required,
     )

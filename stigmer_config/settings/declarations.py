@@ -278,6 +278,9 @@ def suggest(key: str) -> str | None:
     """
     from difflib import SequenceMatcher  # only a message needs it
 
+    dotted = key.lower().replace("_", ".", 1)
+    if dotted in SETTINGS:
+        return dotted
     section, _, name = key.rpartition(".")
     siblings = CHILDREN.get(section, {})
     elsewhere = 0.2 if section else 0.1

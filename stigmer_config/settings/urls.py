@@ -106,14 +106,16 @@ def _path(url: str) -> str:
     return (match["path"] or "").rstrip("/") if match else url
 
 
-def is_this_machine(url: str) -> bool:
-    """Whether a URL's host is this machine's loopback."""
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine's loopback interface: `localhost` and names below it, 127.0.0.0/8, ::1."""
     host = origin_of(url).partition("://")[2].rpartition(":")[0].strip("[]")
-    if host == "localhost" or host.endswith(".localhost"):
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, section 6.3
         return True
     import ipaddress
 
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback  # ::ffff:127.0.0.1 counts by itself from Python 3.13 on

@@ -93,12 +93,20 @@ def _read(path: str, layer: LayerName, uid: int) -> Contents:
 
 def judged(path: str, layer: LayerName, uid: int, data: bytes, status: os.stat_result) -> Contents:
     """The contents of a file that was read: its size, and for a trusted layer who else can write it."""
-    if len(data) > MAX_BYTES:
-        return failed(path, layer, f"larger than {MAX_BYTES // 1024} KiB", "keep settings only in it", "too-large")
+    too_large = sized(path, layer, data)
+    if too_large is not None:
+        return too_large
     if layer == "project" or _read_only(path):
         return Contents(data)
     problems = [*_insecure(path, status, layer, uid), *_insecure_folders(path, layer, uid)]
     return Contents(data, tuple(problems), readable_by_others=_others(status, 0o044))
+
+
+def sized(path: str, layer: LayerName, data: bytes) -> Contents | None:
+    """The fault of a file that is larger than a file may be, else None."""
+    if len(data) <= MAX_BYTES:
+        return None
+    return failed(path, layer, f"larger than {MAX_BYTES // 1024} KiB", "keep settings only in it", "too-large")
 
 
 def _bytes(descriptor: int) -> bytes:

@@ -19,8 +19,9 @@ from typing import Any
 
 import msgspec
 
+from ..core.decoding import from_json
 from ..core.environment import Environment
-from ..core.provenance import Entry, Layer, plain, targets
+from ..core.provenance import Entry, Layer, targets, value_of
 from ..files.paths import real_path
 from ..llm.catalogue import catalogue
 from ..llm.model_strings import ModelNames, is_ollama_cloud
@@ -63,7 +64,7 @@ def covered(project: Layer) -> Mapping[str, Any]:
 
 def _granted(key: str, entry: Entry) -> Any:
     """What of an entry needs a grant."""
-    value = plain(entry)
+    value = value_of(entry)
     if key.endswith(".parameters") and type(value) is dict:
         return {name: part for name, part in value.items() if name not in OPEN_PARAMETERS}
     return value
@@ -107,7 +108,7 @@ def path_of(environment: Environment, project_file: str) -> Path:
 def recorded(environment: Environment, project_file: str) -> Grant | None:
     """The record of a project's file, or None."""
     try:
-        grant = msgspec.json.decode(path_of(environment, project_file).read_bytes(), type=Grant)
+        grant = from_json(path_of(environment, project_file).read_bytes(), Grant)
     except (OSError, msgspec.MsgspecError):
         return None
     return grant if grant.project == real_path(project_file) else None

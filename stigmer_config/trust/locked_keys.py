@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core.merge import merge
-from ..core.provenance import Entry, Layer, Origin, plain, targets
+from ..core.provenance import Entry, Layer, Origin, targets, value_of
 from ..llm.provider_selection import Walk
 from ..llm.providers import provider_of
 from ..llm.resolve import resolve
@@ -71,7 +71,7 @@ def in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str, 
         whole = {
             "model": (llm.provider, llm.model, llm.model_name, llm.model_id),
             "api_key": key.value if key is not None else None,
-            "fallbacks": plain(fallbacks) if (fallbacks := resolved.entries.get("fallbacks")) is not None else None,
+            "fallbacks": value_of(fallbacks) if (fallbacks := resolved.entries.get("fallbacks")) is not None else None,
         }
         for field in fields:
             values[field].append(whole[field] if field in whole else getattr(llm, field))

@@ -15,7 +15,7 @@ import msgspec
 
 from ..core.merge import merge
 from ..core.problems import Problem, worded
-from ..core.provenance import Entry, Layer, Reason, Refused, items, plain, targets
+from ..core.provenance import Entry, Layer, Reason, Refused, items, targets, value_of
 from ..core.secret import MASK, Secret
 from ..llm.catalogue import Catalogue
 from ..llm.model_strings import ModelNames, is_ollama_cloud
@@ -344,7 +344,7 @@ def _shown(entry: Entry) -> Any:
     by_provider: Mapping[str, Entry] | None = targets(entry)
     if by_provider is not None:
         return ", ".join(f"{provider}: {target.value}" for provider, target in by_provider.items())
-    return plain(entry)
+    return value_of(entry)
 
 
 def vet(

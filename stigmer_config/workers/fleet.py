@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from ..core.decoding import from_json
 from ..reload.last_good import Held
 from ..sources.etcd.address import Fleet
 from ..sources.etcd.snapshot import Stored
@@ -59,7 +60,7 @@ def encoded(held: Held, started: datetime.datetime) -> bytes:
 def decoded(data: bytes) -> FleetWorker | None:
     """A worker's state; None for what is none."""
     try:
-        return msgspec.json.decode(data, type=FleetWorker)
+        return from_json(data, FleetWorker)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..core.decoding import from_builtins
 from ..core.environment import Environment
 from ..core.provenance import Entry, Origin
 from ..files.paths import NO_LINK, SAFE
@@ -121,7 +122,7 @@ def running(environment: Environment) -> list[WorkerState]:
         return []
     for path in paths:
         try:
-            worker = msgspec.convert(json.loads(_own(path)), WorkerState)
+            worker = from_builtins(json.loads(_own(path)), WorkerState)
         except (OSError, ValueError):
             continue  # ended this moment, of another version, or of another user
         if _runs(worker):

@@ -331,7 +331,7 @@ def test_it_costs_little(sandbox: Sandbox) -> None:
         modules = set(json.loads(done.stderr))
         heavy = {"asyncio", "dynaconf.base", "httpx", "ssl", "structlog", "watchdog", "subprocess", "langchain_core"}
         assert sorted(modules & heavy) == []
-        commands = {name for name in COMMANDS if f"stigmer_config.cli.{name}" in modules}
+        commands = {name for name in COMMANDS if f"stigmer_config.cli.commands.{name}" in modules}
         assert commands <= {words.split("\n")[1]}
 
 

@@ -114,9 +114,9 @@ def program(root: Path) -> str:
     return f"""\
 #!{sys.executable}
 import datetime
-from stigmer_config import packaged
-from stigmer_config.environment import Environment
-packaged.FOLDER = {str(root / "lib")!r}
+from stigmer_config.core import data_files
+from stigmer_config.core.environment import Environment
+data_files.FOLDER = {str(root / "lib")!r}
 capture = Environment.capture
 Environment.capture = lambda: capture(today=datetime.date({TODAY.year}, {TODAY.month}, {TODAY.day}))
 from stigmer_config.cli import main

@@ -290,6 +290,18 @@ def test_validate_checks_files_by_themselves(sandbox: Sandbox) -> None:
     assert [problem["code"] for problem in json.loads(missing.out)["problems"]] == ["unreadable-file"]
 
 
+def test_validate_reads_standard_input(sandbox: Sandbox) -> None:
+    """`validate -` checks what is piped in as a user's file, with its places, its size and its encoding."""
+    piped = ("validate", "--mode", "local", "-")
+    assert ask(sandbox, *piped, stdin="llm: {model: fast}\n") == (0, "no problems\n", "")
+    answer = ask(sandbox, *piped, stdin="llm: {modl: fast}\n")
+    assert (answer.status, answer.out) == (1, "1 error\n")
+    assert answer.err.startswith("<stdin>:1:7: error[unknown-key] llm.modl")
+    answer = ask(sandbox, *piped, "--format", "json", stdin="#" * 70_000)
+    assert [problem["code"] for problem in json.loads(answer.out)["problems"]] == ["too-large"]
+    assert sandbox.run(*piped, stdin="llm: {temperature: 9}\n").stderr.startswith("<stdin>:1:20: error[out-of-range]")
+
+
 def test_validate_takes_the_mode_of_a_load(sandbox: Sandbox) -> None:
     """`--mode`, then MODE, then the file's own; a MODE that is none is told once for all files."""
     text = "llm: {num_ctx: 4096}\n"  # Ollama's alone

@@ -361,6 +361,24 @@ class TestExplain:
         with pytest.raises(KeyError):
             config.value(key)
 
+    def test_the_error_names_the_nearest(self, sandbox: Sandbox) -> None:
+        """From `value`, `explain`, `meaning`, `require` and `flags` alike."""
+        config = sandbox.load(LOCAL)
+        calls: list[tuple[Callable[[], object], str]] = [
+            (lambda: config.value("llm.modle"), r"did you mean llm\.model\?"),
+            (lambda: config.explain("temporal.adress"), r"did you mean temporal\.address\?"),
+            (lambda: config.value("llm_model"), r"did you mean llm\.model\?"),
+            (lambda: config.value("zzz"), "show --all"),
+            (lambda: config.meaning("fsat"), r"did you mean fast\?"),
+            (lambda: config.meaning("zzz"), "known: fast, balanced, powerful"),
+            (lambda: sandbox.load(LOCAL, require=("llm.modle",)), r"did you mean llm\.model\?"),
+            (lambda: sandbox.load(LOCAL, flags={"llm_model": "fast"}), r"did you mean llm\.model\?"),
+            (lambda: sandbox.load(LOCAL, flags={"llm": {"modle": "fast"}}), r"did you mean llm\.model\?"),
+        ]
+        for call, message in calls:
+            with pytest.raises(KeyError, match=message):
+                call()
+
     @given(world=layers(overrides=1))
     @settings(max_examples=50)
     def test_its_value_is_the_effective_one_for_every_key(self, world: tuple[str, list[Any]]) -> None:
@@ -419,6 +437,46 @@ class TestSections:
         config = sandbox.load({**LOCAL, "STIGMER_LLM_MODLE": "x"})
         assert [warning.code for warning in config.warnings] == ["unknown-variable"]
         assert "STIGMER_LLM_MODEL" in config.warnings[0].hint
+
+
+class TestToDict:
+    """`Config.to_dict()`: plain data for `json.dumps`."""
+
+    def test_it_is_json_with_every_value_and_no_secret(self, sandbox: Sandbox) -> None:
+        """Each effective value at its key; secrets masked."""
+        sandbox.write(user="aliases: {mine.v2: {openai: gpt-5, anthropic: claude-x}}\nlocked: [llm.model]\n")
+        config = sandbox.load({**CLOUD, "STIGMER_API_KEY": "k-secret-1", "ANTHROPIC_API_KEY": "sk-ant-secret-2"})
+        plain = config.to_dict()
+        assert json.loads(json.dumps(plain)) == plain
+        assert "secret-" not in json.dumps(plain)
+        assert plain["backend"]["api_key"] == "********"
+        assert plain["llm"]["model_id"] == config.llm.model_id
+        assert plain["aliases"]["mine.v2"] == {"openai": "gpt-5", "anthropic": "claude-x"}
+        assert plain["locked"] == ["llm.model"]
+        for key in ("mode", "llm.timeout", "temporal.max_concurrency", "redis.host", "providers.anthropic.max_tokens"):
+            value: Any = plain
+            for part in key.split("."):
+                value = value[part]
+            assert value == config.value(key)
+
+    def test_it_is_a_copy(self, sandbox: Sandbox) -> None:
+        """Changing it changes nothing."""
+        config = sandbox.load(LOCAL)
+        config.to_dict()["llm"]["model"] = "other"
+        assert config.to_dict()["llm"]["model"] == config.llm.model
+
+    def test_a_section_that_is_not_in_this_mode_is_none(self, sandbox: Sandbox) -> None:
+        """As `config.redis` is."""
+        assert sandbox.load(LOCAL).to_dict()["redis"] is None
+
+    def test_show_prints_the_same(self, sandbox: Sandbox) -> None:
+        """`show --all --format json`, but for the resolved model and what is not in this mode."""
+        sandbox.write(user="llm: {model: fast, timeout: 3}\n")
+        shown = json.loads(sandbox.run("show", "--all", "--format", "json", variables=CLOUD).stdout)
+        plain = sandbox.load(CLOUD).to_dict()
+        for name in ("alias", "model_name", "model_id"):
+            del plain["llm"][name]
+        assert plain == shown
 
 
 class TestRequire:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,8 +116,12 @@ def test_the_commands_to_install_and_test_exist() -> None:
     assert named <= targets
 
 
-def test_every_link_leads_to_a_file() -> None:
-    """No link in the README is dead: all lead to files of the repository."""
-    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+def test_every_link_works_on_a_package_index() -> None:
+    """Links are absolute, and those into the repository lead to a file of it."""
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Source"]
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", TEXT)
     assert links
-    assert [link for link in links if not link.startswith("https://") and not (ROOT / link).is_file()] == []
+    assert [link for link in links if not link.startswith("https://")] == []
+    files = [link.removeprefix(f"{repository}/blob/main/") for link in links if link.startswith(repository)]
+    assert files
+    assert [file for file in files if not (ROOT / file).is_file()] == []

@@ -257,8 +257,14 @@ def test_a_callback_may_subscribe_and_wait(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("path", ["lllm", "llm.modle", "llm.", ".", "LLM"])
 def test_a_path_that_does_not_exist_is_refused(sandbox: Sandbox, path: str) -> None:
     """A typo in a path is told at once."""
-    with living(sandbox) as live, pytest.raises(KeyError, match="did you mean"):
+    with living(sandbox) as live, pytest.raises(KeyError, match="there is no key or section"):
         live.subscribe(lambda *_: None, path)
+
+
+def test_what_cannot_be_called_is_refused(sandbox: Sandbox) -> None:
+    """A number, or what a callback returned instead of the callback."""
+    with living(sandbox) as live, pytest.raises(TypeError, match="not int"):
+        live.subscribe(3)  # type: ignore[arg-type]
 
 
 def test_a_coroutine_is_no_callback(sandbox: Sandbox) -> None:

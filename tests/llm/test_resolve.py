@@ -308,6 +308,9 @@ class TestCredentials:
             "http://127.0.0.1:1",
             "http://127.255.1.9",
             "http://[::1]:1",
+            "http://[0:0:0:0:0:0:0:1]:1",
+            "http://[::ffff:127.0.0.1]:1",
+            "http://localhost.:1",
             "https://gateway.example",
         ],
     )
@@ -325,6 +328,7 @@ class TestCredentials:
             "http://localhost.evil.example",
             "http://evillocalhost",
             "http://128.0.0.1",
+            "http://127.0.0.999",
             "http://[::2]:1",
         ],
     )

@@ -7,8 +7,10 @@ from the whole list of layers each time it is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
+import ipaddress
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -191,7 +193,9 @@ def address(url: str) -> tuple[Any, ...]:
 
 def is_loopback(url: str) -> bool:
     host = origin(url)[1]
-    return host in ("localhost", "::1") or host.endswith(".localhost") or bool(re.fullmatch(r"127(\.\d+){3}", host))
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.removeprefix("::ffff:")).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
 
 
 class Naive:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...config.sections import plain
 from ...core.problems import Problem
 from ...core.provenance import Change
 from ...core.secret import MASK, Secret
@@ -98,4 +99,4 @@ def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
 
 def _comparable(value: Any) -> Any:
     """A value as a worker's state has it."""
-    return MASK if isinstance(value, Secret) else render.plain(value)
+    return MASK if isinstance(value, Secret) else plain(value)

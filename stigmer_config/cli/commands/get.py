@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from ...config.sections import plain
 from ...core.problems import printable
 from ..completion.candidates import complete_key
 from ..options import Where, common, concerning, require_alias, require_key
-from ..output import render
 from ..output.problems import exit_status, tell
 
 
@@ -36,7 +36,7 @@ def command(key: str, where: Where, *, reveal: bool) -> None:
     require_key(key)
     loaded = where.load()
     require_alias(loaded, key)
-    value = render.plain(loaded.config.value(key), reveal=reveal)
+    value = plain(loaded.config.value(key), reveal=reveal)
     if value is not None:
         click.echo(_bare(value))
     problems = concerning(loaded, key)

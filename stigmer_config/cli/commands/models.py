@@ -19,7 +19,7 @@ from ...llm.catalogue import Model, catalogue
 from ...loading.load import read
 from ...secrets.references import Unread
 from ...settings.providers import PROVIDERS
-from ...settings.urls import is_this_machine
+from ...settings.urls import is_loopback
 from ..completion.candidates import complete_pull
 from ..options import Where, common, concerning
 from ..output import render
@@ -195,7 +195,7 @@ def _server(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> 
 def _recommended(llm: LLMConfig | None) -> tuple[Model, ...]:
     """What suits this machine, if it is the one that serves."""
     memory = ollama.machine_memory()
-    if memory is None or llm is None or not is_this_machine(llm.base_url or ""):
+    if memory is None or llm is None or not is_loopback(llm.base_url or ""):
         return ()
     return ollama.recommended(memory)[:3]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ...config.config import Config
+from ...config.config import Config, nested
 from ...core.problems import printable
 from ...core.provenance import Origin
 from ...loading.load import Loaded
@@ -101,7 +101,7 @@ def command(keys: tuple[str, ...], form: str, where: Where, **options: Any) -> N
         click.echo(render.json_text(render.document(loaded, shown, reveal=reveal)))
         raise SystemExit(exit_status(loaded.problems))
     if form == "json":
-        click.echo(render.json_text(render.nested(loaded.config, shown, reveal=reveal)))
+        click.echo(render.json_text(nested(((key, loaded.config.value(key)) for key in shown), reveal=reveal)))
     elif form == "table":
         _table(loaded, shown, keys, options)
     else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from ...core.problems import Problem
 from ...loading.load import read_alone
+from ...sources.checked_read import MAX_BYTES
 from ..options import Where, capture, common
 from ..output import render
 from ..output.problems import count, exit_status, same_terminal, tell
@@ -22,7 +24,7 @@ def command(files: tuple[Path, ...], form: str, where: Where) -> None:
 
     A FILE is checked over the packaged defaults alone, so that it can be checked on any machine: keys that
     only this machine has are not missed. Its mode is that of --mode, of MODE, its own, or cloud. A file
-    .stigmer/config.yaml is checked as a project's.
+    .stigmer/config.yaml is checked as a project's. FILE - is standard input.
 
     \b
     Exit status:
@@ -34,12 +36,14 @@ def command(files: tuple[Path, ...], form: str, where: Where) -> None:
     Examples:
       stigmer config validate
       stigmer config validate .stigmer/config.yaml --format json
+      yq '.data."config.yaml"' configmap.yaml | stigmer config validate -
     """
     problems: list[Problem] = []
     if files:
         environment = capture()
         for file in files:
-            problems += read_alone(environment, file, where.mode).problems
+            data = _standard_input() if str(file) == "-" else None
+            problems += read_alone(environment, file, where.mode, data).problems
         problems = list(dict.fromkeys(problems))  # a MODE that is none is each file's
     else:
         problems += where.load().problems
@@ -52,3 +56,12 @@ def command(files: tuple[Path, ...], form: str, where: Where) -> None:
             click.echo(err=True)
         click.echo(count(problems))
     raise SystemExit(exit_status(problems))
+
+
+def _standard_input() -> bytes:
+    """Its bytes, as many as a file may have and one more. Raises a `ClickException` (exit 1) when it is closed."""
+    try:
+        data: bytes = sys.stdin.buffer.read(MAX_BYTES + 1)
+    except (OSError, AttributeError) as error:  # it is None where it was closed
+        raise click.ClickException("standard input cannot be read") from error
+    return data

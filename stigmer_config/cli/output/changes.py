@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ...config.sections import plain
 from ...core.problems import printable
 from ...core.provenance import Change, Origin
 from . import render
@@ -31,8 +32,8 @@ def document(change: Change) -> dict[str, Any]:
     """A change as JSON has it."""
     return {
         "key": change.key,
-        "old": render.plain(change.old),
-        "new": render.plain(change.new),
+        "old": plain(change.old),
+        "new": plain(change.new),
         "old_origin": render.origin_json(change.old_origin),
         "new_origin": render.origin_json(change.new_origin),
         "restart_required": change.restart_required,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...config.config import RESOLVED, Config
+from ...config.sections import plain
 from ...core.problems import printable
 from ...core.secret import Secret
 from ...llm.catalogue import catalogue
@@ -18,7 +19,7 @@ from ...secrets.references import Unread
 from ...settings.declarations import find
 from ...settings.providers import is_gateway
 from ...sources.defaults import defaults_layer
-from .render import plain, text
+from .render import text
 
 # Not among `printable`'s, and YAML does not allow them as they are.
 _NO_CHARACTER = re.compile("[\ufffe\uffff]")

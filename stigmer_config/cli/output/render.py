@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...config.config import RESOLVED, Config
+from ...config.sections import plain
 from ...core.problems import Problem, printable
 from ...core.provenance import Explanation, Layer, Origin
-from ...core.secret import Secret
 from ...loading.load import Loaded
-from ...secrets.references import Reference, Unread
 from ...settings.declarations import SETTINGS
 from .table import Cell
 
@@ -29,17 +28,6 @@ LAYER_STYLES: dict[str, dict[str, Any]] = {
     "execution": {"fg": "bright_yellow"},
 }
 LOST: dict[str, Any] = {"dim": True, "strikethrough": True}
-
-
-def plain(value: Any, *, reveal: bool = False) -> Any:
-    """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
-    if isinstance(value, (Secret, Reference)):
-        return value.reveal() if reveal and isinstance(value, Secret) and not isinstance(value, Unread) else str(value)
-    if isinstance(value, Mapping):
-        return {name: plain(part, reveal=reveal) for name, part in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [plain(part, reveal=reveal) for part in value]
-    return value
 
 
 def text(value: Any, *, reveal: bool = False) -> str:
@@ -126,20 +114,6 @@ def document(loaded: Loaded, shown: Sequence[str], *, reveal: bool) -> dict[str,
 def layer_json(layer: Layer) -> dict[str, Any]:
     """A layer as `show` and `path` print it."""
     return {"layer": layer.name, "source": layer.source, "status": layer.status}
-
-
-def nested(config: Config, shown: Sequence[str], *, reveal: bool) -> dict[str, Any]:
-    """The values as a configuration file nests them."""
-    tree: dict[str, Any] = {}
-    for key in shown:
-        section, _, name = key.partition(".")
-        # An alias's name may hold dots: it is one name.
-        parts = [section, name] if section == "aliases" else key.split(".")
-        below = tree
-        for part in parts[:-1]:
-            below = below.setdefault(part, {})
-        below[parts[-1]] = plain(config.value(key), reveal=reveal)
-    return tree
 
 
 def place(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Cell]:

@@ -7,6 +7,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from ...core.decoding import from_json
+
 T = TypeVar("T")
 _Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -121,7 +123,7 @@ class Token(Message):
 def decoded(data: bytes, kind: type[T]) -> T:
     """The message that these bytes are. Raises `EtcdError`."""
     try:
-        return msgspec.json.decode(data, type=kind, strict=False)
+        return from_json(data, kind, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise foreign() from None
 

@@ -1,0 +1,60 @@
+"""Typed decoding with msgspec, safe for threads that do it first and at once.
+
+msgspec 0.22 crashes the interpreter when two threads build the decoder of one type at the same time. Here each
+decoder is built once, under one lock: types share parts, so that one lock per type would not be enough. Nothing else
+in the package calls `msgspec.convert` or builds a decoder (tests/core/test_decoding.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+_decoders: dict[tuple[Any, bool], msgspec.json.Decoder[Any]] = {}
+_building = threading.RLock()  # re-entrant for a signal handler that comes in the middle of it
+
+
+def json_decoder(kind: type[T], *, strict: bool = True) -> msgspec.json.Decoder[T]:
+    """The decoder of JSON to `kind`, which every thread may use at the same time."""
+    decoder = _decoders.get((kind, strict))
+    if decoder is None:
+        with _building:
+            decoder = _decoders.get((kind, strict))
+            if decoder is None:
+                decoder = _decoders[kind, strict] = msgspec.json.Decoder(kind, strict=strict)
+    return decoder
+
+
+def from_json(data: bytes | str, kind: type[T], *, strict: bool = True) -> T:
+    """A `kind` from JSON. Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError`."""
+    return json_decoder(kind, strict=strict).decode(data)
+
+
+def from_builtins(value: Any, kind: type[T], *, strict: bool = True) -> T:
+    """A `kind` from plain dicts, lists and scalars. Raises `msgspec.ValidationError`."""
+    json_decoder(kind, strict=strict)  # from now on the type is known to msgspec
+    return msgspec.convert(value, kind, strict=strict)
+
+
+def _before_fork() -> None:
+    _building.acquire(timeout=1.0)  # a type that was known by half at a fork would crash the child
+
+
+def _after_fork_in_parent() -> None:
+    with contextlib.suppress(RuntimeError):  # it was not acquired in time
+        _building.release()
+
+
+def _after_fork_in_child() -> None:
+    global _building  # noqa: PLW0603
+    _building = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

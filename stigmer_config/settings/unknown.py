@@ -1,0 +1,23 @@
+"""The error for a name in a program's call that no setting has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..core.problems import nearest, printable
+from .declarations import suggest
+
+
+def unknown_key(key: str, *, what: str = "key") -> KeyError:
+    """The `KeyError` for a key that does not exist, with the nearest one that does."""
+    near = suggest(key) if key else None
+    hint = f"did you mean {near}?" if near else "`stigmer config show --all` lists every key"
+    return KeyError(f"there is no {what} '{printable(key)}': {hint}")
+
+
+def unknown_name(what: str, name: str, names: Iterable[str]) -> KeyError:
+    """The `KeyError` for a name that is not among `names`, with the nearest of them."""
+    known = list(names)
+    near = nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"known: {', '.join(known) or 'none'}"
+    return KeyError(f"there is no {what} '{printable(name)}': {hint}")
