@@ -16,10 +16,10 @@ from ..core.merge import merge
 from ..core.problems import Problem, Severity
 from ..core.provenance import Entry, Layer
 from ..settings.declarations import FREE_FIELDS, LLM_FIELDS, MERGED_FIELDS
-from ..settings.providers import COMPANIES, PROVIDERS, is_gateway
+from ..settings.providers import COMPANIES, PROVIDERS
 from ..settings.urls import same_url
 from .model_strings import ModelNames, foreign
-from .providers import provider_of
+from .providers import is_gateway, provider_of
 
 # Where an `llm` key's entry goes in the provider in force.
 _OWN = {f"llm.{field}": field for field in LLM_FIELDS}

@@ -13,7 +13,8 @@ import msgspec
 
 from ..core.problems import Problem, did_you_mean, nearest, quoted
 from ..core.provenance import Entry, Layer, Origin, items, targets
-from ..settings.providers import PROVIDERS, in_order, packaged_providers
+from ..settings.providers import COMPANIES, PROVIDERS, in_order, packaged_providers
+from ..settings.urls import same_url
 from ..settings.value_types import no_provider
 from .catalogue import Catalogue
 
@@ -27,6 +28,13 @@ def provider_of(key: str) -> tuple[str, str]:
         return "", ""
     provider, _, field = rest.partition(".")
     return provider, field
+
+
+def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool:
+    """Whether a provider may serve any name: each but the three, and anthropic or openai at another URL."""
+    if provider not in COMPANIES:
+        return provider not in PROVIDERS
+    return url is not None and not same_url(url, packaged_url)
 
 
 def known_providers(layers: Sequence[Layer]) -> Collection[str]:
@@ -266,6 +274,3 @@ def _place(layers: Sequence[Layer], key: str) -> Origin:
 def _kept(lost: dict[str, Origin]) -> dict[str, Origin]:
     """Of what was taken out, what still counts as an attempt to set the key."""
     return {key: origin for key, origin in lost.items() if not key.startswith("providers.")}
-
-
-__all__ = ["PROVIDERS", "judge", "known_providers", "model_strings", "provider_of"]

@@ -148,6 +148,8 @@ class _Resolution:
 
     def _doubtful(self, model: Entry | None, name: str) -> None:
         """Warns of a name that the company at its own address does not have, by all that is known."""
+        if model is not None and any(problem.origin == model.origin for problem in self.walk.problems):
+            return  # its layer contradicts itself
         if not name:
             hint = "write a model after the colon"
             self.problem("empty-model", "model", f"{self.provider}: names no model", hint, model)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ..core import data_files
+from ..core.decoding import from_json
 
 # These three have defaults of their own in each mode, and name the protocols that every provider speaks one of.
 PROVIDERS = ("anthropic", "ollama", "openai")
@@ -36,15 +37,11 @@ class _File(msgspec.Struct, frozen=True):
     providers: dict[str, Provider]
 
 
-# Built here: two threads that build a decoder at the same time crash the interpreter.
-_DECODER = msgspec.json.Decoder(_File)
-
-
 @functools.cache
 def packaged_providers() -> dict[str, Provider]:
     """The packaged providers by name, in the order of messages. Not to be changed."""
     lines = data_files.text("providers.yaml").splitlines()
-    file = _DECODER.decode("\n".join(line for line in lines if not line.lstrip().startswith("#")))
+    file = from_json("\n".join(line for line in lines if not line.lstrip().startswith("#")), _File)
     return {name: file.providers[name] for name in in_order(file.providers)}
 
 
@@ -63,12 +60,3 @@ def is_router(provider: str) -> bool:
     """Whether the model decides who reads the prompt, behind this provider."""
     packaged = packaged_providers().get(provider)
     return packaged is not None and packaged.is_router
-
-
-def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool:
-    """Whether a provider may serve any name: each but the three, and anthropic or openai at another URL."""
-    from .urls import same_url
-
-    if provider not in COMPANIES:
-        return provider not in PROVIDERS
-    return url is not None and not same_url(url, packaged_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -156,11 +157,9 @@ def is_credential(header: str) -> bool:
 
 
 def _json(text: str, kind: Kind, what: str) -> Any:
-    import msgspec
-
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError):
+        return json.loads(text)
+    except ValueError:
         message = f"{what} must be {kind.expects}, written as JSON"
         raise InvalidValueError("wrong-type", message, """for example '{"top_p": 0.9}'""") from None
 

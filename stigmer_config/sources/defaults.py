@@ -39,3 +39,9 @@ def _providers() -> dict[str, Entry]:
         for field, node in facts.value.items()
         if field in ("kind", "base_url")
     }
+
+
+def packaged_url(provider: str) -> str | None:
+    """The packaged address of a provider, the same in both modes; None for one that is not packaged."""
+    entry = defaults_layer("cloud").entries.get(f"providers.{provider}.base_url")
+    return entry.value if entry is not None else None

@@ -15,9 +15,9 @@ from ...core.problems import printable
 from ...core.secret import Secret
 from ...llm.catalogue import catalogue
 from ...llm.model_strings import ModelNames, split
+from ...llm.providers import is_gateway
 from ...secrets.references import Unread
 from ...settings.declarations import find
-from ...settings.providers import is_gateway
 from ...sources.defaults import defaults_layer
 from .render import text
 
