@@ -17,7 +17,7 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..core.problems import Problem, printable
 from ..core.provenance import Origin
-from ..llm.catalogue import Catalogue, catalogue
+from ..llm.catalogue import Catalogue, catalogue, replaced
 from ..loading.load import Loaded
 from ..settings.declarations import find
 from .diagnosis import Check, CheckState, diagnose
@@ -89,7 +89,7 @@ def _import(llm: LLMConfig) -> None:
     from .chat import client_class
 
     with contextlib.suppress(ImportError):  # the probe tells of it
-        client_class(llm.provider)
+        client_class(llm.kind)
 
 
 def _probed(answer: Any, llm: LLMConfig) -> Check:
@@ -113,13 +113,15 @@ def _loading(loaded: Loaded) -> Iterable[Finding]:
     good = {"files": _files(loaded), "permissions": _permissions(loaded), "trust": _trust(loaded)}
     llm = loaded.config.llm
     model = " → ".join(dict.fromkeys(part for part in (llm.model, llm.model_name, llm.model_id) if part))
+    model = replaced(llm.provider, llm.model_name, llm.model_id) or model
     good["configuration"] = f"{loaded.config.mode} mode, {llm.provider}, {printable(model) or 'no model'}"
     store = next((layer for layer in loaded.layers if layer.name == "etcd"), None)
     if store is not None:
         good["fleet"] = f"{printable(store.source)} answers, and sets {len(store.entries)} keys"
     for group in (*good, *(group for group in _GROUPS if group not in good)):
         for problem in groups.get(group, ()):
-            state: CheckState = "failed" if problem.severity == "error" else "warning"
+            is_failure = problem.severity == "error" or problem.code == "model-retired"
+            state: CheckState = "failed" if is_failure else "warning"
             message, hint = printable(problem.message), printable(problem.hint)
             yield Finding(Check(group, state, message, hint, problem.key), problem.origin)
         if group in good and group not in groups:
@@ -151,7 +153,7 @@ def _model(llm: LLMConfig, today: datetime.date) -> Iterable[Check]:
     """What the catalogue knows of the model: its end, and its limits."""
     known = catalogue()
     facts = known.find(llm.model_id, llm.provider)
-    if llm.provider != "ollama":
+    if llm.kind != "ollama":
         left = facts.days_left(today) if facts is not None else None
         if facts is None:
             yield Check("retirement", "ok", f"nothing is known of {llm.model_id}, nor of its end", key="llm.model")
@@ -180,9 +182,9 @@ def _age(known: Catalogue, today: datetime.date) -> Iterable[Check]:
 
 
 def _client(llm: LLMConfig) -> Check:
-    module = _MODULES[llm.provider]
+    module = _MODULES[llm.kind]
     name = module.replace("_", "-")
     if importlib.util.find_spec(module) is not None:
         return Check("client", "ok", f"{name} is installed")
-    fix = f"pip install 'stigmer-config[{llm.provider}]'"
+    fix = f"pip install 'stigmer-config[{llm.kind}]'"
     return Check("client", "warning", f"{name} is not installed: chat_model() needs it", fix)

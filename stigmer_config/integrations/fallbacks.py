@@ -93,7 +93,7 @@ class ModelWithFallbacks(Runnable[Any, Any]):
         self,
         input: Any,
         config: RunnableConfig | None = None,
-        **kwargs: Any,  # noqa: A002
+        **kwargs: Any,
     ) -> AsyncIterator[Any]:
         for model in self.models[:-1]:
             chunks = model.astream(input, config, **kwargs)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.config import Config
 from ..core.problems import Problem, printable
 from ..core.provenance import Change, Layer, Origin
+from ..llm.catalogue import replaced
 from ..secrets.redaction import redact_secrets, spellings, traceback_of, without_secrets
 
 if TYPE_CHECKING:
@@ -190,7 +191,9 @@ class Reporter:
 
 def _model(config: Config) -> str:
     llm = config.llm
-    return " → ".join(dict.fromkeys(part for part in (llm.model, llm.model_name, llm.model_id) if part))
+    note = replaced(llm.provider, llm.model_name, llm.model_id)
+    steps = " → ".join(dict.fromkeys(part for part in (llm.model, llm.model_name, llm.model_id) if part))
+    return f"{steps} ({note})" if note else steps
 
 
 def _credential(config: Config) -> str:

@@ -80,6 +80,15 @@ class Catalogue:
         return None
 
 
+def replaced(provider: str, model_name: str, model_id: str) -> str | None:
+    """What a line beside a model says where another is called in its place; None where it is called itself."""
+    known = catalogue()
+    old, new = known.find(model_name, provider), known.find(model_id, provider)
+    if old is None or new is None or old is new:
+        return None
+    return f"{model_name} → {new.name if new.name != model_id else model_id}, for {old.id}, retired {old.retires}"
+
+
 @functools.cache
 def catalogue() -> Catalogue:
     """The packaged catalogue, read once in a process."""

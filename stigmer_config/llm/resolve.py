@@ -10,7 +10,7 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..core.frozen_map import FrozenMap
 from ..core.problems import Problem, Severity
-from ..core.provenance import Entry, Reason
+from ..core.provenance import Entry, Reason, targets
 from ..core.secret import Secret
 from ..secrets.references import Opener
 from ..settings.declarations import MERGED_FIELDS, MODEL_FIELDS
@@ -169,21 +169,44 @@ class _Resolution:
             self.problems.append(foreign("llm.model", end, self.provider, model, f"the provider is {self.provider}"))
 
     def _retiring(self, facts: Model, left: int, model: Entry | None, end: End) -> tuple[Model, str]:
+        """What is called in place of a model that leaves, or has left.
+
+        One that only the package chose moves on by itself, keeping its name; one that a person chose is that person's
+        to change.
+        """
         standing = self.walk.names.catalogue.standing(facts, self.today)
-        hint = f"change to {standing.name}" if standing else "stigmer config models lists what stays"
+        decider = end.hops[-1].origin if end.hops else model.origin if model is not None else None
+        if decider is None or decider.layer == "defaults":
+            if left > 0:
+                return facts, facts.id
+            if standing is not None:
+                return standing, standing.id
+        hint = self._change(standing, model, end) if standing else "stigmer config models lists what stays"
         if left > 0:
             message = f"{end.name} retires on {facts.retires}, in {left} days"
             self.problem("model-retiring", "model", message, hint, model, "warning")
-            return facts, facts.id
-        message = f"{end.name} was RETIRED on {facts.retires}: its provider no longer answers for it"
-        decider = end.hops[-1].origin if end.hops else model.origin if model is not None else None
-        if standing is None or decider is None or decider.layer != "defaults":
+        else:
+            message = f"{end.name} was RETIRED on {facts.retires}: its provider no longer answers for it"
             self.problem("model-retired", "model", message, hint, model, "warning")
-            return facts, facts.id
-        # Nobody chose it but the package: what it stands for moves on, its name stays.
-        message += f"; {standing.id} is called in its place"
-        self.problem("model-retired", "model", message, hint, model, "warning")
-        return standing, standing.id
+        return facts, facts.id
+
+    def _change(self, standing: Model, model: Entry | None, end: End) -> str:
+        """How to change to another model where the old one was chosen."""
+        origin = end.hops[-1].origin if end.hops else model.origin if model is not None else None
+        key = f"aliases.{end.hops[-1].name}" if end.hops else "llm.model"
+        own = f"providers.{self.provider}.model"
+        if not end.hops and any(layer.entries.get(own) is model for layer in self.walk.layers):
+            key = own
+        name = standing.name
+        if origin is None or origin.layer in ("flags", "execution"):
+            return f"change to {name}"
+        if origin.layer == "env":
+            return f"export {origin.source}={name}"
+        if origin.layer in ("user", "project"):
+            if end.hops and targets(self.walk.names.aliases[end.hops[-1].name]) is not None:
+                key += f".{self.provider}"
+            return f"stigmer config set {'--project ' if origin.layer == 'project' else ''}{key} {name}"
+        return f"set {key} to {name} in {origin.source}"
 
     def _parameter(self, field: str, entry: Entry, facts: Model | None, model: Entry | None) -> None:
         effort = self.entries.get("reasoning_effort")

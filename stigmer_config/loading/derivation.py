@@ -265,7 +265,10 @@ def _baseline(layers: Iterable[Layer], catalogue: Catalogue) -> Walk:
 
 def _of_fallback(problem: Problem, item: Entry) -> Problem:
     message = f"the fallback {item.value}: {problem.message}"
-    return msgspec.structs.replace(problem, key="llm.fallbacks", message=message, origin=item.origin)
+    hint = problem.hint
+    if problem.code.startswith("model-"):  # it is an item of a list, which no command changes by itself
+        hint = "put another model in its place: stigmer config models"
+    return msgspec.structs.replace(problem, key="llm.fallbacks", message=message, hint=hint, origin=item.origin)
 
 
 def _warnings(before: tuple[Problem, ...], found: tuple[Problem, ...]) -> tuple[Problem, ...]:

@@ -18,6 +18,7 @@ from ...llm.model_strings import ModelNames, split
 from ...llm.providers import is_gateway
 from ...secrets.references import Unread
 from ...settings.declarations import find
+from ...settings.providers import packaged_providers
 from ...sources.defaults import defaults_layer
 from .render import text
 
@@ -55,12 +56,18 @@ class Writer:
         Secrets that are not revealed stand in it as comments, and so does what has no place in a file.
         """
         tree: dict[str, Any] = {}
-        wanted = [*keys, *(self._needed_aliases() if whole else ())]
+        wanted = [*(self._declaration() if whole else ()), *keys, *(self._needed_aliases() if whole else ())]
         for key in dict.fromkeys(wanted):
             written = self._written_as(key)
             if written is not None:
                 _put(tree, written, self._leaf(key))
         return "\n".join(_lines(tree, ""))
+
+    def _declaration(self) -> list[str]:
+        """The keys that declare the providers in force, for those that are not packaged."""
+        providers = (one.provider for one in (self.config.llm, *self.config.llm.fallbacks))
+        declared = [provider for provider in dict.fromkeys(providers) if provider not in packaged_providers()]
+        return [f"providers.{provider}.{field}" for provider in declared for field in ("kind", "base_url")]
 
     def _needed_aliases(self) -> list[str]:
         hops = self.config.explain("llm.model").hops
@@ -70,13 +77,13 @@ class Writer:
     def _written_as(self, key: str) -> str | None:
         """The key under which a file gives the same effective value; None: under none."""
         llm = self.config.llm
-        if key == "llm.api_key" and llm.provider == "ollama":
-            return "providers.ollama.api_key"  # the only key Ollama takes
+        if key == "llm.api_key" and llm.kind == "ollama":
+            return f"providers.{llm.provider}.api_key"  # the only key Ollama takes
         if key == "llm.model" and self.foreign_model:
             return f"providers.{llm.provider}.model"
         if key == f"providers.{llm.provider}.model" and self.foreign_model:
             return None  # the one in force stands there
-        if key == "providers.ollama.api_key" and llm.provider == "ollama":
+        if key == f"providers.{llm.provider}.api_key" and llm.kind == "ollama":
             return None
         return None if key.startswith("redis.") and self.config.redis is None else key
 
@@ -110,15 +117,17 @@ class Writer:
             leaf = self._leaf(key)
             if key == "llm.model" and key in self.replaced:
                 leaf = _Leaf(self.config.llm.model_id)  # in a variable the name would mean the retired model
-            if key == "llm.api_key" and self.config.llm.provider == "ollama" and leaf.value is not None:
-                leaf = _Leaf(leaf.value, "Ollama's key has no variable; see providers.ollama.api_key")
+            if key == "llm.api_key" and self.config.llm.kind == "ollama" and leaf.value is not None:
+                leaf = _Leaf(
+                    leaf.value, f"Ollama's key has no variable; see providers.{self.config.llm.provider}.api_key"
+                )
             lines.append(self._assignment(key, setting.variable, leaf))
         return "\n".join(lines)
 
     def _assignment(self, key: str, variable: str, leaf: _Leaf) -> str:
         if leaf.instead or leaf.value is None:
             return f"# {variable}: {leaf.instead or 'none'}"
-        text = str(leaf.value)
+        text = ",".join(leaf.value) if isinstance(leaf.value, list) else str(leaf.value)
         if key == "llm.model" and self.foreign_model:
             text = f"{self.config.llm.provider}:{self.config.llm.model_name}"
         return _shell_assignment(variable, text) + (f"  # {leaf.origin}" if leaf.origin else "")
