@@ -91,7 +91,7 @@ class ModelWithFallbacks(Runnable[Any, Any]):
 
     async def astream(
         self,
-        input: Any,
+        input: Any,  # noqa: A002
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:

@@ -97,6 +97,8 @@ class Writer:
             more = "" if isinstance(value, Unread) else "; --reveal prints it"
             label = str(value) if isinstance(value, Unread) else "set"
             return _Leaf(value, f"{label} ({self._origin(key)}){more}")
+        if key.endswith(".headers") and value and not self.reveal:
+            return _Leaf(value, f"set: {', '.join(value)} ({self._origin(key)}); --reveal prints them")
         if key in self.replaced:
             return _Leaf(value, f"{text(value)} (packaged; it was retired, and {self.config.llm.model_id} is called)")
         if value is None and (setting is None or not setting.nullable):
