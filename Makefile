@@ -58,6 +58,7 @@ bench: install ## Measure against the peers (one table of one run; six minutes)
 docs: install ## Build the site of docs/ into site/, strict about links (`make test` does it, too)
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python benchmarks/draw.py --check
+	@$(BIN)/python docs/pictures.py --check
 	@$(BIN)/zensical build --strict
 
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 \

@@ -46,7 +46,10 @@ after a restart. "none" means that `null` is a value.
 """
 _PLACES = (
     ("STIGMER_HOME", "The folder of your `config.yaml`, an absolute path, instead of `~/.stigmer`."),
-    ("STIGMER_SITE_CONFIG", "The machine's file, instead of the one in the site folder. It must exist."),
+    (
+        "STIGMER_SITE_CONFIG",
+        "The machine's file, instead of the one in the site folder. It must hold something.",
+    ),
     ("STIGMER_ETCD", "A fleet's store: `https://host:2379[,host:2379…]/prefix`. It needs the extra `etcd`."),
     ("STIGMER_ETCD_CACERT", "The file of the authority that signed the store's certificate, if not the system's."),
     ("STIGMER_ETCD_CERT", "The file of this machine's certificate for the store; `STIGMER_ETCD_KEY` has its key."),

@@ -46,6 +46,18 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def html_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds `--html FILE`; the command gets the open file, or None, as `page`."""
+    option = click.option(
+        "--html",
+        "page",
+        type=click.File("w", encoding="utf-8", lazy=True, atomic=True),
+        metavar="FILE",
+        help="Write one self-contained HTML page to FILE instead (-: standard output). Secrets are masked.",
+    )
+    return option(command)
+
+
 class Where:
     """Which configuration a command is about."""
 

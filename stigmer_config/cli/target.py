@@ -52,13 +52,13 @@ def fleet_scoped(command: Callable[..., None]) -> Callable[..., None]:
     return _one_of(command, "fleet", "user", "project")
 
 
-def stored(where: Where, key: str, data: bytes | None) -> tuple[Store, Outcome]:
-    """Sets or removes a key in the fleet's store. Exits with what is wrong (1, or 3 for `untrusted-key`)."""
-    from ..editing.etcd import StoreError, put, store  # most machines have no fleet
+def stored(where: Where, edit: Callable[[Store], Outcome]) -> tuple[Store, Outcome]:
+    """Edits the fleet's store. Exits with what is wrong (1, or 3 for `untrusted-key`)."""
+    from ..editing.etcd import StoreError, store  # most machines have no fleet
 
     try:
         aimed = store(where.request())
-        outcome = put(aimed, key, data)
+        outcome = edit(aimed)
     except NoTarget as error:
         raise click.UsageError(printable(str(error))) from error
     except Refused as refusal:

@@ -1,1 +1,1 @@
-"""The frozen snapshot."""
+"""`Config` and its sections: frozen, hashable, typed."""

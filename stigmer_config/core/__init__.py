@@ -1,1 +1,1 @@
-"""The words that every stage speaks: environment, origins, problems, secrets, and the merge."""
+"""What every package uses: environment, provenance, problems, secrets and the merge."""

@@ -1,1 +1,1 @@
-"""Changing one key of a configuration file by patching its text, so that everything else stays as it is."""
+"""Editing one key of a configuration by patching its text, so that all other bytes stay."""

@@ -1,8 +1,9 @@
-"""One edit of the fleet's store: read, change, judge, compare and put."""
+"""One edit of the fleet's store: read, change, judge, compare and write."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ from ..sources.etcd.layer import etcd_layer
 from ..sources.etcd.snapshot import Event, Stored, Value
 from ..sources.yaml.parser import Reader
 from .candidate import NoTarget, Refused, new_errors
+from .keys import without
+from .patches import EditError
 from .write import Outcome
 
 _TRIES = 20  # as many others may write in the same moment
@@ -94,6 +97,10 @@ def name_of(key: str) -> str:
     return f"aliases/{alias}/{provider}" if alias and provider in PROVIDERS else f"aliases/{key[8:]}"
 
 
+def _key(name: str) -> str:
+    return name.replace("/", ".")
+
+
 def text_of(value: Any) -> str:
     """A value as the store holds it: what would stand behind the colon in a file, on one line."""
     if isinstance(value, str):
@@ -104,54 +111,93 @@ def text_of(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def put(target: Store, key: str, data: bytes | None) -> Outcome:
-    """Sets a key in the store, or removes it (None): judged first, and written only if nothing changed meanwhile.
+Changes = Mapping[str, bytes | None]  # by the key's name in the store; None removes it
 
-    Raises `Refused` and `StoreError`: in each case the store is as it was, unless the error says otherwise.
+
+def put(target: Store, key: str, data: bytes) -> Outcome:
+    """Sets a key in the store.
+
+    The result is judged first, and written only if nothing changed meanwhile. Raises `Refused` and `StoreError`: in
+    each case the store is as it was, unless the error says otherwise.
     """
+    name = name_of(key)
+    return _edit(target, key, lambda stored: {} if stored.data(name) == data else {name: data})
+
+
+def remove(target: Store, key: str) -> Outcome:
+    """Removes a key or a section from the store, whether or not there is such a key. As `put` does otherwise."""
+    return _edit(target, key, lambda stored: _removal(stored, key))
+
+
+def _removal(stored: Stored, key: str) -> Changes:
+    """What removes a key: its own name and all below it, or its place in the mapping that a name above it holds."""
+    from ..sources.etcd.client import MAX_COMPARED
+
+    section = f"{name_of(key)}/"
+    found = [name for name in stored.values if _key(name) == key or name.startswith(section)]
+    if len(found) > MAX_COMPARED:
+        raise StoreError(f"{key} has more than {MAX_COMPARED} keys below it: remove those first; nothing was written")
+    if found:
+        return dict.fromkeys(found)
+    above = max((name for name in stored.values if key.startswith(f"{_key(name)}.")), key=len, default=None)
+    return _removal_within(above, stored.values[above].data, key[len(above) + 1 :]) if above is not None else {}
+
+
+def _removal_within(name: str, data: bytes, key: str) -> Changes:
+    try:
+        rest = without(data, key)
+    except EditError as error:
+        raise StoreError(f"{name} cannot be changed: {error}; nothing was written") from None
+    if rest is None:
+        return {}
+    return {name: rest if rest.strip() not in (b"", b"{}") else None}
+
+
+def _edit(target: Store, key: str, change: Callable[[Stored], Changes]) -> Outcome:
     from ..sources.etcd.client import Etcd, EtcdError
 
-    name = name_of(key)
     try:
         etcd = Etcd(target.fleet)
     except EtcdError as error:
         raise StoreError(f"the fleet's store cannot be reached: {error}") from None
     try:
         for _ in range(_TRIES):
-            outcome = _try(etcd, target, key, name, data)
+            outcome = _try(etcd, target, key, change)
             if outcome is not None:
                 return outcome
     finally:
         etcd.close()
-    raise StoreError("somebody else keeps changing the store: nothing was written")
+    raise StoreError("the store keeps changing: nothing was written")
 
 
-def _try(etcd: Any, target: Store, key: str, name: str, data: bytes | None) -> Outcome | None:
-    """None when somebody else changed the store meanwhile."""
+def _try(etcd: Any, target: Store, key: str, change: Callable[[Stored], Changes]) -> Outcome | None:
+    """None when another writer changed the store meanwhile."""
     from ..sources.etcd.client import Denied, EtcdError
 
     try:
         stored = etcd.read()
     except EtcdError as error:
         raise StoreError(f"the fleet's store cannot be read: {error}; nothing was written") from None
-    old = stored.values.get(name)
     before = target.load(stored)
-    if (old.data if old is not None else None) == data:
+    changes = change(stored)
+    if not changes:
         return Outcome(before, before, changed=False)
-    _judge(target, stored, _with(stored, name, data, stored.revision + 1), before, key)
+    _judge(target, stored, _with(stored, changes, stored.revision + 1), before, key)
     try:
-        revision = etcd.put(name, data, stored)
+        revision = etcd.write(changes, stored)
     except Denied as error:
         raise StoreError(f"the fleet's store refuses it: {error}; nothing was written") from None
     except EtcdError as error:
         raise StoreError(f"{error}; whether it was written, stigmer config get {key} tells") from None
     if revision is None:
         return None
-    return Outcome(before, target.load(_with(stored, name, data, revision)), changed=True)
+    return Outcome(before, target.load(_with(stored, changes, revision)), changed=True)
 
 
-def _with(stored: Stored, name: str, data: bytes | None, revision: int) -> Stored:
-    return stored.after([Event(name, Value(data, revision) if data is not None else None, revision)])
+def _with(stored: Stored, changes: Changes, revision: int) -> Stored:
+    return stored.after(
+        Event(name, Value(data, revision) if data is not None else None, revision) for name, data in changes.items()
+    )
 
 
 def _judge(target: Store, stored: Stored, wanted: Stored, before: Loaded, key: str) -> None:

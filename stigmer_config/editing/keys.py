@@ -44,7 +44,7 @@ def with_value(data: bytes, key: str, value: Any) -> bytes:
 
 
 def without(data: bytes, key: str) -> bytes | None:
-    """The file's bytes without `key`; None when it does not stand in it.
+    """The file's bytes without `key`, whether or not there is such a key or section; None when it is not in the file.
 
     An emptied section stays, empty. Raises `EditError` when only a person can do it.
     """
@@ -52,6 +52,9 @@ def without(data: bytes, key: str) -> bytes | None:
     patches = Patches(text)
     names = _names(patches.root, key)
     way = _way(patches.root, names)
+    if way is None:
+        names = _names_with_dots(patches.root, tuple(key.split("."))) or names
+        way = _way(patches.root, names)
     if way is None:
         return None
     *_, parent, piece = way
@@ -81,6 +84,20 @@ def _names(root: Piece | None, key: str) -> tuple[str, ...]:
     aliases = root.value.get("aliases") if root is not None and type(root.value) is dict else None
     known = aliases is not None and type(aliases.value) is dict and name in aliases.value
     return (section, alias, provider) if alias and provider in PROVIDERS and not known else (section, name)
+
+
+def _names_with_dots(piece: Piece | None, parts: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The names by which a key is in the file, where one of them holds dots itself: `llm.model: fast`."""
+    below = piece.value if piece is not None else None
+    if type(below) is not dict:
+        return None
+    for length in range(1, len(parts) + 1):
+        name, rest = ".".join(parts[:length]), parts[length:]
+        if name in below:
+            names = _names_with_dots(below[name], rest) if rest else ()
+            if names is not None:
+                return (name, *names)
+    return None
 
 
 def _way(root: Piece | None, names: Sequence[str]) -> list[Piece] | None:

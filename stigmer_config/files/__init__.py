@@ -1,1 +1,1 @@
-"""The file system, with no idea of configuration: stable reads, atomic writes, watching."""
+"""Paths, stable reads, atomic writes and watching. Knows nothing of configuration."""

@@ -1,1 +1,1 @@
-"""What connects the configuration with the world: model clients and Ollama. Nothing here is imported by the core."""
+"""Model clients, Ollama, and the checks of `doctor`. Imported on first use only."""

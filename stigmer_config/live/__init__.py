@@ -1,1 +1,1 @@
-"""LiveConfig."""
+"""`LiveConfig`: a configuration that follows its files."""

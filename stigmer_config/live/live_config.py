@@ -117,6 +117,9 @@ class LiveConfig:
             last_error=held.fault,
             restart_required=held.restart_required,
             watching=self._follower.watching,
+            reloads=held.reloads,
+            rejections=held.rejections,
+            last_success=held.last_success,
         )
 
     def subscribe(self, callback: Callback, path: str = "") -> Callable[[], None]:

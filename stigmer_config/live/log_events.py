@@ -1,8 +1,9 @@
 """The events a worker logs (structlog), each with every secret taken out.
 
-A program that has configured structlog keeps its configuration and sees the events there. Otherwise they go
-to stderr as `logging.format` says: text on a terminal, one JSON object a line elsewhere. Nothing here
-touches structlog's global configuration or the standard library's logging.
+A program that has configured structlog keeps its configuration and sees the events there. One that has configured
+only the standard library's logging (handlers at the root or at `stigmer_config`) gets them there. Otherwise they go
+to stderr as `logging.format` says: text on a terminal, one JSON object a line elsewhere. Nothing here touches
+structlog's global configuration or the standard library's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..core.problems import Problem, printable
 from ..core.provenance import Change, Layer, Origin
 from ..llm.catalogue import replaced
 from ..secrets.redaction import redact_secrets, spellings, traceback_of, without_secrets
+from . import standard_logging
 
 if TYPE_CHECKING:
     from ..integrations.diagnosis import Check
@@ -27,11 +29,13 @@ __all__ = ["Reporter", "redact_secrets"]
 
 
 def _logger(config: Config) -> Any:
-    """Where events go: to the program's own structlog, or to stderr in the configured form."""
+    """Where events go: to the program's own structlog or logging, or to stderr in the configured form."""
     import structlog
 
     if structlog.is_configured():
         return structlog.get_logger("stigmer")
+    if standard_logging.is_configured():
+        return standard_logging.logger(_LEVELS[config.logging.level])
     form = config.logging.format
     renderer = _console if form == "console" or (form == "auto" and _is_terminal()) else _json
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)

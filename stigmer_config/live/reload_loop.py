@@ -152,7 +152,7 @@ class Follower:
                 self._reporter.rejected(old, loaded.problems)
                 self._publish()
             return Rejected(loaded.problems)
-        if held.has(loaded):
+        if held.confirm(loaded):
             return Unchanged(old)
         changes = old.diff(loaded.config)  # before it is held: should this fail, all of it is done again
         new = held.accept(loaded)

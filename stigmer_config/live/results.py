@@ -47,7 +47,8 @@ class Status(msgspec.Struct, frozen=True):
 
     `loaded_at` is when the current values were taken (UTC); `last_error` what the newest reload was rejected
     for, None once a later one was good; `restart_required` the keys whose new values wait for a restart;
-    `watching` how changes are noticed.
+    `watching` how changes are noticed. `reloads` counts the changed files that were taken, `rejections` those that
+    were rejected (once for each distinct fault), and `last_success` is when the files last loaded well (UTC).
     """
 
     generation: int
@@ -55,3 +56,6 @@ class Status(msgspec.Struct, frozen=True):
     last_error: ConfigError | None
     restart_required: tuple[str, ...]
     watching: State
+    reloads: int
+    rejections: int
+    last_success: datetime.datetime

@@ -1,1 +1,1 @@
-"""From layers to the one effective LLM."""
+"""Model catalogue, model strings, provider selection, and the one effective LLM."""

@@ -1,1 +1,1 @@
-"""Sources to layers to vetted to merged to resolved to Config."""
+"""`load()`: from a request to layers, vetted layers and a `Config`."""

@@ -1,1 +1,1 @@
-"""Loading again for one worker: caches, and the last good load."""
+"""Loading again for one worker: caches, and the last good configuration."""

@@ -25,14 +25,16 @@ class Held:
     """One worker's loads, judged one after the other. For one thread at a time.
 
     `newest` is the newest good load, `current` its Config with its generation, `loaded_at` when its values were
-    taken (UTC), `fault` what a later load was rejected for.
+    taken (UTC), `fault` what a later load was rejected for. `reloads` counts the loads taken since the first,
+    `rejections` those rejected, each distinct fault once; `last_success` is when a load was last good (UTC).
     """
 
     def __init__(self, first: Loaded) -> None:
         """Raises `ConfigError` when the first load is not good."""
         self.current = self._start = loader.settled(first)
         self.newest = first
-        self.loaded_at = _now()
+        self.loaded_at = self.last_success = _now()
+        self.reloads = self.rejections = 0
         self.fault: ConfigError | None = None
         self.restart_required: tuple[str, ...] = ()
         self._young: tuple[str, float] | None = None  # a fault that is no news yet, and since when it is there
@@ -51,12 +53,16 @@ class Held:
     def reject(self, loaded: Loaded) -> bool:
         """Keeps what is held. Whether the fault is another than the one reported last."""
         is_news = _text(loaded.errors) != self._reported
+        self.rejections += is_news
         self.fault, self._young = ConfigError(loaded.problems), None
         return is_news
 
-    def has(self, loaded: Loaded) -> bool:
-        """Whether this load is held already, with nothing against it since."""
-        return loaded is self.newest and self.fault is None
+    def confirm(self, loaded: Loaded) -> bool:
+        """Whether this load is held already, with nothing against it since: then it was good once more."""
+        if loaded is not self.newest or self.fault is not None:
+            return False
+        self.last_success = _now()
+        return True
 
     def accept(self, loaded: Loaded) -> Config:
         """Holds a load without errors from now on. The Config, of the same generation when it equals the last one."""
@@ -65,7 +71,9 @@ class Held:
         new = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
         changed = tuple(key for key in _RESTART if config.value(key) != self._start.value(key))
         self.restart_required = ("mode", *changed) if loaded.wanted_mode != config.mode else changed
-        self.loaded_at = self.loaded_at if is_same else _now()
+        self.last_success = _now()
+        self.loaded_at = self.loaded_at if is_same else self.last_success
+        self.reloads += 1
         self.newest, self.current, self.fault, self._young = loaded, new, None, None
         return new
 

@@ -1,1 +1,1 @@
-"""Secrets that stand elsewhere, and secrets kept out of logs."""
+"""References to secrets, secret commands, and keeping secrets out of logs."""

@@ -1,1 +1,1 @@
-"""Every setting, declared once: its type, variable, class, and JSON Schema."""
+"""The declaration of every key: type, range, documentation, variable, access, reload."""

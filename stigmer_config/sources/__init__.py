@@ -1,1 +1,1 @@
-"""Everything that can be read into a layer."""
+"""Finding and reading everything that becomes a layer."""

@@ -20,14 +20,17 @@ _FATAL = frozenset({"yaml-syntax", "yaml-forbidden", "too-large", "not-a-mapping
 def file_layer(path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
     """Reads one configuration file.
 
-    A missing file is an `absent` layer, or `unreadable-file` when it was `named`. No fault raises: each is
-    a Problem, and a layer with a fault has the status `error`.
+    A missing file is an `absent` layer, or `unreadable-file` when it was `named`; so is a named site file without
+    a byte in it, as a full disk leaves one. No fault raises: each is a Problem, and a layer with a fault has the
+    status `error`.
     """
     return layer_of(read_contents(path, layer, uid), path, layer, named=named)
 
 
 def layer_of(contents: Contents, path: str, layer: LayerName, *, named: bool = False) -> tuple[Layer, list[Problem]]:
     """The layer that a file's contents make, and every fault of it."""
+    if contents.data == b"" and named and layer == "site":
+        return _emptied(contents, path, layer)
     if contents.data is not None:
         return _parsed(contents, contents.data, path, layer)
     problems = list(contents.problems)
@@ -38,6 +41,14 @@ def layer_of(contents: Contents, path: str, layer: LayerName, *, named: bool = F
     if problems:
         return Layer(layer, path, "error", why=problems[0].message), problems
     return Layer(layer, path, "absent", why="no such file"), []
+
+
+def _emptied(contents: Contents, path: str, layer: LayerName) -> tuple[Layer, list[Problem]]:
+    """The layer of a file that must hold something and does not: its owner's settings are lost, not withdrawn."""
+    hint = "write its settings again; {} says on purpose that it has none"
+    fault = Problem(code="unreadable-file", message="the file is empty", hint=hint, origin=Origin(layer, path))
+    digest = hashlib.sha256(b"").hexdigest()
+    return Layer(layer, path, "error", why=fault.message, digest=digest), [*contents.problems, fault]
 
 
 def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tuple[Layer, list[Problem]]:

@@ -1,1 +1,1 @@
-"""What a project (or an unverified store) may not do."""
+"""What a project's file, or a store without verified TLS, may set."""

@@ -1,1 +1,1 @@
-"""What running workers tell this machine and the fleet."""
+"""The state that running workers publish, on this machine and in a fleet."""

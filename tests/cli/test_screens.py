@@ -82,6 +82,12 @@ SCREENS = {
     "doctor": Screen("doctor"),
 }
 COLOURED = ("show-all", "show-values", "explain")
+# What docs/pictures.py draws, at the width of a picture.
+PICTURES = {
+    "picture-show": Screen("show llm --origin", site="", variables=(("STIGMER_LLM_MAX_TOKENS", "4096"),)),
+    "picture-explain": Screen("explain llm.model", site="", variables=(("STIGMER_LLM_MODEL", "balanced"),)),
+}
+PICTURE_WIDTH = 96
 
 
 @pytest.fixture
@@ -228,7 +234,18 @@ def test_a_person_sees(world: Path, name: str, width: int) -> None:
         hold(f"{name}-{width}-colours", marked(screen))
 
 
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_pictures_show_real_output(world: Path, name: str) -> None:
+    """The pictures of the README are drawn from these snapshots."""
+    with FakeProviders([OllamaModel("qwen2.5-coder:7b")]) as server:
+        build(world, PICTURES[name])
+        screen = fixed(world, server, drawn(world, PICTURES[name], PICTURE_WIDTH, server))
+    hold(name, marked(screen))
+
+
 def test_no_screen_is_left_over() -> None:
     """Each file in tests/snapshots/screens belongs to a screen."""
     wanted = {f"{name}-{width}" for name in SCREENS for width in WIDTHS} | {f"{name}-80-colours" for name in COLOURED}
+    wanted |= set(PICTURES)
     assert {path.stem for path in SNAPSHOTS.iterdir()} == wanted

@@ -122,6 +122,7 @@ def test_every_link_works_on_a_package_index() -> None:
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", TEXT)
     assert links
     assert [link for link in links if not link.startswith("https://")] == []
-    files = [link.removeprefix(f"{repository}/blob/main/") for link in links if link.startswith(repository)]
+    inside = re.compile(re.escape(repository) + r"/(?:blob|raw)/main/")
+    files = [inside.sub("", link) for link in links if link.startswith(repository)]
     assert files
     assert [file for file in files if not (ROOT / file).is_file()] == []

@@ -192,6 +192,58 @@ def test_unset_tells_what_counts_now(sandbox: Sandbox) -> None:
     assert "is not set in" in again.stderr
 
 
+LEFTOVERS = """\
+mode: local
+llm.model: fast
+current_backend: prod
+LLM: {model: x}
+llm:
+  modle: fast  # a slip
+  timeout: 3
+aliases: {mine: {olama: phi4:14b, ollama: phi4:14b}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [
+        ("llm.modle", "  modle: fast  # a slip\n", ""),
+        ("llm.model", "llm.model: fast\n", ""),
+        ("current_backend", "current_backend: prod\n", ""),
+        ("LLM", "LLM: {model: x}\n", ""),
+        ("LLM.model", "LLM: {model: x}\n", "LLM: {}\n"),
+        ("llm", "llm:\n  modle: fast  # a slip\n  timeout: 3\n", ""),
+        ("aliases.mine.olama", "olama: phi4:14b, ", ""),
+        ("aliases", "aliases: {mine: {olama: phi4:14b, ollama: phi4:14b}}\n", ""),
+    ],
+)
+@pytest.mark.parametrize("scope", ["--user", "--project"])
+def test_whatever_is_in_a_file_can_be_removed(sandbox: Sandbox, scope: str, key: str, before: str, after: str) -> None:
+    """An unknown key, one that was written with dots, another program's, and a whole section."""
+    file = sandbox.user_file if scope == "--user" else sandbox.project_file
+    text = LEFTOVERS if scope == "--user" else LEFTOVERS.replace("mode: local\n", "")
+    sandbox.write(**{scope.removeprefix("--"): text})
+    done = sandbox.run("unset", scope, key, variables=LOCAL)
+    assert (done.returncode, f"{key} is removed" in done.stderr) == (0, True), done.stderr
+    assert file.read_text() == text.replace(before, after)
+
+
+def test_a_key_that_is_not_in_the_file_is_not_removed(sandbox: Sandbox) -> None:
+    """A known key or section that is not set is fine; an unknown one that is nowhere is a typing error."""
+    sandbox.write(user="llm:\n  timeout: 3\n")
+    for key, status, words in (
+        ("llm.temperature", 0, "llm.temperature is not set in"),
+        ("sandbox", 0, "sandbox is not set in"),
+        ("llm.timeuot", 2, "did you mean llm.timeout?"),
+        ("llm.timeout.x", 2, "there is no key 'llm.timeout.x'"),
+    ):
+        done = sandbox.run("unset", key, variables=LOCAL)
+        assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+    assert sandbox.user_file.read_text() == "llm:\n  timeout: 3\n"
+    assert sandbox.run("unset", "--project", "llm.model").returncode == 0
+    assert not sandbox.project_file.parent.exists()  # nor is a folder made to find nothing in it
+
+
 def test_a_file_that_others_can_write_is_not_adopted(sandbox: Sandbox) -> None:
     """Saving it anew would vouch for what somebody else may have put in."""
     sandbox.write(user="llm:\n  timeout: 3\n")

@@ -150,6 +150,22 @@ def test_a_named_site_file_may_be_a_mounted_config_map(sandbox: Sandbox) -> None
         assert until(lambda: live.status.last_error is None)
 
 
+@pytest.mark.parametrize("lose", [lambda path: path.write_bytes(b""), Path.unlink], ids=["emptied", "removed"])
+def test_a_named_site_file_that_is_lost_keeps_the_last_good(sandbox: Sandbox, lose: Callable[[Path], None]) -> None:
+    """A full disk under the file that STIGMER_SITE_CONFIG names is no wish for the packaged defaults."""
+    named = sandbox.root / "etc" / "config.yaml"
+    save(named, "llm: {timeout: 1}\n")
+    with living(sandbox, {"STIGMER_SITE_CONFIG": str(named)}) as live:
+        lose(named)
+        assert rejected(live)
+        assert live.status.last_error is not None
+        assert [problem.code for problem in live.status.last_error.problems] == ["unreadable-file"]
+        assert (live.current.generation, live.current.llm.timeout) == (1, 1.0)
+        save(named, "llm: {timeout: 2}\n")
+        takes(live, timeout=2.0)
+        assert live.status.last_error is None
+
+
 def test_the_whole_project_may_go_and_come_back(sandbox: Sandbox) -> None:
     """The working folder itself removed and made again: its file goes, and counts again."""
     save(sandbox.project_file, "llm: {timeout: 1}\n")

@@ -22,7 +22,18 @@ from stigmer_config.live.log_events import Reporter
 from stigmer_config.loading.request import request
 from stigmer_config.reload.reloader import Reloader
 from tests.support.cli_tools import ANSI
-from tests.support.live_tools import LOCAL, Calls, living, logged, rejected, save, takes, until, world
+from tests.support.live_tools import (
+    LOCAL,
+    Calls,
+    living,
+    logged,
+    no_logging_configured,
+    rejected,
+    save,
+    takes,
+    until,
+    world,
+)
 from tests.support.paths import REPOSITORY
 from tests.support.sandbox import Sandbox
 
@@ -148,6 +159,7 @@ def events_of(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@no_logging_configured()
 def test_without_a_terminal_each_event_is_a_line_of_json_on_stderr(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +175,7 @@ def test_without_a_terminal_each_event_is_a_line_of_json_on_stderr(
     assert (refused["event"], refused["level"]) == ("config.reload_rejected", "error")
 
 
+@no_logging_configured()
 def test_on_a_console_a_person_can_read_them(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """`logging.format: console` writes text; a rejected change's problems stand below it, line by line."""
     sandbox.write(user="mode: local\nlogging: {format: console}\n")
@@ -180,6 +193,7 @@ def test_on_a_console_a_person_can_read_them(sandbox: Sandbox, capsys: pytest.Ca
     ]
 
 
+@no_logging_configured()
 def test_the_level_is_live(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """`logging.level` decides what is logged, from the reload on that changes it."""
     sandbox.write(user="mode: local\nlogging: {level: error}\n")
@@ -224,6 +238,11 @@ def test_a_program_that_configured_structlog_keeps_its_configuration(
 
 def test_structlog_and_logging_stay_as_they_were(sandbox: Sandbox) -> None:
     """A program that has not configured structlog is not configured afterwards; the standard library's is untouched."""
+    with no_logging_configured():
+        stays_as_it_was(sandbox)
+
+
+def stays_as_it_was(sandbox: Sandbox) -> None:
     root = logging.getLogger()
     before = (list(root.handlers), root.level, set(logging.root.manager.loggerDict))
     with living(sandbox) as live:
@@ -232,6 +251,73 @@ def test_structlog_and_logging_stay_as_they_were(sandbox: Sandbox) -> None:
     known = set(logging.root.manager.loggerDict)
     assert (root.handlers, root.level) == before[:2]
     assert not any(name.startswith("stigmer") for name in known)
+
+
+def records(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
+    return [
+        (record.name, record.levelname, record.getMessage().partition(" ")[0])
+        for record in caplog.records
+        if record.name.startswith("stigmer")
+    ]
+
+
+def test_a_program_with_the_standard_logging_gets_the_events_there(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under `stigmer_config`, at their levels, with their fields; nothing goes to stderr, no logger is changed."""
+    logger = logging.getLogger("stigmer_config")
+    with caplog.at_level(logging.INFO):
+        before = (logger.level, logger.handlers[:], logger.propagate)
+        with living(sandbox) as live:
+            save(sandbox.user_file, "mode: local\nllm: {modl: fast}\n")
+            assert rejected(live)
+        assert (logger.level, logger.handlers, logger.propagate) == before
+    assert records(caplog) == [
+        ("stigmer_config", "INFO", "config.loaded"),
+        ("stigmer_config", "ERROR", "config.reload_rejected"),
+    ]
+    loaded, refused = (record for record in caplog.records if record.name == "stigmer_config")
+    assert "provider='ollama'" in loaded.getMessage()
+    assert (loaded.__dict__["event"], loaded.__dict__["fields"]["generation"]) == ("config.loaded", 1)
+    assert refused.getMessage().splitlines()[0] == "config.reload_rejected generation=1"
+    assert "did you mean llm.model?" in refused.getMessage().splitlines()[-1]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_handler_of_ours_alone_is_enough(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program that has given only `stigmer_config` a handler, here one that says nothing."""
+    logger = logging.getLogger("stigmer_config")
+    silent = logging.NullHandler()
+    logger.addHandler(silent)
+    try:
+        with no_logging_configured(), living(sandbox):
+            pass
+    finally:
+        logger.removeHandler(silent)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_level_counts_in_the_standard_logging_too(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """`logging.level` is the least level, and the program's own levels apply as well."""
+    quiet = "mode: local\nlogging: {level: error}\n"
+    sandbox.write(user=quiet)
+    with caplog.at_level(logging.DEBUG), living(sandbox) as live:
+        save(sandbox.user_file, f"{quiet}llm: [")
+        assert rejected(live)
+    assert records(caplog) == [("stigmer_config", "ERROR", "config.reload_rejected")]
+    caplog.clear()
+    sandbox.write(user="mode: local\nlogging: {level: debug}\n")
+    with caplog.at_level(logging.WARNING), living(sandbox):
+        pass
+    assert records(caplog) == []
+
+
+def test_structlog_goes_before_the_standard_logging(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """A program that has configured both sees each event once, in structlog."""
+    with caplog.at_level(logging.INFO), logged() as events, living(sandbox):
+        pass
+    assert [event["event"] for event in events] == ["config.loaded"]
+    assert records(caplog) == []
 
 
 @pytest.mark.parametrize("error", [OSError(5, "broken"), ValueError("closed"), RecursionError()])
@@ -245,7 +331,7 @@ def test_a_log_that_cannot_be_written_disturbs_nobody(
             raise error
 
     monkeypatch.setattr(sys, "stderr", Broken())
-    with living(sandbox) as live:
+    with no_logging_configured(), living(sandbox) as live:
         calls = Calls()
         live.subscribe(calls)
         live.subscribe(raising)
@@ -265,14 +351,17 @@ def raising(*_: object) -> None:
 
 
 def everything_logged(sandbox: Sandbox, act: Callable[[LiveConfig], None]) -> str:
-    """All that a worker with the secret KEY logs, in a program with structlog's own configuration and without."""
+    """All that a worker with the secret KEY logs: without a configured log, with structlog, with `logging`."""
     texts = []
-    for configured in (False, True):
+    for configured in ("", "structlog", "logging"):
         stream = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, no_logging_configured():
             patch.setattr(sys, "stderr", stream)
-            if configured:
+            if configured == "structlog":
                 structlog.configure(logger_factory=structlog.PrintLoggerFactory(stream))
+            elif configured:
+                logging.getLogger().addHandler(logging.StreamHandler(stream))
+                patch.setattr(logging.getLogger(), "level", logging.DEBUG)
             try:
                 with living(sandbox, {"ANTHROPIC_API_KEY": KEY, "MODE": "cloud"}) as live:
                     act(live)

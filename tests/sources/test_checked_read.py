@@ -110,6 +110,26 @@ def test_a_missing_file_that_was_named_is_an_error(sandbox: Sandbox) -> None:
     assert (problem.code, problem.origin and problem.origin.layer) == ("unreadable-file", "site")
 
 
+def test_a_site_file_that_was_named_and_is_empty_is_an_error(sandbox: Sandbox) -> None:
+    """A full disk leaves no byte in it: that is no wish for the defaults, while `{}` or a comment is one."""
+    named = sandbox.root / "named.yaml"
+    variables = {"MODE": "local", "STIGMER_SITE_CONFIG": str(named)}
+    named.touch(mode=0o600)
+    loaded = sandbox.read(variables)
+    problem = only(loaded)
+    assert (problem.code, problem.origin and problem.origin.source) == ("unreadable-file", str(named))
+    assert [layer.status for layer in loaded.layers if layer.name == "site"] == ["error"]
+    for text in ("{}", "# nothing to say\n"):
+        named.write_text(text)
+        assert not sandbox.problems(variables)
+
+
+def test_an_empty_file_that_was_not_named_says_nothing(sandbox: Sandbox) -> None:
+    """Only a variable's word makes a file one that must be there."""
+    sandbox.write(site="", user="", project="")
+    assert not sandbox.problems({"MODE": "local"})
+
+
 @pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000, "nul\0"])
 def test_a_path_no_system_takes_is_a_problem_not_a_crash(sandbox: Sandbox, name: str) -> None:
     """Names that are too long or hold a NUL cannot be opened, and that is all."""

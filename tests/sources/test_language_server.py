@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.support import npm
 from tests.support.language_client import Client
 from tests.support.paths import TESTS
 from tests.support.sandbox import Sandbox
@@ -29,27 +27,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
 
 @pytest.fixture(scope="module")
 def client(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node is not installed")
-    _install(tmp_path_factory.getbasetemp().parent / "language-server.lock")
+    npm.install(FOLDER, tmp_path_factory.getbasetemp().parent / "language-server.lock")
     with Client(["node", str(SERVER), "--stdio"], sandbox.project) as client:
         yield client
-
-
-def _install(lock: Path) -> None:
-    """`npm ci`, once, whichever worker comes first."""
-    import fcntl
-
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        done = FOLDER / "node_modules" / ".package-lock.json"
-        if done.exists() and done.stat().st_mtime >= (FOLDER / "package-lock.json").stat().st_mtime:
-            return
-        ran = subprocess.run(["npm", "ci"], cwd=FOLDER, capture_output=True, text=True, check=False, timeout=600)
-        if ran.returncode and not os.environ.get("CI"):
-            pytest.skip(f"npm ci does not work here: {ran.stderr.strip().splitlines()[-1:]}")
-        assert ran.returncode == 0, ran.stderr
-        done.touch()
 
 
 class Document:

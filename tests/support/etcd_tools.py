@@ -197,7 +197,7 @@ class Keys:
                 there = seen.values.get(name)
                 if is_again and (there.data if there is not None else None) == data:
                     return there.revision if there is not None else seen.revision
-                revision = self.etcd.put(name, data, seen)
+                revision = self.etcd.write({name: data}, seen)
                 if revision is not None:
                     return revision
             except EtcdError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -32,6 +33,18 @@ def living(sandbox: Sandbox, variables: Mapping[str, str] | None = None, **argum
         sandbox.write(user=LOCAL)
     with LiveConfig.start(environment=world(sandbox, variables), **arguments) as live:
         yield live
+
+
+@contextlib.contextmanager
+def no_logging_configured() -> Iterator[None]:
+    """The root logger without pytest's handlers: a program that has configured no logging."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    root.handlers[:] = []
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""One file per subcommand."""
+"""The subcommands, one file each."""

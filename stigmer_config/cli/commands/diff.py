@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -14,7 +14,7 @@ from ...core.secret import MASK, Secret
 from ...loading.load import Loaded, read, read_alone
 from ...workers import state
 from ..completion.candidates import complete_side, complete_worker
-from ..options import Where, capture, common
+from ..options import Where, capture, common, html_option
 from ..output import changes as diffs
 from ..output import render
 from ..output.problems import OK, exit_status, tell
@@ -34,8 +34,11 @@ _MODES = ("local", "cloud")
     help="Compare what a running worker has with what is on the disk.",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@html_option
 @common
-def command(one: str | None, other: str | None, worker: int | None, form: str, where: Where) -> None:
+def command(
+    one: str | None, other: str | None, worker: int | None, form: str, page: TextIO | None, where: Where
+) -> None:
     """Compare effective values. A and B are modes (local, cloud) or files; a file counts by itself.
 
     With --worker, - is what the worker works with and + what a load would give it now; secrets are only
@@ -46,13 +49,19 @@ def command(one: str | None, other: str | None, worker: int | None, form: str, w
       stigmer config diff local cloud
       stigmer config diff old.yaml new.yaml
       stigmer config diff --worker 4711
+      stigmer config diff local cloud --html modes.html
     """
     if worker is not None and one is not None:
         raise click.UsageError("--worker compares with the disk: leave A and B out")
     if worker is None and other is None:
         raise click.UsageError("name two modes or files, for example: stigmer config diff local cloud")
     found, problems, healthy = _worker(worker) if worker is not None else _two(str(one), str(other), where)
-    if form == "json":
+    if page is not None:
+        from ..output import page as pages
+
+        before, after = (one, other) if worker is None else (f"worker {worker}", "on disk")
+        page.write(pages.difference(found, problems, str(before), str(after)))
+    elif form == "json":
         click.echo(render.json_text([diffs.document(change) for change in found]))
     else:
         diffs.echo(found)

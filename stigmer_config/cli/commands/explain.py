@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -14,7 +14,7 @@ from ...core.provenance import Explanation
 from ...loading.derivation import definition
 from ...settings.declarations import Setting
 from ..completion.candidates import complete_key
-from ..options import Where, common, concerning, require_alias, require_key
+from ..options import Where, common, concerning, html_option, require_alias, require_key
 from ..output import render
 from ..output.problems import exit_status, tell
 from ..output.table import Cell, columns, fold, terminal_width
@@ -41,8 +41,9 @@ _ACCESS = {
 @click.command("explain")
 @click.argument("key", shell_complete=complete_key)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@html_option
 @common
-def command(key: str, form: str, where: Where) -> None:
+def command(key: str, form: str, page: TextIO | None, where: Where) -> None:
     """Tell why KEY has its value: what each layer said, lowest first, and what became of it.
 
     The one in force is marked with *. Below stand the hops of an alias, and what the key is.
@@ -62,13 +63,18 @@ def command(key: str, form: str, where: Where) -> None:
     Examples:
       stigmer config explain llm.model
       stigmer config explain aliases.fast --format json
+      stigmer config explain llm.base_url --html why.html
     """
     require_key(key)
     loaded = where.load()
     require_alias(loaded, key)
     explanation = loaded.config.explain(key)
     problems = concerning(loaded, key)
-    if form == "json":
+    if page is not None:
+        from ..output import page as pages
+
+        page.write(pages.explanation(loaded, explanation, definition(key)))
+    elif form == "json":
         click.echo(render.json_text(_document(explanation)))
     else:
         _text(loaded.config, explanation)

@@ -83,14 +83,15 @@ def _in_store(
     if setting.is_secret and text is None and value != "null":
         reference = f"stigmer config set --fleet {key} '{{file: /run/secrets/NAME}}'"
         raise click.UsageError(f"the fleet's store may not hold {key}; name where each machine has it: {reference}")
+    from ...editing.etcd import put, text_of  # most machines have no fleet
+
     if text is None:
         raw = _raw(setting, key, _text(setting, key, value, "fleet", stdin=stdin))
-        from ...editing.etcd import text_of
-
         # What the key's type refuses goes as it was given: the load refuses it, and says why.
         text = text_of(raw)
     _require_provider(lambda: read(where.request()), key)
-    aimed, outcome = stored(where, key, text.encode())
+    data = text.encode()
+    aimed, outcome = stored(where, lambda aimed: put(aimed, key, data))
     return aimed, key, outcome
 
 

@@ -15,7 +15,7 @@ from ...loading.load import Loaded
 from ...settings.declarations import SETTINGS
 from ...sources.flags import from_command_line
 from ..completion.candidates import complete_assignment, complete_key_or_section, complete_model, complete_provider
-from ..options import Where, common, require_alias, require_key
+from ..options import Where, common, html_option, require_alias, require_key
 from ..output import render
 from ..output.problems import exit_status, same_terminal, tell
 from ..output.table import Cell, columns
@@ -54,6 +54,7 @@ from ..output.table import Cell, columns
     shell_complete=complete_assignment,
     help="As if KEY had VALUE (null: none). Repeatable.",
 )
+@html_option
 @click.option("--reveal", is_flag=True, help="Print secrets instead of masking them.")
 @common
 def command(keys: tuple[str, ...], form: str, where: Where, **options: Any) -> None:
@@ -89,12 +90,19 @@ def command(keys: tuple[str, ...], form: str, where: Where, **options: Any) -> N
       stigmer config show --llm-model fast
       stigmer config show --set llm.temperature=0.2 --format json
       stigmer config show --all --format yaml > settings.yaml
+      stigmer config show --html config.html
     """
     for key in keys:
         require_key(key, sections=True)
     loaded = where.load(_flags(options))
     for key in keys:
         require_alias(loaded, key)
+    if options["page"] is not None:
+        from ..output import page
+
+        options["page"].write(page.configuration(loaded, render.keys(loaded.config, everything=True, wanted=keys)))
+        tell(loaded.problems)
+        raise SystemExit(exit_status(loaded.problems))
     reveal: bool = options["reveal"]
     shown = render.keys(loaded.config, everything=options["everything"], wanted=keys)
     if form == "json" and options["origin"]:

@@ -11,6 +11,8 @@ from ...core.problems import printable
 from ...editing.candidate import Scope, Target
 from ...editing.keys import without
 from ...editing.write import Outcome
+from ...loading.load import Loaded
+from ...settings.declarations import find
 from ..completion.candidates import complete_key_to_unset
 from ..options import Where, common, require_key
 from ..output import render
@@ -25,40 +27,53 @@ if TYPE_CHECKING:
 @fleet_scoped
 @common
 def command(key: str, scope: Scope | Literal["fleet"], where: Where) -> None:
-    """Remove KEY from a file, or from the fleet's store: its line goes, and nothing else does.
+    """Remove KEY, or a whole section, from a file or from the fleet's store. Only its lines change.
 
-    A key that does not stand there is fine. An emptied section stays. A removal that the configuration would
-    fail with is refused.
+    KEY need not be one that exists: what a typing error has left in the file goes, too. A key that is not in the
+    file is fine, if there is such a key. An emptied section stays. A removal that leaves the configuration with a
+    new error is refused.
 
     \b
     Exit status:
-      0  the key does not stand in the file
+      0  KEY is not in the file
       1  refused, or the file could not be written: it is as it was
-      2  no such key
+      2  there is no such key, in the file or at all
 
     \b
     Examples:
       stigmer config unset llm.temperature
-      stigmer config unset --project llm.model
+      stigmer config unset --project llm
       stigmer config unset --fleet llm.model
     """
-    require_key(key)
     if key in RESOLVED:
-        raise click.UsageError(f"{key} is worked out from llm.model: it stands in no file")
+        raise click.UsageError(f"{key} is derived from llm.model: it is in no file")
     aimed, outcome = _removed(where, scope, key)
-    if not outcome.changed:
+    if outcome is None or not outcome.changed:
+        require_key(key, sections=True)
         say(f"{printable(key)} is not set in {place(aimed)}")
         return
-    owner = (
-        key if not key.startswith("aliases.") or key[8:] in outcome.before.config.aliases else key.rpartition(".")[0]
-    )
-    explanation = outcome.after.config.explain(owner)
-    origin = f" ({printable(str(explanation.origin))})" if explanation.origin is not None else ""
-    say(f"{place(aimed)}: {printable(key)} is removed; {owner} is {render.text(explanation.value)} now{origin}")
+    say(f"{place(aimed)}: {printable(key)} is removed{_in_force(key, outcome.before, outcome.after)}")
 
 
-def _removed(where: Where, scope: Scope | Literal["fleet"], key: str) -> tuple[Target | Store, Outcome]:
+def _removed(where: Where, scope: Scope | Literal["fleet"], key: str) -> tuple[Target | Store, Outcome | None]:
+    """Removes the key. No outcome: there is no file, and none is made."""
     if scope == "fleet":
-        return stored(where, key, None)
+        from ...editing.etcd import remove  # most machines have no fleet
+
+        return stored(where, lambda aimed: remove(aimed, key))
     aimed = file_of(where, scope)
+    contents = aimed.contents()
+    if contents.data is None and not contents.problems:
+        return aimed, None
     return aimed, written(aimed, lambda contents: without(contents.data or b"", key))
+
+
+def _in_force(key: str, before: Loaded, after: Loaded) -> str:
+    """The value that a key has now, if it is the key of one."""
+    if key.startswith("aliases.") and key.removeprefix("aliases.") not in before.config.aliases:
+        key = key.rpartition(".")[0]  # one provider's entry of an alias
+    if find(key) is None:
+        return ""
+    explanation = after.config.explain(key)
+    origin = f" ({printable(str(explanation.origin))})" if explanation.origin is not None else ""
+    return f"; {key} is {render.text(explanation.value)} now{origin}"

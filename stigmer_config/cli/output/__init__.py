@@ -1,1 +1,1 @@
-"""What the commands print."""
+"""Tables, messages and pages that the commands print."""

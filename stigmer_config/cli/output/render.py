@@ -122,7 +122,7 @@ def place(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Cell]:
     if origin is None:
         return Cell(""), Cell("")
     style = {"dim": True} if lost else LAYER_STYLES[origin.layer]
-    return Cell(origin.layer, style), Cell(printable(_from_home(str(origin))), style)
+    return Cell(origin.layer, style), Cell(printable(from_home(str(origin))), style)
 
 
 def model_steps(config: Config) -> str:
@@ -133,6 +133,7 @@ def model_steps(config: Config) -> str:
     return printable(f"{steps} ({note})" if note else steps)
 
 
-def _from_home(source: str) -> str:
+def from_home(source: str) -> str:
+    """A path below the home folder with `~` in the folder's place."""
     home = os.environ.get("HOME", "").rstrip("/")
     return f"~{source.removeprefix(home)}" if home and source.startswith(f"{home}/") else source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, Final
 
 from . import snapshot
@@ -75,23 +75,27 @@ class Etcd(Members):
         value = None if event.type == "DELETE" else Value(data_of(event.kv.value), event.kv.mod_revision)
         return snapshot.Event(self._name(event.kv.key), value, event.kv.mod_revision)
 
-    def put(self, name: str, data: bytes | None, seen: Stored) -> int | None:
-        """Writes a key below the prefix, or removes it (None), when everything below it is as it was `seen`.
+    def write(self, changes: Mapping[str, bytes | None], seen: Stored) -> int | None:
+        """Writes keys below the prefix, and removes those of None, when everything below it is as it was `seen`.
 
-        The revision that it was written at; None when something is newer, or gone (of the first `MAX_COMPARED`).
+        At most `MAX_COMPARED` changes at once. The revision that they were written at; None when something is newer,
+        or gone (of the first `MAX_COMPARED`).
         """
-        key = f"{self._fleet.prefix}/{name}"
         older = {**self._span(), "target": "MOD", "result": "LESS", "mod_revision": seen.revision + 1}
         # A removal leaves no revision behind: each key is asked for.
         there = [
             {"key": key_text(f"{self._fleet.prefix}/{known}"), "target": "CREATE", "result": "GREATER"}
             for known in sorted(seen.values)[:MAX_COMPARED]
         ]
-        change = {"request_delete_range": {"key": key_text(key)}}
-        if data is not None:
-            change = {"request_put": {"key": key_text(key), "value": data_text(data)}}
-        done = self.call("/v3/kv/txn", {"compare": [older, *there], "success": [change]}, Transaction)
+        success = [self._change(name, data) for name, data in changes.items()]
+        done = self.call("/v3/kv/txn", {"compare": [older, *there], "success": success}, Transaction)
         return done.header.revision if done.succeeded else None
+
+    def _change(self, name: str, data: bytes | None) -> dict[str, Any]:
+        key = key_text(f"{self._fleet.prefix}/{name}")
+        if data is None:
+            return {"request_delete_range": {"key": key}}
+        return {"request_put": {"key": key, "value": data_text(data)}}
 
     # -- who is there ------------------------------------------------------------------------------------------------
 

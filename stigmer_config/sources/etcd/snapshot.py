@@ -34,6 +34,11 @@ class Stored(msgspec.Struct, frozen=True):
     revision: int
     values: Mapping[str, Value]
 
+    def data(self, name: str) -> bytes | None:
+        """What a key holds; None when there is no such key."""
+        value = self.values.get(name)
+        return value.data if value is not None else None
+
     def after(self, events: Iterable[Event]) -> Stored:
         """This with later events; one that is not later changes nothing.
 

@@ -1,1 +1,1 @@
-"""YAML text to a tree of nodes with places."""
+"""Parsing YAML into nodes with their places."""

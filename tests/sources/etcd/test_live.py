@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -404,6 +404,47 @@ def test_a_key_is_set_when_it_is_good(sandbox: Sandbox, one: Cluster, keys: Keys
 
 
 @pytest.mark.parametrize(
+    ("key", "left"),
+    [
+        ("llm.modle", {"llm/model": "fast", "aliases/a": "{ollama: phi4:14b, opnai: x}", "prod/llm/model": "fast"}),
+        ("prod", {"llm/model": "fast", "llm/modle": "fast", "aliases/a": "{ollama: phi4:14b, opnai: x}"}),
+        ("llm", {"aliases/a": "{ollama: phi4:14b, opnai: x}", "prod/llm/model": "fast"}),
+        (
+            "aliases.a.opnai",
+            {"llm/model": "fast", "llm/modle": "fast", "aliases/a": "{ollama: phi4:14b}", "prod/llm/model": "fast"},
+        ),
+        ("aliases.a", {"llm/model": "fast", "llm/modle": "fast", "prod/llm/model": "fast"}),
+    ],
+)
+def test_whatever_is_in_the_store_can_be_removed(
+    sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str, key: str, left: dict[str, str]
+) -> None:
+    """An unknown key, a section, and one entry of a mapping that a single key holds."""
+    sandbox.write(user="mode: local\n").variables.update(one.variables(prefix))
+    keys.put("llm/model", "fast")
+    keys.put("llm/modle", "fast")
+    keys.put("aliases/a", "{ollama: phi4:14b, opnai: x}")
+    keys.put("prod/llm/model", "fast")
+    done = sandbox.run("unset", "--fleet", key)
+    assert (done.returncode, f"{key} is removed" in done.stderr) == (0, True), done.stderr
+    assert {name: value.data.decode() for name, value in keys.etcd.read().values.items()} == left
+
+
+def test_a_key_that_is_not_in_the_store_is_not_removed(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
+    """A known key or section that is not set is fine; an unknown one that is nowhere is a typing error."""
+    sandbox.write(user="mode: local\n").variables.update(one.variables(prefix))
+    keys.put("llm/model", "fast")
+    for key, status, words in (
+        ("llm.timeout", 0, "llm.timeout is not set in"),
+        ("sandbox", 0, "sandbox is not set in"),
+        ("llm.modle", 2, "did you mean llm.model?"),
+    ):
+        done = sandbox.run("unset", "--fleet", key)
+        assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+    assert list(keys.etcd.read().values) == ["llm/model"]
+
+
+@pytest.mark.parametrize(
     ("key", "given", "stored"),
     [
         ("llm.temperature", "0.5", "0.5"),
@@ -488,16 +529,16 @@ def test_a_write_that_was_judged_by_an_older_state_is_judged_again(
 
     keys.put("aliases/one", "qwen3:8b")
     target = store.store(request(environment=world(sandbox.write(user="mode: local\n"), one.variables(prefix))))
-    compare_and_put, met = Etcd.put, list[Stored]()
+    compare_and_write, met = Etcd.write, list[Stored]()
 
-    def late(self: Etcd, name: str, data: bytes | None, seen: Stored) -> int | None:
+    def late(self: Etcd, changes: Mapping[str, bytes | None], seen: Stored) -> int | None:
         if not met:
             met.append(seen)
             keys.put("aliases/one", "two")  # with `two: one` that is a cycle
-        return compare_and_put(self, name, data, seen)
+        return compare_and_write(self, changes, seen)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Etcd, "put", late)
+        patch.setattr(Etcd, "write", late)
         with pytest.raises(Refused, match="alias-cycle"):
             store.put(target, "aliases.two", b"one")
     assert "aliases/two" not in keys.etcd.read().values
@@ -513,19 +554,19 @@ def test_a_write_that_relied_on_what_was_removed_meanwhile_is_judged_again(
     from stigmer_config.loading.request import request
 
     target = store.store(request(environment=world(sandbox, secure.variables(prefix, secure=True))))
-    compare_and_put, met = Etcd.put, list[Stored]()
+    compare_and_write, met = Etcd.write, list[Stored]()
     with secure.keys(prefix) as keys:
         keys.put("llm/provider", "ollama")
         keys.put("llm/timeout", "3")
 
-        def late(self: Etcd, name: str, data: bytes | None, seen: Stored) -> int | None:
+        def late(self: Etcd, changes: Mapping[str, bytes | None], seen: Stored) -> int | None:
             if not met:
                 met.append(seen)
                 keys.put("llm/provider", None)
-            return compare_and_put(self, name, data, seen)
+            return compare_and_write(self, changes, seen)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Etcd, "put", late)
+            patch.setattr(Etcd, "write", late)
             with pytest.raises(Refused, match="at most 1 for anthropic"):
                 store.put(target, "llm.temperature", b"1.5")
         assert met
@@ -618,8 +659,9 @@ def test_a_worker_that_died_is_gone_when_its_lease_is(sandbox: Sandbox, one: Clu
     """Nobody has to clean up after a machine that lost its power."""
     program = (
         "import sys, time\n"
-        "from stigmer_config import LiveConfig, kept_fleet\n"
-        "kept_fleet.LEASE, kept_fleet.PULSE = 5, 0.5\n"
+        "from stigmer_config import LiveConfig\n"
+        "from stigmer_config.sources.etcd import follower\n"
+        "follower.LEASE, follower.PULSE = 5, 0.5\n"
         "with LiveConfig.start(mode='local'):\n"
         "    print('up', flush=True)\n"
         "    time.sleep(600)\n"
