@@ -86,7 +86,7 @@ def replaced(provider: str, model_name: str, model_id: str) -> str | None:
     old, new = known.find(model_name, provider), known.find(model_id, provider)
     if old is None or new is None or old is new:
         return None
-    return f"{model_name} → {new.name if new.name != model_id else model_id}, for {old.id}, retired {old.retires}"
+    return f"{model_name} → {new.id}, for {old.id}, retired {old.retires}"
 
 
 @functools.cache

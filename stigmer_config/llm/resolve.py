@@ -139,7 +139,8 @@ class _Resolution:
             return None, ""  # a cycle is reported where it stands
         facts = self.walk.names.catalogue.find(end.name, self.provider)
         if facts is None:
-            self._doubtful(model, end.name)
+            if self.walk.names.catalogue.find(end.name) is None:
+                self._doubtful(model, end.name)
             return None, end.name
         left = facts.days_left(self.today)
         if left is None or left > WARN_DAYS:
