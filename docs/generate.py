@@ -45,7 +45,7 @@ and flags. A change of a *live* key is taken by a running worker; one of a *rest
 after a restart. "none" means that `null` is a value.
 """
 _PLACES = (
-    ("STIGMER_HOME", "The folder of your `config.yaml`, an absolute path, instead of `~/.stigmer`."),
+    ("STIGMER_HOME", "The folder of your `config.yaml`, instead of `~/.stigmer`."),
     (
         "STIGMER_SITE_CONFIG",
         "The machine's file, instead of the one in the site folder. It must hold something.",

@@ -39,6 +39,8 @@ from .live.live_config import LiveConfig, Rejected, Reloaded, Unchanged
 from .llm.catalogue import catalogue
 from .loading.load import load, read, settled
 from .loading.request import request
+from .settings.declarations import BUILT_IN
+from .settings.schema import Schema
 
 __all__ = ["API_KEY", "Live", "Sandbox", "live", "make_config", "sandbox"]
 
@@ -59,8 +61,10 @@ def make_config(values: Mapping[str, Any] | None = None, *, mode: str = "local",
     return settled(read(msgspec.structs.replace(to_load, read_layer=_no_file)))
 
 
-def _no_file(path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
-    del uid, named
+def _no_file(
+    path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
+) -> tuple[Layer, list[Problem]]:
+    del uid, named, schema
     return Layer(layer, path, "absent"), []
 
 

@@ -76,16 +76,12 @@ class Where:
     def request(self) -> Request:
         """What `load` is asked for."""
         # Only workers run a secret's command.
-        return Request(capture(), self.mode, "--mode", self.project_dir, runs_commands=False)
+        return Request(Environment.capture(), self.mode, "--mode", self.project_dir, runs_commands=False)
 
 
 def capture() -> Environment:
-    """This process's world. Raises a `ClickException` (exit 1) when the working folder is gone."""
-    try:
-        return Environment.capture()
-    except OSError as error:
-        message = f"the working folder cannot be read: {error.strerror}\nhint: cd to a folder that exists"
-        raise click.ClickException(message) from error
+    """This process's environment."""
+    return Environment.capture()
 
 
 def require_key(key: str, *, sections: bool = False) -> str:

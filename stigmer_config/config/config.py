@@ -36,6 +36,7 @@ from .sections import (
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
 # Every key but the aliases', with the way to its value.
 _PATHS = {key: tuple(key.split(".")) for key in (*SETTINGS, *RESOLVED)}
+_SECTIONS = tuple(name for name in CHILDREN[""] if name != "apps")
 _FALLBACKS = "llm.fallbacks"
 
 
@@ -166,7 +167,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     def diff(self, new: Config) -> tuple[Change, ...]:
         """What changes from this Config to `new`, by effective values, secrets included (masked)."""
-        others = {name for name in CHILDREN[""].values() if getattr(self, name) != getattr(new, name)}
+        others = {name for name in _SECTIONS if getattr(self, name) != getattr(new, name)}
         named = not others.isdisjoint(("aliases", "providers"))
         keys = dict.fromkeys((*_keys(self), *_keys(new))) if named else _PATHS
         rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others]

@@ -1,4 +1,4 @@
-"""The world as it is at the start, captured once: nothing else reads `os.environ` or asks for the date."""
+"""The process environment, captured once: nothing else reads `os.environ`, the working folder or the date."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -13,17 +14,20 @@ import msgspec
 class Environment(msgspec.Struct, frozen=True):
     """Variables, working folder, home, user id, date, and the folders of the system and the user.
 
-    `site_dir` is platformdirs' site config folder for `stigmer`, `state_dir` its user state folder. Tests give
-    what they want in force; everything else comes from `capture()`.
+    `cwd` is None when the working folder is gone, `home` when the user has none. `site_dir` is platformdirs' site
+    config folder for `stigmer`, `state_dir` its user state folder (None without a home), `config_dir` its user config
+    folder, where no file of ours belongs. All of them are absolute. Tests give what they want in force; everything
+    else comes from `capture()`.
     """
 
     variables: Mapping[str, str]
-    cwd: Path
-    home: Path
+    cwd: Path | None
+    home: Path | None
     uid: int
     today: datetime.date
     site_dir: Path
-    state_dir: Path
+    state_dir: Path | None
+    config_dir: Path | None = None
 
     @classmethod
     def capture(
@@ -36,29 +40,75 @@ class Environment(msgspec.Struct, frozen=True):
         site_dir: Path | None = None,
         state_dir: Path | None = None,
     ) -> Environment:
-        """This process's world, except for what is given.
-
-        Raises `OSError` when the working folder is gone and none is given.
-        """
+        """This process's environment, except for what is given."""
         taken = dict(os.environ if variables is None else variables)
         import platformdirs
 
-        if home is not None and state_dir is None:
-            state_dir = home / ".local" / "state" / "stigmer"  # of that home, not of this process's user
+        cwd = cwd if cwd is not None else _working_folder()
+        if home is not None:  # the folders are that home's, not this process's user's
+            state_dir = state_dir or home / ".local" / "state" / "stigmer"
+            config_dir: Path | None = home / ".config" / "stigmer"
+        else:
+            home = _home(taken, cwd)
+            config_dir = _user_folder(platformdirs.user_config_path, home, ".config")
+            state_dir = state_dir or _user_folder(platformdirs.user_state_path, home, ".local/state")
+        if state_dir is None and taken.get("STIGMER_HOME"):
+            state_dir = Path(_absolute(taken["STIGMER_HOME"], cwd, home)) / "state"
         return cls(
             variables=taken,
-            cwd=cwd if cwd is not None else Path(os.getcwd()),
-            home=home if home is not None else Path(taken.get("HOME") or os.path.expanduser("~")),
+            cwd=cwd,
+            home=home,
             uid=os.getuid() if hasattr(os, "getuid") else 0,
             today=today if today is not None else datetime.date.today(),  # noqa: DTZ011 - this machine's calendar
             site_dir=site_dir if site_dir is not None else platformdirs.site_config_path("stigmer"),
-            state_dir=state_dir if state_dir is not None else platformdirs.user_state_path("stigmer"),
+            state_dir=state_dir,
+            config_dir=config_dir,
         )
 
     def variable(self, name: str) -> str | None:
         """A variable's value; one set to the empty string counts as unset."""
         return self.variables.get(name) or None
 
+    def absolute(self, path: str | os.PathLike[str]) -> str:
+        """A path as it is opened: `~` is the home, and a relative path starts at the working folder.
+
+        It stays relative when what it starts at does not exist.
+        """
+        return _absolute(os.fspath(path), self.cwd, self.home)
+
     def with_today(self, today: datetime.date) -> Environment:
-        """The same world on another day: a reload re-reads the date, never the variables."""
+        """The same environment on another day: a reload re-reads the date, never the variables."""
         return msgspec.structs.replace(self, today=today)
+
+
+def _working_folder() -> Path | None:
+    try:
+        return Path(os.getcwd())
+    except OSError:
+        return None
+
+
+def _home(variables: Mapping[str, str], cwd: Path | None) -> Path | None:
+    """The home, as an absolute path: `HOME`, else what the system's user database says."""
+    found = variables.get("HOME") or os.path.expanduser("~")
+    if found.startswith("~"):  # neither
+        return None
+    path = _absolute(found, cwd, None)
+    return Path(path) if os.path.isabs(path) else None
+
+
+def _user_folder(platform: Any, home: Path | None, usual: str) -> Path | None:
+    """One of platformdirs' folders of the user, or the usual one in a home that is given by a relative path."""
+    try:
+        found = Path(platform("stigmer"))
+    except RuntimeError:  # there is no home, or a relative one
+        return home / usual / "stigmer" if home is not None else None
+    return found if found.is_absolute() else None
+
+
+def _absolute(path: str, cwd: Path | None, home: Path | None) -> str:
+    if path == "~" or path.startswith(f"~{os.sep}"):
+        path = os.path.join(home, path[2:]) if home is not None else path
+    elif path.startswith("~"):
+        path = os.path.expanduser(path)  # another user's
+    return os.path.normpath(os.path.join(cwd, path)) if cwd is not None else path

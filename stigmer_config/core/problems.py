@@ -106,6 +106,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
 
+def has_errors(problems: Iterable[Problem]) -> bool:
+    """Whether any of the problems is an error."""
+    return any(problem.severity == "error" for problem in problems)
+
+
 def excerpt(line: str, column: int) -> str:
     """A source line with a caret under `column` (1-based, in characters), escaped for a terminal."""
     line = line.replace("\t", " ")

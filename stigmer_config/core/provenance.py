@@ -65,8 +65,10 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     `entries` holds what counts, `refused` what was taken out of it, `faulty` the keys whose value is none they
     may have, and where, `named` the places of providers that are named as keys. `text` is a file's text, kept for the
     excerpts in messages; `secret_lines` gives the lines of it that are never shown, once a message asks.
+    `not_read` are the keys in it that belong to another program, and are left alone.
     `implied_provider` is the provider this layer names when nothing else in it names one
-    (`--anthropic-key`).
+    (`--anthropic-key`). `apps` is what a file has below `apps`, as it is given and whatever is registered; None where
+    there is no such section.
     """
 
     name: LayerName
@@ -81,6 +83,8 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     secret_lines: Callable[[], frozenset[int]] = frozenset
     digest: str | None = None
     implied_provider: Entry | None = None
+    apps: Mapping[str, Entry] | None = None
+    not_read: tuple[str, ...] = ()
 
     @property
     def is_trusted(self) -> bool:

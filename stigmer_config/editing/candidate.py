@@ -13,9 +13,11 @@ from ..core.provenance import Layer, LayerName
 from ..files.paths import real_path
 from ..loading.load import CONSEQUENCES, Loaded, read
 from ..loading.request import ReadLayer, Request
+from ..settings.declarations import BUILT_IN
+from ..settings.schema import Schema
 from ..sources.checked_read import MAX_BYTES, Contents, failed, read_contents
 from ..sources.config_file import layer_of
-from ..sources.discovery import Project, project_file, user_file
+from ..sources.discovery import NO_FOLDER, NO_HOME, Project, new_project_file, project_file, user_file
 from ..trust.grants import Trust
 from .auto_trust import earned
 
@@ -54,10 +56,12 @@ class Target(msgspec.Struct, frozen=True):
         """Everything loaded, as if the file held this (and the project was trusted with that)."""
         before = self.request.read_layer
 
-        def read_layer(path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+        def read_layer(
+            path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
+        ) -> tuple[Layer, list[Problem]]:
             if (path, layer) == (self.path, self.layer):
-                return layer_of(contents, path, layer, named=named)
-            return before(path, layer, uid, named=named)
+                return layer_of(contents, path, layer, named=named, schema=schema)
+            return before(path, layer, uid, named=named, schema=schema)
 
         reading: ReadLayer = read_layer
         return read(msgspec.structs.replace(self.request, read_layer=reading, trust=trust))
@@ -82,7 +86,9 @@ def candidate(target: Target, contents: Contents, data: bytes) -> Candidate:
     if len(data) > MAX_BYTES:
         message = f"it would be larger than {MAX_BYTES // 1024} KiB"
         new = failed(target.path, target.layer, message, "keep settings only in it", "too-large")
-    before, after = (layer_of(one, target.path, target.layer)[0] for one in (contents, new))
+    before, after = (
+        layer_of(one, target.path, target.layer, schema=target.request.schema)[0] for one in (contents, new)
+    )
     trust = earned(target.request.environment, before, after) if target.layer == "project" else None
     return Candidate(data, target.load(new, trust), (before, after), trust)
 
@@ -91,19 +97,33 @@ def target(request: Request, scope: Scope) -> Target:
     """The file of a scope. Raises `NoTarget`."""
     if scope == "user":
         path = user_file(request.environment)
+        if not path:
+            raise NoTarget(f"{NO_HOME}; name a folder for your file by STIGMER_HOME")
         if not os.path.isabs(path):
-            raise NoTarget("STIGMER_HOME must be an absolute path")
+            raise NoTarget(f"STIGMER_HOME is relative, and {NO_FOLDER}")
         return Target("user", path, request)
-    found = project_file(request.environment, request.project_dir)
-    if real_path(found.path) == real_path(user_file(request.environment)):
-        raise NoTarget(f"{found.path} is your user file: use --user")
-    if not found.path:
-        raise NoTarget("--project and --no-project exclude each other")
-    folder = os.path.dirname(os.path.dirname(found.path))
+    path = _project_path(request)
+    folder = os.path.dirname(os.path.dirname(path))
     if not os.path.isdir(folder):
         raise NoTarget(f"there is no folder {folder}")
-    # Where none was found, this is where one would be.
-    return Target("project", found.path, msgspec.structs.replace(request, project=Project(found.path)))
+    return Target("project", path, msgspec.structs.replace(request, project=Project(path)))
+
+
+def _project_path(request: Request) -> str:
+    """The project's file, or where a new one belongs. Raises `NoTarget`."""
+    environment = request.environment
+    found = project_file(environment, request.project_dir)
+    if request.project_dir is False:
+        raise NoTarget("--project and --no-project exclude each other")
+    path = found.path
+    if request.project_dir is None and found.why_none is not None:
+        path = new_project_file(environment)
+    if not os.path.isabs(path):
+        raise NoTarget(f"{NO_FOLDER}: change to a folder that exists")
+    user = user_file(environment)
+    if user and real_path(path) == real_path(user):
+        raise NoTarget(f"{path} is your user file: use --user")
+    return path
 
 
 def new_errors(before: Loaded, after: Loaded, layer: LayerName, key: str | None = None) -> tuple[Problem, ...]:

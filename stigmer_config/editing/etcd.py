@@ -65,14 +65,23 @@ class Store(msgspec.Struct, frozen=True):
             site_dir=nowhere,
             state_dir=nowhere,
         )
-        layer, _ = etcd_layer(self.fleet, stored)
+        layer, _ = etcd_layer(self.fleet, stored, self.request.schema)
         chosen = None if "mode" in layer.entries else mode
-        return read(Request(world, chosen, project_dir=False, read_fleet=self._reading(stored), runs_commands=False))
+        return read(
+            Request(
+                world,
+                chosen,
+                project_dir=False,
+                read_fleet=self._reading(stored),
+                runs_commands=False,
+                schema=self.request.schema,
+            )
+        )
 
     def _reading(self, stored: Stored) -> ReadFleet:
         def read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
             del environment  # whatever the variables name: this is what the store holds
-            return etcd_layer(self.fleet, stored)
+            return etcd_layer(self.fleet, stored, self.request.schema)
 
         return read_fleet
 

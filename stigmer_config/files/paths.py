@@ -21,4 +21,11 @@ def real_path(path: str | os.PathLike[str]) -> str:
     for _ in range(_TRIES):
         with contextlib.suppress(OSError):
             return os.path.realpath(path)
-    return os.path.abspath(path)
+    with contextlib.suppress(OSError):
+        return os.path.abspath(path)
+    return os.fspath(path)  # relative, and the working folder is gone
+
+
+def expanded(path: str) -> str:
+    """`path` with a leading `~` replaced by the home, as an absolute path; any other path as it is."""
+    return os.path.abspath(os.path.expanduser(path)) if path.startswith("~") else path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.util
+import shlex
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from ..core.provenance import Origin
 from ..llm.catalogue import Catalogue, catalogue, replaced
 from ..loading.load import Loaded
 from ..settings.declarations import find
+from ..sources.stigmer_cli import counterparts
 from .diagnosis import Check, CheckState, diagnose
 from .health import Health, check_provider
 from .http import at_once
@@ -126,6 +128,17 @@ def _loading(loaded: Loaded) -> Iterable[Finding]:
             yield Finding(Check(group, state, message, hint, problem.key), problem.origin)
         if group in good and group not in groups:
             yield Finding(Check(group, "ok", good[group]))
+    yield from _of_the_stigmer_cli(loaded)
+
+
+def _of_the_stigmer_cli(loaded: Loaded) -> Iterable[Finding]:
+    """What the user's file says in the Stigmer CLI's own keys, and the command that says it to workers."""
+    for layer in loaded.layers:
+        for theirs, ours, value, line, column in counterparts(layer):
+            message = f"{theirs} in your file is the Stigmer CLI's and is not read here"
+            fix = f"stigmer config set {ours}{'' if value is None else f' {shlex.quote(printable(value))}'}"
+            place = Origin(layer.name, layer.source, line, column)
+            yield Finding(Check("cli", "warning", message, fix, ours), place)
 
 
 def _files(loaded: Loaded) -> str:

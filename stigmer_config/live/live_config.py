@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..config.config import Config
+from ..core import forks
 from ..core.environment import Environment
 from ..core.provenance import Change
 from ..loading.request import ProjectDir
 from ..loading.request import request as load_request
 from ..reload.reloader import Reloader
-from .log_events import Reporter
+from .log_events import Reporter, logging_aside
 from .provider_check import Readiness
 from .reload_loop import Follower
 from .results import Closed, Forked, Rejected, Reloaded, Status, Unchanged
@@ -37,7 +38,10 @@ class LiveConfig:
 
     __slots__ = (
         "__weakref__",
+        "_begun",
+        "_changing",
         "_follower",
+        "_follows_forks",
         "_forked",
         "_readiness",
         "_reporter",
@@ -49,7 +53,12 @@ class LiveConfig:
     current: Config
 
     def __init__(
-        self, reloader: Reloader | None = None, reporter: Reporter | None = None, *, publishes: bool = True
+        self,
+        reloader: Reloader | None = None,
+        reporter: Reporter | None = None,
+        *,
+        publishes: bool = True,
+        follow_forks: bool = False,
     ) -> None:
         """Loads, and follows once `begin` is called: `start` does both. Raises `ConfigError`.
 
@@ -61,18 +70,23 @@ class LiveConfig:
         self._follower = Follower(reloader, self._reporter, self._swap, self._tell, publishes=publishes)
         self.current = self._follower.held.current
         self._forked = False
+        self._follows_forks = follow_forks
         self._readiness: Readiness | None = None
 
     def begin(self) -> None:
         """Follows every file from now on. Once."""
-        self._follow(self._follower.begin)
+        _watch_forks()
+        with forks.section():
+            self._begin_anew()
+            self._follower.begin()
+            _living.add(self)
 
-    def _follow(self, begin: Callable[[], None]) -> None:
+    def _begin_anew(self) -> None:
+        """Locks and lists of this process."""
         self._subscribers = Subscribers(self._callback_failed)
         self._waiters = Waiters(self._look)
-        self._forked = False
-        begin()
-        _living.add(self)
+        self._changing = threading.RLock()  # held by whoever restarts
+        self._begun = threading.Event()  # in a forked child: it follows, or is not to
 
     @classmethod
     def start(
@@ -85,15 +99,21 @@ class LiveConfig:
         environment: Environment | None = None,
         *,
         check: bool = False,
+        follow_forks: bool = False,
     ) -> LiveConfig:
         """Loads (the arguments are `load`'s), logs `config.loaded`, and follows every file from now on.
 
         With `check` it also looks whether the provider can answer, now and after each change of provider, endpoint
         or model, and logs `provider.ready` or `provider.unreachable` with the fix; nothing waits for that.
 
+        With `follow_forks` each child that this process forks (gunicorn's `--preload`, multiprocessing) follows the
+        files, too, with a copy of the subscriptions, and `stigmer config workers` lists it. Without it a child keeps
+        the configuration of the fork until it calls `restart()`, and logs `config.not_following`.
+
         Raises `ConfigError` when the configuration is not good. It keeps the mode it starts with.
         """
-        live = cls(Reloader(load_request(mode, project_dir, flags, overrides, require, environment)))
+        request = load_request(mode, project_dir, flags, overrides, require, environment)
+        live = cls(Reloader(request), follow_forks=follow_forks)
         live._reporter.loaded(live.current, live._follower.held.newest.layers)
         live.begin()
         if check:
@@ -170,6 +190,7 @@ class LiveConfig:
         No callback begins after it returns; it waits for a running one, unless called from it.
         """
         self._follower.closed = True
+        self._begun.set()
         if self._forked:
             return
         self._waiters.wake()
@@ -186,18 +207,26 @@ class LiveConfig:
         _living.discard(self)
 
     def restart(self) -> None:
-        """In a forked child: follows the files anew, with the parent's subscriptions dropped. Raises `Closed`."""
-        if self._follower.closed:
-            raise Closed("it was closed")
-        if self._forked:
-            self._follow(self._follower.restart)
+        """In a forked child that does not follow: follows the files from now on, without the parent's subscriptions.
+
+        Elsewhere it does nothing. Raises `Closed`, and `RuntimeError` when the system has no more threads.
+        """
+        with self._changing:
+            if self._follower.closed:
+                raise Closed("it was closed")
+            if not self._forked:
+                return
+            self._begun.set()
+            with forks.section():
+                self._subscribers = Subscribers(self._callback_failed)
+                self._follow_again()
 
     def _look(self) -> Config:
         """The current Config. Raises `Closed` or `Forked`."""
         if self._follower.closed:
             raise Closed("it was closed")
         if self._forked:
-            raise Forked("this process is a fork: call restart() first")
+            raise Forked("this process is a fork: call restart() first, or start with follow_forks=True")
         return self.current
 
     def _swap(self, new: Config) -> None:
@@ -214,28 +243,61 @@ class LiveConfig:
         if not (isinstance(error, Closed) and self._follower.closed):
             self._reporter.callback_failed(self.current, callback, error)
 
-    def _forget(self) -> None:
+    def _follow_in_child(self) -> None:
+        try:
+            self._subscribers.resume(self.current)
+            self._follow_again()
+        except Exception:  # noqa: BLE001 - no more threads, say: then it can be restarted, like any other
+            self._subscribers.forget()
+
+    def _follow_again(self) -> None:
+        self._follower.restart()
+        self._forked = False
+
+    def _after_fork(self) -> None:
         """In a forked child: none of the parent's threads is here, and its locks are not to be waited for."""
         self._forked = True
-        self._readiness = None
+        self._changing, self._begun = threading.RLock(), threading.Event()
+        self.current = self._follower.held.current  # it may have been accepted, and no more
+        self._readiness = self._readiness.in_child() if self._readiness is not None else None
         self._follower.forget()
-        self._subscribers.forget()
         self._waiters.forget()
+        if self._follower.closed or not self._follows_forks:
+            self._subscribers.forget()
+        else:
+            self._follow_in_child()
+        if self._forked and not self._follower.closed:
+            threading.Thread(target=self._warn, name="stigmer-config-forked", daemon=True).start()
 
+    def _warn(self) -> None:
+        """Logs that nothing follows in this process, unless it restarts or closes at once."""
+        if not self._begun.wait(_RESTARTS_WITHIN):
+            self._reporter.not_following(self.current)
+
+
+_RESTARTS_WITHIN = 0.2  # seconds after a fork; a child that runs another program then is none, either
 
 _living: weakref.WeakSet[LiveConfig] = weakref.WeakSet()
+_watches_forks = False
+
+
+def _watch_forks() -> None:
+    """Has forks looked after from now on. Not before there is something to do, and never twice."""
+    global _watches_forks  # noqa: PLW0603
+    forks.register()
+    if not _watches_forks and hasattr(os, "register_at_fork"):
+        _watches_forks = True
+        os.register_at_fork(after_in_child=_after_fork)
 
 
 def _after_fork() -> None:
-    for live in list(_living):
-        live._forget()  # noqa: SLF001 - a fork is this module's own business
+    """Nothing in here waits for a stream: its reader may be this very process, later."""
+    with logging_aside():
+        for live in list(_living):
+            live._after_fork()  # noqa: SLF001 - a fork is this module's own business
 
 
 @atexit.register
 def _at_exit() -> None:
     for live in list(_living):
         live._follower.leave()  # noqa: SLF001 - and so is the end
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -9,11 +9,14 @@ structlog's global configuration or the standard library's.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from ..config.config import Config
+from ..core import forks
 from ..core.problems import Problem, printable
 from ..core.provenance import Change, Layer, Origin
 from ..llm.catalogue import replaced
@@ -73,18 +76,62 @@ def _json(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
 
 
 class _Stderr:
-    """Writes lines to the stderr of the moment, without a lock that a fork could leave held."""
+    """Writes lines to the current `sys.stderr`."""
 
     def msg(self, message: str) -> None:
-        if sys.stderr is not None:
-            sys.stderr.write(f"{message}\n")
-            sys.stderr.flush()
+        _write(f"{message}\n")
 
     debug = info = warning = error = critical = msg
 
 
+def _write(text: str) -> None:
+    """Writes to the process's own stderr without the stream's lock.
+
+    A child that is forked while this waits for a full pipe would never get that lock. What the stream has in its
+    buffer can only be a line without its end.
+    """
+    stream = sys.stderr
+    if stream is None:
+        return
+    is_own = stream is sys.__stderr__
+    if is_own and hasattr(os, "fork"):
+        data = text.encode(stream.encoding or "utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(stream.fileno(), data) :]
+    else:
+        stream.write(text)
+        stream.flush()
+
+
+_aside = threading.local()
+
+
+@contextlib.contextmanager
+def logging_aside() -> Iterator[None]:
+    """In here events are logged by threads of their own: this one does not wait for a full pipe."""
+    _aside.is_on = True
+    try:
+        yield
+    finally:
+        _aside.is_on = False
+
+
 def _emit(config: Config, method: str, event: str, **fields: Any) -> None:
-    """Logs an event without secrets. That it cannot be written harms nobody."""
+    """Logs an event without secrets. If that fails, nothing else does."""
+    if not getattr(_aside, "is_on", False):
+        _log(config, method, event, fields)
+        return
+    with contextlib.suppress(RuntimeError):  # no more threads
+        name = "stigmer-config-log"
+        threading.Thread(target=_log, args=(config, method, event, fields), name=name, daemon=True).start()
+
+
+def _log(config: Config, method: str, event: str, fields: Mapping[str, Any]) -> None:
+    with forks.section():
+        _log_now(config, method, event, fields)
+
+
+def _log_now(config: Config, method: str, event: str, fields: Mapping[str, Any]) -> None:
     try:
         secrets = spellings()
         clean = {name: without_secrets(value, secrets) for name, value in fields.items()}
@@ -92,7 +139,7 @@ def _emit(config: Config, method: str, event: str, **fields: Any) -> None:
     except Exception as error:  # noqa: BLE001 - the program's own processors run here too
         with contextlib.suppress(Exception):
             # Only the type: the message might quote a value.
-            print(f"stigmer: {event} could not be logged: {type(error).__name__}", file=sys.__stderr__)
+            _write(f"stigmer: {event} could not be logged: {type(error).__name__}\n")
 
 
 class Reporter:
@@ -178,6 +225,18 @@ class Reporter:
         """`config.callback_failed`: a subscriber raised; the others and the watcher go on."""
         name = getattr(callback, "__qualname__", None) or type(callback).__qualname__
         _emit(config, "error", "config.callback_failed", callback=name, exception=traceback_of(error))
+
+    def not_following(self, config: Config) -> None:
+        """`config.not_following`: this process is a fork, and nothing in it follows the files."""
+        _emit(
+            config,
+            "warning",
+            "config.not_following",
+            generation=config.generation,
+            fingerprint=config.fingerprint,
+            detail="this process was forked: it keeps the configuration of the fork, whatever changes",
+            fix="LiveConfig.start(follow_forks=True) before the fork, or live.restart() after it",
+        )
 
     def published(self, config: Config, error: OSError | None) -> None:
         """`config.state_unpublished`: `stigmer config workers` does not see this worker. Once for each reason."""

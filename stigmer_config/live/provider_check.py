@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 
 from ..config.config import Config
+from ..core import forks
 from .log_events import Reporter
 
 TIMEOUT = 5.0  # seconds for one look
+
+Target = tuple[str, str | None, str]  # provider, endpoint and model
 
 
 class Readiness:
@@ -16,13 +19,18 @@ class Readiness:
     Only a change of provider, endpoint or model makes it look again; of several at once, at the newest.
     """
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, checked: Target | None = None) -> None:
+        """`checked` is the target that needs no check: the process that this one was forked from has made it."""
         self._reporter = reporter
         self._wake = threading.Condition()
         self._asked: Config | None = None
-        self._target: tuple[str, str | None, str] | None = None
+        self._target = checked
         self._closed = False
         self._thread: threading.Thread | None = None
+
+    def in_child(self) -> Readiness:
+        """The same for a forked child, where this one has no thread."""
+        return Readiness(self._reporter, self._target)
 
     def look_at(self, config: Config) -> None:
         """Has the provider of `config` looked at, unless that was done already. Returns at once."""
@@ -46,7 +54,8 @@ class Readiness:
             self._thread.join()
 
     def _run(self) -> None:
-        from ..integrations.health import check_provider  # a worker that does not ask for it does not import it
+        with forks.section():  # a child forked in the middle of an import could not import it any more
+            from ..integrations.health import check_provider  # for workers that check alone
 
         while True:
             with self._wake:

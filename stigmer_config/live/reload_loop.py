@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ..config.config import Config
+from ..core import forks
 from ..core.provenance import Change
 from ..files.watch import State, Watcher
 from ..loading.load import Loaded
@@ -48,7 +49,7 @@ class Follower:
         self._watching = False
 
     def begin(self) -> None:
-        """Watches from now on. Once in a process."""
+        """Watches from now on. Once in a process. Raises `RuntimeError` when the system has no more threads."""
         self._lock = threading.RLock()  # held by whoever reloads
         self._inside: set[int] = set()  # the threads that reload, or wait for it
         self._published = Published(self._reloader.asked) if self._publishes else None
@@ -112,7 +113,11 @@ class Follower:
     def restart(self) -> None:
         """In a forked child: begins again. The parent may have been in the middle of a reload."""
         self._reloader = self._reloader.anew()
-        self.begin()
+        try:
+            self.begin()
+        except BaseException:  # it may be tried again
+            self.closed = self._watching = False
+            raise
 
     def _on_change(self, told: frozenset[Path]) -> None:
         try:
@@ -130,6 +135,10 @@ class Follower:
 
     def _reload(self, told: Collection[Path] | None) -> Outcome:
         """Reads what is told (None: everything) and takes it. A fault that nobody asked for may be too young."""
+        with forks.section():  # first: whoever waits for the lock in here is not waited for by who has it
+            return self._reload_now(told)
+
+    def _reload_now(self, told: Collection[Path] | None) -> Outcome:
         self._inside.add(threading.get_ident())
         try:
             with self._lock:

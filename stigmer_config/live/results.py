@@ -17,7 +17,7 @@ class Closed(RuntimeError):  # noqa: N818 - a state, by its contract's name
 
 
 class Forked(RuntimeError):  # noqa: N818 - a state, by its contract's name
-    """This is a forked child: call `restart()` first."""
+    """This process is a fork that does not follow the files: call `restart()` first."""
 
 
 class Reloaded(msgspec.Struct, frozen=True):

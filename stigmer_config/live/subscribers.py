@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from ..config.config import RESOLVED, Config
+from ..core import forks
 from ..core.provenance import Change
 from ..settings.declarations import CHILDREN, find
 from ..settings.unknown import unknown_key
@@ -45,6 +46,7 @@ class Subscribers:
         self._differences: dict[int, tuple[Config, tuple[Change, ...]]] = {}  # to the newest, by identity
         self._closed = False
         self._subscriptions: tuple[_Subscription, ...] = ()
+        self._running: _Subscription | None = None  # whose callback runs
         self._thread: threading.Thread | None = None
 
     def add(self, callback: Callback, path: str, seen: Config) -> Callable[[], None]:
@@ -62,9 +64,7 @@ class Subscribers:
         subscription = _Subscription(callback, path, seen)
         with self._wake:
             if self._thread is None and not self._closed:
-                thread = threading.Thread(target=self._run, name="stigmer-config-callbacks", daemon=True)
-                thread.start()
-                self._thread = thread
+                self._start()
             self._subscriptions = (*self._subscriptions, subscription)
 
         def unsubscribe() -> None:
@@ -100,6 +100,27 @@ class Subscribers:
         self._wake = threading.Condition()
         self._subscriptions, self._thread, self._closed = (), None, True
 
+    def resume(self, newest: Config) -> None:
+        """In a forked child: the same subscriptions, with a thread of its own.
+
+        Whoever has not seen `newest` yet is called, but for a callback that has forked itself.
+        """
+        if self._running is not None and self.is_here():
+            self._running.seen = newest
+        self._wake = threading.Condition()
+        self._running, self._thread = None, None
+        self._newest, self._differences = newest, {}
+        if self._subscriptions and not self._closed:
+            self._start()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="stigmer-config-callbacks", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads
+            self._thread = None
+            raise
+
     def _run(self) -> None:
         while True:
             with self._wake:
@@ -108,7 +129,10 @@ class Subscribers:
                 differences, self._differences = self._differences, {}
             if self._closed or new is None:
                 return
-            self._call_all(new, differences)
+            with forks.section():
+                self._call_all(new, differences)
+            if not self.is_here():  # a callback has forked, and this is the child
+                return
 
     def _call_all(self, new: Config, differences: dict[int, tuple[Config, tuple[Change, ...]]]) -> None:
         """One round: every subscriber that sees an effective difference, in the order of subscription."""
@@ -118,12 +142,14 @@ class Subscribers:
                 continue  # it subscribed when this one was there already
             if id(seen) not in differences:
                 differences[id(seen)] = (seen, seen.diff(new))
-            subscription.seen = new
             concerning = tuple(change for change in differences[id(seen)][1] if subscription.concerns(change.key))
             if concerning and subscription.active:
-                if self._closed:
+                if self._closed or not self.is_here():
                     return
+                self._running = subscription
                 self._call(subscription.callback, new, concerning)
+                self._running = None
+            subscription.seen = new  # after the call: in a child forked in the middle of it, it is made again
 
     def _call(self, callback: Callback, new: Config, changes: tuple[Change, ...]) -> None:
         try:

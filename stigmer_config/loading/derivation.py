@@ -13,7 +13,7 @@ from ..config.config import RESOLVED, Config
 from ..config.sections import LLMConfig, provider_settings, section
 from ..core.frozen_map import FrozenMap
 from ..core.merge import merge
-from ..core.problems import ConfigError, Problem
+from ..core.problems import ConfigError, Problem, has_errors
 from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, items, targets, value_of
 from ..llm.catalogue import Catalogue
 from ..llm.model_strings import ModelNames
@@ -169,14 +169,14 @@ class Derivation:
         """`config` with one more layer on top. Raises `ConfigError`."""
         pairs, problems = read_override(values)
         problems += self._unknown_providers(pairs)
-        if problems:
+        if has_errors(problems):
             raise ConfigError(problems)
         overrides = (*config._overrides, pairs)
         llm = self._plainly(config.llm, pairs)
         if llm is not None:
             return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
         view = self._view(overrides)
-        found = (*view.walk.problems, *view.resolved.problems)
+        found = (*problems, *view.walk.problems, *view.resolved.problems)
         warnings = _warnings(config.warnings, found) if found or config.warnings else ()
         return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=warnings, _overrides=overrides)
 

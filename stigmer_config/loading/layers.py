@@ -12,7 +12,8 @@ from ..core.provenance import Entry, Layer, LayerName, Origin
 from ..settings.declarations import SETTINGS
 from ..settings.value_types import InvalidValueError
 from ..sources.defaults import defaults_layer
-from ..sources.discovery import project_file, site_file, user_file
+from ..sources.discovery import NO_FOLDER, NO_HOME, Project, project_file, site_file, user_file
+from ..sources.misplaced import misplaced_files
 from .request import Request
 
 # Where the mode of a running worker comes from once the layers would choose another.
@@ -22,19 +23,21 @@ _STARTING_MODE = Origin("flags", "the mode at the start")
 def read_layers(asked: Request, problems: list[Problem]) -> list[Layer]:
     """Every layer of the cascade but the overrides, lowest first; their faults go to `problems`."""
     world = asked.environment
-    vendor, env = asked.read_variables(world)
+    vendor, env = asked.read_variables(world, asked.schema)
+    project = asked.project or project_file(world, asked.project_dir)
     found: list[tuple[Layer, Iterable[Problem]]] = [
         vendor,
         _file(asked, "site"),
-        *([asked.read_fleet(world)] if world.variable("STIGMER_ETCD") else ()),
+        *([_fleet(asked)] if world.variable("STIGMER_ETCD") else ()),
         _file(asked, "user"),
-        _project(asked),
+        _project(asked, project),
         env,
         _flags(asked),
     ]
     layers = [layer for layer, _ in found]
     for _, faults in found:
         problems += faults
+    problems += misplaced_files(world, project)
     # A project's own mode is refused later, and never counts.
     mode = chosen_mode(layer for layer in layers if layer.name != "project")
     if asked.keep_mode not in (None, mode):
@@ -71,27 +74,42 @@ def chosen_mode(layers: Iterable[Layer], *, kept: bool = True) -> str:
 
 def _file(asked: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
     world = asked.environment
-    home = world.variable("STIGMER_HOME")
-    if name == "user" and home and not os.path.isabs(home):
-        message = "STIGMER_HOME must be an absolute path"
-        origin = Origin("user", home)
-        fault = Problem(code="unreadable-file", message=message, hint="for example $HOME/.stigmer", origin=origin)
-        return Layer("user", home, "error", why=message), [fault]
     path, named = site_file(world) if name == "site" else (user_file(world), False)
-    return asked.read_layer(path, name, world.uid, named=named)
+    if not path:
+        return Layer(name, "", "absent", why=NO_HOME), []
+    if not os.path.isabs(path):
+        return without_start(name, path)
+    return asked.read_layer(path, name, world.uid, named=named, schema=asked.schema)
 
 
-def _project(asked: Request) -> tuple[Layer, Iterable[Problem]]:
+def _fleet(asked: Request) -> tuple[Layer, Iterable[Problem]]:
+    if asked.read_fleet is not None:
+        return asked.read_fleet(asked.environment)
+    from ..sources.etcd.layer import read_fleet  # most machines have no fleet
+
+    return read_fleet(asked.environment, asked.schema)
+
+
+def without_start(name: LayerName, path: str) -> tuple[Layer, list[Problem]]:
+    """The layer of a file whose relative path starts at a folder that does not exist."""
+    message = NO_HOME if path.startswith("~") else f"{path} is relative, and {NO_FOLDER}"
+    hint = "write an absolute path, or change to a folder that exists"
+    fault = Problem(code="unreadable-file", message=message, hint=hint, origin=Origin(name, path))
+    return Layer(name, path, "error", why=message), [fault]
+
+
+def _project(asked: Request, project: Project) -> tuple[Layer, Iterable[Problem]]:
     world = asked.environment
-    project = asked.project or project_file(world, asked.project_dir)
     if project.why_none is not None:
         return Layer("project", project.path, "absent", why=project.why_none), []
+    if not os.path.isabs(project.path):
+        return without_start("project", project.path)
     folder = os.path.dirname(os.path.dirname(project.path))
     if project.named and not os.path.isdir(folder):
         message = "there is no such folder"
         fault = Problem(code="unreadable-file", message=message, hint="mend the path", origin=Origin("project", folder))
         return Layer("project", project.path, "error", why=message), [fault]
-    return asked.read_layer(project.path, "project", world.uid)
+    return asked.read_layer(project.path, "project", world.uid, schema=asked.schema)
 
 
 def _flags(asked: Request) -> tuple[Layer, Iterable[Problem]]:

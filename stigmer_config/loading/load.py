@@ -6,7 +6,7 @@ import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -28,7 +28,7 @@ from ..trust import grants
 from ..trust.vetting import vet
 from .derivation import Derivation, read_override
 from .excerpts import with_excerpts
-from .layers import chosen_mode, read_layers
+from .layers import chosen_mode, read_layers, without_start
 from .request import ProjectDir, Request, request
 
 # One of these may be a mere consequence when what it judges by is itself broken.
@@ -115,13 +115,35 @@ def read(asked: Request, generation: int = 1) -> Loaded:
         asked.opener or Opener(asked.environment, runs=asked.runs_commands),
         trust,
     )
-    problems += _causes(problems, derivation.problems)
     config = derivation.config(generation, ())
+    problems, vetted = _without_other_providers(problems, vetted, config.llm.provider)
+    problems += _causes(problems, derivation.problems)
     problems += _required(config, asked.require)
     shown = with_excerpts(problems, vetted)
     warnings = tuple(problem for problem in shown if problem.severity == "warning")
     config = msgspec.structs.replace(config, warnings=warnings)
     return Loaded(config, tuple(vetted), shown, chosen_mode(vetted, kept=False))
+
+
+def _without_other_providers(
+    problems: list[Problem], layers: list[Layer], provider: str
+) -> tuple[list[Problem], list[Layer]]:
+    """A vendor's variable that is faulty is an error only while its provider is in force, else a warning."""
+    in_force = f"providers.{provider}."
+    judged = [
+        msgspec.structs.replace(problem, severity="warning")
+        if problem.origin is not None and problem.origin.layer == "vendor" and not problem.key.startswith(in_force)
+        else problem
+        for problem in problems
+    ]
+    if any(p.severity == "error" and p.origin is not None and p.origin.layer == "vendor" for p in judged):
+        return judged, layers
+    return judged, [
+        msgspec.structs.replace(layer, status="loaded" if layer.entries else "empty")
+        if layer.name == "vendor" and layer.status == "error"
+        else layer
+        for layer in layers
+    ]
 
 
 def _vetted(layers: list[Layer], today: datetime.date, trust: grants.Trust) -> tuple[list[Layer], list[Problem]]:
@@ -165,13 +187,16 @@ def read_alone(environment: Environment, file: Path, mode: str | None, data: byt
     Nothing of this machine counts: no variable but MODE, no other file, not who else could write the file, and no
     secret that the file refers to; a missing key is no fault.
     """
-    path = os.path.abspath(os.path.join(environment.cwd, file))
+    path = environment.absolute(file)
     is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
-    if data is None:
-        layer, found = file_layer(path, "project" if is_project else "user", environment.uid, named=True)
-    else:
+    name: Literal["project", "user"] = "project" if is_project else "user"
+    if data is not None:
         contents = sized(STANDARD_INPUT, "user", data) or Contents(data)
         layer, found = layer_of(contents, STANDARD_INPUT, "user")
+    elif os.path.isabs(path):
+        layer, found = file_layer(path, name, environment.uid, named=True)
+    else:
+        layer, found = without_start(name, path)
     problems = [problem for problem in found if problem.code != "insecure-permissions"]
     env, faults = env_layer(environment)
     env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})

@@ -13,7 +13,8 @@ from ..core.environment import Environment
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
 from ..secrets.references import Opener
-from ..settings.declarations import find
+from ..settings.declarations import BUILT_IN
+from ..settings.schema import Schema
 from ..settings.unknown import unknown_key
 from ..sources import flags as flag_source
 from ..sources.config_file import file_layer
@@ -28,7 +29,7 @@ class ReadLayer(Protocol):
     """How a file becomes a layer: `file_layer`, or one that keeps layers or has a candidate's text."""
 
     def __call__(
-        self, path: str, layer: LayerName, uid: int, *, named: bool = False
+        self, path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
     ) -> tuple[Layer, list[Problem]]: ...
 
 
@@ -38,17 +39,12 @@ class ReadFleet(Protocol):
     def __call__(self, environment: Environment) -> tuple[Layer, list[Problem]]: ...
 
 
-def _read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
-    from ..sources.etcd.layer import read_fleet  # most machines have no fleet
-
-    return read_fleet(environment)
-
-
 class Request(msgspec.Struct, frozen=True):
     """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults.
 
-    `read_layer` reads the files, `read_fleet` the fleet's store where `STIGMER_ETCD` names one, and
-    `read_variables` makes layers of the variables. `project` is where the project's file was found, when that is
+    `schema` has the settings that the load knows. `read_layer` reads the files, `read_fleet` the fleet's store where
+    `STIGMER_ETCD` names one (None: as it is now), and `read_variables` makes layers of the variables.
+    `project` is where the project's file was found, when that is
     known. `keep_mode` is the mode to stay in whatever the layers say (a worker keeps the one it started with).
     `opener` reads secret references, by default a new one, which runs commands if `runs_commands`. `trust` is what is
     granted to the project's file, when that is not to be taken from the record.
@@ -62,13 +58,14 @@ class Request(msgspec.Struct, frozen=True):
     overrides: tuple[Mapping[str, Any], ...] = ()
     require: tuple[str, ...] = ()
     read_layer: ReadLayer = file_layer
-    read_fleet: ReadFleet = _read_fleet
-    read_variables: Callable[[Environment], Variables] = variable_layers
+    read_fleet: ReadFleet | None = None
+    read_variables: Callable[[Environment, Schema], Variables] = variable_layers
     project: Project | None = None
     keep_mode: str | None = None
     runs_commands: bool = True
     opener: Opener | None = None
     trust: grants.Trust | None = None
+    schema: Schema = BUILT_IN
 
 
 def request(
@@ -78,6 +75,7 @@ def request(
     overrides: Sequence[Mapping[str, Any]] | None = None,
     require: Iterable[str] = (),
     environment: Environment | None = None,
+    schema: Schema = BUILT_IN,
 ) -> Request:
     """`load`'s arguments as a Request.
 
@@ -85,9 +83,9 @@ def request(
     """
     required = tuple(require)
     for key in required:
-        if find(key) is None and key not in RESOLVED:
-            raise unknown_key(key)
-    layer, problems = flag_source.from_call(flags)
+        if schema.find(key) is None and key not in RESOLVED:
+            raise unknown_key(key, schema)
+    layer, problems = flag_source.from_call(flags, schema)
     for problem in problems:
         if problem.code == "unknown-key":
             raise KeyError(f"flags: {problem.message}: {problem.hint}")
@@ -98,4 +96,5 @@ def request(
         flags=(layer, tuple(problems)),
         overrides=tuple(overrides or ()),
         require=required,
+        schema=schema,
     )

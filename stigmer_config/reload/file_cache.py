@@ -11,6 +11,8 @@ import msgspec
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
 from ..files.stable_read import Gone, Reader, Unsettled
+from ..settings.declarations import BUILT_IN
+from ..settings.schema import Schema
 from ..sources.checked_read import MAX_BYTES, Contents, failed, judged, open_flags, refused_link, unreadable
 from ..sources.config_file import layer_of
 
@@ -32,8 +34,9 @@ class KeptFiles:
     is gone or empty just now. Until then the layer stays what it was.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Schema = BUILT_IN) -> None:
         self.waiting: dict[Path, float] = {}
+        self._schema = schema
         self._reader = Reader(MAX_BYTES)
         self._kept: dict[tuple[LayerName, str], _Kept] = {}
         self._identities: dict[str, Identity] = {}
@@ -51,8 +54,11 @@ class KeptFiles:
                     changed = True
         return changed
 
-    def read_layer(self, path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+    def read_layer(
+        self, path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
+    ) -> tuple[Layer, list[Problem]]:
         """The layer of a file, as `file_layer` gives it: the kept one, where there is one."""
+        del schema  # that of the worker, from the start
         kept = self._kept.get((layer, path))
         if kept is None:
             # A file that was never seen whole cannot be passed over.
@@ -81,7 +87,7 @@ class KeptFiles:
         return identity is not None and identity == self._identities.get(other)
 
     def _keep(self, contents: Contents, path: str, layer: LayerName, uid: int, *, named: bool) -> _Kept:
-        read, problems = layer_of(contents, path, layer, named=named)
+        read, problems = layer_of(contents, path, layer, named=named, schema=self._schema)
         kept = self._kept[(layer, path)] = _Kept(contents, read, problems, uid, named)
         return kept
 

@@ -40,12 +40,12 @@ class Reloader:
         began: datetime.date | None = None,
         fleet: KeptFleet | None = None,
     ) -> None:
-        self._files = KeptFiles()
+        self._files = KeptFiles(asked.schema)
         self.fleet = fleet or _fleet(asked)
         self._secrets = secrets or KeptSecrets(asked.environment, runs=asked.runs_commands)
-        variables = variable_layers(asked.environment)  # a reload never reads them anew
+        variables = variable_layers(asked.environment, asked.schema)  # a reload never reads them anew
         self._asked = msgspec.structs.replace(
-            asked, read_layer=self._files.read_layer, read_variables=lambda _environment: variables
+            asked, read_layer=self._files.read_layer, read_variables=lambda _environment, _schema: variables
         )
         if self.fleet is not None:
             self._asked = msgspec.structs.replace(self._asked, read_fleet=self.fleet.read_fleet)
@@ -156,12 +156,15 @@ class Reloader:
         return self._grant != before
 
     def _recorded(self) -> grants.Grant | None:
-        return grants.recorded(self._asked.environment, self._project.path)
+        path = self._project.path
+        return grants.recorded(self._asked.environment, path) if os.path.isabs(path) else None
 
     def _look_around(self) -> tuple[Path, ...]:
         world = self._asked.environment
         looked_at = [Path(path) for path in places.looked_at(world, self._asked.project_dir)]
-        return (*looked_at, grants.path_of(world, self._project.path))
+        if world.state_dir is not None and os.path.isabs(self._project.path):
+            looked_at.append(grants.path_of(world, self._project.path))
+        return tuple(looked_at)
 
 
 def _fleet(asked: Request) -> KeptFleet | None:
@@ -169,7 +172,7 @@ def _fleet(asked: Request) -> KeptFleet | None:
         return None
     from ..sources.etcd.follower import KeptFleet  # most machines have no fleet
 
-    return KeptFleet(asked.environment)
+    return KeptFleet(asked.environment, schema=asked.schema)
 
 
 def _status(loaded: Loaded, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from ..core.environment import Environment
 from ..core.provenance import Layer
 from ..core.secret import Secret
 from ..files.stable_read import FIRST_PAUSE, Reader, Settled, Signature, Unsettled, signature
-from ..secrets.references import MAX_BYTES, Opener, Reference
+from ..secrets.references import MAX_BYTES, Opener, Reference, Unavailable
 
-Found = Secret | str  # a secret, or why there is none
+Found = Secret | Unavailable  # a secret, or why there is none
 Fetch = Callable[[Reference], Found]
 
 
@@ -33,6 +34,11 @@ class KeptSecrets:
         self._found: dict[Reference, Found] = {}
         self._unused: dict[Path, Signature | None] = {}  # files that no load has opened: as they were
         self._commands = dict(commands or {})
+        self.renew_lock()
+        _all.add(self)
+
+    def renew_lock(self) -> None:
+        """In a forked child: the lock may be held by a thread that is not here."""
         self._running = threading.Lock()
 
     def anew(self) -> KeptSecrets:
@@ -81,7 +87,7 @@ class KeptSecrets:
                 return found
             pause = FIRST_PAUSE
         self.waiting[path] = pause
-        return self._found.get(reference, "somebody is writing it")
+        return self._found.get(reference, Unavailable("it is being written"))
 
     def _look(self, path: Path) -> tuple[float, Signature | None]:
         """In how many seconds the file may have settled, and what it looks like when it has and is there."""
@@ -105,6 +111,18 @@ class KeptSecrets:
         for one in failed:
             del self._commands[one]
         return bool(failed)
+
+
+_all: weakref.WeakSet[KeptSecrets] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for kept in list(_all):
+        kept.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class LoadsOpener(Opener):

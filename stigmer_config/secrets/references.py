@@ -18,11 +18,13 @@ from ..core.environment import Environment
 from ..core.problems import Problem, did_you_mean, quoted
 from ..core.provenance import Entry
 from ..core.secret import Secret
-from ..files.paths import SAFE
+from ..files.paths import SAFE, expanded
+from ..settings.interpolation import uninterpolated_credential
 from ..settings.value_types import Credential, InvalidValueError
 
 MAX_BYTES = 8 * 1024
 KINDS = ("env", "file", "command")
+_REMEDIES = {"env": "set the variable", "file": "check the path and the file", "command": "run the command yourself"}
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -34,6 +36,14 @@ class Reference(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         shown = self.words[0] if self.kind != "command" else f"[{', '.join(self.words)}]"
         return f"{{{self.kind}: {shown}}}"
+
+
+class Unavailable(msgspec.Struct, frozen=True):
+    """Why a reference gives no secret, in words without it: a problem's code, message and hint."""
+
+    reason: str
+    code: str = "secret-unavailable"
+    hint: str = ""
 
 
 class Unread(Secret):
@@ -69,7 +79,7 @@ def parse(value: object, folder: str, *, commands: bool) -> Reference:
         raise InvalidValueError("wrong-type", f"{{{kind}: …}} takes one text")
     if kind == "env":
         return Reference("env", (argument,))
-    return Reference("file", (os.path.join(folder, os.path.expanduser(argument)),))
+    return Reference("file", (os.path.join(folder, expanded(argument)),))
 
 
 def _argv(argument: object, *, allowed: bool) -> tuple[str, ...]:
@@ -98,21 +108,24 @@ class Opener:
     def __init__(self, environment: Environment, *, runs: bool) -> None:
         self._environment = environment
         self._runs = runs
-        self._read: dict[Reference, Secret | str] = {}
+        self._read: dict[Reference, Secret | Unavailable] = {}
 
     def open(self, key: str, entry: Entry) -> tuple[Secret | None, Problem | None]:
-        """The secret of an entry, itself or behind its reference; and why it is not to be had."""
+        """The secret of an entry, itself or behind its reference; and why it is unavailable, or a warning."""
         value = entry.value
         if not isinstance(value, Reference):
             return value, None
         found = self._read.get(value)
         if found is None:
             found = self._read[value] = self._fetch(value)
-        if isinstance(found, Secret):
+        if isinstance(found, Unread):
             return found, None
-        message = f"{key} cannot be had from {value if value.kind != 'command' else 'its command'}: {found}"
-        hint = {"env": "set the variable", "file": "mend the path or the file", "command": "run it by hand"}[value.kind]
-        return None, Problem(code="secret-unavailable", key=key, message=message, hint=hint, origin=entry.origin)
+        if isinstance(found, Secret):
+            return found, uninterpolated_credential(found.reveal(), entry.origin, key)
+        source = value if value.kind != "command" else "its command"
+        message = f"{key} cannot be read from {source}: {found.reason}"
+        hint = found.hint or _REMEDIES[value.kind]
+        return None, Problem(code=found.code, key=key, message=message, hint=hint, origin=entry.origin)
 
     def glance(self, value: Any) -> Any:
         """A value as it can be shown without reading anything: a reference as what was read, or as unread."""
@@ -135,8 +148,8 @@ class Opener:
         """The files that secrets were read from: what a worker has to watch."""
         return tuple(Path(reference.words[0]) for reference in self._read if reference.kind == "file")
 
-    def _fetch(self, reference: Reference) -> Secret | str:
-        """The secret, or why there is none, in words without it."""
+    def _fetch(self, reference: Reference) -> Secret | Unavailable:
+        """The secret, or why there is none."""
         fetchers: dict[str, Callable[[], bytes | str]] = {
             "env": lambda: _variable(self._environment, reference.words[0]),
             "file": lambda: _file(reference.words[0]),
@@ -145,16 +158,21 @@ class Opener:
         if reference.kind == "command" and not self._runs:
             return Unread(reference)
         data = fetchers[reference.kind]()
-        if isinstance(data, str):
-            return data
-        if len(data) > MAX_BYTES:
-            return f"it is larger than {MAX_BYTES // 1024} KiB"
-        try:
-            return Credential().check(data.decode("utf-8").rstrip("\r\n"), "it")
-        except UnicodeDecodeError:
-            return "it is not UTF-8 text"
-        except InvalidValueError as fault:
-            return fault.message
+        return Unavailable(data) if isinstance(data, str) else _credential(data)
+
+
+def _credential(data: bytes) -> Secret | Unavailable:
+    """The credential in what was read, by the same rules as one that a layer gives itself."""
+    if len(data) > MAX_BYTES:
+        return Unavailable(f"it is larger than {MAX_BYTES // 1024} KiB")
+    if not data.strip():
+        return Unavailable("it is empty")
+    try:
+        return Credential().check(data.decode("utf-8"), "it")
+    except UnicodeDecodeError:
+        return Unavailable("it is not UTF-8 text")
+    except InvalidValueError as fault:
+        return Unavailable(fault.message, fault.code, fault.hint)
 
 
 class Unopened(Opener):

@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Literal
 
-import msgspec
-
-from .providers import NAME, PROVIDERS
+from .providers import PROVIDERS
 from .request_fields import Headers, ModelList, Parameters
+from .schema import NAME, Access, Reload, Schema, Setting
 from .urls import Address, Url
-from .value_types import Choice, Credential, InvalidValueError, KeyList, Kind, Model, Number, ProviderName, Text, Whole
+from .value_types import (
+    Choice,
+    Credential,
+    InvalidValueError,
+    KeyList,
+    Kind,
+    LogLevel,
+    Model,
+    Number,
+    ProviderName,
+    Text,
+    Whole,
+)
 
 Mode = Literal["local", "cloud"]
-Access = Literal["open", "protected", "secret", "forbidden"]
-Reload = Literal["live", "restart"]
-
-
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """The declaration of one key.
-
-    `access`: who may set it. `open` any layer; `protected` no untrusted project file; `secret` no project
-    file, masked everywhere; `forbidden` no project file. `reload`: whether a running worker takes a change
-    (`live`) or must restart for it. `nullable`: whether `null` is a value.
-    """
-
-    key: str
-    kind: Kind
-    doc: str
-    variable: str | None = None
-    access: Access
-    reload: Reload
-    nullable: bool = False
-
-    @property
-    def is_secret(self) -> bool:
-        return self.access == "secret"
-
-    def check(self, value: Any, what: str) -> Any:
-        """`value` (as YAML or Python has it) in this setting's type. Raises `InvalidValueError`."""
-        if value is None:
-            if self.nullable:
-                return None
-            raise self.kind.wrong_type(None, what, f"remove the line to take {self.key} from a lower layer")
-        return self.kind.check(value, what)
-
-    def parse(self, text: str, what: str) -> Any:
-        """`text` (as a variable or a command line has it) in this setting's type. Raises `InvalidValueError`."""
-        return self.kind.parse(text, what)
-
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high")
 
@@ -115,7 +89,7 @@ def _llm() -> list[Setting]:
 
 
 def _provider(provider: str) -> list[Setting]:
-    """The settings of one provider, whether or not there is one of that name."""
+    """The settings of one provider; of any that is declared, for `<name>`."""
     own: dict[str, Kind] = {}
     if provider in PROVIDERS:
         own["kind"] = Choice("kind", (provider,))
@@ -125,7 +99,7 @@ def _provider(provider: str) -> list[Setting]:
         Setting(
             key=f"providers.{provider}.{name}",
             kind=own.get(name, kind),
-            doc=f"{doc} For when {provider} is the active provider.",
+            doc=f"{doc} For when {'it' if provider == NAME else provider} is the active provider.",
             access=access,
             reload="live",
             nullable=nullable,
@@ -150,11 +124,8 @@ def _section(section: str, access: Access, reload: Reload, *rows: tuple[Any, ...
     ]
 
 
-_LEVELS = ("debug", "info", "warning", "error", "critical")
-
-SETTINGS: dict[str, Setting] = {
-    setting.key: setting
-    for setting in [
+BUILT_IN = Schema(
+    [
         Setting(
             key="mode",
             kind=Choice("mode", ("local", "cloud")),
@@ -164,7 +135,7 @@ SETTINGS: dict[str, Setting] = {
             reload="restart",
         ),
         *_llm(),
-        *(setting for provider in PROVIDERS for setting in _provider(provider)),
+        *(setting for provider in (*PROVIDERS, NAME) for setting in _provider(provider)),
         *_section(
             "temporal",
             "protected",
@@ -202,7 +173,7 @@ SETTINGS: dict[str, Setting] = {
             "logging",
             "protected",
             "live",
-            ("level", Choice("log level", _LEVELS, fold=True), "LOG_LEVEL", "The least level that is logged."),
+            ("level", LogLevel(), "LOG_LEVEL", "The least level that is logged."),
             (
                 "format",
                 Choice("log format", ("auto", "console", "json"), fold=True),
@@ -217,83 +188,25 @@ SETTINGS: dict[str, Setting] = {
             access="forbidden",
             reload="live",
         ),
+        Setting(
+            key="aliases.<name>",
+            kind=Model(),
+            doc="A nickname for a model: a model string, another alias, or a mapping provider → model string.",
+            access="open",
+            reload="live",
+        ),
     ]
-}
-
-_ALIAS = Setting(
-    key="aliases.<name>",
-    kind=Model(),
-    doc="A nickname for a model: a model string, another alias, or a mapping provider → model string.",
-    access="open",
-    reload="live",
 )
 
-VARIABLES: dict[str, Setting] = {s.variable: s for s in SETTINGS.values() if s.variable}
-
-# Sections and the keys right below them: what a mapping in a file may hold.
-CHILDREN: dict[str, dict[str, str]] = {"": {"aliases": "aliases"}, "aliases": {}}
-for _key in SETTINGS:
-    _parts = _key.split(".")
-    for _depth in range(len(_parts)):
-        _parent = ".".join(_parts[:_depth])
-        CHILDREN.setdefault(_parent, {})[_parts[_depth]] = ".".join(_parts[: _depth + 1])
-
-
-@functools.lru_cache(maxsize=256)  # names come from files: no more are kept than a file of a sane size has
-def provider_fields(provider: str) -> dict[str, Setting]:
-    """The settings of a provider by field, for any name that a provider may have."""
-    return {setting.key.rpartition(".")[2]: setting for setting in _provider(provider)}
-
-
-def children(section: str) -> dict[str, str]:
-    """The keys right below a section, by name; those of any provider's section are known."""
-    known = CHILDREN.get(section)
-    if known is not None:
-        return known
-    provider = section.removeprefix("providers.")
-    return {name: f"{section}.{name}" for name in PROVIDER_FIELDS} if NAME.fullmatch(provider) else {}
-
-
-_NEAR = 0.6  # how alike two names are at least, for one to be meant
-
-
-def find(key: str) -> Setting | None:
-    """The setting of `key`, or None. Every `aliases.<name>` is one, and every `providers.<name>.<known field>`."""
-    setting = SETTINGS.get(key)
-    if setting is not None:
-        return setting
-    if key.startswith("aliases."):
-        return _ALIAS
-    section, _, rest = key.partition(".")
-    provider, _, field = rest.partition(".")
-    if section == "providers" and field in PROVIDER_FIELDS and NAME.fullmatch(provider):
-        return provider_fields(provider)[field]
-    return None
-
-
-def suggest(key: str) -> str | None:
-    """The known key nearest to `key`, by its last name; a sibling is nearer than the same slip elsewhere.
-
-    At the top the section may have been forgotten: there a key elsewhere is nearly as near.
-    """
-    from difflib import SequenceMatcher  # only a message needs it
-
-    dotted = key.lower().replace("_", ".", 1)
-    if dotted in SETTINGS:
-        return dotted
-    section, _, name = key.rpartition(".")
-    siblings = CHILDREN.get(section, {})
-    elsewhere = 0.2 if section else 0.1
-    near: dict[str, float] = {}
-    for known in [*siblings.values(), *(k for k in SETTINGS if not k.startswith("providers.")), *CHILDREN]:
-        last = known.rpartition(".")[2]
-        ratio = SequenceMatcher(None, name.lower(), last).ratio()
-        near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
-    best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
-    return best if near[best] >= _NEAR else None
-
+# The built-in settings alone. What a load knows, an application's own settings included, is its request's schema.
+SETTINGS = BUILT_IN.settings
+CHILDREN = BUILT_IN.children
+VARIABLES = BUILT_IN.variables
+find = BUILT_IN.find
+suggest = BUILT_IN.suggest
 
 __all__ = [
+    "BUILT_IN",
     "CHILDREN",
     "FREE_FIELDS",
     "LLM_FIELDS",
@@ -304,9 +217,9 @@ __all__ = [
     "SETTINGS",
     "VARIABLES",
     "InvalidValueError",
+    "Mode",
+    "Schema",
     "Setting",
-    "children",
     "find",
-    "provider_fields",
     "suggest",
 ]

@@ -13,7 +13,7 @@ from ..core.decoding import from_json
 
 # These three have defaults of their own in each mode, and name the protocols that every provider speaks one of.
 PROVIDERS = ("anthropic", "ollama", "openai")
-NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 # Their packaged address is the company's own: it always needs a key, and serves that company's models only.
 COMPANIES = frozenset({"anthropic", "openai"})
 

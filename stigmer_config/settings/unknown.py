@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..core.problems import nearest, printable
-from .declarations import suggest
+from .declarations import BUILT_IN
+from .schema import Schema
 
 
-def unknown_key(key: str, *, what: str = "key") -> KeyError:
+def unknown_key(key: str, schema: Schema = BUILT_IN, *, what: str = "key") -> KeyError:
     """The `KeyError` for a key that does not exist, with the nearest one that does."""
-    near = suggest(key) if key else None
+    near = schema.suggest(key) if key else None
     hint = f"did you mean {near}?" if near else "`stigmer config show --all` lists every key"
     return KeyError(f"there is no {what} '{printable(key)}': {hint}")
 

@@ -17,7 +17,7 @@ from ..core.merge import unique
 from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Origin
 from ..core.secret import Secret
-from .providers import NAME, packaged_providers
+from .providers import PROVIDER_NAME, packaged_providers
 
 MAX_INT = 2**63 - 1
 
@@ -30,8 +30,9 @@ _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
 class InvalidValueError(Exception):
     """A value its kind refuses: a problem's code, message and hint, still without a place."""
 
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, hint: str = "", item: int | None = None) -> None:
         super().__init__(message)
+        self.item = item  # the number of the list's item that is at fault
         self.code = code
         self.message = message
         self.hint = hint
@@ -125,6 +126,26 @@ class Choice(Kind, frozen=True):
         return word
 
 
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+LEVEL_SYNONYMS = {"trace": "debug", "notset": "debug", "warn": "warning", "fatal": "critical"}
+
+
+class LogLevel(Choice, frozen=True):
+    """A log level: one of five words in any case, a synonym of one, or a number as Python's `logging` counts."""
+
+    noun: str = "log level"
+    choices: tuple[str, ...] = _LEVELS
+    fold: bool = True
+
+    def check(self, value: Any, what: str) -> str:
+        if type(value) is str and value.isascii() and value.isdecimal() and len(value) < 3:
+            value = int(value)
+        if type(value) is int and 0 <= value <= 10 * len(_LEVELS):
+            return _LEVELS[max(value - 1, 0) // 10]  # the lowest level that such a logger lets through
+        synonym = LEVEL_SYNONYMS.get(value.lower()) if isinstance(value, str) else None
+        return synonym or super().check(value, what)
+
+
 class Whole(Kind, frozen=True):
     """A whole number from `least` to `most`."""
 
@@ -209,7 +230,7 @@ class ProviderName(Kind, frozen=True):
     def check(self, value: Any, what: str) -> str:
         if not isinstance(value, str):
             raise self.wrong_type(value, what)
-        if not NAME.fullmatch(value):
+        if not PROVIDER_NAME.fullmatch(value):
             raise no_provider(value, packaged_providers())
         return value
 
@@ -227,8 +248,22 @@ def no_provider(name: str, known: Iterable[str]) -> InvalidValueError:
     return InvalidValueError("invalid-choice", message, hint)
 
 
+def _unsendable(text: str) -> tuple[str, str] | None:
+    """Why a text cannot be sent as a credential, in an HTTP header, and what to do about it; None when it can."""
+    if not text:
+        return "is empty", "give the key, or remove it"
+    if not text.isascii():
+        return "contains characters that are not ASCII", "copy the key again; an editor or a chat may have changed it"
+    if len(text.split()) > 1:
+        where = "a line break" if len(text.splitlines()) > 1 else "white space"
+        return f"contains {where}", "give the key alone, without anything before or after it"
+    if not text.isprintable():
+        return "contains control characters", "copy the key again"
+    return None
+
+
 class Credential(Kind, frozen=True):
-    """A secret text. The value never stands in a message."""
+    """A secret string, without the white space around it. The value is never part of a message."""
 
     @property
     def expects(self) -> str:
@@ -240,10 +275,11 @@ class Credential(Kind, frozen=True):
         if not isinstance(value, str):
             hint = "put it in quotes" if isinstance(value, (int, float)) else ""
             raise InvalidValueError("wrong-type", f"{what} must be text, not {shape(value)}", hint)
-        # A line end or a control character cannot be part of an HTTP header, where keys are sent.
-        if not value.isprintable() or not value.strip() or not value.isascii():
-            raise InvalidValueError("out-of-range", f"{what} must be one line of printable ASCII characters")
-        return Secret(value)
+        text = value.strip()
+        fault = _unsendable(text)
+        if fault:
+            raise InvalidValueError("invalid-credential", f"{what} {fault[0]}", fault[1])
+        return Secret(text)
 
 
 class KeyList(Kind, frozen=True):
@@ -256,10 +292,10 @@ class KeyList(Kind, frozen=True):
     def check(self, value: Any, what: str) -> tuple[str, ...]:
         if not isinstance(value, (list, tuple)):
             raise self.wrong_type(value, what, "for example [llm.model, sandbox]")
-        for item in value:
+        for at, item in enumerate(value):
             if not isinstance(item, str):
                 message = f"{what} must be {self.expects}, and one of its items is {described(item)}"
-                raise InvalidValueError("wrong-type", message, "for example [llm.model, sandbox]")
+                raise InvalidValueError("wrong-type", message, "for example [llm.model, sandbox]", at)
         return unique(value)
 
     def parse(self, text: str, what: str) -> tuple[str, ...]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 from ..core.problems import Problem
 from ..core.provenance import Entry, Layer, LayerName, Origin
+from ..settings.declarations import BUILT_IN
+from ..settings.schema import Schema
 from .checked_read import Contents, read_contents
 from .entries import Collector
 from .yaml.parser import Reader, place
@@ -17,22 +20,26 @@ from .yaml.secret_lines import hidden_lines
 _FATAL = frozenset({"yaml-syntax", "yaml-forbidden", "too-large", "not-a-mapping", "bad-encoding", "unreadable-file"})
 
 
-def file_layer(path: str, layer: LayerName, uid: int, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+def file_layer(
+    path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
+) -> tuple[Layer, list[Problem]]:
     """Reads one configuration file.
 
     A missing file is an `absent` layer, or `unreadable-file` when it was `named`; so is a named site file without
     a byte in it, as a full disk leaves one. No fault raises: each is a Problem, and a layer with a fault has the
     status `error`.
     """
-    return layer_of(read_contents(path, layer, uid), path, layer, named=named)
+    return layer_of(read_contents(path, layer, uid), path, layer, named=named, schema=schema)
 
 
-def layer_of(contents: Contents, path: str, layer: LayerName, *, named: bool = False) -> tuple[Layer, list[Problem]]:
+def layer_of(
+    contents: Contents, path: str, layer: LayerName, *, named: bool = False, schema: Schema = BUILT_IN
+) -> tuple[Layer, list[Problem]]:
     """The layer that a file's contents make, and every fault of it."""
     if contents.data == b"" and named and layer == "site":
         return _emptied(contents, path, layer)
     if contents.data is not None:
-        return _parsed(contents, contents.data, path, layer)
+        return _parsed(contents, contents.data, path, layer, schema)
     problems = list(contents.problems)
     if named and not problems:
         hint = "mend the path, or unset what names it"
@@ -51,7 +58,9 @@ def _emptied(contents: Contents, path: str, layer: LayerName) -> tuple[Layer, li
     return Layer(layer, path, "error", why=fault.message, digest=digest), [*contents.problems, fault]
 
 
-def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tuple[Layer, list[Problem]]:
+def _parsed(
+    contents: Contents, data: bytes, path: str, layer: LayerName, schema: Schema
+) -> tuple[Layer, list[Problem]]:
     digest = hashlib.sha256(data).hexdigest()
     problems = list(contents.problems)
     try:
@@ -62,32 +71,35 @@ def _parsed(contents: Contents, data: bytes, path: str, layer: LayerName) -> tup
     reader = Reader(text, layer, path)
     tree = reader.read()
     problems += reader.problems
-    collector = Collector(layer, path)
+    collector = Collector(layer, path, schema)
     collector.tree(tree)
     problems += collector.problems
     if contents.readable_by_others:
         problems += _readable_secrets(collector, path)
     fatal = next((p for p in problems if p.code in _FATAL and not p.key), None) or _writable(problems)
-    why = (fatal or problems[0]).message if problems else ""
+    errors = [problem for problem in problems if problem.severity == "error"]
+    why = (fatal or errors[0]).message if errors else ""
     read = Layer(
         name=layer,
         source=path,
-        status="error" if problems else "loaded" if collector.entries else "empty",
+        status="error" if errors else "loaded" if collector.entries else "empty",
         entries={} if fatal else collector.entries,
         faulty={} if fatal else collector.faulty,
         named={} if fatal else collector.named,
         why=why,
         text=text,
-        secret_lines=functools.cache(functools.partial(_secret_lines, text, layer, path)),
+        secret_lines=functools.cache(functools.partial(_secret_lines, text, layer, path, schema)),
         digest=digest,
+        apps=None if fatal else collector.apps,
+        not_read=tuple(collector.not_read),
     )
     return read, problems
 
 
-def _secret_lines(text: str, layer: LayerName, path: str) -> frozenset[int]:
+def _secret_lines(text: str, layer: LayerName, path: str, schema: Schema) -> frozenset[int]:
     """Read again for them: few texts have a fault to show, and a layer is kept for long."""
     reader = Reader(text, layer, path)
-    return hidden_lines(text, reader.read(), reader.lost)
+    return hidden_lines(text, reader.read(), reader.lost, schema)
 
 
 def _writable(problems: list[Problem]) -> Problem | None:
@@ -118,15 +130,18 @@ def _readable_secrets(collector: Collector, path: str) -> list[Problem]:
     """A literal secret in a file that others can read is no secret."""
     from ..core.secret import Secret
 
-    rows = [(key, part) for key, entry in collector.entries.items() for part in _parts(entry)]
-    for key, entry in rows:
-        if type(entry.value) is Secret:
+    rows = [(key, value) for key, entry in collector.entries.items() for value in _values(entry)]
+    for key, value in rows:
+        if type(value) is Secret and not collector.schema.is_unregistered(key):
+            entry = collector.entries[key]
             message = f"the file holds {key}, and others can read it"
             hint = f"chmod 600 {path}"
             return [Problem(code="insecure-permissions", key=key, message=message, hint=hint, origin=entry.origin)]
     return []
 
 
-def _parts(entry: Entry) -> Iterable[Entry]:
-    """The entries in an entry: itself, or those of its headers."""
-    return entry.value.values() if type(entry.value) is dict else (entry,)
+def _values(entry: Entry) -> Iterable[Any]:
+    """What an entry holds: itself, the items of a list, or the values of headers."""
+    if isinstance(entry.value, list):
+        return entry.value
+    return [part.value for part in entry.value.values()] if type(entry.value) is dict else [entry.value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -22,16 +23,22 @@ class Project(msgspec.Struct, frozen=True):
     named: bool = False
 
 
+NO_HOME = "there is no home: HOME is not set, and this user has no entry in the password file"
+NO_FOLDER = "the working folder is gone"
+
+
 def site_file(environment: Environment) -> tuple[str, bool]:
     """The site file, and whether a variable named it (then it must exist)."""
     named = environment.variable("STIGMER_SITE_CONFIG")
-    return (named, True) if named else (os.path.join(environment.site_dir, FILE), False)
+    return (environment.absolute(named), True) if named else (os.path.join(environment.site_dir, FILE), False)
 
 
 def user_file(environment: Environment) -> str:
-    """The user's file: `~/.stigmer/config.yaml`, or the same in `STIGMER_HOME`."""
-    folder = environment.variable("STIGMER_HOME") or os.path.join(environment.home, ".stigmer")
-    return os.path.join(folder, FILE)
+    """The user's file: `~/.stigmer/config.yaml`, or the same in `STIGMER_HOME`; "" without either."""
+    named = environment.variable("STIGMER_HOME")
+    if named is not None:
+        return os.path.join(environment.absolute(named), FILE)
+    return os.path.join(environment.home, ".stigmer", FILE) if environment.home is not None else ""
 
 
 def project_file(environment: Environment, project_dir: Path | Literal[False] | None) -> Project:
@@ -43,20 +50,29 @@ def project_file(environment: Environment, project_dir: Path | Literal[False] | 
     if project_dir is False:
         return Project("", "not asked for (--no-project)")
     if project_dir is not None:
-        path = os.path.join(os.path.abspath(os.path.join(environment.cwd, project_dir)), ".stigmer", FILE)
+        path = os.path.join(environment.absolute(project_dir), ".stigmer", FILE)
         return _unless_users(environment, Project(path, named=True))
-    home = real_path(environment.home)
-    folder = os.fspath(environment.cwd)
-    while True:
+    if environment.cwd is None:
+        return Project("", NO_FOLDER)
+    end = ""
+    for folder, stop in _folders_upwards(environment, environment.cwd):
         path = os.path.join(folder, ".stigmer", FILE)
         if os.path.lexists(path):
             return _unless_users(environment, Project(path))
-        parent = os.path.dirname(folder)
-        stop = _stop(folder, parent, home)
-        if stop:
-            wanted = os.path.join(environment.cwd, ".stigmer", FILE)
-            return Project(wanted, f"no .stigmer/{FILE} from here up to {folder} ({stop})")
-        folder = parent
+        end = f"{folder} ({stop})"
+    return Project(os.path.join(environment.cwd, ".stigmer", FILE), f"no .stigmer/{FILE} from here up to {end}")
+
+
+def new_project_file(environment: Environment) -> str:
+    """Where a new project's file belongs: at the git root, else in the working folder; "" when that is gone."""
+    if environment.cwd is None:
+        return ""
+    root = next((folder for folder, stop in _folders_upwards(environment, environment.cwd) if stop == _GIT_ROOT), None)
+    path = os.path.join(root or environment.cwd, ".stigmer", FILE)
+    user = user_file(environment)
+    if root and user and real_path(path) == real_path(user):  # the home itself is a repository
+        return os.path.join(environment.cwd, ".stigmer", FILE)
+    return path
 
 
 def looked_at(environment: Environment, project_dir: Path | Literal[False] | None) -> list[str]:
@@ -65,27 +81,38 @@ def looked_at(environment: Environment, project_dir: Path | Literal[False] | Non
     Besides the files themselves: where a nearer project's file could appear, and the `.git` that would end
     the search.
     """
-    paths = [site_file(environment)[0], user_file(environment)]
+    paths = [path for path in (site_file(environment)[0], user_file(environment)) if os.path.isabs(path)]
     found = project_file(environment, project_dir)
-    if project_dir is not None:
-        return [*paths, found.path] if found.path else paths
-    folder = os.fspath(environment.cwd)
-    home = real_path(environment.home)
-    while True:
+    if project_dir is not None or environment.cwd is None:
+        return [*paths, found.path] if os.path.isabs(found.path) else paths
+    for folder, _ in _folders_upwards(environment, environment.cwd):
         paths.append(os.path.join(folder, ".stigmer", FILE))
-        parent = os.path.dirname(folder)
         if paths[-1] == found.path and found.why_none is None:
-            return paths
+            break
         paths.append(os.path.join(folder, ".git"))
-        if _stop(folder, parent, home):
-            return paths
+    return paths
+
+
+def _folders_upwards(environment: Environment, start: Path) -> Iterator[tuple[str, str | None]]:
+    """The folders from `start` upwards that may hold a project's file; the last one with why the search ends."""
+    home = real_path(environment.home) if environment.home is not None else ""
+    folder = os.fspath(start)
+    while True:
+        parent = os.path.dirname(folder)
+        stop = _stop(folder, parent, home)
+        yield folder, stop
+        if stop:
+            return
         folder = parent
+
+
+_GIT_ROOT = "a git root"
 
 
 def _stop(folder: str, parent: str, home: str) -> str | None:
     """Why the search ends at `folder`, or None when it goes on."""
     if os.path.lexists(os.path.join(folder, ".git")):
-        return "a git root"
+        return _GIT_ROOT
     if real_path(folder) == home:
         return "the home folder"
     if parent == folder:
@@ -99,6 +126,6 @@ def _stop(folder: str, parent: str, home: str) -> str | None:
 
 def _unless_users(environment: Environment, project: Project) -> Project:
     user = user_file(environment)
-    if real_path(user) == real_path(project.path):
+    if user and real_path(user) == real_path(project.path):
         return Project(project.path, "it is the user file")
     return project

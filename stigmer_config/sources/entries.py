@@ -9,17 +9,23 @@ from typing import Any
 
 from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Entry, LayerName, Origin
+from ..core.secret import Secret
 from ..secrets import references
-from ..settings.declarations import CHILDREN, SETTINGS, Setting, children, find, suggest
-from ..settings.providers import NAME, packaged_providers
+from ..settings.declarations import BUILT_IN
+from ..settings.interpolation import uninterpolated
+from ..settings.providers import PROVIDER_NAME, packaged_providers
 from ..settings.request_fields import Headers, ModelList, Parameters
+from ..settings.schema import NAME, Schema, Setting
 from ..settings.value_types import InvalidValueError, Model, shape
+from . import applications, stigmer_cli
+from .applications import plain
 from .yaml.nodes import Node
 from .yaml.parser import MAX_PROBLEMS
 
 ALIAS_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 MODEL = Model()
 _GLUED = "put a space behind the colon"
+_REFERRED = Secret("-")  # in the place of a secret in a list that is elsewhere
 
 
 class _EnoughError(Exception):
@@ -27,19 +33,25 @@ class _EnoughError(Exception):
 
 
 class Collector:
-    """Gathers one layer's entries. `entries`, `faulty` and `problems` hold what was found.
+    """Gathers one layer's entries. `entries`, `faulty`, `problems` and `not_read` hold what was found.
 
     `named` has the places where providers are named as keys (`providers.corp`, `aliases.writer.corp`): whether there
     is one of that name is known once every layer is read.
+
+    `apps` holds what is below `apps` as the file gives it, key by key, whatever is registered; None when the file has
+    no such section.
     """
 
-    def __init__(self, layer: LayerName, source: str) -> None:
+    def __init__(self, layer: LayerName, source: str, schema: Schema = BUILT_IN) -> None:
         self.layer = layer
         self.source = source
+        self.schema = schema
         self.entries: dict[str, Entry] = {}
         self.faulty: dict[str, Origin] = {}  # keys whose value is none they may have
         self.named: dict[str, Origin] = {}
         self.problems: list[Problem] = []
+        self.apps: dict[str, Entry] | None = None
+        self.not_read: list[str] = []  # keys that belong to another program
 
     def tree(self, root: Node | None) -> None:
         """Takes a file's tree: sections and keys as `settings` declares them."""
@@ -66,35 +78,81 @@ class Collector:
         if len(self.problems) >= MAX_PROBLEMS:
             raise _EnoughError
 
-    def _section(self, section: str, node: Node) -> None:
+    def _section(self, section: str, node: Node, declared: str | None = None) -> None:
+        """Takes a section; `declared` is how its key is declared, where that is another."""
         if node.bad or node.value is None:
             return  # reported already, or a section with only comments in it
+        declared = declared or section
         if type(node.value) is not dict:
             # Not its text: it may be the secret that belongs below.
             message = f"{section or 'the file'} must hold keys, not {shape(node.value)}"
-            self._fault("not-a-mapping", section, message, node, f"known keys: {', '.join(children(section))}")
+            self._fault("not-a-mapping", section, message, node, self._known_keys(declared))
             return
-        below = children(section)
         for name, child in node.value.items():
-            key = below.get(name)
-            setting = find(key) if key is not None else None
-            if setting is not None:
-                self._leaf(setting, child)
-            elif section == "providers" and NAME.fullmatch(name):
-                self.named[f"providers.{name}"] = self._origin(child, of_key=True)
-                self._section(f"providers.{name}", child)
-            elif key is None:
-                self._unknown(f"{section}.{name}" if section else name, name, child)
-            elif key == "aliases":
+            key = f"{section}.{name}" if section else name
+            found = self.schema.child(declared, name)
+            if found is None and self.layer == "user" and key in stigmer_cli.KEYS:
+                self.not_read.append(key)
+            elif found is None:
+                self._unknown(key, name, child)
+            elif found == "aliases":
                 self._aliases(child)
+            elif found == "apps":
+                self._apps(child)
+            elif found in self.schema.children and not self._is_none(found, child):
+                if section == "providers":
+                    self.named[key] = self._origin(child, of_key=True)
+                self._section(key, child, found)
             else:
-                self._section(key, child)
+                self._leaf(key, self.schema.settings.get(found) or self.schema.named[found], child)
+
+    def _is_none(self, declared: str, node: Node) -> bool:
+        """Whether a section is set to none: one that may be, by null."""
+        setting = self.schema.find(declared) if node.value is None and not node.bad else None
+        return setting is not None and setting.nullable
+
+    def _known_keys(self, section: str) -> str:
+        names = [name for name in self.schema.children[section] if name != NAME]
+        return f"known keys: {', '.join(names)}" if names else "for example name: value"
+
+    def _apps(self, node: Node) -> None:
+        """Takes the applications' settings: a registered one's by its declarations, another's as they are."""
+        if node.bad:
+            return
+        if type(node.value) is not dict and node.value is not None:
+            message = f"apps must hold applications, not {shape(node.value)}"
+            self._fault("not-a-mapping", "apps", message, node, "for example apps: {checkpointer: {interval: 10}}")
+            return
+        self.apps = {}
+        for name, child in (node.value or {}).items():
+            found = {
+                key: Entry(value, self._origin(at)) for key, value, at in applications.leaves(f"apps.{name}", child)
+            }
+            self.apps |= found
+            if name in self.schema.children["apps"]:
+                self._section(f"apps.{name}", child)
+            else:
+                self.entries |= {
+                    key: Entry(applications.masked(key, entry.value), entry.origin) for key, entry in found.items()
+                }
+                self._note_neighbour(name, self._origin(child, of_key=True))
+
+    def _note_neighbour(self, name: str, origin: Origin) -> None:
+        """Warns of an application's name that is nearly a registered one."""
+        near = applications.neighbour(name, self.schema.children["apps"])
+        if near is not None:
+            message = f"no application is registered as {quoted(shown_name(name))}: its settings have no effect here"
+            hint = f"did you mean apps.{near}?"
+            key = f"apps.{shown_name(name)}"
+            self._report(
+                Problem(severity="warning", code="unknown-key", key=key, message=message, hint=hint, origin=origin)
+            )
 
     def _unknown(self, key: str, name: str, node: Node) -> None:
-        near = suggest(key.replace(":", "."))
+        near = self.schema.suggest(key.replace(":", "."))
         section = key.removesuffix(name).rstrip(".")
         key = key.removesuffix(name) + shown_name(name)
-        known = ", ".join(children(section) or CHILDREN[""])
+        known = ", ".join(self.schema.children.get(self.schema.declared(section) or "", {}))
         hint = f"did you mean {near}?" if near else f"known keys{f' of {section}' if section else ''}: {known}"
         if _is_glued(name, node):
             hint = _GLUED
@@ -106,34 +164,36 @@ class Collector:
         """How to write a key that was given with dots, or with colons."""
         return f"write it nested: {key.replace('.', ': {')}: …{'}' * key.count('.')}"
 
-    def _leaf(self, setting: Setting, node: Node) -> None:
+    def _leaf(self, key: str, setting: Setting, node: Node) -> None:
         if node.bad:
             return
         if self.layer == "project" and setting.access in ("secret", "forbidden"):
             # Whatever it is, it is refused: nothing of it is looked at or kept.
-            self.entries[setting.key] = Entry(None, self._origin(node))
+            self.entries[key] = Entry(None, self._origin(node))
             return
         try:
-            value = self._value(setting, node)
+            value = self._value(key, setting, node)
         except InvalidValueError as fault:
-            items = node.value if setting.key == "locked" and type(node.value) is list else []
-            odd = next((item for item in items if type(item.value) is not str), node)
-            self.faulty[setting.key] = self._origin(odd)
-            self._report(fault.problem(setting.key, self._origin(odd)))
+            odd = node.value[fault.item] if fault.item is not None else node
+            self.faulty[key] = self._origin(odd)
+            self._report(fault.problem(key, self._origin(odd)))
             return
-        if setting.key == "locked":
+        if key == "locked":
             self._locked(node)
-        self.entries[setting.key] = Entry(value, self._origin(node))
+        self.entries[key] = Entry(value, self._origin(node))
+        warning = uninterpolated(setting, value, self._origin(node), key)
+        if warning is not None:
+            self._report(warning)
 
-    def _value(self, setting: Setting, node: Node) -> Any:
+    def _value(self, key: str, setting: Setting, node: Node) -> Any:
         """What a leaf says, in its setting's type; where that has parts, each is an entry with a place of its own."""
         if setting.is_secret:
-            return self._secret(setting, node)
+            return self._secret(key, setting, node)
         if isinstance(setting.kind, Parameters) and type(node.value) is dict:
-            return self._parts(setting.key, node, setting.kind.check_item)
+            return self._parts(key, node, setting.kind.check_item)
         if isinstance(setting.kind, Headers) and type(node.value) is dict:
-            return self._headers(setting.key, setting.kind, node)
-        value = setting.check(_plain(node), setting.key)
+            return self._headers(key, setting.kind, node)
+        value = setting.check(plain(node), key)
         if isinstance(setting.kind, ModelList) and value is not None:
             return tuple(Entry(text, self._origin(item)) for text, item in zip(value, node.value, strict=True))
         return value
@@ -142,7 +202,7 @@ class Collector:
         found: dict[str, Entry] = {}
         for name, child in node.value.items():
             try:
-                found[name] = Entry(check(name, _plain(child), key), self._origin(child))
+                found[name] = Entry(check(name, plain(child), key), self._origin(child))
             except InvalidValueError as fault:
                 self._report(fault.problem(key, self._origin(child, of_key=True)))
         return found
@@ -163,15 +223,26 @@ class Collector:
             found[name.lower()] = entry
         return found
 
-    def _secret(self, setting: Setting, node: Node) -> Any:
-        value = _plain(node)
+    def _secret(self, key: str, setting: Setting, node: Node) -> Any:
+        value = plain(node)
         if isinstance(value, dict):
+            return self._reference(value)
+        if not isinstance(value, list):
+            return setting.check(value, key)
+        referred = {at: self._reference(item, at) for at, item in enumerate(value) if isinstance(item, dict)}
+        checked = setting.check([_REFERRED if at in referred else item for at, item in enumerate(value)], key)
+        return type(checked)(referred.get(at, item) for at, item in enumerate(checked))
+
+    def _reference(self, value: dict[str, Any], item: int | None = None) -> references.Reference:
+        try:
             return references.parse(value, os.path.dirname(self.source), commands=self.layer == "user")
-        return setting.check(value, setting.key)
+        except InvalidValueError as fault:
+            fault.item = item
+            raise
 
     def _locked(self, node: Node) -> None:
         for item in node.value:
-            problem = lock_problem(item.value, self._origin(item))
+            problem = lock_problem(item.value, self._origin(item), self.schema)
             if problem is not None:
                 self._report(problem)
 
@@ -201,14 +272,14 @@ class Collector:
                 self.faulty[key] = self._origin(node)
             return
         try:
-            self.entries[key] = Entry(MODEL.check(_plain(node), key), self._origin(node))
+            self.entries[key] = Entry(MODEL.check(plain(node), key), self._origin(node))
         except InvalidValueError as fault:
             hint = "write a model, an alias, or a mapping of providers to models"
             self.faulty[key] = self._origin(node)
             self._report(fault.problem(key, self._origin(node), hint))
 
     def _target(self, key: str, provider: str, node: Node) -> Entry | None:
-        if _is_glued(provider, node) or not NAME.fullmatch(provider):
+        if _is_glued(provider, node) or not PROVIDER_NAME.fullmatch(provider):
             hint = _GLUED if _is_glued(provider, node) else f"providers: {', '.join(packaged_providers())}"
             message = f"there is no provider {quoted(shown_name(provider))}"
             self._fault("unknown-alias-provider", f"{key}.{shown_name(provider)}", message, node, hint, of_key=True)
@@ -216,7 +287,7 @@ class Collector:
         self.named[f"{key}.{provider}"] = self._origin(node, of_key=True)
         if not node.bad:
             try:
-                return Entry(MODEL.check(_plain(node), f"{key}.{provider}"), self._origin(node))
+                return Entry(MODEL.check(plain(node), f"{key}.{provider}"), self._origin(node))
             except InvalidValueError as fault:
                 self._report(fault.problem(f"{key}.{provider}", self._origin(node)))
         return None
@@ -227,20 +298,11 @@ def _is_glued(name: str, node: Node) -> bool:
     return ":" in name and node.value is None
 
 
-def _plain(node: Node) -> Any:
-    """The node's value as plain Python."""
-    if type(node.value) is dict:
-        return {name: _plain(child) for name, child in node.value.items()}
-    if type(node.value) is list:
-        return [_plain(item) for item in node.value]
-    return node.value
-
-
-def lock_problem(name: str, origin: Origin) -> Problem | None:
+def lock_problem(name: str, origin: Origin, schema: Schema) -> Problem | None:
     """The fault of an entry of `locked` that is no key, section or alias; else None."""
-    if name and (find(name) is not None or children(name) or name in CHILDREN):
+    if name and (schema.find(name) is not None or schema.is_section(name)):
         return None
-    hint = did_you_mean(name, [*SETTINGS, *CHILDREN], "name a key or a section")
+    hint = did_you_mean(name, [*schema.settings, *schema.children], "name a key or a section")
     return Problem(
         code="unknown-key", key="locked", message=f"there is no key {quoted(name)}", hint=hint, origin=origin
     )

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
-from ..core.problems import Problem
+from ..core.problems import Problem, has_errors
 from ..core.provenance import Entry, Layer, Origin, Status, placed
-from ..settings.declarations import Setting, find
+from ..settings.declarations import BUILT_IN
+from ..settings.interpolation import uninterpolated
+from ..settings.schema import Schema
 from ..settings.value_types import InvalidValueError
 from .mapping import from_mapping
 
 SOURCE = "flags"
 
 
-def from_call(flags: Mapping[str, Any] | None) -> tuple[Layer, list[Problem]]:
+def from_call(flags: Mapping[str, Any] | None, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
     """The layer of `load(flags=…)`: a mapping, dotted or nested."""
-    entries, problems = from_mapping(flags or {}, "flags", lambda key: Origin("flags", f"flags[{key}]"))
+    entries, problems = from_mapping(flags or {}, "flags", lambda key: Origin("flags", f"flags[{key}]"), schema)
     return _layer(entries, problems)
 
 
 def from_command_line(
-    given: Iterable[tuple[str, str, str]], anthropic_key: str | None = None
+    given: Iterable[tuple[str, str, str]], anthropic_key: str | None = None, schema: Schema = BUILT_IN
 ) -> tuple[Layer, list[Problem]]:
     """The layer of a command line: rows of (key, text, flag), each read by its key's type.
 
@@ -41,12 +43,16 @@ def from_command_line(
             entries |= found
             problems += faults
             continue
-        setting = cast(Setting, find(key))
+        setting = schema.find(key)
+        assert setting is not None  # noqa: S101 - the command line has made sure
         try:
             none = setting.nullable and text == "null"
             entries[key] = placed(None if none else setting.parse(text, flag), origin)
         except InvalidValueError as fault:
             problems.append(fault.problem(key, origin))
+            continue
+        warning = uninterpolated(setting, entries[key].value, origin, key)
+        problems += (warning,) if warning else ()
     implied = Entry("anthropic", Origin("flags", "--anthropic-key")) if anthropic_key is not None else None
     return _layer(entries, problems, implied)
 
@@ -54,5 +60,5 @@ def from_command_line(
 def _layer(
     entries: dict[str, Entry], problems: list[Problem], implied: Entry | None = None
 ) -> tuple[Layer, list[Problem]]:
-    status: Status = "error" if problems else "loaded" if entries else "empty"
+    status: Status = "error" if has_errors(problems) else "loaded" if entries else "empty"
     return Layer("flags", SOURCE, status, entries, implied_provider=implied), problems

@@ -14,6 +14,7 @@ from ..core.secret import Secret
 from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting
 from ..settings.providers import PROVIDERS
 from ..settings.value_types import Model
+from . import stigmer_cli
 from .defaults import defaults_layer
 from .json_types import ALIAS_NAME, definitions, shape
 
@@ -54,12 +55,17 @@ def schema() -> dict[str, Any]:
 
 def _section(section: str) -> dict[str, Any]:
     properties = {name: _below(key) for name, key in CHILDREN[section].items()}
+    for key in sorted(stigmer_cli.KEYS):
+        if key.rpartition(".")[0] == section:
+            properties[key.rpartition(".")[2]] = {"description": "The Stigmer CLI's own, in your own file: not read."}
     return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
 
 
 def _below(key: str) -> dict[str, Any]:
     if key == "aliases":
         return _aliases()
+    if key == "apps":
+        return {"description": "Applications' own settings, by application.", "type": ["object", "null"]}
     return _setting(SETTINGS[key]) if key in SETTINGS else {"description": _DOCS[key], **_section(key)}
 
 

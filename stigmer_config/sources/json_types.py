@@ -8,7 +8,19 @@ from typing import Any
 from ..settings.declarations import CHILDREN, SETTINGS
 from ..settings.providers import PROVIDERS
 from ..settings.urls import Address, Url
-from ..settings.value_types import MAX_INT, Choice, Credential, KeyList, Kind, Model, Number, Text, Whole
+from ..settings.value_types import (
+    LEVEL_SYNONYMS,
+    MAX_INT,
+    Choice,
+    Credential,
+    KeyList,
+    Kind,
+    LogLevel,
+    Model,
+    Number,
+    Text,
+    Whole,
+)
 
 # Python's `$` matches before a last line break, JavaScript's does not: this one never does.
 _END = r"$(?!\n)"
@@ -40,6 +52,13 @@ def _(kind: Choice) -> dict[str, Any]:
         return {"enum": words}
     folded = "|".join("".join(f"[{c}{c.upper()}]" for c in word) for word in words)
     return {"anyOf": [{"enum": words}, {"type": "string", "pattern": f"^(?:{folded}){_END}"}]}
+
+
+@shape.register
+def _(kind: LogLevel) -> dict[str, Any]:
+    words = "|".join("".join(f"[{c}{c.upper()}]" for c in word) for word in (*kind.choices, *LEVEL_SYNONYMS))
+    words = f"^(?:{words}|[0-4]?[0-9]|50){_END}"
+    return {"anyOf": [{"enum": [*kind.choices]}, {"type": "string", "pattern": words}, {"enum": list(range(51))}]}
 
 
 @shape.register
@@ -82,7 +101,10 @@ def _(kind: Credential) -> dict[str, Any]:
 def _(kind: KeyList) -> dict[str, Any]:
     del kind
     names = [*filter(None, CHILDREN), *SETTINGS]
-    return {"type": "array", "items": {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^aliases\."}]}}
+    return {
+        "type": "array",
+        "items": {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^(?:aliases\.|apps\.[^.])"}]},
+    }
 
 
 def _targets() -> dict[str, Any]:
@@ -136,7 +158,7 @@ _FORMS = {
         rf"^(?:{_NAME}|\[[0-9A-Fa-f:.]+\]):{_PORT}{_END}",
         "it must be host:port, for example localhost:7233",
     ),
-    "secret": (rf"^ *[!-~][ -~]*{_END}", "it must be one line of printable ASCII characters"),
+    "secret": (r"^\s*[!-~]+\s*$", "it must be one word of printable ASCII characters"),
 }
 
 

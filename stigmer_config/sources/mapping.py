@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 from ..core.problems import Problem, did_you_mean, quoted
 from ..core.provenance import Entry, LayerName, Origin, placed
-from ..settings.declarations import CHILDREN, SETTINGS, children, find, suggest
-from ..settings.providers import NAME, packaged_providers
+from ..core.secret import Secret
+from ..settings.declarations import BUILT_IN
+from ..settings.interpolation import uninterpolated
+from ..settings.providers import PROVIDER_NAME, packaged_providers
+from ..settings.schema import NAME, Schema
 from ..settings.value_types import InvalidValueError
+from .applications import given_leaves, masked
 from .entries import ALIAS_NAME, MODEL, lock_problem
 
 # What a mapping gives, flat: key, value, key, value, … in the settings' types. Overrides are kept so: they must stay
@@ -17,17 +22,14 @@ from .entries import ALIAS_NAME, MODEL, lock_problem
 Pairs = tuple[Any, ...]
 
 
-_OVERRIDABLE = {key: setting for key, setting in SETTINGS.items() if key.startswith("llm.")}
-
-
 def from_mapping(
-    given: Mapping[str, Any], layer: LayerName, place: Callable[[str], Origin]
+    given: Mapping[str, Any], layer: LayerName, place: Callable[[str], Origin], schema: Schema = BUILT_IN
 ) -> tuple[dict[str, Entry], list[Problem]]:
     """Entries of a mapping, dotted or nested (`{"llm": {"model": "fast"}}` or `{"llm.model": "fast"}`).
 
     `place` gives an entry's Origin by its key.
     """
-    pairs, problems = read_pairs(given, layer, place)
+    pairs, problems = read_pairs(given, layer, place, schema)
     return entries_of(pairs, place), problems
 
 
@@ -38,60 +40,81 @@ def entries_of(pairs: Pairs, place: Callable[[str], Origin]) -> dict[str, Entry]
 
 
 def read_pairs(
-    given: Mapping[str, Any], layer: LayerName, place: Callable[[str], Origin]
+    given: Mapping[str, Any], layer: LayerName, place: Callable[[str], Origin], schema: Schema = BUILT_IN
 ) -> tuple[Pairs, list[Problem]]:
     """The checked pairs of a mapping, and every fault.
 
-    In the execution layer an empty string counts as unset (a request's unset field), and only `llm.*` may be set.
+    In the execution layer an empty string counts as unset (a request's unset field), and only `llm.*` and what an
+    application declares so may be set.
     """
     pairs: list[Any] = []
     problems: list[Problem] = []
     is_override = layer == "execution"
-    setting_of = _OVERRIDABLE.get if is_override else find
-    for key, value in _flat(given, "", []):
+    for key, value in _flat(given, "", [], schema):
         if is_override and type(value) is str and not value:
             continue
-        setting = setting_of(key) if not key.startswith("aliases.") else None
         try:
-            if setting is not None:
-                pairs += key, setting.check(value, key)
-                if key == "locked":
-                    problems += filter(None, (lock_problem(name, place(key)) for name in pairs[-1]))
-            elif key.startswith("aliases.") and not is_override:
+            if is_override and not _is_overridable(key, schema):
+                problems.append(_not_settable(key, place(key), schema))
+            elif key.startswith("aliases."):
                 pairs += key, _alias_value(key, value, place(key))
+            elif key.startswith("apps.") and schema.is_unregistered(key):
+                pairs += chain(*((one, masked(one, part)) for one, part in given_leaves(key, value)))
+            elif (setting := schema.settings.get(key) or schema.find(key)) is not None:
+                pairs += key, setting.check(value, key)
+                if type(pairs[-1]) in (str, Secret):
+                    warning = uninterpolated(setting, pairs[-1], place(key), key)
+                    problems += (warning,) if warning else ()
+                if key == "locked":
+                    problems += filter(None, (lock_problem(name, place(key), schema) for name in pairs[-1]))
             else:
-                problems.append(_not_settable(key, place(key)))
+                problems.append(_not_settable(key, place(key), schema))
         except InvalidValueError as fault:
             problems.append(fault.problem(key, place(key)))
     return tuple(pairs), problems
 
 
-def _not_settable(key: str, origin: Origin) -> Problem:
+def _is_overridable(key: str, schema: Schema) -> bool:
+    if key.startswith("llm."):
+        return key in schema.settings
+    setting = schema.find(key) if key.startswith("apps.") else None
+    return setting is not None and setting.per_execution
+
+
+def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
     """The fault of a key that does not exist, or is none of those that an override may set."""
-    if key and (key in CHILDREN or children(key)):
+    if key and schema.is_section(key):
+        names = [name for name in schema.children[schema.declared(key) or key] if name != NAME]
         message = f"{key} is a section: it must hold keys"
-        hint = f"known keys: {', '.join(children(key))}" if children(key) else "for example aliases.fast"
+        hint = f"known keys: {', '.join(names)}" if names else f"for example {key}.fast"
         return Problem(code="not-a-mapping", key=key, message=message, hint=hint, origin=origin)
-    if find(key) is not None:
-        message = f"an override sets llm.* only, not {key}"
+    setting = schema.find(key)
+    if setting is not None:
+        allowed = "llm.*" if not key.startswith("apps.") else "of apps.* what is declared per_execution=True"
+        message = f"an override sets {allowed} only, not {key}"
         hint = f"set {key} in a file, a variable or a flag"
     else:
-        near = suggest(key)
+        near = schema.suggest(key)
         message = f"there is no key {quoted(key)}"
         hint = f"did you mean {near}?" if near else "stigmer config schema lists the keys"
     return Problem(code="unknown-key", key=key, message=message, hint=hint, origin=origin)
 
 
-def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]], schema: Schema) -> list[tuple[str, Any]]:
     for name, value in given.items():
         key = f"{prefix}{name}"
-        if key not in CHILDREN and not (prefix == "providers." and children(key)):
+        if key not in schema.children and not (key.startswith(("apps.", "providers.")) and schema.is_section(key)):
             rows.append((key, value))
         elif type(value) is dict or isinstance(value, Mapping):  # the first is the usual one, and quick
-            _flat(value, f"{key}.", rows)
-        elif value is not None:  # a section that is null is empty
+            _flat(value, f"{key}.", rows, schema)
+        elif value is not None or _is_nullable(key, schema):  # another section that is null is empty
             rows.append((key, value))
     return rows
+
+
+def _is_nullable(key: str, schema: Schema) -> bool:
+    setting = schema.find(key)
+    return setting is not None and setting.nullable
 
 
 def _alias_value(key: str, value: Any, origin: Origin) -> Any:
@@ -101,7 +124,7 @@ def _alias_value(key: str, value: Any, origin: Origin) -> Any:
     if not isinstance(value, Mapping) or not value:
         return MODEL.check(value, key)
     for provider in value:
-        if not isinstance(provider, str) or not NAME.fullmatch(provider):
+        if not isinstance(provider, str) or not PROVIDER_NAME.fullmatch(provider):
             hint = did_you_mean(str(provider), packaged_providers(), f"providers: {', '.join(packaged_providers())}")
             raise InvalidValueError("unknown-alias-provider", f"there is no provider {quoted(provider)}", hint)
     return {provider: Entry(MODEL.check(target, f"{key}.{provider}"), origin) for provider, target in value.items()}

@@ -5,27 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
+import msgspec
+
 from ..core.environment import Environment
-from ..core.problems import Problem, did_you_mean
+from ..core.problems import Problem, has_errors
 from ..core.provenance import Entry, Layer, LayerName, Origin, Status
-from ..settings.declarations import VARIABLES, Setting, find
+from ..settings.declarations import BUILT_IN
+from ..settings.interpolation import uninterpolated
 from ..settings.providers import packaged_providers
+from ..settings.schema import Schema, Setting
 from ..settings.value_types import InvalidValueError
+from .unknown_variables import unknown_variables
 
 # The fleet's store, and how it is entered: `fleet` reads them.
 ETCD = "STIGMER_ETCD"
 ETCD_FILES = ("STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY")
 ETCD_USER = "STIGMER_ETCD_USER"
 ETCD_PASSWORD = "STIGMER_ETCD_PASSWORD"  # noqa: S105 - a variable's name
+# Variables of these keys are read by many programs, each with words of its own.
+_SHARED = frozenset({"logging.level", "logging.format"})
 SOURCE = "environment"
 
 
 Variables = tuple[tuple[Layer, list[Problem]], tuple[Layer, list[Problem]]]
 
 
-def variable_layers(environment: Environment) -> Variables:
+def variable_layers(environment: Environment, schema: Schema = BUILT_IN) -> Variables:
     """The `vendor` and the `env` layer."""
-    return vendor_layer(environment), env_layer(environment)
+    return vendor_layer(environment), env_layer(environment, schema)
 
 
 def vendor_variables() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -44,39 +51,48 @@ def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
             if text is not None:
                 found[key] = (name, _ollama_url(text) if name == "OLLAMA_HOST" else text)
                 break
-    return _layer("vendor", found)
+    return _layer("vendor", found, BUILT_IN)
 
 
-def env_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
-    """The `env` layer: the variables of section 2, and a warning for each `STIGMER_LLM_*` that is none."""
+def env_layer(environment: Environment, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
+    """The `env` layer: the settings' own variables, and a warning for each `STIGMER_*` that nothing reads."""
     found: dict[str, tuple[str, str]] = {}
-    for name, setting in VARIABLES.items():
+    for name, setting in schema.variables.items():
         text = environment.variable(name)
         if text is not None:
             found[setting.key] = (name, text)
-    layer, problems = _layer("env", found)
-    known = [name for name in VARIABLES if name.startswith("STIGMER_LLM_")]
-    for name in sorted(environment.variables):
-        if name.startswith("STIGMER_LLM_") and name not in VARIABLES and environment.variable(name):
-            hint = did_you_mean(name, known, f"known: {', '.join(known)}")
-            message = f"{name} is not a variable of stigmer and does nothing"
-            origin = Origin("env", name)
-            warning = Problem(severity="warning", code="unknown-variable", message=message, hint=hint, origin=origin)
-            problems.append(warning)
-    return layer, problems
+    layer, problems = _layer("env", found, schema)
+    return layer, [*problems, *unknown_variables(environment, schema.variables)]
 
 
-def _layer(name: LayerName, found: dict[str, tuple[str, str]]) -> tuple[Layer, list[Problem]]:
+def _layer(name: LayerName, found: dict[str, tuple[str, str]], schema: Schema) -> tuple[Layer, list[Problem]]:
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
     for key, (variable, text) in found.items():
         origin = Origin(name, variable)
         try:
-            entries[key] = Entry(cast(Setting, find(key)).parse(text, variable), origin)
+            setting = cast(Setting, schema.find(key))
+            entries[key] = Entry(setting.parse(text, variable), origin)
         except InvalidValueError as fault:
-            problems.append(fault.problem(key, origin))
-    status: Status = "error" if problems else "loaded" if entries else "empty"
+            problems.append(_fault(fault, key, origin, text))
+            continue
+        warning = uninterpolated(setting, entries[key].value, origin, key)
+        problems += (warning,) if warning else ()
+    status: Status = "error" if has_errors(problems) else "loaded" if entries else "empty"
     return Layer(name, SOURCE, status, entries), problems
+
+
+def _fault(fault: InvalidValueError, key: str, origin: Origin, text: str) -> Problem:
+    problem = fault.problem(key, origin)
+    if key in _SHARED:
+        hint = f"it counts as unset, as it may be meant for another program; {problem.hint}"
+        return msgspec.structs.replace(problem, severity="warning", hint=hint)
+    if key == "redis.port" and "://" in text:
+        hint = (
+            "Kubernetes sets it for a service called redis: give the pod enableServiceLinks: false, or set REDIS_PORT"
+        )
+        return msgspec.structs.replace(problem, hint=hint)
+    return problem
 
 
 def _ollama_url(host: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import functools
 import hashlib
 import os
@@ -100,7 +101,9 @@ def digest(entries: Mapping[str, Any]) -> str:
 
 
 def path_of(environment: Environment, project_file: str) -> Path:
-    """Where the record of a project's file is kept."""
+    """Where the record of a project's file is kept. Raises `FileNotFoundError` without a state folder."""
+    if environment.state_dir is None:
+        raise FileNotFoundError(errno.ENOENT, "there is no home, and so no folder for what you trust")
     name = hashlib.sha256(os.fsencode(real_path(project_file))).hexdigest()[:32]
     return environment.state_dir / "trust" / f"{name}.json"
 

@@ -134,11 +134,11 @@ def _began(asked: Request) -> Began:
     project_dir = asked.project_dir
     flags = asked.flags[0]
     return Began(
-        cwd=os.fspath(world.cwd),
-        home=os.fspath(world.home),
+        cwd=os.fspath(world.cwd or ""),
+        home=os.fspath(world.home or ""),
         uid=world.uid,
         site_dir=os.fspath(world.site_dir),
-        state_dir=os.fspath(world.state_dir),
+        state_dir=os.fspath(world.state_dir or ""),
         mode=asked.mode,
         project_dir=project_dir if project_dir is False or project_dir is None else os.fspath(project_dir),
         variables=_variables(world),

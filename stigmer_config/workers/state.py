@@ -200,12 +200,12 @@ def request_of(worker: WorkerState, here: Environment) -> Request:
         require=began.require,
         environment=Environment(
             variables=variables,
-            cwd=Path(began.cwd),
-            home=Path(began.home),
+            cwd=Path(began.cwd) if began.cwd else None,
+            home=Path(began.home) if began.home else None,
             uid=began.uid,
             today=datetime.date.today(),  # noqa: DTZ011 - the date on this machine's calendar
             site_dir=Path(began.site_dir),
-            state_dir=Path(began.state_dir),
+            state_dir=Path(began.state_dir) if began.state_dir else None,
         ),
     )
     if began.implied_provider is not None:

@@ -38,6 +38,7 @@ CODES = (
     "unknown-key",
     "wrong-type",
     "out-of-range",
+    "invalid-credential",
     "invalid-choice",
     "invalid-url",
     "invalid-model",
@@ -61,6 +62,8 @@ CODES = (
     "unknown-variable",
     "model-retiring",
     "model-retired",
+    "not-interpolated",
+    "misplaced-file",
     "unused-credential",
     "insecure-endpoint",
 )

@@ -92,7 +92,9 @@ def watched_process() -> None:
     loads = 0
     mine = (sandbox.site_file, sandbox.user_file, sandbox.project_file)
     # A secret may stand in a file that a trusted one names.
-    watch.records = os.path.join(sandbox.environment().state_dir, "trust", "")  # what a person has granted
+    state_dir = sandbox.environment().state_dir
+    assert state_dir is not None
+    watch.records = os.path.join(state_dir, "trust", "")  # what a person has granted
     watch.allowed = frozenset(map(str, (*mine, sandbox.site_dir / "x", sandbox.user_file.parent / "x")))
 
     def load_all(files: dict[str, str | None], variables: dict[str, str]) -> None:

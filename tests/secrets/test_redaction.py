@@ -166,7 +166,7 @@ def test_no_file_of_ours_holds_it(sandbox: Sandbox) -> None:
     variables = {"MODE": "cloud", "STIGMER_API_KEY": CANARY + "-2", "ANTHROPIC_API_KEY": CANARY + "-3"}
     sandbox.run("trust", "--with-credentials", variables=variables, stdin="y\n")
     program = (
-        "from stigmer_config import Environment, LiveConfig, state\n"
+        "from stigmer_config import Environment, LiveConfig\nfrom stigmer_config.workers import state\n"
         "folder = state.folder(Environment.capture())\n"
         "with LiveConfig.start() as live:\n    print([p.read_text() for p in folder.iterdir()])\n"
     )

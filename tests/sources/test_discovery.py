@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stigmer_config import Config, ConfigError, Environment, load
+from tests.support.live_tools import DEADLINE, living, save
 from tests.support.sandbox import Sandbox
 
 TODAY = datetime.date(2026, 6, 1)
@@ -236,12 +237,14 @@ class TestUser:
         llm = load_in(sandbox, sandbox.project, {"STIGMER_HOME": str(other)}).llm
         assert (llm.max_tokens, llm.num_ctx) == (8192, 6)
 
-    def test_it_must_be_absolute(self, sandbox: Sandbox) -> None:
-        """A relative one would mean another file in every folder."""
-        with pytest.raises(ConfigError) as caught:
-            load_in(sandbox, sandbox.project, {"STIGMER_HOME": "here"})
-        [problem] = caught.value.problems
-        assert "STIGMER_HOME must be an absolute path" in problem.message
+    @pytest.mark.parametrize("name", ["here", "~/there", "../other"])
+    def test_it_may_be_relative_or_start_with_a_tilde(self, sandbox: Sandbox, name: str) -> None:
+        """It starts at the working folder, or at the home."""
+        start = sandbox.home if name.startswith("~") else sandbox.project
+        folder = start / name.removeprefix("~/")
+        folder.mkdir(mode=0o700)
+        (folder / "config.yaml").write_text("llm: {max_tokens: 7}\n")
+        assert tokens(load_in(sandbox, sandbox.project, {"STIGMER_HOME": name})) == 7
 
     def test_an_empty_one_counts_as_unset(self, sandbox: Sandbox) -> None:
         """As every variable."""
@@ -249,8 +252,55 @@ class TestUser:
         assert tokens(load_in(sandbox, sandbox.project, {"STIGMER_HOME": ""})) == 5
 
 
+class TestNewProject:
+    """Where `set --project` and `init --project` make a file."""
+
+    def test_in_a_new_folder_below_the_home(self, sandbox: Sandbox) -> None:
+        """Although the user has a file: that one is no project's."""
+        sandbox.write(user="llm: {max_tokens: 5}\n")
+        folder = sandbox.home / "new"
+        folder.mkdir()
+        done = sandbox.run("set", "--project", "llm.timeout", "4", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert (folder / ".stigmer" / "config.yaml").read_text() == "llm:\n  timeout: 4\n"
+        assert sandbox.run("get", "llm.timeout", cwd=folder).stdout == "4.0\n"
+        other = sandbox.home / "other"
+        other.mkdir()
+        assert sandbox.run("init", "--project", cwd=other).returncode == 0
+        assert (other / ".stigmer" / "config.yaml").exists()
+
+    def test_at_the_git_root(self, sandbox: Sandbox) -> None:
+        """From a subfolder of a repository."""
+        deep = sandbox.project / "src" / "deep"
+        deep.mkdir(parents=True)
+        done = sandbox.run("set", "--project", "llm.timeout", "4", cwd=deep)
+        assert done.returncode == 0, done.stderr
+        assert sandbox.project_file.exists()
+        assert not (deep / ".stigmer").exists()
+
+    def test_a_home_that_is_a_repository(self, sandbox: Sandbox) -> None:
+        """The file at its root is the user's: a project's file is made in the working folder."""
+        sandbox.write(user="llm: {max_tokens: 5}\n")
+        (sandbox.home / ".git").mkdir()
+        folder = sandbox.home / "new"
+        folder.mkdir()
+        assert sandbox.run("set", "--project", "llm.timeout", "4", cwd=folder).returncode == 0
+        assert (folder / ".stigmer" / "config.yaml").exists()
+
+
 class TestSite:
     """The site's file."""
+
+    @pytest.mark.parametrize("name", ["s.yaml", "~/s.yaml"])
+    def test_a_named_one_may_be_relative(self, sandbox: Sandbox, name: str) -> None:
+        """To the working folder, or the home; a worker follows it, too."""
+        file = (sandbox.home if name.startswith("~") else sandbox.project) / "s.yaml"
+        save(file, "llm: {max_tokens: 5}\n")
+        variables = {"STIGMER_SITE_CONFIG": name}
+        assert place(load_in(sandbox, sandbox.project, variables)) == f"site:{file}"
+        with living(sandbox, variables) as live:
+            save(file, "llm: {max_tokens: 6}\n")
+            assert live.wait_for(lambda config: config.llm.max_tokens == 6, timeout=DEADLINE)
 
     def test_the_systems_folder_is_looked_in(self, sandbox: Sandbox) -> None:
         """Without a variable, `config.yaml` there; absent is quiet."""

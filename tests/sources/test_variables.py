@@ -124,7 +124,7 @@ def test_an_empty_variable_counts_as_unset(sandbox: Sandbox, name: str) -> None:
         ("STIGMER_LLM_MODEL", "a b", "invalid-model"),
         ("STIGMER_LLM_BASE_URL", "ollama:11434", "invalid-url"),
         ("STIGMER_LLM_BASE_URL", "http://u:p@h", "invalid-url"),
-        ("STIGMER_LLM_API_KEY", "two\nlines", "out-of-range"),
+        ("STIGMER_LLM_API_KEY", "two\nlines", "invalid-credential"),
         ("MODE", "LOCAL", "invalid-choice"),
         ("MODE", "production", "invalid-choice"),
         ("SANDBOX_TYPE", "docker", "invalid-choice"),
@@ -133,17 +133,18 @@ def test_an_empty_variable_counts_as_unset(sandbox: Sandbox, name: str) -> None:
         ("TEMPORAL_MAX_CONCURRENCY", "0", "out-of-range"),
         ("TEMPORAL_NAMESPACE", "half \udcff", "out-of-range"),
         ("SANDBOX_ROOT_DIR", "/\udcff", "out-of-range"),
-        ("LOG_LEVEL", "loud", "invalid-choice"),
-        ("LOG_FORMAT", "xml", "invalid-choice"),
         ("ANTHROPIC_BASE_URL", "anthropic", "invalid-url"),
-        ("OPENAI_API_KEY", "clé", "out-of-range"),
+        ("OPENAI_API_KEY", "clé", "invalid-credential"),
     ],
 )  # fmt: skip
 def test_a_variable_that_cannot_be_read_is_an_error_that_names_it(
     sandbox: Sandbox, name: str, text: str, code: str
 ) -> None:
     """The message says which variable is wrong, not only which key; nothing falls back in silence."""
-    found = [problem for problem in sandbox.problems({**world(name), name: text}) if problem.severity == "error"]
+    vendor = {"ANTHROPIC": "anthropic", "OPENAI": "openai"}.get(name.partition("_")[0])
+    in_force = {"STIGMER_LLM_PROVIDER": vendor} if vendor else {}
+    variables = {**world(name), **in_force, name: text}
+    found = [problem for problem in sandbox.problems(variables) if problem.severity == "error"]
     (problem,) = [p for p in found if p.origin is not None and p.origin.source == name]
     assert (problem.code, str(problem.origin)) == (code, name)
     assert str(problem).startswith(f"{name}: error[{code}] {(VARIABLES | VENDORS)[name][0]}: ")
@@ -249,7 +250,7 @@ def test_a_strange_variable_name_is_told_harmlessly(sandbox: Sandbox, name: str)
 
 
 @pytest.mark.parametrize(
-    "name", ["ENV", "STIGMER_MODE", "STIGMER_LLMX", "LLM_MODEL", "STIGMER_TEMPORAL_NAMESPACE", "stigmer_llm_model"]
+    "name", ["ENV", "STIGMER_TOKEN", "LLM_MODEL", "STIGMER_TEMPORAL_NAMESPACE", "stigmer_llm_model"]
 )
 def test_other_names_are_none_of_ours(sandbox: Sandbox, name: str) -> None:
     """`ENV` belongs to others; a name outside the table is neither read nor warned about."""
@@ -324,3 +325,63 @@ def test_ollama_base_url_beats_ollama_host(sandbox: Sandbox) -> None:
     variables = {"MODE": "local", "OLLAMA_BASE_URL": "http://base:1", "OLLAMA_HOST": "host"}
     assert sandbox.load(variables).llm.base_url == "http://base:1"
     assert sandbox.load({**variables, "OLLAMA_BASE_URL": ""}).llm.base_url == "http://host:11434"
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [("WARN", "warning"), ("warn", "warning"), ("Trace", "debug"), ("FATAL", "critical"), ("NOTSET", "debug"),
+     ("0", "debug"), ("10", "debug"), ("20", "info"), ("25", "warning"), ("30", "warning"), ("40", "error"),
+     ("50", "critical")],
+)  # fmt: skip
+def test_levels_of_other_programs_are_understood(sandbox: Sandbox, text: str, level: str) -> None:
+    """In a variable and in a file, as a word and as a number."""
+    assert sandbox.load({"MODE": "local", "LOG_LEVEL": text}).logging.level == level
+    sandbox.write(user=f"logging: {{level: {text}}}\n")
+    assert sandbox.load({"MODE": "local"}).logging.level == level
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [("LOG_LEVEL", "verbose", "info"), ("LOG_LEVEL", "51", "info"), ("LOG_LEVEL", "-10", "info"),
+     ("LOG_FORMAT", "logfmt", "auto"), ("LOG_FORMAT", "text", "auto")],
+)  # fmt: skip
+def test_what_only_another_program_understands_counts_as_unset(
+    sandbox: Sandbox, name: str, text: str, value: str
+) -> None:
+    """A warning at the variable; what a file says counts then. In a file it is an error."""
+    key = "logging.level" if name == "LOG_LEVEL" else "logging.format"
+    loaded = sandbox.read({"MODE": "local", name: text})
+    assert [(p.severity, p.key, str(p.origin)) for p in loaded.problems] == [("warning", key, name)]
+    assert loaded.config.value(key) == value
+    other = {"logging.level": "error", "logging.format": "json"}[key]
+    sandbox.write(user=f"logging: {{{key.partition('.')[2]}: {other}}}\n")
+    assert sandbox.load({"MODE": "local", name: text}).value(key) == other
+    sandbox.write(user=f"logging: {{{key.partition('.')[2]}: {text}}}\n")
+    assert [p.key for p in sandbox.read({"MODE": "local"}).errors] == [key]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("OPENAI_BASE_URL", "https://x.example?api-version=1"),
+        ("ANTHROPIC_API_KEY", "k k"),
+        ("OPENAI_API_KEY", "cl\u00e9"),
+    ],
+)
+def test_a_faulty_vendor_variable_is_an_error_only_for_its_provider(sandbox: Sandbox, name: str, text: str) -> None:
+    """With Ollama in force it is a warning, and the layer is as if the variable were not set."""
+    loaded = sandbox.read({"MODE": "local", name: text})
+    assert [(p.severity, str(p.origin)) for p in loaded.problems] == [("warning", name)]
+    assert next(layer.status for layer in loaded.layers if layer.name == "vendor") == "empty"
+    provider = name.partition("_")[0].lower()
+    loaded = sandbox.read({"MODE": "local", "STIGMER_LLM_PROVIDER": provider, name: text})
+    assert name in [str(p.origin) for p in loaded.errors]
+
+
+def test_a_redis_port_of_kubernetes_says_how_to_be_rid_of_it(sandbox: Sandbox) -> None:
+    """In cloud mode, where Redis counts."""
+    variables = {"MODE": "cloud", "ANTHROPIC_API_KEY": "k", "REDIS_PORT": "tcp://10.0.0.11:6379"}
+    (problem,) = sandbox.read(variables).errors
+    assert (problem.code, problem.key) == ("wrong-type", "redis.port")
+    assert "enableServiceLinks: false" in problem.hint
+    assert "REDIS_PORT" in problem.hint

@@ -71,4 +71,7 @@ def _why(loaded: Loaded, layer: Layer) -> str:
         return "; ".join(f"{problem.code} {problem.key}".rstrip() for problem in errors)
     if layer.status == "loaded" and layer.name in ("vendor", "env", "flags"):
         return ", ".join(dict.fromkeys(entry.origin.source for entry in layer.entries.values()))
+    if layer.not_read:
+        theirs = f"not read: {', '.join(layer.not_read)}, which the Stigmer CLI keeps there"
+        return f"{layer.why}; {theirs}" if layer.why else theirs
     return layer.why

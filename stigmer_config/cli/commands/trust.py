@@ -12,6 +12,7 @@ from ...core.provenance import Layer
 from ...loading.load import Loaded, read
 from ...loading.request import Request
 from ...settings.urls import origin_of
+from ...sources.discovery import NO_HOME
 from ...trust import grants
 from ...trust.credential_binding import BOUND
 from ..options import Where, common
@@ -43,6 +44,9 @@ def command(where: Where, *, shows: bool, revokes: bool, credentials: bool) -> N
     if shows + revokes + credentials > 1:
         raise click.UsageError("--show, --revoke and --with-credentials exclude each other")
     request = where.request()
+    if request.environment.state_dir is None and not shows:
+        click.echo(f"a grant cannot be kept: {NO_HOME}\nhint: set HOME, or STIGMER_HOME", err=True)
+        raise SystemExit(FAULTY)
     loaded = read(request)
     project = _project(loaded)
     if revokes:
@@ -117,7 +121,7 @@ def _granted(request: Request, project: Layer) -> Loaded:
     world = request.environment
     variables = {**world.variables, "STIGMER_TRUST_PROJECT": grants.digest(grants.covered(project))}
     # Without the record of an earlier grant: what it lets credentials do is asked anew.
-    environment = msgspec.structs.replace(world, variables=variables, state_dir=world.state_dir / "none")
+    environment = msgspec.structs.replace(world, variables=variables, state_dir=None)
     return read(msgspec.structs.replace(request, environment=environment))
 
 

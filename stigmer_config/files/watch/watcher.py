@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from ...core import forks
 from ..stable_read import Signature, signature
 from .path_route import Identity, identity, walk
 from .schedule import CHANGED, CREATED, MOVED, Absence, File, Ledger
@@ -242,13 +243,14 @@ class Watcher:
 
     def _call(self, callback: Callable[..., None], *arguments: object) -> None:
         """Nothing a callback raises, SystemExit included, ends the thread."""
-        try:
-            callback(*arguments)
-        except BaseException as error:  # noqa: BLE001
+        with forks.section():
             try:
-                self._on_error(error)
-            except BaseException as worse:  # noqa: BLE001
-                _report(worse)
+                callback(*arguments)
+            except BaseException as error:  # noqa: BLE001
+                try:
+                    self._on_error(error)
+                except BaseException as worse:  # noqa: BLE001
+                    _report(worse)
 
 
 def _report(error: BaseException) -> None:

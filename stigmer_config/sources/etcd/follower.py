@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from ...core.environment import Environment
+from ...settings.declarations import BUILT_IN
+from ...settings.schema import Schema
 from ..variables import ETCD
 from .address import fleet_of
 from .layer import FleetLayer, etcd_layer, not_to_be_had, read_once, unavailable
@@ -44,10 +46,11 @@ class KeptFleet:
     while the store does not answer; `unannounced` is why the fleet cannot be told of this worker ("" when it can).
     """
 
-    def __init__(self, environment: Environment, stored: Stored | None = None) -> None:
+    def __init__(self, environment: Environment, stored: Stored | None = None, schema: Schema = BUILT_IN) -> None:
         self.state: FleetState = "native"
         self.unannounced = ""
         self._environment = environment
+        self._schema = schema
         # With the time, so that no later process of this number has the same.
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
         self._fleet, self._problems = fleet_of(environment)
@@ -63,7 +66,7 @@ class KeptFleet:
 
     def anew(self) -> KeptFleet:
         """The same for a forked child."""
-        return KeptFleet(self._environment, self._stored)
+        return KeptFleet(self._environment, self._stored, self._schema)
 
     def read_fleet(self, environment: Environment) -> FleetLayer:
         """The layer of the newest state that was seen; at first it is read."""
@@ -81,7 +84,7 @@ class KeptFleet:
         assert self._fleet is not None and stored is not None  # noqa: S101, PT018 - it was read just now
         kept = self._layer
         if kept is None or kept[0] is not stored:
-            layer, problems = etcd_layer(self._fleet, stored)
+            layer, problems = etcd_layer(self._fleet, stored, self._schema)
             self._layer = kept = stored, (layer, [*self._problems, *problems])
         return kept[1][0], list(kept[1][1])
 

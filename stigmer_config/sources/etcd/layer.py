@@ -14,7 +14,8 @@ from ...core.environment import Environment
 from ...core.problems import Problem, quoted, shown_name
 from ...core.provenance import Layer, Origin, Status
 from ...secrets.references import Reference
-from ...settings.declarations import Setting, find
+from ...settings.declarations import BUILT_IN
+from ...settings.schema import Schema, Setting
 from ...settings.value_types import InvalidValueError
 from ..checked_read import MAX_BYTES
 from ..entries import Collector
@@ -38,9 +39,9 @@ class _Key(Node):
         self.origin = origin
 
 
-def etcd_layer(fleet: Fleet, stored: Stored) -> tuple[Layer, list[Problem]]:
+def etcd_layer(fleet: Fleet, stored: Stored, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
     """The layer of a store at one revision, and every fault of it."""
-    collector = _Collector(fleet)
+    collector = _Collector(fleet, schema)
     if sum(len(name) + len(value.data) for name, value in stored.values.items()) > MAX_BYTES:
         message = f"the store holds more than {MAX_BYTES // 1024} KiB below {fleet.prefix}"
         hint = "keep settings only in it"
@@ -54,19 +55,20 @@ def etcd_layer(fleet: Fleet, stored: Stored) -> tuple[Layer, list[Problem]]:
     collector.tree(root)
     if not fleet.is_trusted:
         collector.refuse_what_is_not_open()
-    status: Status = "error" if collector.problems else "loaded" if collector.entries else "empty"
+    errors = [problem for problem in collector.problems if problem.severity == "error"]
+    status: Status = "error" if errors else "loaded" if collector.entries else "empty"
     if any(problem.code == "untrusted-key" for problem in collector.problems):
         status = "untrusted"
-    why = collector.problems[0].message if collector.problems else ""
-    layer = Layer("etcd", fleet.source, status, collector.entries, why=why, digest=stored.digest)
+    why = errors[0].message if errors else ""
+    layer = Layer("etcd", fleet.source, status, collector.entries, why=why, digest=stored.digest, apps=collector.apps)
     return layer, collector.problems
 
 
 class _Collector(Collector):
     """Gathers the entries, each with the place of its own key."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        super().__init__("etcd", fleet.source)
+    def __init__(self, fleet: Fleet, schema: Schema) -> None:
+        super().__init__("etcd", fleet.source, schema)
         self._fleet = fleet
 
     def put(self, root: Node, name: str, data: bytes, origin: Origin) -> None:
@@ -93,7 +95,7 @@ class _Collector(Collector):
     def refuse_what_is_not_open(self) -> None:
         """Takes out of a store that anybody may have forged what an untrusted project may not set either."""
         for key, entry in list(self.entries.items()):
-            setting = find(key)
+            setting = self.schema.find(key)
             if setting is None or setting.access != "open":
                 del self.entries[key]
                 message = f"only a store behind https:// may set {key}"
@@ -131,19 +133,19 @@ class _Collector(Collector):
         found = node.origin if isinstance(node, _Key) else None
         return found or Origin("etcd", self.source)
 
-    def _secret(self, setting: Setting, node: Node) -> Any:
+    def _secret(self, key: str, setting: Setting, node: Node) -> Any:
         """A reference to a secret, or none, from a store that is trusted. A literal one is never kept."""
         if self._fleet.is_trusted and node.value is None:
-            return super()._secret(setting, node)
+            return super()._secret(key, setting, node)
         if not self._fleet.is_trusted or type(node.value) is not dict:
             raise InvalidValueError(
                 "secret-in-etcd",
-                f"the fleet's store may not hold {setting.key}: whoever reads the store would have it",
+                f"the fleet's store may not hold {key}: whoever reads the store would have it",
                 "store {file: PATH} or {env: NAME} there, and the secret on each machine"
                 if self._fleet.is_trusted
                 else "only a store behind https:// may name secrets, by {file: PATH} or {env: NAME}",
             )
-        found = super()._secret(setting, node)
+        found = super()._secret(key, setting, node)
         if isinstance(found, Reference) and found.kind == "file" and not os.path.isabs(node.value["file"].value):
             message = f"{quoted(node.value['file'].value)} is no absolute path"
             raise InvalidValueError("wrong-type", message, "write it whole: it is the same on each machine")
@@ -175,7 +177,7 @@ def _placed(node: Node, origin: Origin) -> _Key:
 FleetLayer = tuple[Layer, list[Problem]]
 
 
-def read_fleet(environment: Environment) -> FleetLayer:
+def read_fleet(environment: Environment, schema: Schema = BUILT_IN) -> FleetLayer:
     """The layer of the store that the variables name, as it is now. No fault raises: each is a Problem."""
     fleet, problems = fleet_of(environment)
     if fleet is None:
@@ -184,7 +186,7 @@ def read_fleet(environment: Environment) -> FleetLayer:
         stored = read_once(fleet)
     except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback
         return not_to_be_had(fleet.source, [*problems, unavailable(fleet, error)])
-    layer, found = etcd_layer(fleet, stored)
+    layer, found = etcd_layer(fleet, stored, schema)
     return layer, [*problems, *found]
 
 

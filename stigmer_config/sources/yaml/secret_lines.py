@@ -12,21 +12,20 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ...core.problems import nearest
-from ...settings.declarations import CHILDREN, SETTINGS, children, find
-from ...settings.providers import NAME
+from ...settings.declarations import BUILT_IN
+from ...settings.providers import PROVIDER_NAME
+from ...settings.schema import Schema
 
 if TYPE_CHECKING:
     from .nodes import Node
 
 # Parts of the names that people give to secrets; and how the keys of some providers begin.
 _SECRET_WORDS = ("key", "secret", "passw", "pwd", "token", "cred", "auth", "sk-")
-_SECRET_NAMES = tuple({key.rpartition(".")[2]: None for key, setting in SETTINGS.items() if setting.is_secret})
 _WORD = re.compile(r"[A-Za-z][^\s:=,'\"\[\]{}]{2,40}")
 _SIGN = re.compile(r"[:=,\[\]{}'\"]")
 # How many names and words are compared with those of secrets; what comes after them counts as secret.
 _MAX_GUESSES = 300
-_SECTIONS = frozenset(section.rpartition(".")[2] for section in CHILDREN)
-_KNOWN = frozenset(name for below in CHILDREN.values() for name in below)
+_SECTIONS = frozenset(section.rpartition(".")[2] for section in BUILT_IN.children)
 
 
 def _folded(text: str) -> str:
@@ -40,16 +39,18 @@ def is_secretive(name: str) -> bool:
     return any(word in name for word in _SECRET_WORDS)
 
 
-def hidden_lines(text: str, tree: Node | None, lost: Iterable[tuple[str, Node]]) -> frozenset[int]:
+def hidden_lines(
+    text: str, tree: Node | None, lost: Iterable[tuple[str, Node]], schema: Schema = BUILT_IN
+) -> frozenset[int]:
     """The 1-based numbers of the lines that no message shows.
 
     `tree` is what was read of the text, None when it cannot be read; `lost` what was left out of it.
     """
     if tree is None:
-        return _from_first_secret(text.splitlines())
+        return _from_first_secret(text.splitlines(), schema)
     folded = _folded(text)
     words = [word for word in _SECRET_WORDS if word in folded]
-    hider = _Hider(secretive=bool(words))
+    hider = _Hider(schema, secretive=bool(words))
     if words:
         lines = enumerate(folded.splitlines(), start=1)
         hider.lines.update(number for number, line in lines if any(word in line for word in words))
@@ -59,9 +60,9 @@ def hidden_lines(text: str, tree: Node | None, lost: Iterable[tuple[str, Node]])
     return frozenset(hider.lines)
 
 
-def _from_first_secret(lines: list[str]) -> frozenset[int]:
+def _from_first_secret(lines: list[str], schema: Schema) -> frozenset[int]:
     """Where nobody knows where a value ends, nothing is shown from the first secret on."""
-    guesses = _Guesses()
+    guesses = _Guesses(schema)
     for number, line in enumerate(lines, start=1):
         names = [*_WORD.findall(line), *(part.strip() for part in _SIGN.split(line))]
         if is_secretive(line) or any(guesses.may_be_secret(name) for name in names):
@@ -72,17 +73,18 @@ def _from_first_secret(lines: list[str]) -> frozenset[int]:
 class _Guesses:
     """Names compared with those of secrets: mistyped ones are found. Each costs, so their number is bounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
         self._left = _MAX_GUESSES
         self._guessed: dict[str, bool] = {}
 
     def may_be_secret(self, name: str) -> bool:
-        if name in _KNOWN:
-            return is_secretive(name)
+        if name in self._schema.known_names:
+            return is_secretive(name) or name in self._schema.secret_names
         guess = self._guessed.get(name)
         if guess is None:
             self._left -= 1
-            guess = self._left < 0 or is_secretive(name) or nearest(name, _SECRET_NAMES) is not None
+            guess = self._left < 0 or is_secretive(name) or nearest(name, self._schema.secret_names) is not None
             self._guessed[name] = guess
         return guess
 
@@ -93,10 +95,11 @@ class _Hider:
     `secretive`: whether the text holds a secret word at all; most do not, and are spared the search.
     """
 
-    def __init__(self, *, secretive: bool) -> None:
+    def __init__(self, schema: Schema, *, secretive: bool) -> None:
         self.lines: set[int] = set()
+        self._schema = schema
         self._secretive = secretive
-        self._guesses = _Guesses()
+        self._guesses = _Guesses(schema)
 
     def _hide(self, first: int, node: Node) -> None:
         self.lines.update(range(first, max(node.end_line, node.line) + 1))
@@ -108,17 +111,14 @@ class _Hider:
             self._hide(1, node)
 
     def _section(self, section: str, node: Node) -> None:
-        below = children(section)
         for name, child in node.value.items():
-            key = below.get(name)
-            if key is None and section == "providers" and NAME.fullmatch(name):
-                key = f"providers.{name}"
+            key = self._schema.child(section, name)
             if key is None:
                 self._unknown(name, child)
-            elif find(key) is not None:
-                self._leaf(key, child)
-            else:
+            elif key in self._schema.children:
                 self._below(key, child)
+            else:
+                self._leaf(key, child)
 
     def _below(self, section: str, node: Node) -> None:
         if type(node.value) is not dict:
@@ -131,8 +131,8 @@ class _Hider:
             self._section(section, node)
 
     def _leaf(self, key: str, node: Node) -> None:
-        setting = find(key)
-        if setting is None or setting.is_secret or key.endswith(".headers"):
+        setting = self._schema.find(key)
+        if setting is not None and (setting.is_secret or key.endswith(".headers")):
             self._hide(node.key_line, node)
         elif _may_hold_secret(node):
             self._hide(node.line, node)
@@ -142,7 +142,7 @@ class _Hider:
             self._hide(node.key_line, node)
         elif type(node.value) is dict:
             for provider, child in node.value.items():
-                if not NAME.fullmatch(provider):
+                if not PROVIDER_NAME.fullmatch(provider):
                     self._unknown(provider, child)
                 elif _may_hold_secret(child):
                     self._hide(child.line, child)
@@ -159,7 +159,7 @@ class _Hider:
 
     def lost(self, name: str, node: Node) -> None:
         """What is not in the tree: only the values of names that are no secret's are shown."""
-        if name not in _KNOWN or is_secretive(name):
+        if name not in self._schema.known_names or is_secretive(name) or name in self._schema.secret_names:
             self._hide(node.key_line, node)
         elif _may_hold_secret(node) or (name in _SECTIONS and node.value is not None):
             self._hide(node.line, node)

@@ -1,0 +1,183 @@
+"""The settings that one load knows, by key: the built-in ones and those of registered applications."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from .providers import PROVIDER_NAME
+from .value_types import Kind
+
+Access = Literal["open", "protected", "secret", "forbidden"]
+Reload = Literal["live", "restart"]
+
+NAME = "<name>"  # in a declared key: any name may be here
+FREE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NEAR = 0.6  # the least similarity at which one key is suggested for another
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """The declaration of one key.
+
+    `access`: who may set it. `open` any layer; `protected` no untrusted project file; `secret` no project
+    file, masked everywhere; `forbidden` no project file. `reload`: whether a running worker takes a change
+    (`live`) or must restart for it. `nullable`: whether `null` is a value. `per_execution`: whether an override
+    may set it. `bound_to`: for a secret, the keys that say where it is sent.
+    """
+
+    key: str
+    kind: Kind
+    doc: str
+    variable: str | None = None
+    access: Access
+    reload: Reload
+    nullable: bool = False
+    per_execution: bool = False
+    bound_to: tuple[str, ...] = ()
+
+    @property
+    def is_secret(self) -> bool:
+        return self.access == "secret"
+
+    def check(self, value: Any, what: str) -> Any:
+        """`value` (as YAML or Python has it) in this setting's type. Raises `InvalidValueError`."""
+        if value is None:
+            if self.nullable:
+                return None
+            raise self.kind.wrong_type(None, what, f"remove the line to take {self.key} from a lower layer")
+        return self.kind.check(value, what)
+
+    def parse(self, text: str, what: str) -> Any:
+        """`text` (as a variable or a command line has it) in this setting's type. Raises `InvalidValueError`."""
+        return self.kind.parse(text, what)
+
+
+class Anything(Kind, frozen=True):
+    """A value of an application that is not registered: only that application knows its type."""
+
+    @property
+    def expects(self) -> str:
+        return "whatever its application takes"
+
+    def check(self, value: Any, what: str) -> Any:
+        del what
+        return value
+
+
+# What is known of a key below `apps.<name>` when that application is not registered.
+UNREGISTERED = Setting(
+    key="apps.<name>",
+    kind=Anything(),
+    doc="A setting of an application that is not registered here.",
+    access="open",
+    reload="live",
+    nullable=True,
+)
+
+
+class Schema:
+    """An immutable set of settings.
+
+    `settings` are those with a fixed key, `named` those with a free name in theirs (`aliases.<name>`), `variables`
+    all by their variables. `children` has for each section the names in it and the keys that they mean; a free name
+    is `<name>` there.
+    """
+
+    def __init__(self, settings: Iterable[Setting]) -> None:
+        declared = {setting.key: setting for setting in settings}
+        self.settings: Mapping[str, Setting] = {key: one for key, one in declared.items() if NAME not in key}
+        self.named: Mapping[str, Setting] = {key: one for key, one in declared.items() if NAME in key}
+        self.variables: Mapping[str, Setting] = {one.variable: one for one in declared.values() if one.variable}
+        self.children: Mapping[str, Mapping[str, str]] = _children(declared)
+
+    def find(self, key: str) -> Setting | None:
+        """The setting of `key`, or None. Every `aliases.<name>` is one, and all that an unregistered app has."""
+        setting = self.settings.get(key)
+        if setting is not None:
+            return setting
+        declared = self.declared(key)
+        if declared is not None:
+            return self.settings.get(declared) or self.named.get(declared)
+        return UNREGISTERED if self.is_unregistered(key) else None
+
+    def is_section(self, key: str) -> bool:
+        """Whether `key` is a section: the top (""), one with fixed keys, or one with free names."""
+        return key in self.children or self.declared(key) in self.children
+
+    def is_unregistered(self, key: str) -> bool:
+        """Whether `key` is below an application that is not registered."""
+        section, _, rest = key.partition(".")
+        return section == "apps" and bool(rest) and rest.partition(".")[0] not in self.children["apps"]
+
+    def declared(self, key: str) -> str | None:
+        """A key or section as it is declared, with `<name>` for a free name; None when it does not exist."""
+        if key in self.settings or key in self.children:
+            return key
+        if key.startswith("aliases."):  # its name may hold dots
+            return f"aliases.{NAME}"
+        found: str | None = ""
+        for name in key.split("."):
+            found = self.child(found or "", name)
+            if found is None:
+                return None
+        return found
+
+    def child(self, section: str, name: str) -> str | None:
+        """The declared key of `name` in a declared section; None when there is none."""
+        children = self.children.get(section, {})
+        found = children.get(name)
+        pattern = PROVIDER_NAME if section == "providers" else FREE_NAME
+        if found is None and NAME in children and pattern.fullmatch(name):
+            return children[NAME]
+        return found
+
+    @functools.cached_property
+    def secret_names(self) -> frozenset[str]:
+        """The last names of all secrets."""
+        every = (*self.settings.values(), *self.named.values())
+        return frozenset(one.key.removesuffix(f".{NAME}").rpartition(".")[2] for one in every if one.is_secret)
+
+    @functools.cached_property
+    def known_names(self) -> frozenset[str]:
+        """The names of all keys and sections, each by itself."""
+        return frozenset(name for children in self.children.values() for name in children)
+
+    def suggest(self, key: str) -> str | None:
+        """The known key nearest to `key`, by its last name; a sibling is nearer than the same slip elsewhere.
+
+        At the top the section may have been forgotten: there a key elsewhere is nearly as near.
+        """
+        from difflib import SequenceMatcher  # only a message needs it
+
+        dotted = key.lower().replace("_", ".", 1)
+        if dotted in self.settings:
+            return dotted
+        section, _, name = key.rpartition(".")
+        siblings = self.children.get(self.declared(section) or section, {})
+        elsewhere = 0.2 if section else 0.1
+        near: dict[str, float] = {}
+        keys = (one for one in self.settings if not one.startswith("providers."))
+        for known in [*siblings.values(), *keys, *(one for one in self.children if NAME not in one)]:
+            last = known.rpartition(".")[2]
+            ratio = SequenceMatcher(None, name.lower(), last).ratio()
+            near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
+        best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
+        return best if near[best] >= _NEAR else None
+
+
+def _children(declared: Iterable[str]) -> dict[str, dict[str, str]]:
+    children: dict[str, dict[str, str]] = {"": {}}
+    for key in declared:
+        parts = key.split(".") if not key.startswith("aliases.") else ["aliases", ""]  # every name is one
+        for depth, name in enumerate(parts):
+            parent = ".".join(parts[:depth])
+            below = children.setdefault(parent, {})
+            if name:
+                below[name] = ".".join(parts[: depth + 1])
+    children[""].setdefault("apps", "apps")
+    children.setdefault("apps", {})
+    return children

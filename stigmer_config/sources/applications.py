@@ -1,0 +1,66 @@
+"""What is below `apps`, key by key as it is given: for a project's grant, and for what no application here knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..core.secret import Secret
+from ..settings.frozen import FrozenDict, FrozenList, frozen
+from ..settings.schema import FREE_NAME
+from .yaml.nodes import Node
+from .yaml.secret_lines import is_secretive
+
+_NEIGHBOUR = 0.8  # how alike two applications' names are at least, for one to be meant for the other
+
+
+def plain(node: Node) -> Any:
+    """A node's value as plain Python."""
+    if type(node.value) is dict:
+        return {name: plain(child) for name, child in node.value.items()}
+    if type(node.value) is list:
+        return [plain(item) for item in node.value]
+    return node.value
+
+
+def leaves(key: str, node: Node) -> Iterator[tuple[str, Any, Node]]:
+    """The keys from `key` on with their values, and where each is. A mapping with other names than keys have is one."""
+    value = node.value
+    if type(value) is dict and value and all(FREE_NAME.fullmatch(name) for name in value):
+        for name, child in value.items():
+            yield from leaves(f"{key}.{name}", child)
+    elif not node.bad:
+        yield key, frozen(plain(node)), node
+
+
+def given_leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The same for what a program gives."""
+    if isinstance(value, Mapping) and value and all(isinstance(n, str) and FREE_NAME.fullmatch(n) for n in value):
+        for name, part in value.items():
+            yield from given_leaves(f"{key}.{name}", part)
+    else:
+        yield key, frozen(value)
+
+
+def masked(key: str, value: Any) -> Any:
+    """The value of an unregistered application's key, as a Secret when people give such names to secrets."""
+    if value is None or isinstance(value, (bool, Secret)) or not (is_secretive(key.partition(".")[2]) or _holds(value)):
+        return value
+    if isinstance(value, FrozenDict):
+        return FrozenDict({name: masked(f"{key}.{name}", part) for name, part in value.items()})
+    if isinstance(value, FrozenList):
+        return FrozenList(masked(key, part) for part in value)
+    return Secret(str(value)) if is_secretive(key.partition(".")[2]) else value
+
+
+def _holds(value: Any) -> bool:
+    """Whether a value may hold names of its own."""
+    return isinstance(value, (FrozenDict, FrozenList))
+
+
+def neighbour(name: str, registered: Iterable[str]) -> str | None:
+    """The registered application that an unregistered name was probably meant for."""
+    import difflib  # only a message needs it
+
+    found = difflib.get_close_matches(name.lower(), list(registered), n=1, cutoff=_NEIGHBOUR)
+    return found[0] if found else None
