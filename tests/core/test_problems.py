@@ -501,7 +501,7 @@ def test_no_fault_of_a_variable_shows_a_secret(sandbox: Sandbox) -> None:
         "DAYTONA_API_KEY",
         "REDIS_PASSWORD",
     ):
-        problems = sandbox.problems({"MODE": "cloud", name: f"{CANARY}\n"})
+        problems = sandbox.problems({"MODE": "cloud", name: f"{CANARY} {CANARY}"})
         assert any(problem.origin and problem.origin.source == name for problem in problems)
         assert CANARY[:7] not in "".join(map(str, problems))
 
