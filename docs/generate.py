@@ -116,9 +116,13 @@ def _keys() -> str:
 def _row(setting: Setting) -> tuple[str, ...]:
     takes = _takes(setting.kind) + (", or a reference" if setting.is_secret else "")
     takes += ", or none" if setting.nullable else ""
-    variable = f"`{setting.variable}`" if setting.variable else "-"
+    variable = " else ".join(f"`{name}`" for name in _names(setting)) or "-"
     what = setting.doc.replace("<", "&lt;")
     return f"`{setting.key}`", what, takes, _default(setting.key), variable, _ACCESS[setting.access], setting.reload
+
+
+def _names(setting: Setting) -> list[str]:
+    return [name for name in (setting.variable, setting.fallback_variable) if name]
 
 
 def _takes(kind: Kind) -> str:
@@ -175,7 +179,7 @@ def _aliases() -> str:
 def _variables() -> str:
     own = _table(
         ("variable", "key", "takes"),
-        [(f"`{s.variable}`", f"`{s.key}`", _takes(s.kind)) for s in SETTINGS.values() if s.variable],
+        [(f"`{name}`", f"`{s.key}`", _takes(s.kind)) for s in SETTINGS.values() for name in _names(s)],
     )
     others = [(" else ".join(f"`{name}`" for name in names), f"`{key}`") for key, names in _VENDOR.items()]
     return "\n".join(

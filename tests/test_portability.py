@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import types
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from stigmer_config import ConfigError
-from stigmer_config.workers import state
 from tests.support.cli_tools import variables_of
-from tests.support.live_tools import living, world
 from tests.support.sandbox import Sandbox
 
 OPENING = """
@@ -83,27 +78,3 @@ def test_no_command_is_run_on_windows(sandbox: Sandbox) -> None:
     with pytest.raises(ConfigError, match="no command is run") as fault:
         sandbox.load({"MODE": "cloud"})
     assert [problem.code for problem in fault.value.problems] == ["secret-unavailable"]
-
-
-def test_a_worker_is_not_interrupted_by_the_question_whether_it_runs(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On Windows `os.kill(pid, 0)` is a Ctrl-C."""
-    asked: list[int] = []
-
-    def pid_exists(pid: int) -> bool:
-        asked.append(pid)
-        return True
-
-    def kill(*arguments: Any) -> None:
-        raise AssertionError(arguments)
-
-    psutil: Any = types.ModuleType("psutil")
-    psutil.pid_exists = pid_exists
-    with living(sandbox), monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "psutil", psutil)
-        patch.setattr(state, "_process", lambda _pid: [])  # no /proc
-        patch.setattr(os, "kill", kill)
-        patch.setattr(sys, "platform", "win32")
-        assert [worker.pid for worker in state.running(world(sandbox))] == [os.getpid()]
-    assert asked == [os.getpid()]

@@ -82,12 +82,26 @@ class ProviderConfig(Frozen, frozen=True, kw_only=True):
 
 
 class TemporalConfig(Frozen, frozen=True):
-    """Where the worker gets its work. `address` is `host:port`."""
+    """Where the worker gets its work. `address` is `host:port`; the `tls_*_file`s are paths as they are configured."""
 
     namespace: str
     address: str
     task_queue: str
     max_concurrency: int
+    api_key: Secret | None = None
+    tls: bool | None = None
+    tls_server_name: str | None = None
+    tls_ca_file: str | None = None
+    tls_cert_file: str | None = None
+    tls_key_file: str | None = None
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection uses TLS: as `tls` says, else if there is an `api_key` or another TLS setting."""
+        if self.tls is not None:
+            return self.tls
+        files = (self.tls_ca_file, self.tls_cert_file, self.tls_key_file)
+        return self.api_key is not None or self.tls_server_name is not None or any(files)
 
 
 class BackendConfig(Frozen, frozen=True):

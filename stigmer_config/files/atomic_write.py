@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from .locks import try_lock
 from .paths import NO_LINK, SAFE, real_path
 
 LOCK_WAIT = 60.0  # seconds to wait for another writer
@@ -219,26 +220,11 @@ def _lock(file: Locked, deadline: float) -> int:
 
 def _wait(descriptor: int, deadline: float) -> None:
     pause = _FIRST_PAUSE
-    while not _try_lock(descriptor):
+    while not try_lock(descriptor):
         if time.monotonic() > deadline:
             raise OSError(errno.EAGAIN, "another process is writing it, and does not come to an end")
         time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - so that waiting writers do not march in step
         pause = min(pause * 1.5, _LAST_PAUSE)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
 
 
 def _is_there(file: Locked, name: str, descriptor: int) -> bool:

@@ -14,7 +14,7 @@ from ..files.watch import State, Watcher
 from ..loading.load import Loaded
 from ..reload.last_good import Held, mode_change
 from ..reload.reloader import Reloader
-from ..workers.publish import Published
+from ..workers.publish import Publisher
 from .log_events import Reporter
 from .results import Closed, Outcome, Rejected, Reloaded, Unchanged
 
@@ -52,9 +52,9 @@ class Follower:
         """Watches from now on. Once in a process. Raises `RuntimeError` when the system has no more threads."""
         self._lock = threading.RLock()  # held by whoever reloads
         self._inside: set[int] = set()  # the threads that reload, or wait for it
-        self._published = Published(self._reloader.asked) if self._publishes else None
+        self._publisher = Publisher(self._reloader.asked) if self._publishes else None
         self._paths = self._reloader.paths
-        self._watcher = Watcher(self._paths, self._on_change, on_state=self._on_state)
+        self._watcher = Watcher(self._paths, self._on_change, on_state=self._on_state, on_sweep=self._on_sweep)
         self._fleet = self._reloader.fleet
         self._watching = True
         self._publish()
@@ -93,14 +93,14 @@ class Follower:
             self._fleet.close()
         self._watcher.close()
         with self._lock:  # whoever is about to publish
-            if self._published is not None:
-                self._published.remove()
+            if self._publisher is not None:
+                self._publisher.remove()
 
     def leave(self) -> None:
         """The process ends, and with it the threads: nobody is waited for long, who may be stuck."""
         self.closed = True
-        if self._watching and self._published is not None and self._lock.acquire(timeout=1.0):
-            self._published.remove()
+        if self._watching and self._publisher is not None and self._lock.acquire(timeout=1.0):
+            self._publisher.remove()
             self._lock.release()
 
     def forget(self) -> None:
@@ -193,12 +193,23 @@ class Follower:
             self._watcher.request(paths[0], FAULTY)
 
     def _publish(self) -> None:
-        if self._published is not None and not self.closed:
-            self._reporter.published(self.held.current, self._published.write(self.held))
+        if self._publisher is not None and not self.closed:
+            self._reporter.published(self.held.current, self._publisher.write(self.held))
         if self._fleet is not None and self._publishes and not self.closed:
             from ..workers.fleet import encoded  # most machines have no fleet
 
             self._fleet.announce(encoded(self.held, self._started))
+
+    def _on_sweep(self) -> None:
+        """Publishes again what a cleaner or a logout has removed. During a reload that can wait for the next sweep."""
+        publisher = self._publisher
+        if publisher is None or publisher.is_in_place or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if not self.closed:
+                self._reporter.published(self.held.current, publisher.restore())
+        finally:
+            self._lock.release()
 
     def _on_unannounced(self, reason: str) -> None:
         self._reporter.announced(self.held.current, reason)

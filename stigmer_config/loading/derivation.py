@@ -25,11 +25,11 @@ from ..settings.declarations import FREE_FIELDS, SETTINGS, find
 from ..settings.unknown import unknown_name
 from ..settings.value_types import no_provider
 from ..sources.mapping import Pairs, entries_of, read_pairs
-from ..trust.credential_binding import passed_over
+from ..trust.credential_binding import exposed, passed_over
 from ..trust.grants import NONE, Trust
 
 # Secrets that are read at each load, whoever serves the model.
-_USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password"})
+_USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password", "temporal.api_key"})
 
 # Overrides of these alone touch neither provider, model nor credential: key → field, and whether a model may refuse it.
 _PLAIN = {
@@ -96,7 +96,7 @@ class Derivation:
         self._top = self._view(self.overrides)
         resolved = self._top.resolved
         found = (*itertools.chain(*unknown), *self.names.problems(), *self._top.walk.problems, *resolved.problems)
-        self.problems = (*found, *self._passed_over.values())
+        self.problems = (*found, *self._passed_over.values(), *exposed(self.winners))
         self._values = self._read_values()
 
     def _view(self, overrides: tuple[Pairs, ...]) -> View:

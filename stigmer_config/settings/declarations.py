@@ -18,6 +18,7 @@ from .value_types import (
     Model,
     Number,
     ProviderName,
+    Switch,
     Text,
     Whole,
 )
@@ -109,13 +110,17 @@ def _provider(provider: str) -> list[Setting]:
 
 
 def _section(section: str, access: Access, reload: Reload, *rows: tuple[Any, ...]) -> list[Setting]:
-    """Settings of one section; a row is (name, kind, variable, documentation[, nullable])."""
+    """Settings of one section; a row is (name, kind, variable, documentation[, nullable]).
+
+    A row's variable may be a pair: the name, and the one that counts where it is not set.
+    """
     return [
         Setting(
             key=f"{section}.{name}",
             kind=kind,
             doc=doc,
-            variable=variable,
+            variable=variable[0] if isinstance(variable, tuple) else variable,
+            fallback_variable=variable[1] if isinstance(variable, tuple) else None,
             access="secret" if isinstance(kind, Credential) else access,
             reload=reload,
             nullable=bool(nullable),
@@ -141,9 +146,38 @@ BUILT_IN = Schema(
             "protected",
             "restart",
             ("namespace", Text(), "TEMPORAL_NAMESPACE", "Temporal's namespace."),
-            ("address", Address(), "TEMPORAL_SERVICE_ADDRESS", "Where the Temporal service listens."),
+            (
+                "address",
+                Address(),
+                ("TEMPORAL_SERVICE_ADDRESS", "TEMPORAL_ADDRESS"),
+                "Where the Temporal service listens.",
+            ),
             ("task_queue", Text(), "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE", "The task queue to poll."),
             ("max_concurrency", Whole(1), "TEMPORAL_MAX_CONCURRENCY", "The most executions at once."),
+            ("api_key", Credential(), "TEMPORAL_API_KEY", "The key for Temporal.", True),
+            (
+                "tls",
+                Switch(),
+                "TEMPORAL_TLS",
+                "Whether the connection is encrypted. None: if there is an api_key or another tls key.",
+                True,
+            ),
+            (
+                "tls_server_name",
+                Text(),
+                "TEMPORAL_TLS_SERVER_NAME",
+                "The name in the server's certificate, where it is not the address's.",
+                True,
+            ),
+            (
+                "tls_ca_file",
+                Text(),
+                "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+                "The certificate authority of the server. None: the system's.",
+                True,
+            ),
+            ("tls_cert_file", Text(), "TEMPORAL_TLS_CLIENT_CERT_PATH", "The client's certificate, for mTLS.", True),
+            ("tls_key_file", Text(), "TEMPORAL_TLS_CLIENT_KEY_PATH", "The client's private key, for mTLS.", True),
         ),
         *_section(
             "backend",

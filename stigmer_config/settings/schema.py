@@ -26,13 +26,15 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     `access`: who may set it. `open` any layer; `protected` no untrusted project file; `secret` no project
     file, masked everywhere; `forbidden` no project file. `reload`: whether a running worker takes a change
     (`live`) or must restart for it. `nullable`: whether `null` is a value. `per_execution`: whether an override
-    may set it. `bound_to`: for a secret, the keys that say where it is sent.
+    may set it. `bound_to`: for a secret, the keys that say where it is sent. `fallback_variable`: another program's
+    name for the same, which counts where `variable` is not set.
     """
 
     key: str
     kind: Kind
     doc: str
     variable: str | None = None
+    fallback_variable: str | None = None
     access: Access
     reload: Reload
     nullable: bool = False

@@ -171,6 +171,28 @@ class Whole(Kind, frozen=True):
         return self.check(int(text) if len(text) < 25 else int(text[:25]), what)
 
 
+_SWITCH = {"true": True, "1": True, "false": False, "0": False}
+
+
+class Switch(Kind, frozen=True):
+    """true or false."""
+
+    @property
+    def expects(self) -> str:
+        return "true or false"
+
+    def check(self, value: Any, what: str) -> bool:
+        if type(value) is not bool:
+            hint = "leave out the quotes" if isinstance(value, str) and value.lower() in _SWITCH else ""
+            raise self.wrong_type(value, what, hint)
+        return value
+
+    def parse(self, text: str, what: str) -> bool:
+        if text.lower() not in _SWITCH:
+            raise self.wrong_type(text, what)
+        return _SWITCH[text.lower()]
+
+
 class Number(Kind, frozen=True):
     """A finite number from `least` to `most`; `above` excludes `least` itself."""
 

@@ -18,6 +18,7 @@ from ..settings.value_types import (
     LogLevel,
     Model,
     Number,
+    Switch,
     Text,
     Whole,
 )
@@ -64,6 +65,12 @@ def _(kind: LogLevel) -> dict[str, Any]:
 @shape.register
 def _(kind: Whole) -> dict[str, Any]:
     return {"type": "integer", "minimum": kind.least, "maximum": kind.most}
+
+
+@shape.register
+def _(kind: Switch) -> dict[str, Any]:
+    del kind
+    return {"type": "boolean"}
 
 
 @shape.register

@@ -57,10 +57,12 @@ def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
 def env_layer(environment: Environment, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
     """The `env` layer: the settings' own variables, and a warning for each `STIGMER_*` that nothing reads."""
     found: dict[str, tuple[str, str]] = {}
-    for name, setting in schema.variables.items():
-        text = environment.variable(name)
-        if text is not None:
-            found[setting.key] = (name, text)
+    for setting in schema.variables.values():
+        for name in filter(None, (setting.variable, setting.fallback_variable)):
+            text = environment.variable(name)
+            if text is not None:
+                found[setting.key] = (name, text)
+                break
     layer, problems = _layer("env", found, schema)
     return layer, [*problems, *unknown_variables(environment, schema.variables)]
 

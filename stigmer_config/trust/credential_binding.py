@@ -6,9 +6,14 @@ from collections.abc import Mapping
 
 from ..core.problems import Problem
 from ..core.provenance import Entry
+from ..settings.urls import is_loopback
 
 # credential → the keys that together say where it is sent
-BOUND = {"backend.api_key": ("backend.endpoint",), "redis.password": ("redis.host", "redis.port")}
+BOUND = {
+    "backend.api_key": ("backend.endpoint",),
+    "redis.password": ("redis.host", "redis.port"),
+    "temporal.api_key": ("temporal.address",),
+}
 
 
 def endpoint(key: str, winners: Mapping[str, Entry]) -> str:
@@ -31,3 +36,23 @@ def passed_over(
         hint = "let it go there: stigmer config trust --with-credentials"
         found[key] = Problem(code="credential-binding", key=key, message=message, hint=hint, origin=mover.origin)
     return found
+
+
+def exposed(winners: Mapping[str, Entry]) -> list[Problem]:
+    """The warning for a Temporal key that would cross the network in the clear."""
+    key, tls, address = (winners.get(f"temporal.{name}") for name in ("api_key", "tls", "address"))
+    if key is None or key.value is None or tls is None or tls.value is not False or address is None:
+        return []
+    if is_loopback(f"http://{address.value}"):
+        return []
+    message = f"temporal.api_key from {key.origin} crosses the network in the clear, to {address.value}"
+    return [
+        Problem(
+            severity="warning",
+            code="insecure-endpoint",
+            key="temporal.address",
+            message=message,
+            hint=f"remove temporal.tls: false ({tls.origin})",
+            origin=address.origin,
+        )
+    ]

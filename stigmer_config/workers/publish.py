@@ -1,17 +1,16 @@
-"""The one small file by which a LiveConfig tells this machine how it is doing: `state` says what stands in it.
+"""The one small file by which a LiveConfig shows this machine how it is doing: `state` declares its content.
 
-It is replaced atomically, removed at the end, and holds no secret. A disk that is full, or a folder that
-cannot be written to, harms nobody.
+It is replaced atomically, put back when it vanishes, removed at the end, and holds no secret. A full disk, or a folder
+that cannot be written to, stops nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import errno
-import itertools
 import json
 import os
+import socket
 import stat
 from collections.abc import Mapping
 from typing import Any
@@ -29,46 +28,59 @@ from ..reload.last_good import Held
 from ..secrets.references import Reference
 from ..settings.declarations import VARIABLES
 from ..sources.variables import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
-from .state import Began, SourceState, WorkerState, born, folder
+from .folders import folders
+from .liveness import WorkerLock, remove
+from .state import SourceState, Startup, WorkerState
 
-_numbers = itertools.count(1)
 # Variables that decide which files are read and trusted, beside those that set a key.
 _PLACES = ("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT", ETCD, *ETCD_FILES, ETCD_USER)
 _VENDOR_PLAIN = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "OLLAMA_HOST")
 _VENDOR_SECRET = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", ETCD_PASSWORD)
 
 
-class Published:
-    """The state file of one LiveConfig."""
+class Publisher:
+    """Publishes the state of one LiveConfig."""
 
-    def __init__(self, asked: Request) -> None:
-        self._environment = asked.environment
-        self._began = _began(asked)
+    def __init__(self, request: Request) -> None:
+        self._environment = request.environment
+        self._startup = _startup(request)
         self._started = datetime.datetime.now(datetime.UTC)
-        self._name = f"{os.getpid()}-{next(_numbers)}"
-        self._path: str | None = None  # where it was written last
+        self._lock: WorkerLock | None = None  # taken with the first write
+        self._data = b""
 
     def write(self, held: Held) -> OSError | None:
-        """Replaces the file. Returns what kept it from it, instead of raising."""
+        """Replaces the file. Returns the error that prevents it, instead of raising it."""
         # The standard library's JSON: a path or a variable need not be UTF-8.
-        text = json.dumps(msgspec.to_builtins(self._state(held), enc_hook=dict))
+        self._data = json.dumps(msgspec.to_builtins(self._state(held), enc_hook=dict)).encode("ascii")
+        return self.restore()
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether others find the file, and the lock that says that this worker is alive."""
+        return self._lock is not None and self._lock.is_in_place and os.path.lexists(self._lock.state_path)
+
+    def restore(self) -> OSError | None:
+        """Writes the newest state again: a cleaner of temporary files, or a logout, has removed it."""
         try:
-            self._replace(text.encode("ascii"))
+            if self._lock is None or not self._lock.is_in_place:
+                self.remove()
+                self._lock = WorkerLock(_private_folder(self._environment))
+            _replace(self._lock.state_path, self._data)
         except OSError as error:
             return error
         return None
 
     def remove(self) -> None:
         """Removes the file: the worker has ended."""
-        if self._path is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _state(self, held: Held) -> WorkerState:
         config, llm = held.current, held.current.llm
         return WorkerState(
             pid=os.getpid(),
-            born=born(os.getpid()),
+            host=socket.gethostname(),
             started=self._started,
             mode=config.mode,
             generation=config.generation,
@@ -78,47 +90,55 @@ class Published:
             sources=_sources(held.newest),
             restart_required=held.restart_required,
             rejected=tuple(str(problem) for problem in held.fault.problems) if held.fault is not None else (),
-            began=self._began,
+            startup=self._startup,
         )
 
-    def _replace(self, data: bytes) -> None:
-        """By a new file and a rename, in a folder where nobody else can have put a link."""
-        where = os.fspath(folder(self._environment))
-        _make_private(where)
-        path = os.path.join(where, f"{self._name}.json")
-        new = os.path.join(where, f"{self._name}.new")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)  # left by a process of the same number
-        try:
-            with open(new, "xb", opener=lambda name, flags: os.open(name, flags | SAFE, 0o600)) as file:
-                file.write(data)
-            os.replace(new, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(new)
+
+def _replace(path: str, data: bytes) -> None:
+    """Replaces a file by a new one and a rename, in a folder where nobody else can have put a link."""
+    new = f"{path}.new"
+    remove(new)
+    try:
+        with open(new, "xb", opener=lambda name, flags: os.open(name, flags | SAFE, 0o600)) as file:
+            file.write(data)
+        os.replace(new, path)
+    except OSError:
+        remove(new)
+        raise
+
+
+def _private_folder(environment: Environment) -> str:
+    """The folder to publish in, made if need be. Raises `OSError`."""
+    known = folders(environment)
+    try:
+        return _made_private(os.fspath(known[0]))
+    except OSError:
+        if os.path.lexists(known[0].parent.parent):
             raise
-        self._path = path
+        # The user has logged out, and only the system makes that runtime folder again.
+        return _made_private(os.fspath(known[-1]))
 
 
-def _make_private(path: str) -> None:
-    """Makes a folder, and what is missing above it, for this user alone. Raises `OSError` for another's."""
+def _made_private(path: str) -> str:
+    """A folder that is this user's alone, made if need be with what is missing above it. Raises `OSError`."""
     try:
         os.mkdir(path, 0o700)
     except FileNotFoundError:
-        _make_private(os.path.dirname(path))
+        _made_private(os.path.dirname(path))
         os.mkdir(path, 0o700)
     except FileExistsError:
-        pass  # whose it is, is looked at next
+        pass  # its owner is checked next
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
     if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
         raise PermissionError(errno.EACCES, "others can write to it", path)
+    return path
 
 
 def _sources(loaded: Loaded) -> tuple[SourceState, ...]:
     files = [layer for layer in loaded.layers if layer.name in ("site", "user", "project") and layer.source]
-    # Where the search for a project ends may stand the user's own file, which is none of a project's.
+    # Where the search for a project ends there may be the user's own file, which is no project's.
     taken = {real_path(layer.source) for layer in files if layer.digest is not None}
     counted = [layer for layer in files if layer.digest is not None or real_path(layer.source) not in taken]
     return tuple(SourceState(layer.name, layer.source, layer.digest) for layer in counted)
@@ -128,31 +148,31 @@ def _masked(value: Any) -> Any:
     return MASK if isinstance(value, (Secret, Reference)) else value
 
 
-def _began(asked: Request) -> Began:
-    """What `asked` is, with a mask for every secret."""
-    world = asked.environment
-    project_dir = asked.project_dir
-    flags = asked.flags[0]
-    return Began(
-        cwd=os.fspath(world.cwd or ""),
-        home=os.fspath(world.home or ""),
-        uid=world.uid,
-        site_dir=os.fspath(world.site_dir),
-        state_dir=os.fspath(world.state_dir or ""),
-        mode=asked.mode,
+def _startup(request: Request) -> Startup:
+    """What `request` is, with a mask for every secret."""
+    environment = request.environment
+    project_dir = request.project_dir
+    flags = request.flags[0]
+    return Startup(
+        cwd=os.fspath(environment.cwd or ""),
+        home=os.fspath(environment.home or ""),
+        uid=environment.uid,
+        site_dir=os.fspath(environment.site_dir),
+        state_dir=os.fspath(environment.state_dir or ""),
+        mode=request.mode,
         project_dir=project_dir if project_dir is False or project_dir is None else os.fspath(project_dir),
-        variables=_variables(world),
+        variables=_variables(environment),
         flags={key: _plain(entry) for key, entry in flags.entries.items()},
         implied_provider=flags.implied_provider.value if flags.implied_provider is not None else None,
-        overrides=tuple(_overriding(values) for values in asked.overrides),
-        require=asked.require,
+        overrides=tuple(_override(values) for values in request.overrides),
+        require=request.require,
     )
 
 
-def _variables(world: Environment) -> dict[str, str]:
+def _variables(environment: Environment) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in (*_PLACES, *_VENDOR_PLAIN, *_VENDOR_SECRET, *VARIABLES):
-        value = world.variable(name)
+        value = environment.variable(name)
         setting = VARIABLES.get(name)
         if value is not None:
             secret = name in _VENDOR_SECRET or (setting is not None and setting.is_secret)
@@ -165,6 +185,6 @@ def _plain(entry: Entry) -> Any:
     return _masked(entry.value) if by_provider is None else {name: part.value for name, part in by_provider.items()}
 
 
-def _overriding(values: Mapping[str, Any]) -> dict[str, Any]:
+def _override(values: Mapping[str, Any]) -> dict[str, Any]:
     pairs, _ = read_override(values)
     return dict(zip(pairs[::2], map(_masked, pairs[1::2]), strict=True))

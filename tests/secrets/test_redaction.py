@@ -166,14 +166,16 @@ def test_no_file_of_ours_holds_it(sandbox: Sandbox) -> None:
     variables = {"MODE": "cloud", "STIGMER_API_KEY": CANARY + "-2", "ANTHROPIC_API_KEY": CANARY + "-3"}
     sandbox.run("trust", "--with-credentials", variables=variables, stdin="y\n")
     program = (
-        "from stigmer_config import Environment, LiveConfig\nfrom stigmer_config.workers import state\n"
-        "folder = state.folder(Environment.capture())\n"
+        "from stigmer_config import Environment, LiveConfig\n"
+        "from stigmer_config.workers.folders import folders\n"
+        "folder = folders(Environment.capture())[0]\n"
         "with LiveConfig.start() as live:\n    print([p.read_text() for p in folder.iterdir()])\n"
     )
     environment = {
         "HOME": str(sandbox.home),
         "PATH": "/usr/bin:/bin",
         "XDG_STATE_HOME": str(sandbox.home / ".state"),
+        "TMPDIR": str(sandbox.temporary),
         **variables,
     }
     done = subprocess.run(

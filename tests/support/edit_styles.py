@@ -23,6 +23,7 @@ from stigmer_config.settings.value_types import (
     Kind,
     Model,
     Number,
+    Switch,
     Text,
     Whole,
 )
@@ -40,6 +41,8 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:
     match kind:
         case Choice():
             return st.sampled_from(kind.choices)
+        case Switch():
+            return st.booleans()
         case Whole():
             return st.integers(kind.least, min(kind.most, 10**6))
         case Number():
@@ -53,7 +56,7 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:
         case KeyList():
             return st.lists(st.sampled_from(["llm.model", "sandbox", "redis.host", "aliases.fast"]), unique=True)
         case Credential():
-            return st.sampled_from(["sk-ant-0123456789", "a b#c: 'd'", "%&*!|>@`", "null", "0123"])
+            return st.sampled_from(["sk-ant-0123456789", "a#b:'c'", "%&*!|>@`", "null", "0123"])
         case Text():
             return _TEXTS
     raise NotImplementedError(kind)

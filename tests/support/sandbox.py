@@ -27,7 +27,8 @@ class Sandbox:
         self.home = self.root / "home"
         self.project = self.root / "work" / "project"
         self.site_dir = self.root / "site"
-        for folder in (self.home, self.project / ".git", self.site_dir):
+        self.temporary = self.root / "tmp"
+        for folder in (self.home, self.project / ".git", self.site_dir, self.temporary):
             folder.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
         self.variables: dict[str, str] = {}
@@ -92,6 +93,7 @@ class Sandbox:
             "XDG_STATE_HOME": str(self.home / ".state"),
             "XDG_CACHE_HOME": str(self.home / ".cache"),
             "XDG_RUNTIME_DIR": str(self.home / ".run"),
+            "TMPDIR": str(self.temporary),  # no worker of this machine, nor of another test
             **({"STIGMER_SITE_CONFIG": str(self.site_file)} if self.site_file.exists() else {}),
             **self.variables,
             **(variables or {}),

@@ -164,13 +164,18 @@ def test_a_granted_pair_is_for_that_source_and_that_endpoint(sandbox: Sandbox) -
 
 
 def test_the_backends_key_is_bound_to_the_backend(sandbox: Sandbox) -> None:
-    """A project that moves backend.endpoint or redis.host gets neither key nor password."""
-    sandbox.write(project="backend: {endpoint: 'evil.example:1'}\nredis: {host: evil.example}\n")
-    variables = {**CLOUD, "STIGMER_API_KEY": "backend-key-1", "REDIS_PASSWORD": "redis-pass-1"}
+    """A project that moves backend.endpoint, redis.host or temporal.address gets neither key nor password."""
+    moves = (
+        "backend: {endpoint: 'evil.example:1'}\nredis: {host: evil.example}\ntemporal: {address: 'evil.example:2'}\n"
+    )
+    sandbox.write(project=moves)
+    keys = {"STIGMER_API_KEY": "backend-key-1", "REDIS_PASSWORD": "redis-pass-1", "TEMPORAL_API_KEY": "temporal-key-1"}
+    variables = {**CLOUD, **keys}
     assert grant(sandbox, variables=variables) == 0
     assert codes(sandbox, variables) == {
         ("credential-binding", "backend.api_key"),
         ("credential-binding", "redis.password"),
+        ("credential-binding", "temporal.api_key"),
     }
     assert grant(sandbox, "--with-credentials", variables=variables) == 0
     assert codes(sandbox, variables) == set()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -18,8 +19,7 @@ from typing import Any
 import pytest
 
 from stigmer_config import LiveConfig
-from stigmer_config.workers import publish as published
-from stigmer_config.workers import state
+from stigmer_config.workers import liveness, state
 from tests.support.cli_tools import ANSI, COMMAND, on_terminal, variables_of
 from tests.support.live_tools import DEADLINE, LOCAL, living, rejected, save, takes, until, world
 from tests.support.sandbox import Sandbox
@@ -62,6 +62,7 @@ def environment_of(sandbox: Sandbox, variables: Mapping[str, str] | None = None)
         "XDG_CONFIG_DIRS": str(sandbox.root / "xdg"),
         "XDG_STATE_HOME": str(sandbox.home / ".state"),
         "XDG_RUNTIME_DIR": str(sandbox.home / ".run"),
+        "TMPDIR": str(sandbox.temporary),
         **(variables or {}),
     }
 
@@ -96,11 +97,24 @@ def ask(sandbox: Sandbox, *argv: str) -> tuple[int, Any]:
 # -- workers ---------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_runs(sandbox: Sandbox) -> None:
-    """Without a worker it says so on standard error, and JSON is an empty list."""
+def test_without_a_worker_it_fails(sandbox: Sandbox) -> None:
+    """Exit status 4: whoever waits for a rollout is not to take it for done. It says so, and JSON is an empty list."""
     done = sandbox.run("workers")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no worker is running\n")
-    assert ask(sandbox, "workers") == (0, [])
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", "no worker is running\n")
+    assert ask(sandbox, "workers") == (4, [])
+
+
+def test_fewer_workers_than_expected_are_a_failure(sandbox: Sandbox) -> None:
+    """`--expect N`: exit status 4, and why, until N are in step."""
+    sandbox.write(user=LOCAL)
+    with worker(sandbox):
+        assert sandbox.run("workers", "--expect", "1").returncode == 0
+        done = sandbox.run("workers", "--expect", "2")
+        assert (done.returncode, done.stderr) == (4, "2 workers expected, 1 healthy and in step\n")
+    assert sandbox.run("workers", "--expect", "1").stderr == (
+        "no worker is running\n1 worker expected, 0 healthy and in step\n"
+    )
+    assert sandbox.run("workers", "--expect", "0").returncode == 2
 
 
 def test_a_worker_is_listed_as_long_as_it_runs(sandbox: Sandbox) -> None:
@@ -113,6 +127,7 @@ def test_a_worker_is_listed_as_long_as_it_runs(sandbox: Sandbox) -> None:
         assert found.pop("started") > "2026"
         assert found == {
             "pid": one.pid,
+            "host": socket.gethostname(),
             "mode": "local",
             "generation": 1,
             "fingerprint": shown["fingerprint"],
@@ -134,7 +149,7 @@ def test_a_worker_is_listed_as_long_as_it_runs(sandbox: Sandbox) -> None:
         save(sandbox.user_file, "# the same in other words\nmode: local\nllm: {model: powerful, timeout: 1}\n")
         assert one.has("1.0") == 2
         assert ask(sandbox, "workers")[1][0]["in_step"] is True
-    assert ask(sandbox, "workers") == (0, [])
+    assert ask(sandbox, "workers") == (4, [])
 
 
 def test_a_worker_in_the_home_folder_is_in_step(sandbox: Sandbox) -> None:
@@ -222,10 +237,10 @@ def test_a_killed_worker_is_dropped_at_once(sandbox: Sandbox) -> None:
     sandbox.write(user=LOCAL)
     with worker(sandbox) as one:
         folder = sandbox.home / ".run" / "stigmer" / "workers"
-        assert len(list(folder.iterdir())) == 1
+        assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".lock"]
         os.kill(one.pid, signal.SIGKILL)
         os.waitid(os.P_PID, one.pid, os.WEXITED | os.WNOWAIT)  # a zombie until its parent asks
-        assert ask(sandbox, "workers") == (0, [])
+        assert ask(sandbox, "workers") == (4, [])
         assert list(folder.iterdir()) == []
 
 
@@ -256,18 +271,8 @@ def test_the_state_file_is_the_users_alone_and_has_no_secret(sandbox: Sandbox) -
         assert "sk-" not in text
         document = json.loads(text)
         assert document["values"]["llm.api_key"] == "********"
-        assert document["began"]["overrides"] == [{"llm.provider": "openai", "llm.api_key": "********"}]
+        assert document["startup"]["overrides"] == [{"llm.provider": "openai", "llm.api_key": "********"}]
         assert [source["layer"] for source in document["sources"]] == ["site", "user", "project"]
-
-
-def test_a_number_that_belongs_to_another_process_by_now_is_dropped(sandbox: Sandbox) -> None:
-    """A process number is used again: the time of birth tells whose it is."""
-    with living(sandbox):
-        path = state_file(sandbox)
-        assert [found.pid for found in state.running(world(sandbox))] == [os.getpid()]
-        path.write_text(json.dumps({**json.loads(path.read_text()), "born": "1"}))
-        assert state.running(world(sandbox)) == []
-        assert not path.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff\xfe", b"x" * 2_000_000])
@@ -294,7 +299,7 @@ def test_nothing_is_written_where_others_can(sandbox: Sandbox) -> None:
         folder.chmod(0o700)
         save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
         takes(live, timeout=1.0)
-        assert until(lambda: len(list(folder.iterdir())) == 1)
+        assert until(lambda: len(list(folder.glob("*.json"))) == 1)
 
 
 def test_a_link_in_the_way_is_not_followed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,9 +308,9 @@ def test_a_link_in_the_way_is_not_followed(sandbox: Sandbox, monkeypatch: pytest
     victim.write_text("precious")
     folder = sandbox.root / "run" / "stigmer" / "workers"
     folder.mkdir(parents=True, mode=0o700)
-    monkeypatch.setattr(published, "_numbers", iter([77]))
-    for suffix in ("new", "json"):
-        (folder / f"{os.getpid()}-77.{suffix}").symlink_to(victim)
+    monkeypatch.setattr(liveness, "new_name", lambda: "77-0123456789abcdef")
+    for suffix in ("json.new", "json"):
+        (folder / f"77-0123456789abcdef.{suffix}").symlink_to(victim)
     with living(sandbox):
         assert victim.read_text() == "precious"
         assert not state_file(sandbox).is_symlink()
@@ -517,7 +522,7 @@ def test_watch_prints_json_lines(sandbox: Sandbox) -> None:
         (2, "llm.timeout", None, 4.0),
         (2, "llm.max_retries", None, 2),
     ]
-    assert ask(sandbox, "workers") == (0, [])
+    assert ask(sandbox, "workers") == (4, [])
     assert watch.end() == 0
     assert not (sandbox.root / "was-run").exists()
 

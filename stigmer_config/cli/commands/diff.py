@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -87,7 +88,8 @@ def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
     workers = [worker for worker in state.running(capture()) if worker.pid == pid]
     if not workers:
         raise click.UsageError(f"no worker runs as process {pid}: stigmer config workers lists them")
-    worker = workers[-1]
+    # Each container has a process 1: the one of this container first, then the newest.
+    worker = max(workers, key=lambda worker: (worker.host == socket.gethostname(), worker.started))
     loaded = read(state.request_of(worker, capture()))
     has, now = worker.values, {key: _comparable(value) for key, value in loaded.config.effective()}
     now["mode"] = loaded.wanted_mode

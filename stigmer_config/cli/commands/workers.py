@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -27,44 +28,66 @@ _HEADER = ("pid", "generation", "fingerprint", "model", "in step", "newest reloa
 @click.command("workers")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--fleet", is_flag=True, help="List the workers of the whole fleet, from the store STIGMER_ETCD names.")
+@click.option("--expect", type=click.IntRange(1), metavar="N", help="Fail unless at least N workers are healthy.")
 @common
-def command(form: str, where: Where, *, fleet: bool) -> None:
+def command(form: str, where: Where, *, fleet: bool, expect: int | None) -> None:
     """List the workers running on this machine, and whether each runs what is on the disk.
 
     A worker is in step when its files are as it last took them and nothing waits for a restart; with --fleet,
-    when it runs what the fleet's store holds. The exit status is 4 when one is not, or when its newest reload
-    was rejected: a rollout is done when it is 0.
+    when it runs what the fleet's store holds. It is healthy when it is in step and its newest reload was good.
+    The exit status is 4 when a worker is not healthy, when there is none at all, or when fewer than N are
+    healthy: a rollout to N workers is done when it is 0.
 
     \b
     Examples:
       stigmer config workers
       stigmer config diff --worker 4711
-      until stigmer config workers --fleet; do sleep 1; done
+      until stigmer config workers --fleet --expect 3; do sleep 1; done
     """
     if fleet:
-        raise SystemExit(_fleet(where, form))
+        raise SystemExit(_fleet(where, form, expect))
     running = state.running(capture())
     if form == "json":
         click.echo(render.json_text([_document(worker) for worker in running]))
     elif running:
-        columns([[Cell(title, {"bold": True}) for title in _HEADER], *map(_row, running)])
-        for worker in running:
-            for fault in worker.rejected:
-                click.echo(f"\n{worker.pid} rejected its newest reload, and keeps generation {worker.generation}:")
-                click.echo("\n".join(map(printable, fault.split("\n"))))
-    else:
+        _table(running)
+    healthy = sum(map(state.is_healthy, running))
+    if not running:
         click.echo("no worker is running", err=True)
-    raise SystemExit(OK if all(map(state.is_healthy, running)) else UNHEALTHY)
+    _report_missing(healthy, expect)
+    raise SystemExit(_status(healthy, len(running), expect))
 
 
-def _fleet(where: Where, form: str) -> int:
+def _status(healthy: int, workers: int, expect: int | None) -> int:
+    return OK if healthy == workers and healthy >= (expect or 1) else UNHEALTHY
+
+
+def _report_missing(healthy: int, expect: int | None) -> None:
+    """Says that there are fewer healthy workers than expected."""
+    if expect is not None and healthy < expect:
+        noun = "worker" if expect == 1 else "workers"
+        click.echo(f"{expect} {noun} expected, {healthy} healthy and in step", err=True)
+
+
+def _table(running: Sequence[state.WorkerState]) -> None:
+    several = len({worker.host for worker in running}) > 1
+    header = [Cell(title, {"bold": True}) for title in (("host",) if several else ()) + _HEADER]
+    rows = [[*([printable(worker.host)] if several else []), *_row(worker)] for worker in running]
+    columns([header, *rows])
+    for worker in running:
+        for fault in worker.rejected:
+            click.echo(f"\n{worker.pid} rejected its newest reload, and keeps generation {worker.generation}:")
+            click.echo("\n".join(map(printable, fault.split("\n"))))
+
+
+def _fleet(where: Where, form: str, expect: int | None) -> int:
     """Lists the fleet's workers. The exit status."""
     from ...editing.etcd import store  # most machines have no fleet
     from ...workers.fleet import is_healthy, listed
 
     try:
         aimed = store(where.request())
-        held, workers = listed(aimed.fleet)
+        stored, workers = listed(aimed.fleet)
     except NoTarget as error:
         raise click.UsageError(printable(str(error))) from error
     except Refused as refusal:
@@ -73,19 +96,22 @@ def _fleet(where: Where, form: str) -> int:
     except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback
         click.echo(f"the fleet's store cannot be read: {printable(str(error))}", err=True)
         return FAULTY
-    digest = held.digest
+    digest = stored.digest
     if form == "json":
         rows = [{**msgspec.to_builtins(worker), "in_step": _in_step(worker, digest)} for worker in workers]
-        click.echo(render.json_text({"store": digest, "revision": held.revision, "workers": rows}))
+        click.echo(render.json_text({"store": digest, "revision": stored.revision, "workers": rows}))
     elif workers:
         columns([[Cell(title, {"bold": True}) for title in _FLEET], *(_fleet_row(w, digest) for w in workers)])
         for worker in workers:
             for fault in worker.rejected:
                 click.echo(f"\n{printable(worker.host)} {worker.pid} rejected its newest reload: {printable(fault)}")
+    healthy = sum(is_healthy(worker, digest) for worker in workers)
     if form != "json":
-        good = sum(is_healthy(worker, digest) for worker in workers)
-        click.echo(f"{good} of {len(workers)} workers run what the store holds (revision {held.revision})", err=True)
-    return OK if all(is_healthy(worker, digest) for worker in workers) else UNHEALTHY
+        runs = f"run what the store holds (revision {stored.revision})"
+        text = f"{healthy} of {len(workers)} workers {runs}" if workers else "no worker of the fleet is running"
+        click.echo(text, err=True)
+    _report_missing(healthy, expect)
+    return _status(healthy, len(workers), expect)
 
 
 def _in_step(worker: FleetWorker, store: str) -> bool:
@@ -104,6 +130,7 @@ def _fleet_row(worker: FleetWorker, digest: str) -> list[Cell | str]:
 def _document(worker: state.WorkerState) -> dict[str, object]:
     return {
         "pid": worker.pid,
+        "host": worker.host,
         "mode": worker.mode,
         "generation": worker.generation,
         "fingerprint": worker.fingerprint,

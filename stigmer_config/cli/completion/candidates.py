@@ -17,7 +17,7 @@ from ...core.problems import printable
 from ...core.provenance import LayerName
 from ...loading.load import Loaded, read
 from ...settings.declarations import CHILDREN, PROVIDERS, SETTINGS, Setting, find
-from ...settings.value_types import Choice, Model
+from ...settings.value_types import Choice, Model, Switch
 from ..options import Where, capture
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ def _values(ctx: click.Context, key: str, incomplete: str) -> dict[str, str]:
     if setting is None or setting.is_secret:
         return {}
     words: dict[str, str] = {}
+    if isinstance(setting.kind, Switch):
+        return dict.fromkeys(("true", "false"), "")
     if isinstance(setting.kind, Choice):
         words = dict.fromkeys((*setting.kind.choices, *setting.kind.extra), "")
     elif isinstance(setting.kind, Model):

@@ -42,8 +42,9 @@ class Watcher:
     are absolute, need not exist, and may lead through links.
 
     `on_state(state, detail)` is called when `state` changes: `native`, `degraded` (some folders cannot be watched),
-    `polling` (none can), `stopped`. `on_error` takes what these raise; without it `threading.excepthook` does.
-    `poll` is the sweep's interval in seconds (contract, section 7: lost events are covered by a slow poll).
+    `polling` (none can), `stopped`. `on_sweep()` is called at each sweep. `on_error` takes what these raise; without
+    it `threading.excepthook` does. `poll` is the sweep's interval in seconds (contract, section 7: lost events are
+    covered by a slow poll).
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class Watcher:
         on_change: Callable[[frozenset[Path]], None],
         *,
         on_state: Callable[[State, str], None] = lambda _state, _detail: None,
+        on_sweep: Callable[[], None] = lambda: None,
         on_error: Callable[[BaseException], None] | None = None,
         poll: float = 1.0,
     ) -> None:
         self.state: State = "stopped"
         self._on_change = on_change
         self._on_state = on_state
+        self._on_sweep = on_sweep
         self._on_error = on_error or _report
         self._poll = poll
         self._ledger = Ledger()
@@ -126,6 +129,7 @@ class Watcher:
                 elif now >= swept + self._poll:
                     swept = looked = now
                     self._revive()
+                    self._call(self._on_sweep)
                     agenda = [*self._ledger.files.values(), *self._folders]
                 elif now >= self._next_look(looked):
                     looked = now

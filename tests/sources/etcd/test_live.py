@@ -615,6 +615,9 @@ def test_the_fleet_tells_who_runs_what(sandbox: Sandbox, one: Cluster, keys: Key
         assert until(lambda: len(listed()[1]) == 2)
         status, workers = listed()
         assert status == 0
+        assert sandbox.run("workers", "--fleet", "--expect", "2").returncode == 0
+        missing = sandbox.run("workers", "--fleet", "--expect", "3")
+        assert (missing.returncode, "3 workers expected, 2 healthy and in step" in missing.stderr) == (4, True)
         assert {worker["pid"] for worker in workers} == {os.getpid()}
         assert all(worker["in_step"] and worker["model"] == first.current.llm.model_id for worker in workers)
         keys.put("llm/timeout", "later")
@@ -632,6 +635,10 @@ def test_the_fleet_tells_who_runs_what(sandbox: Sandbox, one: Cluster, keys: Key
         assert (status, [worker["in_step"] for worker in workers]) == (4, [False, False])
         assert sandbox.run("workers", "--fleet").stdout.count("no: restart for temporal.task_queue") == 2
     assert until(lambda: listed()[1] == [])
+    for argv in ((), ("--expect", "1")):  # a rollout to nobody is not done
+        nobody = sandbox.run("workers", "--fleet", *argv)
+        assert (nobody.returncode, nobody.stdout) == (4, "")
+        assert "no worker of the fleet is running" in nobody.stderr
 
 
 def test_a_fleet_that_rejects_is_listed_with_all_it_tells(keys: Keys) -> None:
