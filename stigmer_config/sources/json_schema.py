@@ -11,12 +11,13 @@ import json
 from typing import Any
 
 from ..core.secret import Secret
-from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting
+from ..settings.declarations import CHILDREN, Mode, Setting, find
 from ..settings.providers import PROVIDERS
+from ..settings.schema import NAME
 from ..settings.value_types import Model
 from . import stigmer_cli
 from .defaults import defaults_layer
-from .json_types import ALIAS_NAME, definitions, shape
+from .json_types import ALIAS_NAME, PROVIDER_NAME, definitions, shape
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _CLASSES = {
@@ -28,6 +29,7 @@ _CLASSES = {
 _DOCS = {
     "llm": "The model in force: who serves it, which one, where, and its parameters.",
     "providers": "Each provider's own settings, for when it is the active one.",
+    f"providers.{NAME}": "Another provider: a packaged one, or one of your own with a kind and a base_url.",
     **{f"providers.{provider}": f"Settings for when {provider} is the active provider." for provider in PROVIDERS},
     "temporal": "Where the worker gets its work.",
     "backend": "The Stigmer backend.",
@@ -54,11 +56,12 @@ def schema() -> dict[str, Any]:
 
 
 def _section(section: str) -> dict[str, Any]:
-    properties = {name: _below(key) for name, key in CHILDREN[section].items()}
+    properties = {name: _below(key) for name, key in CHILDREN[section].items() if name != NAME}
     for key in sorted(stigmer_cli.KEYS):
         if key.rpartition(".")[0] == section:
             properties[key.rpartition(".")[2]] = {"description": "The Stigmer CLI's own, in your own file: not read."}
-    return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
+    named = {"patternProperties": {PROVIDER_NAME: _below(f"providers.{NAME}")}} if section == "providers" else {}
+    return {"type": ["object", "null"], "properties": properties, **named, "additionalProperties": False}
 
 
 def _below(key: str) -> dict[str, Any]:
@@ -66,7 +69,8 @@ def _below(key: str) -> dict[str, Any]:
         return _aliases()
     if key == "apps":
         return {"description": "Applications' own settings, by application.", "type": ["object", "null"]}
-    return _setting(SETTINGS[key]) if key in SETTINGS else {"description": _DOCS[key], **_section(key)}
+    setting = find(key)
+    return _setting(setting) if setting is not None else {"description": _DOCS[key], **_section(key)}
 
 
 def _setting(setting: Setting) -> dict[str, Any]:
