@@ -11,7 +11,7 @@ from typing import Any
 from ..core.frozen_map import FrozenMap
 from ..core.problems import quoted
 from ..core.secret import Masked, Secret
-from .value_types import MAX_INT, Credential, InvalidValueError, Kind, Model, described, shape
+from .value_types import MAX_INT, InvalidValueError, Kind, Model, described, shape
 
 MAX_FALLBACKS = 8
 # What a project may set: how the next token is chosen. Everything else may reach further (store, service_tier).
@@ -118,8 +118,14 @@ class Headers(Kind, frozen=True):
         """One header's value. Raises `InvalidValueError`."""
         if value is None or isinstance(value, Secret):
             return value
-        secret = Credential().check(value, f"{what}.{header}")
-        return secret if is_credential(header) else Masked(secret.reveal())
+        if not isinstance(value, str):
+            hint = "put it in quotes" if isinstance(value, (int, float)) else ""
+            raise InvalidValueError("wrong-type", f"{what}.{header} must be text, not {shape(value)}", hint)
+        text = value.strip()
+        if not text or not text.isascii() or not text.isprintable():
+            message = f"{what}.{header} must be one line of printable ASCII characters"
+            raise InvalidValueError("invalid-credential", message, "give the header's value alone")
+        return Secret(text) if is_credential(header) else Masked(text)
 
     def parse(self, text: str, what: str) -> dict[str, Any]:
         return self.check(_json(text, self, what), what)

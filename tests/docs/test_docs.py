@@ -47,6 +47,7 @@ CODES = (
     "missing-api-key",
     "missing-value",
     "provider-mismatch",
+    "unknown-provider",
     "alias-cycle",
     "alias-unavailable",
     "unknown-alias-provider",
@@ -62,6 +63,7 @@ CODES = (
     "unknown-variable",
     "model-retiring",
     "model-retired",
+    "doubtful-model",
     "not-interpolated",
     "misplaced-file",
     "unused-credential",
@@ -69,7 +71,7 @@ CODES = (
 )
 # What looks like a code in the package and is none: why a value lost, what a probe met, a schema's and threads' names.
 NO_CODES = re.compile(
-    r"bound-elsewhere|not-in-mode|provider-switched|cut-off|without-reasoning|test-key-of-nobody"
+    r"content-length|transfer-encoding|x-api-key|bound-elsewhere|not-in-mode|provider-switched|cut-off|without-reasoning|test-key-of-nobody"
     r"|x-(class|reload|variable)|stigmer-config(-[a-z]+)?"
 )
 # `sh` is for what needs a terminal, a network or an installation; `text` is read, not run.
