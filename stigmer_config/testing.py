@@ -37,7 +37,7 @@ from .core.problems import ConfigError, Problem
 from .core.provenance import Layer, LayerName
 from .live.live_config import LiveConfig, Rejected, Reloaded, Unchanged
 from .llm.catalogue import catalogue
-from .loading.load import load, read, settled
+from .loading.load import load, read
 from .loading.request import request
 from .settings.declarations import BUILT_IN
 from .settings.schema import Schema
@@ -58,7 +58,7 @@ def make_config(values: Mapping[str, Any] | None = None, *, mode: str = "local",
     nowhere = Path(os.sep, "nowhere")
     environment = _environment(nowhere, nowhere, nowhere, dict(_KEYS), catalogue().as_of)
     to_load = request(mode, False, {**(values or {}), **sections}, environment=environment)
-    return settled(read(msgspec.structs.replace(to_load, read_layer=_no_file)))
+    return read(msgspec.structs.replace(to_load, read_layer=_no_file)).config_or_raise()
 
 
 def _no_file(

@@ -309,7 +309,6 @@ FLEET = {
             "sources.etcd.client",
             "sources.etcd.follower",
             "sources.etcd.layer",
-            "trust.etcd_vetting",
             "workers.fleet",
         )
     ),

@@ -138,7 +138,19 @@ def main() -> None:
         click.echo(f"stigmer: the output cannot be written: {error.strerror}", err=True)
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - the last resort: every known fault is handled below this
+        _report(error)
         _internal(error)
+
+
+def _report(error: Exception) -> None:
+    """Prints the problems of a load that gave no configuration at all, and exits; returns for any other error."""
+    from ..core.problems import ConfigError
+
+    if isinstance(error, ConfigError):
+        from .output.problems import FAULTY, tell
+
+        tell(error.problems, apart=False)
+        sys.exit(FAULTY)
 
 
 def _internal(error: Exception) -> None:

@@ -90,6 +90,9 @@ def require_key(key: str, *, sections: bool = False) -> str:
         return key
     if key in CHILDREN and key:
         raise click.UsageError(f"{key} is a section; its keys and values: stigmer config show {key}")
+    name, equals, _ = key.partition("=")
+    if equals and find(name) is not None:
+        raise click.UsageError(f"write a space instead of the =: {name} VALUE")
     near = suggest(key) if key else None
     lists = f"sections: {', '.join(CHILDREN[''])}; stigmer config show --all lists every key"
     hint = f"did you mean {near}?" if near else did_you_mean(key, CHILDREN, lists)

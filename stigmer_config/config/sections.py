@@ -56,6 +56,11 @@ class LLMConfig(Frozen, frozen=True, kw_only=True):
     headers: Mapping[str, Secret] = FrozenMap()
     fallbacks: tuple[LLMConfig, ...] = ()
 
+    @property
+    def model_steps(self) -> str:
+        """From what was configured to what is sent, each name once: `fast → NAME → ID`."""
+        return " → ".join(dict.fromkeys(step for step in (self.model, self.model_name, self.model_id) if step))
+
     @classmethod
     def load_from_env(cls, mode: Mode | None = None) -> LLMConfig:
         """`load(mode=mode).llm`, under the seed worker's name. Raises `ConfigError`."""

@@ -16,7 +16,7 @@ class Environment(msgspec.Struct, frozen=True):
 
     `cwd` is None when the working folder is gone, `home` when the user has none. `site_dir` is platformdirs' site
     config folder for `stigmer`, `state_dir` its user state folder (None without a home), `config_dir` its user config
-    folder, where no file of ours belongs. All of them are absolute. Tests give what they want in force; everything
+    folder, where no file of ours belongs. All of them are absolute. Tests pass what they need; everything
     else comes from `capture()`.
     """
 
@@ -79,6 +79,11 @@ class Environment(msgspec.Struct, frozen=True):
     def with_today(self, today: datetime.date) -> Environment:
         """The same environment on another day: a reload re-reads the date, never the variables."""
         return msgspec.structs.replace(self, today=today)
+
+
+def process_variables() -> Mapping[str, str]:
+    """The variables of this process now: what libraries read while they are imported."""
+    return os.environ
 
 
 def _working_folder() -> Path | None:

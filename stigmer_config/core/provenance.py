@@ -45,7 +45,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 class Entry(msgspec.Struct, frozen=True, eq=False):
     """One value as one layer gave it, of the setting's type, and its Origin.
 
-    Entries compare by identity: two layers may say the same and are still two.
+    Entries compare by identity: equal values of two layers are two entries.
     """
 
     value: Any
@@ -53,7 +53,7 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """An entry that a layer gave and that is not used, and why."""
+    """An entry that vetting took out of a layer, and why."""
 
     entry: Entry
     reason: Reason
@@ -62,11 +62,11 @@ class Refused(msgspec.Struct, frozen=True):
 class Layer(msgspec.Struct, frozen=True, eq=False):
     """What one source said.
 
-    `entries` holds what counts, `refused` what was taken out of it, `faulty` the keys whose value is none they
-    may have, and where, `named` the places of providers that are named as keys. `text` is a file's text, kept for the
-    excerpts in messages; `secret_lines` gives the lines of it that are never shown, once a message asks.
-    `not_read` are the keys in it that belong to another program, and are left alone.
-    `implied_provider` is the provider this layer names when nothing else in it names one
+    `entries` holds what counts, `refused` what vetting took out, `faulty` the keys whose value is invalid, with its
+    place, `named` the places of providers that are named as keys, `not_read` the keys that belong to another program.
+    `granted` are the keys of an untrusted layer that the user trusts. `text` is a file's text, for the excerpts in
+    messages; `secret_lines` computes which lines of it are never shown. `implied_provider` is the provider that this
+    layer names when nothing else in it names one
     (`--anthropic-key`). `apps` is what a file has below `apps`, as it is given and whatever is registered; None where
     there is no such section.
     """
@@ -78,6 +78,7 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
     refused: Mapping[str, Refused] = {}
     faulty: Mapping[str, Origin] = {}
     named: Mapping[str, Origin] = {}
+    granted: frozenset[str] = frozenset()
     why: str = ""
     text: str | None = None
     secret_lines: Callable[[], frozenset[int]] = frozenset
@@ -88,12 +89,16 @@ class Layer(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def is_trusted(self) -> bool:
-        """Whether it is the operator's or the user's own word: no project's file is, nor a store without https."""
+        """Whether the operator or the user wrote it: false for a project's file and for a store without https."""
         return self.name != "project" and (self.name != "etcd" or self.source.startswith("https://"))
+
+    def trusts(self, key: str) -> bool:
+        """Whether the entry of a key is trusted: with its whole layer, or granted."""
+        return key in self.granted or self.is_trusted
 
 
 class Loser(msgspec.Struct, frozen=True):
-    """A value that did not win, where it stands, and why it lost."""
+    """A value that did not win, its place, and why it lost."""
 
     value: Any
     origin: Origin
@@ -139,7 +144,7 @@ def placed(value: Any, origin: Origin) -> Entry:
     return Entry(value, origin)
 
 
-def value_of(entry: Entry) -> Any:
+def plain_value(entry: Entry) -> Any:
     """An entry's value with the values of its parts, where it has parts."""
     if type(entry.value) is dict:
         return {name: part.value for name, part in entry.value.items()}

@@ -40,12 +40,12 @@ def recorded(environment: Environment, before: Layer, after: Layer, trust: grant
         yield
         return
     had = grants.recorded(environment, after.source)
-    grants.record(environment, after, tuple(sorted(trust.credentials)))
+    grants.record(environment, after, trust.credentials)
     try:
         yield
     except BaseException:
         if had is None:
             grants.revoke(environment, after.source)
         else:
-            grants.record(environment, before, had.credentials)
+            grants.record(environment, before, had.credential_grants)
         raise

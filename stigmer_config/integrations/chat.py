@@ -9,6 +9,7 @@ LangChain is imported by the first call, in two to three seconds.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +27,7 @@ from ..settings.urls import same_url
 from ..settings.value_types import InvalidValueError
 from ..sources.defaults import packaged_url
 from . import langchain as clients
+from .client_environment import clients_without_environment
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -68,7 +70,8 @@ def chat_model(llm: LLMConfig, **extra: Any) -> BaseChatModel:
     Each has connections of its own: keep it as long as `llm` is equal (`functools.lru_cache` does).
 
     Raises `MissingExtra` when the provider's client is not installed, `ConfigError` for a key or a base_url
-    that is missing and for an `extra` value that is not allowed, `TypeError` for an argument that is the
+    that is missing, for an `extra` value that is not allowed and for a variable (a proxy, `SSL_CERT_FILE`) that the
+    client cannot use, `TypeError` for an argument that is the
     configuration's.
     """
     decided = sorted(_DECIDED & extra.keys())
@@ -122,7 +125,8 @@ def client_class(kind: str) -> Any:
     """The LangChain class of a kind of provider, imported. Raises `MissingExtra` when it is not installed."""
     module, name = _CLASSES[kind]
     try:
-        return getattr(importlib.import_module(module), name)
+        with clients_without_environment() if kind == "ollama" else contextlib.nullcontext():
+            return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name != module:  # something that the client itself needs
             raise

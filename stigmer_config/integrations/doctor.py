@@ -16,15 +16,16 @@ from typing import Any
 import msgspec
 
 from ..config.sections import LLMConfig
-from ..core.problems import Problem, printable
+from ..core.problems import ConfigError, Problem, printable
 from ..core.provenance import Origin
+from ..core.secret import Secret
 from ..llm.catalogue import Catalogue, catalogue, replaced
 from ..loading.load import Loaded
 from ..settings.declarations import find
 from ..sources.stigmer_cli import counterparts
 from .diagnosis import Check, CheckState, diagnose
 from .health import Health, check_provider
-from .http import at_once
+from .http import at_once, safe
 
 # The problems that make up a check; all others are the configuration's.
 _GROUPS = {
@@ -114,10 +115,9 @@ def _loading(loaded: Loaded) -> Iterable[Finding]:
         groups.setdefault(_GROUP_OF.get(problem.code, "configuration"), []).append(problem)
     good = {"files": _files(loaded), "permissions": _permissions(loaded), "trust": _trust(loaded)}
     llm = loaded.config.llm
-    model = " → ".join(dict.fromkeys(part for part in (llm.model, llm.model_name, llm.model_id) if part))
-    model = replaced(llm.provider, llm.model_name, llm.model_id) or model
+    model = replaced(llm.provider, llm.model_name, llm.model_id) or llm.model_steps
     good["configuration"] = f"{loaded.config.mode} mode, {llm.provider}, {printable(model) or 'no model'}"
-    store = next((layer for layer in loaded.layers if layer.name == "etcd"), None)
+    store = loaded.layers.find("etcd")
     if store is not None:
         good["fleet"] = f"{printable(store.source)} answers, and sets {len(store.entries)} keys"
     for group in (*good, *(group for group in _GROUPS if group not in good)):
@@ -156,7 +156,7 @@ def _permissions(loaded: Loaded) -> str:
 
 
 def _trust(loaded: Loaded) -> str:
-    project = next((layer for layer in loaded.layers if layer.name == "project"), None)
+    project = loaded.layers.project
     if project is None or project.status == "absent":
         return "there is no project file"
     return "the project's file sets nothing that it may not"
@@ -195,9 +195,25 @@ def _age(known: Catalogue, today: datetime.date) -> Iterable[Check]:
 
 
 def _client(llm: LLMConfig) -> Check:
+    """The client library, and whether the very client that a worker uses can be built from it here."""
     module = _MODULES[llm.kind]
     name = module.replace("_", "-")
-    if importlib.util.find_spec(module) is not None:
-        return Check("client", "ok", f"{name} is installed")
-    fix = f"pip install 'stigmer-config[{llm.kind}]'"
-    return Check("client", "warning", f"{name} is not installed: chat_model() needs it", fix)
+    if importlib.util.find_spec(module) is None:
+        fix = f"pip install 'stigmer-config[{llm.kind}]'"
+        return Check("client", "warning", f"{name} is not installed: chat_model() needs it", fix)
+    if not llm.model_id or not llm.base_url:
+        return Check("client", "ok", f"{name} is installed")  # what is missing is reported already
+    from .chat import chat_model
+
+    try:
+        # Whether there is a key is another check, and no command is run for this one.
+        chat_model(msgspec.structs.replace(llm, api_key=Secret("a-placeholder")))
+    except ConfigError as error:
+        problem = error.problems[0]
+        return Check("client", "failed", printable(problem.message), printable(problem.hint), problem.key)
+    except Exception as error:  # noqa: BLE001 - whatever a library comes up with
+        fix = f"pip install --upgrade {name}"
+        return Check(
+            "client", "failed", f"{name} cannot build a client: {type(error).__name__}: {safe(str(error))}", fix
+        )
+    return Check("client", "ok", f"{name} is installed, and builds its client")

@@ -6,6 +6,7 @@ Proxies are taken from the environment as everywhere (`HTTPS_PROXY`, `NO_PROXY`)
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
 import threading
@@ -196,7 +197,20 @@ def _open(url: str, body: Mapping[str, Any] | None, key: Secret | None, timeout:
     opener.add_handler(urllib.request.ProxyHandler({} if is_loopback(url) else None))
     opener.add_handler(urllib.request.HTTPHandler())
     opener.add_handler(urllib.request.HTTPSHandler())
+    _refuse_unknown_proxy(request)
     return opener.open(request, timeout=timeout)
+
+
+def _refuse_unknown_proxy(request: urllib.request.Request) -> None:
+    """Raises `WireError` for a SOCKS proxy, say, to which the standard library would speak HTTP."""
+    proxy = urllib.request.getproxies().get(request.type, "")
+    scheme, separator, _ = proxy.partition("://")
+    if not separator or scheme.lower() in ("http", "https") or is_loopback(request.full_url):
+        return
+    if not urllib.request.proxy_bypass(request.host):
+        variable = f"{request.type.upper()}_PROXY"
+        text = f"{variable} names a proxy of another kind than http:// ({safe(scheme)}): name one, or unset {variable}"
+        raise WireError("unreachable", text)
 
 
 class _translated:  # noqa: N801 - used as a statement
@@ -229,4 +243,6 @@ def _wire_error(error: Exception) -> WireError:
     why = getattr(error, "verify_message", None)
     if trouble == "unreachable" and isinstance(error, OSError):
         why = error.strerror or str(error)
+    if trouble == "tls" and not os.path.isfile(os.environ.get("SSL_CERT_FILE", __file__)):
+        why = "SSL_CERT_FILE names a file that is not there: fix its path, or unset it"
     return WireError(trouble, safe(why or ""))

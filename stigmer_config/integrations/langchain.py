@@ -6,7 +6,6 @@ Everything a class or its SDK would read from the environment is given, replaced
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import json
 import weakref
@@ -19,6 +18,7 @@ from ..llm.catalogue import catalogue
 from ..llm.resolve import refused
 from ..settings.urls import is_loopback, same_url
 from ..sources.defaults import packaged_url
+from .client_environment import client_options
 from .ollama import endpoint
 
 # The SDKs' own, in seconds, for when llm.timeout is none.
@@ -193,8 +193,7 @@ def _ollama(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
     client = {
         "timeout": _timeout(httpx, llm),
         "follow_redirects": False,
-        "trust_env": not is_loopback(base_url),
-        "verify": _tls("httpx"),
+        **client_options("httpx", base_url),
         "auth": _OnlyThese(llm),
     }
     model = chat_class(**{**arguments, **extra, "model": llm.model_id, "base_url": base_url, "client_kwargs": client})
@@ -214,20 +213,16 @@ def _without_ambient(client: Any, model: Any) -> Any:
 def _http_clients(sdk: Any, llm: LLMConfig) -> tuple[Any, Any]:
     """An SDK's two HTTP clients, with its own settings but for redirects, and without a proxy to this machine."""
     library = next(cls.__module__.partition(".")[0] for cls in sdk.DefaultHttpxClient.__mro__[1:])
-    options: dict[str, Any] = {"follow_redirects": False, "timeout": _timeout(sdk, llm), "verify": _tls(library)}
+    url = llm.base_url or ""
+    options: dict[str, Any] = {"follow_redirects": False, "timeout": _timeout(sdk, llm), **client_options(library, url)}
     only = _OnlyThese(llm)
-    if is_loopback(llm.base_url or ""):
-        options["mounts"] = dict.fromkeys(("http://", "https://", "all://"))
-    return (
-        sdk.DefaultHttpxClient(**options, event_hooks={"request": [only.hook]}),
-        sdk.DefaultAsyncHttpxClient(**options, event_hooks={"request": [only.async_hook]}),
-    )
-
-
-@functools.cache
-def _tls(library: str) -> Any:
-    """The certificates that httpx or httpx2 trusts, read once: that takes longer than all the rest."""
-    return importlib.import_module(library).create_ssl_context()
+    sync = {**options, "event_hooks": {"request": [only.hook]}}
+    asynchronous = {**options, "event_hooks": {"request": [only.async_hook]}}
+    if is_loopback(url):  # the SDKs' own clients read the proxies by themselves
+        module = importlib.import_module(library)
+        sync["transport"] = module.HTTPTransport(verify=options["verify"], trust_env=False)
+        asynchronous["transport"] = module.AsyncHTTPTransport(verify=options["verify"], trust_env=False)
+    return sdk.DefaultHttpxClient(**sync), sdk.DefaultAsyncHttpxClient(**asynchronous)
 
 
 MAKERS: Mapping[str, Callable[[Any, LLMConfig, dict[str, Any]], Any]] = {

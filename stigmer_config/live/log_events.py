@@ -19,7 +19,6 @@ from ..config.config import Config
 from ..core import forks
 from ..core.problems import Problem, printable
 from ..core.provenance import Change, Layer, Origin
-from ..llm.catalogue import replaced
 from ..secrets.redaction import redact_secrets, spellings, traceback_of, without_secrets
 from . import standard_logging
 
@@ -161,7 +160,7 @@ class Reporter:
             generation=config.generation,
             fingerprint=config.fingerprint,
             provider=llm.provider,
-            model=_model(config),
+            model=config.llm.model_steps,
             base_url=llm.base_url,
             api_key=_credential(config),
             max_tokens=llm.max_tokens,
@@ -179,7 +178,7 @@ class Reporter:
             "config.reloaded",
             generation=config.generation,
             fingerprint=config.fingerprint,
-            model=_model(config),
+            model=config.llm.model_steps,
             changed={change.key: _change(change) for change in changes},
             restart_required=list(restart_required),
         )
@@ -205,7 +204,7 @@ class Reporter:
     def provider(self, config: Config, fault: Check | None) -> None:
         """`provider.ready`, or `provider.unreachable` with what was seen and the fix."""
         llm = config.llm
-        about = {"provider": llm.provider, "base_url": llm.base_url, "model": _model(config)}
+        about = {"provider": llm.provider, "base_url": llm.base_url, "model": config.llm.model_steps}
         if fault is None:
             _emit(config, "info", "provider.ready", **about)
             return
@@ -250,13 +249,6 @@ class Reporter:
         if reason and reason != self._unannounced:
             _emit(config, "warning", "config.fleet_unannounced", reason=printable(reason))
         self._unannounced = reason
-
-
-def _model(config: Config) -> str:
-    llm = config.llm
-    note = replaced(llm.provider, llm.model_name, llm.model_id)
-    steps = " → ".join(dict.fromkeys(part for part in (llm.model, llm.model_name, llm.model_id) if part))
-    return f"{steps} ({note})" if note else steps
 
 
 def _credential(config: Config) -> str:

@@ -19,6 +19,7 @@ from .log_events import Reporter
 from .results import Closed, Outcome, Rejected, Reloaded, Unchanged
 
 FAULTY = 1.0  # seconds until everything is read again while a fault stands
+_REVOKED = frozenset({"untrusted-key", "credential-binding"})  # the errors of a project whose grant is gone
 
 
 class Follower:
@@ -154,17 +155,33 @@ class Follower:
 
     def _take(self, loaded: Loaded) -> Outcome:
         """Takes a load, or rejects it whole."""
+        if not loaded.errors:
+            return self._accept(loaded)
+        outcome = self._accept_revocation(loaded) if self._reloader.is_revoked(loaded) else None
+        if self.held.reject(loaded):
+            self._reporter.rejected(self.held.current, loaded.problems)
+            self._publish()
+        return outcome if isinstance(outcome, Reloaded) else Rejected(loaded.problems)
+
+    def _accept_revocation(self, loaded: Loaded) -> Outcome | None:
+        """Takes a configuration without what the user no longer grants the project; None when it is in use already."""
+        newest = self.held.newest
+        if loaded is newest:
+            return None
+        if {problem.code for problem in loaded.errors} <= _REVOKED:
+            return self._accept(loaded, keep_fault=True)
+        project = newest.layers.project
+        if project is None or not project.granted:
+            return None
+        return self._accept(self._reloader.without_grant(newest), keep_fault=True)
+
+    def _accept(self, loaded: Loaded, *, keep_fault: bool = False) -> Outcome:
         held, old, before = self.held, self.held.current, self.held.newest
-        had_fault = held.fault is not None
-        if loaded.errors:
-            if held.reject(loaded):
-                self._reporter.rejected(old, loaded.problems)
-                self._publish()
-            return Rejected(loaded.problems)
+        had_fault = held.fault is not None and not keep_fault
         if held.confirm(loaded):
             return Unchanged(old)
         changes = old.diff(loaded.config)  # before it is held: should this fail, all of it is done again
-        new = held.accept(loaded)
+        new = held.accept(loaded, keep_fault=keep_fault)
         self._swap(new)
         if new.generation != old.generation:
             self._tell(old, new, changes)

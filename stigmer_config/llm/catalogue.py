@@ -68,7 +68,7 @@ class Catalogue:
         model = self._by_name.get(name)
         return model if model is not None and provider in (None, model.provider) else None
 
-    def standing(self, model: Model, today: datetime.date) -> Model | None:
+    def successor(self, model: Model, today: datetime.date) -> Model | None:
         """The first in the line of replacements that is not retired, or None."""
         seen = {model.id}
         while model.replacement and model.replacement not in seen:

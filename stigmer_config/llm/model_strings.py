@@ -7,27 +7,25 @@ is a model's own name, never an alias), or an alias, or a bare name.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import msgspec
 
-from ..core.merge import merge
 from ..core.problems import Problem, nearest
-from ..core.provenance import Entry, Hop, Layer, targets
+from ..core.provenance import Entry, Hop, targets
 from ..settings.providers import PROVIDERS, packaged_providers
 from .catalogue import Catalogue
-from .providers import known_providers
 
 _SHOWN = 24  # the most aliases of a cycle that a message shows
 _OPENAI = re.compile(r"gpt-(?!oss).*|chatgpt-.*|o[0-9].*|ft:.*")
 
 
-class End(msgspec.Struct, frozen=True):
-    """Where a model string leads.
+class Expansion(msgspec.Struct, frozen=True):
+    """A model string with its aliases expanded.
 
-    `name` is the model at the end, without a prefix; `prefix` the provider written before it. `hops` are
-    the aliases on the way. Instead of an end there may be a `cycle`, or an alias that is a mapping and
-    has no entry for the provider asked for (`missing`, with the providers it `has`).
+    `name` is the model's name without a prefix, `prefix` the provider written before it, `hops` the aliases on the
+    way. `name` is None when the aliases form a `cycle`, and when an alias is a mapping without an entry for the
+    provider (`missing`, with the providers it `has`).
     """
 
     name: str | None
@@ -52,7 +50,7 @@ def is_ollama_cloud(name: str) -> bool:
 
 
 class ModelNames:
-    """What the names in model strings mean: the aliases, the catalogue, the providers. Immutable but for a cache."""
+    """The aliases of a layer stack, the catalogue, and the providers there are. Immutable, except for a cache."""
 
     def __init__(
         self, winners: Mapping[str, Entry], catalogue: Catalogue, providers: Collection[str] | None = None
@@ -62,63 +60,60 @@ class ModelNames:
         self.aliases = {
             key.removeprefix("aliases."): entry for key, entry in winners.items() if key.startswith("aliases.")
         }
-        self._ends: dict[str | None, dict[str, End]] = {}
+        self._expansions: dict[str | None, dict[str, Expansion]] = {}
 
-    @classmethod
-    def of(cls, layers: Sequence[Layer], catalogue: Catalogue) -> ModelNames:
-        """The names as some layers have them."""
-        return cls(merge(layers, "aliases."), catalogue, known_providers(layers))
-
-    def follow(self, text: str, provider: str | None) -> End:
-        """Where `text` leads when `provider` is asked, and the aliases on the way."""
-        end = self.end_of(text, provider)
+    def expand_with_hops(self, text: str, provider: str | None) -> Expansion:
+        """`text` expanded for a provider, with the aliases on the way."""
+        expansion = self.expand(text, provider)
         if text not in self.aliases:
-            return end
+            return expansion
         hops: dict[str, Hop] = {}
         while text in self.aliases and text not in hops:
-            entry: Entry | None = self.aliases[text]
-            by_provider = targets(entry) if entry is not None else None
-            entry = entry if by_provider is None else by_provider.get(provider or "")
-            if entry is None:
+            target = self._target(text, provider)
+            if target is None:
                 break
-            hops[text] = Hop(text, entry.value, entry.origin)
-            text = entry.value
-        return msgspec.structs.replace(end, hops=tuple(hops.values()))
+            hops[text] = Hop(text, target.value, target.origin)
+            text = target.value
+        return msgspec.structs.replace(expansion, hops=tuple(hops.values()))
 
-    def end_of(self, text: str, provider: str | None) -> End:
-        """Where `text` leads when `provider` is asked; with None, a mapping ends the way (`missing`).
+    def expand(self, text: str, provider: str | None) -> Expansion:
+        """`text` expanded for a provider; for None, an alias that is a mapping is `missing`.
 
-        Each alias is walked once, however long the chains: what stands behind it is kept.
+        Each alias is expanded once, however long the chains: results are cached.
         """
-        known = self._ends.setdefault(provider, {})
-        way: dict[str, int] = {}
-        end: End | None = None
-        while end is None:
-            entry = self.aliases.get(text)
-            if entry is None:
+        cache = self._expansions.setdefault(provider, {})
+        visited: dict[str, int] = {}
+        expansion: Expansion | None = None
+        while expansion is None:
+            if text not in self.aliases:
                 prefix, name = split(text, self.providers)
-                end = End(name, prefix)
-            elif text in known:
-                end = known[text]
-            elif text in way:
-                end = End(None, cycle=(*list(way)[way[text] :], text))
+                expansion = Expansion(name, prefix)
+            elif text in cache:
+                expansion = cache[text]
+            elif text in visited:
+                expansion = Expansion(None, cycle=(*list(visited)[visited[text] :], text))
             else:
-                way[text] = len(way)
-                by_provider = targets(entry)
-                target = entry if by_provider is None else by_provider.get(provider or "")
+                visited[text] = len(visited)
+                target = self._target(text, provider)
                 if target is None:
-                    end = End(None, missing=text, has=tuple(by_provider or ()))
+                    expansion = Expansion(None, missing=text, has=tuple(targets(self.aliases[text]) or ()))
                 else:
                     text = target.value
-        known |= dict.fromkeys(way, end)
-        return end
+        cache |= dict.fromkeys(visited, expansion)
+        return expansion
+
+    def _target(self, alias: str, provider: str | None) -> Entry | None:
+        """What an alias means for a provider, or None where its mapping has no entry for it."""
+        entry = self.aliases[alias]
+        by_provider = targets(entry)
+        return entry if by_provider is None else by_provider.get(provider or "")
 
     def named_by(self, text: str, *, gateway: bool) -> str | None:
-        """The provider a model string names, or None. Behind a `gateway` a bare name names nobody."""
-        end = self.end_of(text, None)
-        if end.prefix is not None or end.name is None:
-            return end.prefix
-        return None if gateway else self.belongs_to(end.name)
+        """The provider a model string names, or None. With a `gateway` in force a bare name names none."""
+        expansion = self.expand(text, None)
+        if expansion.prefix is not None or expansion.name is None:
+            return expansion.prefix
+        return None if gateway else self.belongs_to(expansion.name)
 
     def belongs_to(self, name: str) -> str | None:
         """The provider a bare model name belongs to, or None."""
@@ -144,9 +139,9 @@ class ModelNames:
         return same or next((one for one in known if folded in one), None) or nearest(folded, known)
 
     def problems(self) -> list[Problem]:
-        """Faults of the aliases themselves, used or not: cycles, and entries with a foreign prefix."""
+        """Faults of the aliases themselves, used or not: cycles, and entries with another provider's prefix."""
         found: list[Problem] = []
-        told: set[int] = set()  # by identity: all that lead to a cycle share it, however many
+        reported: set[int] = set()  # ids: every alias that leads to a cycle shares its tuple
         cycles: set[frozenset[str]] = set()
         mentioned = dict.fromkeys(PROVIDERS)
         for entry in self.aliases.values():
@@ -156,15 +151,15 @@ class ModelNames:
             starts: list[tuple[str | None, Entry]] = [(None, entry)]
             if by_provider is not None:
                 starts = list(by_provider.items())
-            for provider, target in starts:
-                for asked in mentioned if provider is None else (provider,):
-                    end = self.end_of(name, asked)
-                    if end.cycle and id(end.cycle) not in told and name in end.cycle:
-                        told.add(id(end.cycle))
+            for own_provider, target in starts:
+                for provider in mentioned if own_provider is None else (own_provider,):
+                    end = self.expand(name, provider)
+                    if end.cycle and id(end.cycle) not in reported and name in end.cycle:
+                        reported.add(id(end.cycle))
                         if frozenset(end.cycle) not in cycles:
                             cycles.add(frozenset(end.cycle))
                             found.append(_cycle(name, end.cycle, target))
-                    elif provider is not None and end.prefix not in (None, provider):
+                    elif own_provider is not None and end.prefix not in (None, provider):
                         found.append(foreign(f"aliases.{name}", end, provider, target, f"its entry is for {provider}"))
         return found
 
@@ -179,9 +174,9 @@ def _cycle(name: str, cycle: tuple[str, ...], entry: Entry) -> Problem:
     return Problem(code="alias-cycle", key=f"aliases.{name}", message=message, hint=hint, origin=entry.origin)
 
 
-def foreign(key: str, end: End, provider: str, entry: Entry, use: str) -> Problem:
+def foreign(key: str, end: Expansion, provider: str, entry: Entry, use: str) -> Problem:
     """`provider-mismatch`: `entry` leads to a model of another provider than the one it is used for."""
-    home = end.prefix or "another provider"
-    message = f"{end.name} is a model of {home}, and {use}"
-    hint = f"let the provider be {home}, or name a model of {provider}"
+    owner = end.prefix or "another provider"
+    message = f"{end.name} is a model of {owner}, and {use}"
+    hint = f"let the provider be {owner}, or name a model of {provider}"
     return Problem(code="provider-mismatch", key=key, message=message, hint=hint, origin=entry.origin)

@@ -1,18 +1,20 @@
-"""Which provider is in force, and which values belong to it: one walk over the layers, lowest first.
+"""Which provider is in force, and which values belong to it: one pass over the layers, lowest first.
 
-The last layer that names a provider decides. A value under `llm` belongs to the provider in force at its
-own layer, so that a provider never gets what was meant for another, and switching back finds it again.
-Layers above an untrusted project are judged without it.
+The last layer that names a provider decides. A value under `llm` belongs to the provider in force at its own layer,
+so that a provider never gets what was meant for another, and switching back finds it again.
+
+Only trusted entries name the provider in force. What an untrusted layer names counts for its own entries alone; whether
+it would have changed the provider in force is for vetting to judge (`ProviderSelection.claimed`).
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
-from ..core.merge import merge
+from ..core.layer_stack import LayerStack
 from ..core.problems import Problem, Severity
 from ..core.provenance import Entry, Layer
 from ..settings.declarations import FREE_FIELDS, LLM_FIELDS, MERGED_FIELDS
@@ -21,76 +23,103 @@ from ..settings.urls import same_url
 from .model_strings import ModelNames, foreign
 from .providers import is_gateway, provider_of
 
-# Where an `llm` key's entry goes in the provider in force.
-_OWN = {f"llm.{field}": field for field in LLM_FIELDS}
+# The fields of the keys under `llm`, which belong to the provider in force.
+_OWN_FIELDS = {f"llm.{field}": field for field in LLM_FIELDS}
+
+
+class CredentialGrant(NamedTuple):
+    """The user lets one credential go to one endpoint: its key, the file or variable it is in, and where it may go."""
+
+    key: str
+    source: str
+    endpoint: str
 
 
 class Pinned(msgspec.Struct, frozen=True):
-    """A credential, and the URL it was given for; None: the provider's in `Walk.pins`."""
+    """A credential, its key, and the URL it was given for; None: the provider's in `ProviderSelection.pins`."""
 
+    key: str
     entry: Entry
     endpoint: str | None
 
 
-class Walk(msgspec.Struct, eq=False):
-    """The walk over `layers`, so far. After the last layer, `provider` is the one in force.
+class Owners(NamedTuple):
+    """The provider that a layer's trusted entries belong to, and that of its other entries."""
 
-    `chosen` has, by provider and field, the winning entry among those that belong to it, `shared` what belongs to
-    every provider, `free` what overrides say for every provider; `left_out` are the ids of entries that no provider
-    takes, `owners` the provider in force at each of `layers`; `named_by` the entry that decided. `candidates` are each
-    provider's credentials, lowest first, and `pins` the URL each provider's credentials were given for.
+    trusted: str
+    untrusted: str
 
-    `baseline` is the walk without the project, given when the project is trusted: what a credential belongs
-    to is judged there. `granted` are the (credential source, endpoint) pairs that the user allows beyond that.
-    `trusted_names` are the aliases without those of layers that are not trusted: by them every other layer names its
-    provider. They are worked out where they are not given, and None where they are all there are.
+    def of(self, layer: Layer, key: str) -> str:
+        """The provider that the entry of a key belongs to."""
+        return self.trusted if key in layer.granted else self.untrusted
 
-    It is a struct because each override copies it, and a struct does that at once.
+
+class SelectionInputs(msgspec.Struct, frozen=True, eq=False):
+    """What a selection is made from, beside the layers.
+
+    `names` are the aliases of all layers, `trusted_names` those of trusted entries: by them trusted layers name their
+    provider. `packaged_urls` are the providers' URLs in the packaged defaults, `smart_default` is what `auto` means
+    when no model decides. `baseline` is the selection without the project, where there is one: it decides which
+    provider and URL a credential belongs to. `granted` is what the user allows beyond that.
     """
 
     names: ModelNames
-    layers: Sequence[Layer]
-    baseline: Walk | None = None
-    granted: frozenset[tuple[str, str]] = frozenset()
-    provider: str = "anthropic"
-    named_by: Entry | None = None
-    chosen: dict[str, dict[str, Entry]] = {}
-    shared: Mapping[str, Entry] = {}
-    free: dict[str, Entry] = {}
-    left_out: Set[int] = frozenset()
-    candidates: dict[str, tuple[Pinned, ...]] = {}
-    owners: tuple[str, ...] = ()
-    problems: list[Problem] = []
-    packaged: Mapping[str, str] = {}
-    smart: str = ""
-    pins: Mapping[str, str | None] = {}
-    project_names: str | None = None
-    above_project: bool = False
-    trusted_names: ModelNames | None = None
+    trusted_names: ModelNames
+    packaged_urls: Mapping[str, str]
+    smart_default: str
+    baseline: ProviderSelection | None = None
+    granted: frozenset[CredentialGrant] = frozenset()
 
-    def __post_init__(self) -> None:
-        layers, self.layers = self.layers, ()
-        self.chosen = {provider: {} for provider in PROVIDERS}
-        self.candidates = {}
-        self.packaged = _packaged_urls(layers)
-        self.smart = _smart_default(layers)
-        if self.baseline is not None or self.trusted_names is None:
-            self.trusted_names = _trusted_names(self.names, [layer for layer in layers if self._counts(layer)], layers)
-        for layer in layers:
-            self._take(layer, trusted=self.baseline is not None or layer.name != "project")
-        pinning = self.baseline or self
-        self.pins = {provider: pinning.endpoint(provider) for provider in {**self.chosen, **pinning.chosen}}
 
-    def with_overrides(self, overrides: Iterable[Layer]) -> Walk:
-        """The walk gone on over execution layers. This one stays as it is."""
-        walk = self
+class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
+    """The provider in force after the last layer, and what belongs to each provider. Immutable.
+
+    `named_by` is the entry that named `provider`; `claimed` is the provider that would be in force if untrusted entries
+    counted. `owners` has the owners at each of `layers`, `chosen` by provider and field the winning entry among those
+    that belong to it, `shared` what belongs to every provider, `free` what overrides say for every provider; `left_out`
+    are the ids of entries that no provider takes. `candidates` are each provider's credentials, lowest first, and `pins`
+    the URL that each provider's credentials were given for.
+    """
+
+    inputs: SelectionInputs
+    layers: tuple[Layer, ...]
+    owners: tuple[Owners, ...]
+    provider: str
+    named_by: Entry | None
+    claimed: str
+    chosen: Mapping[str, Mapping[str, Entry]]
+    shared: Mapping[str, Entry]
+    free: Mapping[str, Entry]
+    left_out: frozenset[int]
+    candidates: Mapping[str, tuple[Pinned, ...]]
+    pins: Mapping[str, str | None]
+    problems: tuple[Problem, ...]
+
+    @property
+    def names(self) -> ModelNames:
+        return self.inputs.names
+
+    def with_overrides(self, overrides: Iterable[Layer]) -> ProviderSelection:
+        """The selection with execution layers on top."""
+        selection = self
         for layer in overrides:
-            walk = walk.over(layer)
-        return walk
+            selection = selection.with_override(layer)
+        return selection
 
-    def is_gateway(self, provider: str, url: Entry | None) -> bool:
-        """Whether the provider may serve any name."""
-        return is_gateway(provider, url.value if url is not None else None, self.packaged.get(provider))
+    def with_override(self, layer: Layer) -> ProviderSelection:
+        """The selection with one execution layer on top."""
+        state = _State(self.inputs)
+        state.resume(self)
+        state.add(layer)
+        return state.result(self.pins)
+
+    def rows(self) -> Iterator[tuple[Layer, Owners]]:
+        """The layers with their owners, highest first."""
+        return zip(reversed(self.layers), reversed(self.owners), strict=True)
+
+    def owners_at(self, layer: Layer) -> Owners | None:
+        """The owners at a layer; None for a layer that is not in this selection."""
+        return next((owners for known, owners in self.rows() if known is layer), None)
 
     def of(self, provider: str) -> Mapping[str, Entry]:
         """The winning entries that belong to a provider, by field."""
@@ -99,16 +128,15 @@ class Walk(msgspec.Struct, eq=False):
 
     def kind(self, provider: str) -> str:
         """The protocol that a provider speaks."""
-        if provider in PROVIDERS:
-            return provider
-        entry = self.of(provider).get("kind")
-        return entry.value if entry is not None else "openai"
+        return _kind(provider, self.of(provider))
+
+    def is_gateway(self, provider: str) -> bool:
+        """Whether the provider may serve any name."""
+        return _is_gateway(provider, self.of(provider), self.inputs)
 
     def endpoint(self, provider: str) -> str | None:
         """The URL in force for a provider: none means the packaged one for those that have a fixed one."""
-        entry = self.of(provider).get("base_url")
-        url: str | None = entry.value if entry is not None else None
-        return self.packaged.get(provider) if url is None and provider in COMPANIES else url
+        return _endpoint(provider, self.of(provider), self.inputs)
 
     def needs_key(self, provider: str, url: str | None) -> bool:
         """Whether a provider wants a key at a URL, where none was written."""
@@ -118,188 +146,237 @@ class Walk(msgspec.Struct, eq=False):
 
     def is_at_home(self, provider: str, url: str | None) -> bool:
         """Whether it is anthropic or openai at its packaged address."""
-        return provider in COMPANIES and same_url(url, self.packaged.get(provider))
+        return provider in COMPANIES and same_url(url, self.inputs.packaged_urls.get(provider))
 
-    def level(self, entry: Entry) -> int:
-        """How high the layer of an entry stands: its place in the walk."""
+    def rank(self, entry: Entry) -> int:
+        """The rank of an entry's layer: its index in `layers`."""
         return next(n for n, layer in enumerate(self.layers) if any(e is entry for e in layer.entries.values()))
 
-    def owner(self, layer: Layer) -> str | None:
-        """The provider in force at a layer of this walk; None for one that is not part of it."""
-        return next((owner for known, owner in zip(self.layers, self.owners, strict=True) if known is layer), None)
+    def replace_layer(self, old: Layer, new: Layer) -> ProviderSelection:
+        """The selection with another object in the place of a layer with the same entries."""
+        layers = tuple(new if layer is old else layer for layer in self.layers)
+        return msgspec.structs.replace(self, layers=layers)
 
-    def _counts(self, layer: Layer) -> bool:
-        """Whether a layer's aliases count for the others: a project's do when it is trusted."""
-        return layer.is_trusted or (layer.name == "project" and self.baseline is not None)
 
-    def _past_project(self) -> bool:
-        return any(layer.name == "project" for layer in self.layers)
+def select(layers: LayerStack, inputs: SelectionInputs) -> ProviderSelection:
+    """The selection over a layer stack."""
+    state = _State(inputs)
+    for layer in layers:
+        state.add(layer)
+    baseline = inputs.baseline
+    providers = dict.fromkeys((*state.chosen, *(baseline.chosen if baseline is not None else ())))
+    if baseline is not None:
+        return state.result({provider: baseline.endpoint(provider) for provider in providers})
+    return state.result({provider: _endpoint(provider, state.of(provider), inputs) for provider in providers})
 
-    @property
-    def final_with_project(self) -> str:
-        """The final provider if the untrusted project's own word counted."""
-        if self.project_names is None or self.above_project:
-            return self.provider
-        return self.project_names
 
-    def _named(self, layer: Layer) -> tuple[str | None, Entry | None]:
-        """The provider a layer names, and the entry that does."""
-        entry = layer.entries.get("llm.provider")
+class _State:
+    """A selection in the making."""
+
+    __slots__ = (
+        "candidates",
+        "chosen",
+        "claimed",
+        "free",
+        "inputs",
+        "layers",
+        "left_out",
+        "named_by",
+        "owners",
+        "problems",
+        "provider",
+        "shared",
+    )
+
+    def __init__(self, inputs: SelectionInputs) -> None:
+        self.inputs = inputs
+        self.provider = self.claimed = "anthropic"
+        self.named_by: Entry | None = None
+        self.layers: list[Layer] = []
+        self.owners: list[Owners] = []
+        self.chosen: dict[str, Mapping[str, Entry]] = {provider: {} for provider in PROVIDERS}
+        self.shared: Mapping[str, Entry] = {}
+        self.free: dict[str, Entry] = {}
+        self.left_out: frozenset[int] = frozenset()
+        self.candidates: dict[str, tuple[Pinned, ...]] = {}
+        self.problems: list[Problem] = []
+
+    def resume(self, selection: ProviderSelection) -> None:
+        """Continues from a selection, which stays as it is."""
+        self.provider, self.claimed, self.named_by = selection.provider, selection.claimed, selection.named_by
+        self.layers, self.owners = list(selection.layers), list(selection.owners)
+        self.chosen = dict(selection.chosen)
+        self.shared, self.free, self.left_out = selection.shared, dict(selection.free), selection.left_out
+        self.candidates = dict(selection.candidates)
+        self.problems = list(selection.problems)
+
+    def result(self, pins: Mapping[str, str | None]) -> ProviderSelection:
+        return ProviderSelection(
+            inputs=self.inputs,
+            layers=tuple(self.layers),
+            owners=tuple(self.owners),
+            provider=self.provider,
+            named_by=self.named_by,
+            claimed=self.claimed,
+            chosen=self.chosen,
+            shared=self.shared,
+            free=self.free,
+            left_out=self.left_out,
+            candidates=self.candidates,
+            pins=pins,
+            problems=tuple(self.problems),
+        )
+
+    def of(self, provider: str) -> Mapping[str, Entry]:
+        """The winning entries that belong to a provider so far."""
+        chosen = self.chosen.get(provider, self.shared)
+        return {**chosen, **self.free} if self.free else chosen
+
+    def _is_gateway(self, provider: str) -> bool:
+        return _is_gateway(provider, self.of(provider), self.inputs)
+
+    def add(self, layer: Layer) -> None:
+        """Takes one more layer on top."""
+        owners = self._untrusted_owners(layer) if not layer.is_trusted else self._trusted_owners(layer)
+        self.layers.append(layer)
+        self.owners.append(owners)
+        self._choose(layer, owners, self._out_of_range(layer, owners))
+        self._check(layer, owners)
+
+    def _trusted_owners(self, layer: Layer) -> Owners:
+        named, entry = self._named(layer, layer.entries, self.inputs.trusted_names)
+        if named is not None:
+            self.provider, self.named_by, self.claimed = named, entry, named
+        return Owners(self.provider, self.provider)
+
+    def _untrusted_owners(self, layer: Layer) -> Owners:
+        """What the layer's granted entries name is in force; what the others name owns these alone."""
+        claimed, _ = self._named(layer, layer.entries, self.inputs.names)
+        granted = {key: entry for key, entry in layer.entries.items() if key in layer.granted}
+        if granted:
+            self._trusted_owners(msgspec.structs.replace(layer, entries=granted, implied_provider=None))
+        self.claimed = claimed or self.claimed
+        return Owners(self.provider, claimed or self.provider)
+
+    def _named(self, layer: Layer, entries: Mapping[str, Entry], names: ModelNames) -> tuple[str | None, Entry | None]:
+        """The provider that some entries of a layer name, and the entry that does."""
+        entry = entries.get("llm.provider")
         if entry is not None and entry.value != "auto":
             return entry.value, entry
-        model = layer.entries.get("llm.model")
+        model = entries.get("llm.model")
         if model is not None:
-            gateway = self.is_gateway(self.provider, self.of(self.provider).get("base_url"))
-            names = self.trusted_names if self.trusted_names is not None and self._counts(layer) else self.names
+            gateway = self._is_gateway(self.provider)
             named = names.named_by(model.value, gateway=gateway)
             if named is not None:
                 return named, entry or model
         if entry is not None:
-            return self.smart, entry
+            return self.inputs.smart_default, entry
         implied = layer.implied_provider
         return (implied.value, implied) if implied is not None else (None, None)
 
-    def _take(self, layer: Layer, *, trusted: bool) -> None:
-        named, entry = self._named(layer)
-        owner = named or self.provider
-        self.above_project = self.above_project or (trusted and named is not None and self._past_project())
-        if not trusted:
-            self.project_names = named
-        elif named is not None:
-            self.provider, self.named_by = named, entry
-        self.layers = (*self.layers, layer)
-        self.owners = (*self.owners, owner)
-        self._keep(layer, owner, self._out_of_range(layer, owner, named))
-        self._check(layer, owner)
-
-    def over(self, layer: Layer) -> Walk:
-        """One execution layer more: only what it touches is copied."""
-        walk = copy.copy(self)
-        walk.problems = self.problems.copy()
-        walk.chosen = self.chosen.copy()
-        walk.free = self.free.copy()
-        named, entry = self._named(layer)
-        if named is not None:
-            walk.provider, walk.named_by = named, entry
-        owner = walk.provider
-        walk.layers = (*self.layers, layer)
-        walk.owners = (*self.owners, owner)
-        left_out = walk._out_of_range(layer, owner, named)  # noqa: SLF001 - it is this class's own
-        walk._keep(layer, owner, left_out)  # noqa: SLF001
-        walk._check(layer, owner)  # noqa: SLF001
-        return walk
-
-    def _keep(self, layer: Layer, owner: str, left_out: Entry | None) -> None:
+    def _choose(self, layer: Layer, owners: Owners, left_out: Entry | None) -> None:
         """Puts a layer's entries over what is chosen; within a layer `llm.*` beats `providers.*`."""
-        own: list[tuple[str, Entry]] = []
+        own: list[tuple[str, str, Entry]] = []
         for key, entry in layer.entries.items():
-            if key in _OWN:
-                own.append((_OWN[key], entry))
+            own_field = _OWN_FIELDS.get(key)
+            if own_field is not None:
+                own.append((key, own_field, entry))
                 continue
             provider, field = provider_of(key)
             if provider:
                 self._put(provider, field, entry)
                 if field == "api_key":
-                    self._candidate(layer, provider, entry)
-        for field, entry in own:
-            if field in FREE_FIELDS:
-                if layer.name == "execution":  # nothing comes over it but another override
-                    self.free[field] = entry
-                    continue
+                    self._add_candidate(layer, provider, key, entry)
+        for key, field, entry in own:
+            if field in FREE_FIELDS and layer.name == "execution":
+                self.free[field] = entry  # nothing comes over it but another override
+            elif field in FREE_FIELDS:
                 self.shared = {**self.shared, field: entry}
                 for provider in self.chosen:
                     self._put(provider, field, entry)
             elif field != "api_key" and entry is not left_out:
-                self._put(owner, field, entry)
+                self._put(owners.of(layer, key), field, entry)
         own_key = layer.entries.get("llm.api_key")
         if own_key is not None:  # last: an override's is pinned to the URL beside it
-            judged = self.baseline.owner(layer) or owner if self.baseline is not None else owner
-            if self.kind(judged) != "ollama":  # Ollama takes a key only from providers.<name>.api_key
-                self._candidate(layer, judged, own_key)
+            baseline = self.inputs.baseline
+            judged = (baseline.owners_at(layer) if baseline is not None else None) or owners
+            if _kind(judged.trusted, self.of(judged.trusted)) != "ollama":  # it takes one from providers.* alone
+                self._add_candidate(layer, judged.trusted, "llm.api_key", own_key)
 
     def _put(self, provider: str, field: str, entry: Entry) -> None:
-        """Chooses an entry. The walk that this one goes on from shares the old mapping."""
+        """Chooses an entry. The selection that this one goes on from shares the old mapping."""
         chosen = self.chosen.get(provider, self.shared)
         before = chosen.get(field)
         if field in MERGED_FIELDS and before is not None and before.value and entry.value is not None:
             entry = Entry({**before.value, **entry.value}, entry.origin)
         self.chosen[provider] = {**chosen, field: entry}
 
-    def _candidate(self, layer: Layer, provider: str, entry: Entry) -> None:
+    def _add_candidate(self, layer: Layer, provider: str, key: str, entry: Entry) -> None:
         # An override's own key is meant for the endpoint in force in that override.
-        endpoint = self.endpoint(provider) if layer.name == "execution" else None
-        # Anew: the walk that this one goes on from shares the old ones.
-        self.candidates = {**self.candidates, provider: (*self.candidates.get(provider, ()), Pinned(entry, endpoint))}
+        endpoint = _endpoint(provider, self.of(provider), self.inputs) if layer.name == "execution" else None
+        self.candidates[provider] = (*self.candidates.get(provider, ()), Pinned(key, entry, endpoint))
 
-    def _check(self, layer: Layer, owner: str) -> None:
-        """A layer that contradicts itself, or gives a model string to another provider than it names."""
+    def _check(self, layer: Layer, owners: Owners) -> None:
+        """Reports a layer that contradicts itself, or gives a model string to another provider than it names."""
         entries = layer.entries
         for key, entry in entries.items():
             provider, field = provider_of(key)
             if field != "model" or not provider or entry.value is None:
                 continue
-            end = self.names.end_of(entry.value, provider)
+            end = self.inputs.names.expand(entry.value, provider)
             if end.prefix not in (None, provider):
                 self.problems.append(foreign(key, end, provider, entry, f"{key} is for {provider}"))
         provider_entry, model = entries.get("llm.provider"), entries.get("llm.model")
         if provider_entry is not None and provider_entry.value != "auto" and model is not None:
-            self._disagreement(model, owner)
+            self._check_model(model, owners.of(layer, "llm.model"))
 
-    def _out_of_range(self, layer: Layer, owner: str, named: str | None) -> Entry | None:
+    def _out_of_range(self, layer: Layer, owners: Owners) -> Entry | None:
         """A temperature that the owner's protocol does not take: an error, and left out where a project cannot know.
 
         Returns the entry to leave out.
         """
         entry = layer.entries.get("llm.temperature")
-        if entry is None or (entry.value or 0) <= 1 or self.kind(owner) != "anthropic":
+        owner = owners.of(layer, "llm.temperature")
+        if entry is None or (entry.value or 0) <= 1 or _kind(owner, self.of(owner)) != "anthropic":
             return None
         message = f"llm.temperature must be at least 0 and at most 1 for {owner}, not {entry.value:g}"
-        if layer.name == "project" and named is None:
-            message = f"{message}: it is left out"
-            self.problems.append(_fault(message, entry, "warning"))
-            self.left_out = {*self.left_out, id(entry)}
+        names = self.inputs.names
+        if layer.name == "project" and self._named(layer, layer.entries, names)[0] is None:
+            self.problems.append(_temperature_problem(f"{message}: it is left out", entry, "warning"))
+            self.left_out |= {id(entry)}
             return entry
-        self.problems.append(_fault(message, entry, "error"))
+        self.problems.append(_temperature_problem(message, entry, "error"))
         return None
 
-    def _disagreement(self, model: Entry, provider: str) -> None:
+    def _check_model(self, model: Entry, provider: str) -> None:
         """`provider-mismatch` when the model beside an `llm.provider` is another provider's."""
-        # The URL in force, the layer's own included, stands in `chosen` by now.
-        gateway = self.is_gateway(provider, self.of(provider).get("base_url"))
-        named = self.names.named_by(model.value, gateway=gateway)
+        names = self.inputs.names
+        # `chosen` has the URL in force, the layer's own included.
+        named = names.named_by(model.value, gateway=self._is_gateway(provider))
         if named not in (None, provider):
-            end = msgspec.structs.replace(self.names.end_of(model.value, None), prefix=named)
+            end = msgspec.structs.replace(names.expand(model.value, None), prefix=named)
             use = f"llm.provider beside it is {provider}"
             self.problems.append(foreign("llm.model", end, provider, model, use))
 
 
-def _fault(message: str, temperature: Entry, severity: Severity) -> Problem:
+def _temperature_problem(message: str, temperature: Entry, severity: Severity) -> Problem:
     key, origin = "llm.temperature", temperature.origin
     return Problem(severity=severity, code="out-of-range", key=key, message=message, origin=origin)
 
 
-def _trusted_names(names: ModelNames, trusted: Sequence[Layer], layers: Sequence[Layer]) -> ModelNames | None:
-    """The aliases of the trusted ones among some layers; None where the others have none."""
-    others = (layer for layer in layers if not any(layer is known for known in trusted))
-    if not any(key.startswith("aliases.") for layer in others for key in layer.entries):
-        return None
-    return ModelNames(merge(trusted, "aliases."), names.catalogue, names.providers)
+def _kind(provider: str, chosen: Mapping[str, Entry]) -> str:
+    if provider in PROVIDERS:
+        return provider
+    entry = chosen.get("kind")
+    return entry.value if entry is not None else "openai"
 
 
-def _packaged_urls(layers: Sequence[Layer]) -> dict[str, str]:
-    """Each provider's URL as the packaged defaults have it."""
-    defaults = next((layer for layer in layers if layer.name == "defaults"), None)
-    if defaults is None:
-        return {}
-    found = {provider_of(key): entry.value for key, entry in defaults.entries.items()}
-    return {provider: url for (provider, field), url in found.items() if field == "base_url"}
+def _is_gateway(provider: str, chosen: Mapping[str, Entry], inputs: SelectionInputs) -> bool:
+    url = chosen.get("base_url")
+    return is_gateway(provider, url.value if url is not None else None, inputs.packaged_urls.get(provider))
 
 
-def _smart_default(layers: Sequence[Layer]) -> str:
-    """What `auto` means when no model decides: who has a key in the trusted layers. Nothing is read or run."""
-    for provider in ("anthropic", "openai"):
-        key = f"providers.{provider}.api_key"
-        trusted = [layer.entries[key] for layer in layers if layer.name != "project" and key in layer.entries]
-        if trusted and trusted[-1].value is not None:
-            return provider
-    return "ollama"
+def _endpoint(provider: str, chosen: Mapping[str, Entry], inputs: SelectionInputs) -> str | None:
+    entry = chosen.get("base_url")
+    url: str | None = entry.value if entry is not None else None
+    return inputs.packaged_urls.get(provider) if url is None and provider in COMPANIES else url

@@ -1,16 +1,18 @@
 """Which providers there are in one load: those that are packaged, and those that some layer declares.
 
 A layer declares one by `providers.<name>.kind` and `providers.<name>.base_url`. Which names exist is known once every
-layer is read: until then a layer keeps what it says of any name. `judge` takes out what nothing declares.
+layer is read: until then a layer keeps what it says of any name, and `without_unknown_providers` takes out what nothing
+declares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
+from ..core.layer_stack import LayerStack
 from ..core.problems import Problem, did_you_mean, nearest, quoted
 from ..core.provenance import Entry, Layer, Origin, items, targets
 from ..settings.providers import COMPANIES, PROVIDERS, in_order, packaged_providers
@@ -37,7 +39,7 @@ def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool
     return url is not None and not same_url(url, packaged_url)
 
 
-def known_providers(layers: Sequence[Layer]) -> Collection[str]:
+def known_providers(layers: Iterable[Layer]) -> Collection[str]:
     """The packaged providers and those that these layers declare."""
     said = {
         provider_of(key)
@@ -51,7 +53,7 @@ def known_providers(layers: Sequence[Layer]) -> Collection[str]:
     return dict.fromkeys(in_order((*packaged_providers(), *declared))) if declared else packaged_providers()
 
 
-def _declarations(layers: Sequence[Layer]) -> dict[str, set[str]]:
+def _declarations(layers: Iterable[Layer]) -> dict[str, set[str]]:
     """What is said of each provider that is not packaged: kind, base_url. A faulty value counts, too."""
     packaged = packaged_providers()
     found: dict[str, set[str]] = {}
@@ -70,11 +72,11 @@ def _declarations(layers: Sequence[Layer]) -> dict[str, set[str]]:
 class _Judgement:
     """Takes out of layers what names a provider that does not exist, each with its problem."""
 
-    def __init__(self, layers: Sequence[Layer], granted: Collection[str], catalogue: Catalogue) -> None:
-        self.layers = layers
+    def __init__(self, layers: Iterable[Layer], granted: Collection[str], catalogue: Catalogue) -> None:
+        self.layers = tuple(layers)
         self.catalogue = catalogue
         self.problems: list[Problem] = []
-        self.trusted = [_counting(layer, granted) for layer in layers]
+        self.trusted = [_counting(layer, granted) for layer in self.layers]
         self.known = known_providers(self.trusted)
         self.families = {model.id.partition(":")[0] for model in catalogue.models if model.provider == "ollama"}
 
@@ -222,9 +224,9 @@ def model_strings(key: str, entry: Entry) -> Iterator[tuple[str, Entry]]:
         yield key, entry
 
 
-def judge(
-    layers: Sequence[Layer], catalogue: Catalogue, problems: list[Problem], granted: Collection[str] = ()
-) -> list[Layer]:
+def without_unknown_providers(
+    layers: LayerStack, catalogue: Catalogue, problems: list[Problem], granted: Collection[str] = ()
+) -> LayerStack:
     """The layers without what names a provider that does not exist; why, goes to `problems`.
 
     `granted` are the keys of the project's file that count. What is wrong inside a section of a provider that does
@@ -237,7 +239,7 @@ def judge(
     names = tuple(key for key in gone if key.startswith("providers."))
     problems[:] = [p for p in problems if not p.key.startswith(sections) and p.key not in names]
     problems += judgement.problems
-    return [_with_status(layer, judgement.problems) for layer in judged]
+    return LayerStack([_with_status(layer, judgement.problems) for layer in judged])
 
 
 def _with_status(layer: Layer, problems: list[Problem]) -> Layer:
@@ -257,9 +259,9 @@ def _counting(layer: Layer, granted: Collection[str]) -> Layer:
     return msgspec.structs.replace(layer, entries=entries, named=named, faulty={})
 
 
-def _place(layers: Sequence[Layer], key: str) -> Origin:
+def _place(layers: Iterable[Layer], key: str) -> Origin:
     """Where a provider's section is, in the highest layer that has one."""
-    for layer in reversed(layers):
+    for layer in reversed(tuple(layers)):
         if key in layer.named:
             return layer.named[key]
         for below, entry in layer.entries.items():

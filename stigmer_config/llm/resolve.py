@@ -1,4 +1,4 @@
-"""A walk → one effective LLM: the model behind the string, the credential that may be used, and the checks."""
+"""A provider selection → one effective LLM: the model behind the string, the credential, and the checks."""
 
 from __future__ import annotations
 
@@ -18,40 +18,43 @@ from ..settings.providers import key_variables, packaged_providers
 from ..settings.request_fields import is_credential
 from ..settings.urls import is_loopback, origin_of
 from .catalogue import WARN_DAYS, Model
-from .model_strings import End, foreign
-from .provider_selection import Walk
+from .model_strings import Expansion, foreign
+from .provider_selection import CredentialGrant, Pinned, ProviderSelection
 
 _PLAIN_FIELDS = frozenset(MODEL_FIELDS) - MERGED_FIELDS - {"model", "base_url", "api_key"}
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """The effective LLM, the entry behind each of its fields, and what was found on the way.
+    """The effective LLM, the entry behind each of its fields, and the problems.
 
-    `reasons` tells why an entry that would have won was passed over, by the entry's id.
+    `reasons` gives, by an entry's id, why an entry that would have won is not used. `withheld` are the grants that
+    would let credentials go to the endpoint that are bound elsewhere.
     """
 
     llm: LLMConfig
     entries: dict[str, Entry]
     facts: Model | None
-    end: End
+    expansion: Expansion
     reasons: dict[int, Reason]
     problems: tuple[Problem, ...]
+    withheld: tuple[CredentialGrant, ...]
 
 
 class _Resolution:
-    """One resolution of one walk. `problems`, `entries` and `reasons` fill on the way."""
+    """One resolution of one selection. `problems`, `entries` and `reasons` fill on the way."""
 
-    __slots__ = ("entries", "kind", "opener", "problems", "provider", "reasons", "today", "walk")
+    __slots__ = ("entries", "kind", "opener", "problems", "provider", "reasons", "selection", "today", "withheld")
 
-    def __init__(self, walk: Walk, today: datetime.date, opener: Opener | None) -> None:
-        self.walk = walk
+    def __init__(self, selection: ProviderSelection, today: datetime.date, opener: Opener | None) -> None:
+        self.selection = selection
         self.opener = opener
         self.today = today
-        self.provider = walk.provider
-        self.kind: Any = walk.kind(walk.provider)
-        self.entries = dict(walk.of(walk.provider))
-        self.reasons: dict[int, Reason] = dict.fromkeys(walk.left_out, "unsupported")
+        self.provider = selection.provider
+        self.kind: Any = selection.kind(selection.provider)
+        self.entries = dict(selection.of(selection.provider))
+        self.reasons: dict[int, Reason] = dict.fromkeys(selection.left_out, "unsupported")
         self.problems: list[Problem] = []
+        self.withheld: tuple[CredentialGrant, ...] = ()
 
     def problem(
         self, code: str, field: str, message: str, hint: str, entry: Entry | None, severity: Severity = "error"
@@ -64,7 +67,9 @@ class _Resolution:
         model = self.entries.get("model")
         if model is None:
             self._no_model()
-        end = self.walk.names.follow(model.value, self.provider) if model is not None else End(None)
+        end = Expansion(None)
+        if model is not None:
+            end = self.selection.names.expand_with_hops(model.value, self.provider)
         facts, model_id = self._model(model, end)
         for field in ("temperature", "num_ctx", "reasoning_effort"):
             entry = self.entries.get(field)
@@ -82,13 +87,15 @@ class _Resolution:
         values["api_key"] = self._credential(base_url)
         values["headers"] = self._headers(base_url)
         values["parameters"] = self._parameters()
-        return Resolved(LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems))
+        return Resolved(
+            LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems), self.withheld
+        )
 
     def _no_model(self) -> None:
         page = packaged_providers()[self.provider].models if self.provider in packaged_providers() else ""
         message = f"there is no model for {self.provider}"
         hint = f"export STIGMER_LLM_MODEL={self.provider}:…, or set providers.{self.provider}.model"
-        named_by = self.walk.named_by
+        named_by = self.selection.named_by
         self.problem("missing-value", "model", message, f"{hint}{f'; {page}' if page else ''}", named_by)
 
     def _parameters(self) -> FrozenMap:
@@ -103,7 +110,7 @@ class _Resolution:
         entry = self.entries.get("headers")
         if entry is None or not entry.value:
             return FrozenMap()
-        given_for = self.walk.pins.get(self.provider)
+        given_for = self.selection.pins.get(self.provider)
         if not (url and given_for and origin_of(given_for) == origin_of(url)):
             self.reasons |= {id(part): "bound-elsewhere" for part in (entry, *entry.value.values())}
             return FrozenMap()
@@ -127,7 +134,7 @@ class _Resolution:
             self._insecure(entry, url)
         return FrozenMap(found)
 
-    def _model(self, model: Entry | None, end: End) -> tuple[Model | None, str]:
+    def _model(self, model: Entry | None, end: Expansion) -> tuple[Model | None, str]:
         """What is known about the model at the end, and the id to send."""
         if end.missing is not None:
             shown = f"the alias '{end.missing}' has no entry for {self.provider}; it has: {', '.join(end.has)}"
@@ -136,10 +143,10 @@ class _Resolution:
         if model is not None and end.prefix not in (None, self.provider):
             self._foreign(model, end)
         if end.name is None or end.prefix not in (None, self.provider):
-            return None, ""  # a cycle is reported where it stands
-        facts = self.walk.names.catalogue.find(end.name, self.provider)
+            return None, ""  # a cycle is reported at its alias
+        facts = self.selection.names.catalogue.find(end.name, self.provider)
         if facts is None:
-            if self.walk.names.catalogue.find(end.name) is None:
+            if self.selection.names.catalogue.find(end.name) is None:
                 self._doubtful(model, end.name)
             return None, end.name
         left = facts.days_left(self.today)
@@ -149,33 +156,33 @@ class _Resolution:
 
     def _doubtful(self, model: Entry | None, name: str) -> None:
         """Warns of a name that the company at its own address does not have, by all that is known."""
-        if model is not None and any(problem.origin == model.origin for problem in self.walk.problems):
+        if model is not None and any(problem.origin == model.origin for problem in self.selection.problems):
             return  # its layer contradicts itself
         if not name:
             hint = "write a model after the colon"
             self.problem("empty-model", "model", f"{self.provider}: names no model", hint, model)
-        elif self.walk.is_at_home(self.provider, self.walk.endpoint(self.provider)) and (
-            self.walk.names.form_of(name) != self.provider
+        elif self.selection.is_at_home(self.provider, self.selection.endpoint(self.provider)) and (
+            self.selection.names.form_of(name) != self.provider
         ):
-            near = self.walk.names.nearest(name, self.provider)
+            near = self.selection.names.nearest(name, self.provider)
             hint = f"did you mean {near}?" if near else "stigmer config models lists the known ones"
             message = f"{name} does not look like a model of {self.provider}, and the catalogue does not know it"
             self.problem("doubtful-model", "model", message, hint, model, "warning")
 
-    def _foreign(self, model: Entry, end: End) -> None:
+    def _foreign(self, model: Entry, end: Expansion) -> None:
         """`provider-mismatch`, unless one of the entries on the way was reported already."""
         way = {model.origin, *(hop.origin for hop in end.hops)}
-        reported = (*self.walk.names.problems(), *self.walk.problems)
+        reported = (*self.selection.names.problems(), *self.selection.problems)
         if not any(problem.code == "provider-mismatch" and problem.origin in way for problem in reported):
             self.problems.append(foreign("llm.model", end, self.provider, model, f"the provider is {self.provider}"))
 
-    def _retiring(self, facts: Model, left: int, model: Entry | None, end: End) -> tuple[Model, str]:
+    def _retiring(self, facts: Model, left: int, model: Entry | None, end: Expansion) -> tuple[Model, str]:
         """What is called in place of a model that leaves, or has left.
 
         One that only the package chose moves on by itself, keeping its name; one that a person chose is that person's
         to change.
         """
-        standing = self.walk.names.catalogue.standing(facts, self.today)
+        standing = self.selection.names.catalogue.successor(facts, self.today)
         decider = end.hops[-1].origin if end.hops else model.origin if model is not None else None
         if decider is None or decider.layer == "defaults":
             if left > 0:
@@ -191,12 +198,12 @@ class _Resolution:
             self.problem("model-retired", "model", message, hint, model, "warning")
         return facts, facts.id
 
-    def _change(self, standing: Model, model: Entry | None, end: End) -> str:
+    def _change(self, standing: Model, model: Entry | None, end: Expansion) -> str:
         """How to change to another model where the old one was chosen."""
         origin = end.hops[-1].origin if end.hops else model.origin if model is not None else None
         key = f"aliases.{end.hops[-1].name}" if end.hops else "llm.model"
         own = f"providers.{self.provider}.model"
-        if not end.hops and any(layer.entries.get(own) is model for layer in self.walk.layers):
+        if not end.hops and any(layer.entries.get(own) is model for layer in self.selection.layers):
             key = own
         name = standing.name
         if origin is None or origin.layer in ("flags", "execution"):
@@ -204,7 +211,7 @@ class _Resolution:
         if origin.layer == "env":
             return f"export {origin.source}={name}"
         if origin.layer in ("user", "project"):
-            if end.hops and targets(self.walk.names.aliases[end.hops[-1].name]) is not None:
+            if end.hops and targets(self.selection.names.aliases[end.hops[-1].name]) is not None:
                 key += f".{self.provider}"
             return f"stigmer config set {'--project ' if origin.layer == 'project' else ''}{key} {name}"
         return f"set {key} to {name} in {origin.source}"
@@ -214,7 +221,7 @@ class _Resolution:
         refusal = refused(field, entry.value, self.provider, self.kind, facts, effort.value if effort else None)
         if refusal is None:
             return
-        if model is not None and self.walk.level(entry) == self.walk.level(model):
+        if model is not None and self.selection.rank(entry) == self.selection.rank(model):
             self.problem("unsupported-parameter", field, refusal, f"remove llm.{field}, or change the model", entry)
             return
         message = f"{refusal}: the value from {entry.origin} is left out"
@@ -223,7 +230,7 @@ class _Resolution:
         del self.entries[field]
 
     def _base_url(self) -> str | None:
-        url = self.walk.endpoint(self.provider)
+        url = self.selection.endpoint(self.provider)
         if url is None:
             message = f"base_url is required for {self.provider} provider. Set STIGMER_LLM_BASE_URL"
             if self.provider == "ollama":
@@ -240,14 +247,15 @@ class _Resolution:
             self._unused()
         self.entries.pop("api_key", None)
         passed: list[tuple[Entry, str]] = []
-        for pinned in reversed(self.walk.candidates.get(self.provider, ())):
+        for pinned in reversed(self.selection.candidates.get(self.provider, ())):
             entry = pinned.entry
-            given_for = pinned.endpoint or self.walk.pins.get(self.provider)
+            given_for = pinned.endpoint or self.selection.pins.get(self.provider)
             fits = bool(url and given_for and origin_of(given_for) == origin_of(url))
-            if entry.value is None or fits or self._is_granted(entry, url):
+            if entry.value is None or fits or self._is_granted(pinned, url):
                 self.entries["api_key"] = entry
                 break
             passed.append((entry, given_for or "no endpoint"))
+            self.withheld += (CredentialGrant(pinned.key, entry.origin.source, origin_of(url)),) if url else ()
             self.reasons[id(entry)] = "bound-elsewhere"
         winner = self.entries.get("api_key")
         if winner is not None and winner.value is not None:
@@ -258,14 +266,17 @@ class _Resolution:
             if unavailable is not None:
                 self.problems.append(unavailable)
             return secret
-        is_written = winner is not None and not self.walk.is_at_home(self.provider, url)
-        if url is not None and self.walk.needs_key(self.provider, url) and not is_written:
+        is_written = winner is not None and not self.selection.is_at_home(self.provider, url)
+        if url is not None and self.selection.needs_key(self.provider, url) and not is_written:
             self._missing(winner, passed, url)
         return None
 
-    def _is_granted(self, entry: Entry, url: str | None) -> bool:
+    def _is_granted(self, pinned: Pinned, url: str | None) -> bool:
         """Whether the user lets this credential go to this endpoint (`trust --with-credentials`)."""
-        return url is not None and (entry.origin.source, origin_of(url)) in self.walk.granted
+        if url is None:
+            return False
+        wanted = CredentialGrant(pinned.key, pinned.entry.origin.source, origin_of(url))
+        return wanted in self.selection.inputs.granted
 
     def _missing(self, none: Entry | None, passed: list[tuple[Entry, str]], url: str | None) -> None:
         if not passed:
@@ -274,7 +285,7 @@ class _Resolution:
             message = f"api_key is required for {self.provider} provider. Set STIGMER_LLM_API_KEY{others}"
             export = f"export {variables[0]}=…, or " if variables else ""
             hint = f"{export}put providers.{self.provider}.api_key into ~/.stigmer/config.yaml"
-            if not self.walk.is_at_home(self.provider, url):
+            if not self.selection.is_at_home(self.provider, url):
                 hint += " (null: no key is sent)"
             self.problem("missing-api-key", "api_key", message, hint, none)
             return
@@ -291,9 +302,9 @@ class _Resolution:
 
     def _unused(self) -> None:
         """Warns of a key under `llm` that was meant for Ollama, which takes none from there."""
-        for layer, owner in reversed(list(zip(self.walk.layers, self.walk.owners, strict=True))):
-            entry = layer.entries.get("llm.api_key")
-            if entry is not None and self.walk.kind(owner) == "ollama" and entry.value is not None:
+        for layer, owners in self.selection.rows():
+            entry, owner = layer.entries.get("llm.api_key"), owners.of(layer, "llm.api_key")
+            if entry is not None and self.selection.kind(owner) == "ollama" and entry.value is not None:
                 who = "Ollama" if owner == "ollama" else f"{owner}, which speaks Ollama's protocol,"
                 message = f"{who} takes no key from llm.api_key: it is not used"
                 hint = f"remove it, or put it under providers.{owner}.api_key"
@@ -309,12 +320,12 @@ class _Resolution:
         self.problem("insecure-endpoint", "base_url", message, "use https", self.entries.get("base_url"), "warning")
 
 
-def resolve(walk: Walk, today: datetime.date, opener: Opener | None) -> Resolved:
-    """The effective LLM of a walk, its key read by `opener`; without one it is None.
+def resolve(selection: ProviderSelection, today: datetime.date, opener: Opener | None) -> Resolved:
+    """The effective LLM of a selection. `opener` reads its key; without one the key is None.
 
-    Faults are in `problems`; then the values are what can be told.
+    Faults are in `problems`; then the values are those that could be determined.
     """
-    return _Resolution(walk, today, opener).resolve()
+    return _Resolution(selection, today, opener).resolve()
 
 
 def refused(field: str, value: Any, provider: str, kind: str, facts: Model | None, effort: str | None) -> str | None:

@@ -28,5 +28,5 @@ def _excerpt(origin: Origin, files: Mapping[tuple[LayerName, str], Layer]) -> st
     if layer is None or origin.line is None or origin.column is None or origin.line in layer.secret_lines():
         return None
     line = dict(enumerate((layer.text or "").splitlines(), start=1)).get(origin.line)
-    # Before an @ may stand the password of a URL.
+    # A URL's password may precede an @.
     return None if line is None or "@" in line else excerpt(line, origin.column)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ..core.layer_stack import LayerStack
 from ..core.problems import Problem
 from ..core.provenance import Entry, Layer, LayerName, Origin
 from ..settings.declarations import SETTINGS
@@ -16,42 +17,42 @@ from ..sources.discovery import NO_FOLDER, NO_HOME, Project, project_file, site_
 from ..sources.misplaced import misplaced_files
 from .request import Request
 
-# Where the mode of a running worker comes from once the layers would choose another.
+# The origin of a running worker's mode once the layers choose another.
 _STARTING_MODE = Origin("flags", "the mode at the start")
 
 
-def read_layers(asked: Request, problems: list[Problem]) -> list[Layer]:
-    """Every layer of the cascade but the overrides, lowest first; their faults go to `problems`."""
-    world = asked.environment
-    vendor, env = asked.read_variables(world, asked.schema)
-    project = asked.project or project_file(world, asked.project_dir)
+def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
+    """Every layer of the cascade but the overrides, lowest first; their problems go to `problems`."""
+    environment = request.environment
+    vendor, env = request.read_variables(environment, request.schema)
+    project = request.project or project_file(environment, request.project_dir)
     found: list[tuple[Layer, Iterable[Problem]]] = [
         vendor,
-        _file(asked, "site"),
-        *([_fleet(asked)] if world.variable("STIGMER_ETCD") else ()),
-        _file(asked, "user"),
-        _project(asked, project),
+        _file(request, "site"),
+        *([_fleet(request)] if environment.variable("STIGMER_ETCD") else ()),
+        _file(request, "user"),
+        _project(request, project),
         env,
-        _flags(asked),
+        _flags(request),
     ]
-    layers = [layer for layer, _ in found]
+    layers = LayerStack(layer for layer, _ in found)
     for _, faults in found:
         problems += faults
-    problems += misplaced_files(world, project)
+    problems += misplaced_files(environment, project)
     # A project's own mode is refused later, and never counts.
-    mode = chosen_mode(layer for layer in layers if layer.name != "project")
-    if asked.keep_mode not in (None, mode):
-        mode = asked.keep_mode
-        layers[-1] = _with_mode(layers[-1], Entry(mode, _STARTING_MODE))
+    mode = chosen_mode(layers.without(layers.project))
+    if request.keep_mode not in (None, mode):
+        mode = request.keep_mode
+        layers = layers.replace(layers[-1], _with_mode(layers[-1], Entry(mode, _STARTING_MODE)))
     if mode == "local":
-        layers = [_without_redis(layer, problems) if layer.name == "env" else layer for layer in layers]
-    return [defaults_layer(mode), *layers]
+        layers = layers.replace(env[0], _without_redis(env[0], problems))
+    return LayerStack([defaults_layer(mode), *layers])
 
 
 def _without_redis(env: Layer, problems: list[Problem]) -> Layer:
-    """The variables' layer where there is no Redis, whatever they say: Kubernetes sets REDIS_PORT unasked.
+    """The variables' layer in local mode, which has no Redis: Kubernetes sets REDIS_PORT by itself.
 
-    What is wrong with them alone goes from `problems`.
+    Problems of these variables are removed from `problems`.
     """
     faults = [problem for problem in problems if problem.origin is not None and problem.origin.layer == "env"]
     of_redis = [problem for problem in faults if problem.key.startswith("redis.")]
@@ -66,28 +67,28 @@ def _with_mode(flags: Layer, mode: Entry) -> Layer:
 
 
 def chosen_mode(layers: Iterable[Layer], *, kept: bool = True) -> str:
-    """The mode the layers choose; `cloud` when none does. Without `kept`, the one to stay in does not count."""
+    """The mode that the layers choose, by default `cloud`. Without `kept`, a worker's mode at its start is ignored."""
     entries = [layer.entries["mode"] for layer in layers if "mode" in layer.entries]
     chosen = [entry.value for entry in entries if kept or entry.origin is not _STARTING_MODE]
     return str(chosen[-1]) if chosen else "cloud"
 
 
-def _file(asked: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
-    world = asked.environment
-    path, named = site_file(world) if name == "site" else (user_file(world), False)
+def _file(request: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
+    environment = request.environment
+    path, named = site_file(environment) if name == "site" else (user_file(environment), False)
     if not path:
         return Layer(name, "", "absent", why=NO_HOME), []
     if not os.path.isabs(path):
         return without_start(name, path)
-    return asked.read_layer(path, name, world.uid, named=named, schema=asked.schema)
+    return request.read_layer(path, name, environment.uid, named=named, schema=request.schema)
 
 
-def _fleet(asked: Request) -> tuple[Layer, Iterable[Problem]]:
-    if asked.read_fleet is not None:
-        return asked.read_fleet(asked.environment)
+def _fleet(request: Request) -> tuple[Layer, Iterable[Problem]]:
+    if request.read_fleet is not None:
+        return request.read_fleet(request.environment)
     from ..sources.etcd.layer import read_fleet  # most machines have no fleet
 
-    return read_fleet(asked.environment, asked.schema)
+    return read_fleet(request.environment, request.schema)
 
 
 def without_start(name: LayerName, path: str) -> tuple[Layer, list[Problem]]:
@@ -98,8 +99,8 @@ def without_start(name: LayerName, path: str) -> tuple[Layer, list[Problem]]:
     return Layer(name, path, "error", why=message), [fault]
 
 
-def _project(asked: Request, project: Project) -> tuple[Layer, Iterable[Problem]]:
-    world = asked.environment
+def _project(request: Request, project: Project) -> tuple[Layer, Iterable[Problem]]:
+    environment = request.environment
     if project.why_none is not None:
         return Layer("project", project.path, "absent", why=project.why_none), []
     if not os.path.isabs(project.path):
@@ -107,18 +108,18 @@ def _project(asked: Request, project: Project) -> tuple[Layer, Iterable[Problem]
     folder = os.path.dirname(os.path.dirname(project.path))
     if project.named and not os.path.isdir(folder):
         message = "there is no such folder"
-        fault = Problem(code="unreadable-file", message=message, hint="mend the path", origin=Origin("project", folder))
+        fault = Problem(code="unreadable-file", message=message, hint="fix the path", origin=Origin("project", folder))
         return Layer("project", project.path, "error", why=message), [fault]
-    return asked.read_layer(project.path, "project", world.uid, schema=asked.schema)
+    return request.read_layer(project.path, "project", environment.uid, schema=request.schema)
 
 
-def _flags(asked: Request) -> tuple[Layer, Iterable[Problem]]:
-    layer, faults = asked.flags
-    if asked.mode is None:
+def _flags(request: Request) -> tuple[Layer, Iterable[Problem]]:
+    layer, faults = request.flags
+    if request.mode is None:
         return layer, faults
-    origin = Origin("flags", asked.mode_source)
+    origin = Origin("flags", request.mode_source)
     try:
-        entry = Entry(SETTINGS["mode"].check(asked.mode, "mode"), origin)
+        entry = Entry(SETTINGS["mode"].check(request.mode, "mode"), origin)
     except InvalidValueError as fault:
         return layer, [*faults, fault.problem("mode", origin)]
     return _with_mode(layer, entry), faults

@@ -1,4 +1,4 @@
-"""One value's way, spelled out once: sources → layers → vetted → merged → resolved → Config."""
+"""The path of a value: sources → layers → vetting → merge → resolution → Config."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import msgspec
 
 from ..config.config import Config
 from ..core.environment import Environment
+from ..core.layer_stack import LayerStack
 from ..core.problems import ConfigError, Problem
-from ..core.provenance import Layer
+from ..core.provenance import Status
 from ..llm.catalogue import catalogue
-from ..llm.providers import judge
+from ..llm.combined_layers import combine
+from ..llm.providers import without_unknown_providers
 from ..secrets.references import Opener, Unopened
 from ..settings.declarations import find
 from ..sources.checked_read import Contents, sized
@@ -25,33 +27,40 @@ from ..sources.discovery import user_file
 from ..sources.mapping import Pairs
 from ..sources.variables import env_layer
 from ..trust import grants
-from ..trust.vetting import vet
+from ..trust.vetting import Vetted, vet
 from .derivation import Derivation, read_override
 from .excerpts import with_excerpts
 from .layers import chosen_mode, read_layers, without_start
 from .request import ProjectDir, Request, request
 
-# One of these may be a mere consequence when what it judges by is itself broken.
 STANDARD_INPUT = "<stdin>"
+# Problems that may only follow from another one, in what they are judged by.
 CONSEQUENCES = frozenset(
     {"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch", "model-retiring", "model-retired"}
 )
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """One load, faults and all: what can be told stands in `config`, whether or not there are errors.
+    """The result of one load, with its problems. With errors `config` holds what could be determined.
 
-    `wanted_mode` is the mode that the layers choose; a worker stays in the one it started with.
+    `wanted_mode` is the mode that the layers choose; a worker keeps the one it started with.
     """
 
     config: Config
-    layers: tuple[Layer, ...]
+    layers: LayerStack
     problems: tuple[Problem, ...]
     wanted_mode: str
+    derivation: Derivation
 
     @property
     def errors(self) -> tuple[Problem, ...]:
         return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    def config_or_raise(self) -> Config:
+        """The Config of a load without errors. Raises `ConfigError` with every problem."""
+        if self.errors:
+            raise ConfigError(self.problems)
+        return self.config
 
 
 def load(
@@ -67,12 +76,12 @@ def load(
     `mode`: `local` or `cloud`, before every other way to choose it. `project_dir`: the project's folder;
     `False`: no project; None: the nearest one from the working folder up. `flags`: a mapping, dotted or
     nested, above the variables. `overrides`: mappings of `llm.*`, lowest first, above the flags. `require`:
-    keys that must have a value. `environment`: the world to load from, by default this process's.
+    keys that must have a value. `environment`: the environment to load from, by default this process's.
 
     Raises `ConfigError` with every problem of every layer, and `KeyError` for a flag or a required key that does not
     exist.
     """
-    return settled(read(request(mode, project_dir, flags, overrides, require, environment)))
+    return read(request(mode, project_dir, flags, overrides, require, environment)).config_or_raise()
 
 
 def load_for_worker() -> Config:
@@ -81,84 +90,83 @@ def load_for_worker() -> Config:
     if loaded.config.mode == "cloud":
         missing = _required(loaded.config, ("backend.api_key",))
         loaded = msgspec.structs.replace(loaded, problems=(*loaded.problems, *missing))
-    return settled(loaded)
+    return loaded.config_or_raise()
 
 
-def settled(loaded: Loaded) -> Config:
-    """The Config of a load without errors. Raises `ConfigError` for one with."""
-    if loaded.errors:
-        raise ConfigError(loaded.problems)
-    return loaded.config
-
-
-def read(asked: Request, generation: int = 1) -> Loaded:
-    """Loads what is asked for. Faults do not raise: they stand in the result."""
+def read(request: Request, generation: int = 1) -> Loaded:
+    """Loads. Problems do not raise: they are in the result, but for one that prevents merging (`ConfigError`)."""
     problems: list[Problem] = []
-    layers = read_layers(asked, problems)
-    project = next(layer for layer in layers if layer.name == "project")
-    trust = asked.trust or grants.decide(asked.environment, project)
-    layers = judge(layers, catalogue(), problems, trust.covered)
-    vetted, refused = _vetted(layers, asked.environment.today, trust)
-    problems += refused
-    vetted = judge(vetted, catalogue(), [], trust.covered)  # what was refused declares nothing
+    layers = read_layers(request, problems)
+    return judge(request, layers, problems, generation)
+
+
+def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = (), generation: int = 1) -> Loaded:
+    """Loads from layers that are read already, with the problems of reading them."""
+    problems = list(problems)
+    trust = request.trust or grants.decide(request.environment, layers.project)
+    vetted = _vetted(layers, request.environment.today, problems, trust)
     overrides: list[Pairs] = []
-    for values in asked.overrides:
+    for values in request.overrides:
         pairs, faults = read_override(values)
         overrides.append(pairs)
         problems += faults
+    layers = vetted.combined.layers
     derivation = Derivation(
-        chosen_mode(vetted),
-        vetted,
-        catalogue(),
-        asked.environment.today,
+        chosen_mode(layers),
+        vetted.combined,
+        vetted.baseline,
+        request.environment.today,
         overrides,
-        asked.opener or Opener(asked.environment, runs=asked.runs_commands),
-        trust,
+        request.opener or Opener(request.environment, runs=request.runs_commands),
     )
     config = derivation.config(generation, ())
-    problems, vetted = _without_other_providers(problems, vetted, config.llm.provider)
+    used = {config.llm.provider, *(fallback.provider for fallback in config.llm.fallbacks)}
+    problems, layers = _without_other_providers(problems, layers, used)
     problems += _causes(problems, derivation.problems)
-    problems += _required(config, asked.require)
-    shown = with_excerpts(problems, vetted)
+    problems += _required(config, request.require)
+    shown = with_excerpts(problems, layers)
     warnings = tuple(problem for problem in shown if problem.severity == "warning")
     config = msgspec.structs.replace(config, warnings=warnings)
-    return Loaded(config, tuple(vetted), shown, chosen_mode(vetted, kept=False))
+    return Loaded(config, layers, shown, chosen_mode(layers, kept=False), derivation)
+
+
+def _vetted(
+    layers: LayerStack, today: datetime.date, problems: list[Problem], trust: grants.Trust = grants.NONE
+) -> Vetted:
+    """The layers without what untrusted ones may not say, and without providers that do not exist."""
+    layers = without_unknown_providers(layers, catalogue(), problems, trust.covered)
+    vetted = vet(layers, catalogue(), today, trust)
+    problems += vetted.problems
+    # What was refused declares nothing.
+    known = without_unknown_providers(vetted.combined.layers, catalogue(), [], trust.covered)
+    if all(one is other for one, other in zip(known, vetted.combined.layers, strict=True)):
+        return vetted
+    combined = combine(known, catalogue(), vetted.baseline, trust.credentials)
+    return vetted._replace(combined=combined)
 
 
 def _without_other_providers(
-    problems: list[Problem], layers: list[Layer], provider: str
-) -> tuple[list[Problem], list[Layer]]:
+    problems: list[Problem], layers: LayerStack, providers: set[str]
+) -> tuple[list[Problem], LayerStack]:
     """A vendor's variable that is faulty is an error only while its provider is in force, else a warning."""
-    in_force = f"providers.{provider}."
+    in_force = tuple(f"providers.{provider}." for provider in providers)
     judged = [
         msgspec.structs.replace(problem, severity="warning")
         if problem.origin is not None and problem.origin.layer == "vendor" and not problem.key.startswith(in_force)
         else problem
         for problem in problems
     ]
+    vendor = layers.find("vendor")
+    if vendor is None or vendor.status != "error":
+        return judged, layers
     if any(p.severity == "error" and p.origin is not None and p.origin.layer == "vendor" for p in judged):
         return judged, layers
-    return judged, [
-        msgspec.structs.replace(layer, status="loaded" if layer.entries else "empty")
-        if layer.name == "vendor" and layer.status == "error"
-        else layer
-        for layer in layers
-    ]
-
-
-def _vetted(layers: list[Layer], today: datetime.date, trust: grants.Trust) -> tuple[list[Layer], list[Problem]]:
-    """The layers without what an untrusted one may not do, and what was refused."""
-    problems: list[Problem] = []
-    if any(layer.name == "etcd" and not layer.is_trusted for layer in layers):
-        from ..trust.etcd_vetting import vet_store
-
-        layers, problems = vet_store(layers, catalogue(), today)
-    vetted, refused = vet(layers, catalogue(), today, trust)
-    return vetted, [*problems, *refused]
+    status: Status = "loaded" if vendor.entries else "empty"
+    return judged, layers.replace(vendor, msgspec.structs.replace(vendor, status=status))
 
 
 def _causes(found: list[Problem], derived: Iterable[Problem]) -> list[Problem]:
-    """The derived problems, without those that may only follow from a fault found before."""
+    """The derived problems, without those that may only follow from a problem found before."""
     unsure = any(
         problem.severity == "error"
         and problem.origin is not None
@@ -184,8 +192,8 @@ def read_alone(environment: Environment, file: Path, mode: str | None, data: byt
     """One file by itself, over the packaged defaults. With `data` (from standard input) no file is opened.
 
     `.stigmer/config.yaml` is read as a project's file, unless it is the user's own; any other as a user's.
-    Nothing of this machine counts: no variable but MODE, no other file, not who else could write the file, and no
-    secret that the file refers to; a missing key is no fault.
+    The rest of this machine is ignored: variables but MODE, other files, the file's permissions, and secrets that
+    the file refers to. A missing key is no problem.
     """
     path = environment.absolute(file)
     is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)
@@ -202,11 +210,10 @@ def read_alone(environment: Environment, file: Path, mode: str | None, data: byt
     env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})
     problems += (problem for problem in faults if problem.key == "mode")
     chosen = mode or chosen_mode([env] if is_project else [layer, env])
-    layers = judge([defaults_layer(chosen), layer, env], catalogue(), problems)
-    layers, refused = vet(layers, catalogue(), environment.today)
-    layers = judge(layers, catalogue(), [])
-    derivation = Derivation(chosen, layers, catalogue(), environment.today, (), Unopened(environment))
-    problems += refused
+    vetted = _vetted(LayerStack([defaults_layer(chosen), layer, env]), environment.today, problems)
+    layers = vetted.combined.layers
+    unopened = Unopened(environment)
+    derivation = Derivation(chosen, vetted.combined, vetted.baseline, environment.today, (), unopened)
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
     shown = with_excerpts(problems, layers)
-    return Loaded(derivation.config(1, shown), tuple(layers), shown, chosen)
+    return Loaded(derivation.config(1, shown), layers, shown, chosen, derivation)

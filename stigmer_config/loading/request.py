@@ -1,4 +1,4 @@
-"""What a load is asked for: the world, the arguments, and how each source is read."""
+"""What to load: the environment, the arguments, and how each source is read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ProjectDir = str | Path | Literal[False] | None
 
 
 class ReadLayer(Protocol):
-    """How a file becomes a layer: `file_layer`, or one that keeps layers or has a candidate's text."""
+    """How a file becomes a layer: `file_layer`, a cache, or a candidate's text."""
 
     def __call__(
         self, path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
@@ -34,20 +34,19 @@ class ReadLayer(Protocol):
 
 
 class ReadFleet(Protocol):
-    """How the fleet's store becomes a layer: read now, or as a worker follows it, or a candidate's."""
+    """How the fleet's store becomes a layer: read now, followed by a worker, or a candidate."""
 
     def __call__(self, environment: Environment) -> tuple[Layer, list[Problem]]: ...
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What to load: the world, and `load`'s arguments. `flags` is the flags layer with its faults.
+    """What to load: the environment, and `load`'s arguments. `flags` is the flags layer with its problems.
 
     `schema` has the settings that the load knows. `read_layer` reads the files, `read_fleet` the fleet's store where
-    `STIGMER_ETCD` names one (None: as it is now), and `read_variables` makes layers of the variables.
-    `project` is where the project's file was found, when that is
-    known. `keep_mode` is the mode to stay in whatever the layers say (a worker keeps the one it started with).
-    `opener` reads secret references, by default a new one, which runs commands if `runs_commands`. `trust` is what is
-    granted to the project's file, when that is not to be taken from the record.
+    `STIGMER_ETCD` names one (None: as it is now), and `read_variables` makes layers of the variables. `project` is the
+    project's file, when it is known already. `keep_mode` overrides the layers' mode: a worker keeps the one it started
+    with. `opener` reads secret references, by default a new one, which runs commands if `runs_commands`. `trust` is
+    what is granted to the project's file, by default what the record says.
     """
 
     environment: Environment

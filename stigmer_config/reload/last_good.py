@@ -11,7 +11,6 @@ import msgspec
 from ..config.config import Config
 from ..core.problems import ConfigError, Problem
 from ..core.provenance import Change, Origin
-from ..loading import load as loader
 from ..loading.load import Loaded
 from ..settings.declarations import SETTINGS
 
@@ -31,7 +30,7 @@ class Held:
 
     def __init__(self, first: Loaded) -> None:
         """Raises `ConfigError` when the first load is not good."""
-        self.current = self._start = loader.settled(first)
+        self.current = self._start = first.config_or_raise()
         self.newest = first
         self.loaded_at = self.last_success = _now()
         self.reloads = self.rejections = 0
@@ -64,8 +63,11 @@ class Held:
         self.last_success = _now()
         return True
 
-    def accept(self, loaded: Loaded) -> Config:
-        """Holds a load without errors from now on. The Config, of the same generation when it equals the last one."""
+    def accept(self, loaded: Loaded, *, keep_fault: bool = False) -> Config:
+        """Holds a load from now on. The Config, of the same generation when it equals the last one.
+
+        `keep_fault`: it has errors, which are reported already or will be.
+        """
         config = loaded.config
         is_same = config == self.current
         new = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
@@ -74,7 +76,8 @@ class Held:
         self.last_success = _now()
         self.loaded_at = self.loaded_at if is_same else self.last_success
         self.reloads += 1
-        self.newest, self.current, self.fault, self._young = loaded, new, None, None
+        self.newest, self.current, self._young = loaded, new, None
+        self.fault = self.fault if keep_fault else None
         return new
 
     def in_use(self, key: str) -> object:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..loading.load import Loaded, read
+from ..loading.load import Loaded, judge, read
 from ..loading.request import Request
 from ..sources import discovery as places
 from ..sources.variables import variable_layers
@@ -54,6 +54,7 @@ class Reloader:
         self._user = places.user_file(asked.environment)
         self._project = self._search()
         self._grant = self._recorded()
+        self._is_withdrawn = False
         self._looked_at = self._look_around()
         self._search_owed = False
         self._last: tuple[datetime.date, Loaded] | None = None
@@ -74,7 +75,9 @@ class Reloader:
     def anew(self) -> Reloader:
         """The same in a forked child, where this one may have been in the middle of something."""
         fleet = self.fleet.anew() if self.fleet is not None else None
-        return Reloader(self._asked, self._secrets.anew(), self._began, fleet)
+        new = Reloader(self._asked, self._secrets.anew(), self._began, fleet)
+        new._is_withdrawn = self._is_withdrawn
+        return new
 
     def first(self) -> Loaded:
         """The first load, once no writer is in the middle of a file."""
@@ -95,7 +98,8 @@ class Reloader:
         changed = [self._files.refresh(told), self._secrets.refresh(told)]
         changed += [self.fleet.refresh()] if self.fleet is not None else []
         if elsewhere or self._project_may_be_the_users():
-            changed += [self._find_project(), self._find_grant()]
+            is_other = self._find_project()
+            changed += [is_other, self._find_grant(is_other=is_other)]
             self._looked_at = self._look_around()
         if last is not None and last[0] == self._today() and not any(changed):
             self._last = last
@@ -104,6 +108,20 @@ class Reloader:
         if self._project.why_none is None and _status(loaded, "project") == "absent" and self._find_project():
             self._looked_at = self._look_around()
             loaded = self._load()  # the project's file is gone: another, further up, may count now
+        return loaded
+
+    def is_revoked(self, loaded: Loaded) -> bool:
+        """Whether the user has taken back the grant, or a credential of it, without which `loaded` has errors."""
+        project = loaded.layers.project
+        return self._is_withdrawn and (self._grant is None or (project is not None and bool(project.granted)))
+
+    def without_grant(self, good: Loaded) -> Loaded:
+        """A good load judged again without the project's grant."""
+        opener = self._secrets.opener()
+        environment = self._asked.environment.with_today(self._today())
+        request = msgspec.structs.replace(self._asked, environment=environment, opener=opener, trust=grants.NONE)
+        loaded = judge(request, good.layers)
+        self._secrets.keep(opener, loaded.layers, good=False)
         return loaded
 
     def _today(self) -> datetime.date:
@@ -116,6 +134,7 @@ class Reloader:
         world = self._asked.environment.with_today(today)
         loaded = read(msgspec.structs.replace(self._asked, environment=world, project=self._project, opener=opener))
         self._secrets.keep(opener, loaded.layers, good=not loaded.errors)
+        self._is_withdrawn = self._is_withdrawn and bool(loaded.errors)
         self._last = (today, loaded)
         return loaded
 
@@ -150,10 +169,15 @@ class Reloader:
         self._project = found
         return True
 
-    def _find_grant(self) -> bool:
-        """Looks for what the user granted the project. Whether that is another grant than before."""
+    def _find_grant(self, *, is_other: bool) -> bool:
+        """Looks for what the user granted the project, or another one. Whether that is another grant than before."""
         before, self._grant = self._grant, self._recorded()
-        return self._grant != before
+        if self._grant == before:
+            return False
+        lost = set(before.credential_grants if before is not None else ())
+        lost -= set(self._grant.credential_grants if self._grant is not None else ())
+        self._is_withdrawn = before is not None and not is_other and (self._grant is None or bool(lost))
+        return True
 
     def _recorded(self) -> grants.Grant | None:
         path = self._project.path

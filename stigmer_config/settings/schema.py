@@ -17,7 +17,8 @@ Reload = Literal["live", "restart"]
 
 NAME = "<name>"  # in a declared key: any name may be here
 FREE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NEAR = 0.6  # the least similarity at which one key is suggested for another
+_NEAR = 0.72  # the least similarity at which one key is suggested for another
+_NEAR_PART = 0.6  # the same, where one name is a part of the other
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +169,9 @@ class Schema:
             ratio = SequenceMatcher(None, name.lower(), last).ratio()
             near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
         best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
-        return best if near[best] >= _NEAR else None
+        last = best.rpartition(".")[2]
+        is_part = name.lower() in last or last in name.lower()
+        return best if near[best] >= (_NEAR_PART if is_part else _NEAR) else None
 
 
 def _children(declared: Iterable[str]) -> dict[str, dict[str, str]]:

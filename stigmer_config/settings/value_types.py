@@ -17,6 +17,7 @@ from ..core.merge import unique
 from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Origin
 from ..core.secret import Secret
+from .near_misses import number_hint
 from .providers import PROVIDER_NAME, packaged_providers
 
 MAX_INT = 2**63 - 1
@@ -24,6 +25,9 @@ MAX_INT = 2**63 - 1
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
+# Helm writes whole numbers from a million on as 1e+06.
+_EXPONENT = re.compile(r"[1-9](?:\.[0-9]+)?e\+[0-9]{2}")
+_LEAST_EXPONENT = 1e6
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
 
 
@@ -157,16 +161,21 @@ class Whole(Kind, frozen=True):
         return "a whole number"
 
     def check(self, value: Any, what: str) -> int:
+        if type(value) is float and value.is_integer() and _LEAST_EXPONENT <= value < MAX_INT:
+            value = int(value)
         if type(value) is not int:
-            raise self.wrong_type(value, what)
+            hint = number_hint(str(value), whole=True) if type(value) in (str, float) else ""
+            raise self.wrong_type(value, what, hint)
         if not self.least <= value <= self.most:
             top = f" and at most {self.most}" if self.most != MAX_INT else ""
             raise InvalidValueError("out-of-range", f"{what} must be at least {self.least}{top}, not {quoted(value)}")
         return value
 
     def parse(self, text: str, what: str) -> int:
+        if _EXPONENT.fullmatch(text):
+            return self.check(float(text), what)
         if not _WHOLE.fullmatch(text):
-            raise self.wrong_type(text, what)
+            raise self.wrong_type(text, what, number_hint(text, whole=True))
         # Beyond 64 bits only the sign matters: it is out of range. (Python refuses to read 5 000 digits.)
         return self.check(int(text) if len(text) < 25 else int(text[:25]), what)
 
@@ -206,7 +215,7 @@ class Number(Kind, frozen=True):
 
     def check(self, value: Any, what: str) -> float:
         if type(value) is not float and type(value) is not int:
-            raise self.wrong_type(value, what)
+            raise self.wrong_type(value, what, number_hint(value, whole=False) if type(value) is str else "")
         # Compared before it is converted: an int of 400 digits has no float.
         low = value > self.least if self.above else value >= self.least
         high = value <= self.most and value < (1e300 if type(value) is float else MAX_INT)
@@ -220,7 +229,7 @@ class Number(Kind, frozen=True):
         if _NOT_FINITE.fullmatch(text):
             return self.check(float(text.replace(".", "")), what)
         if not _DECIMAL.fullmatch(text):
-            raise self.wrong_type(text, what)
+            raise self.wrong_type(text, what, number_hint(text, whole=False))
         return self.check(float(text), what)
 
 

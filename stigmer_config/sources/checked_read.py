@@ -16,6 +16,7 @@ import msgspec
 
 from ..core.problems import Problem, quoted
 from ..core.provenance import LayerName, Origin
+from ..files.ownership import is_sticky, is_trusted_owner
 from ..files.paths import NO_LINK, SAFE
 
 MAX_BYTES = 64 * 1024
@@ -167,9 +168,10 @@ def _private_group(status: os.stat_result) -> bool:
 def _insecure(path: str, status: os.stat_result, layer: LayerName, uid: int) -> list[Problem]:
     what = "folder" if stat.S_ISDIR(status.st_mode) else "file"
     shown = quoted(path, 200)
-    if status.st_uid not in (0, uid):
+    if not is_trusted_owner(path, status, uid):
         message = f"the {what} {shown} belongs to another user (uid {status.st_uid})"
-        hint = f"chown it to yourself once you have read it: chown {uid} {shown}"
+        # Not a chown: it would take the file from its owner, who may be on the other side of a mount.
+        hint = f"mount it read-only, run as its owner, or use a {what} of your own"
     elif _others(status, 0o022):
         message = f"others can write to the {what} {shown} (mode {stat.S_IMODE(status.st_mode):04o})"
         hint = f"chmod go-w {shown}"
@@ -178,10 +180,10 @@ def _insecure(path: str, status: os.stat_result, layer: LayerName, uid: int) -> 
     return [Problem(code="insecure-permissions", message=message, hint=hint, origin=Origin(layer, path))]
 
 
-def _folders(path: str) -> Iterator[str]:
-    """The folder the path names, and each that a link on the way leads to: who writes there replaces the file."""
+def _hops(path: str) -> Iterator[str]:
+    """The path, and each that a link on the way leads to: who can write in the folder of one replaces the file."""
     for _ in range(_MAX_LINKS):
-        yield os.path.dirname(path)
+        yield path
         try:
             path = os.path.join(os.path.dirname(path), os.readlink(path))
         except OSError:  # not a link
@@ -191,11 +193,14 @@ def _folders(path: str) -> Iterator[str]:
 def _insecure_folders(path: str, layer: LayerName, uid: int) -> list[Problem]:
     problems: list[Problem] = []
     seen: set[tuple[int, int]] = set()
-    for folder in _folders(path):
+    for hop in _hops(path):
+        folder = os.path.dirname(hop)
         try:
-            status = os.stat(folder)
+            status, there = os.stat(folder), os.lstat(hop)
         except OSError:
-            continue  # gone since the file was opened: the next read tells
+            continue  # gone since the file was opened: the next read will see it
+        if is_sticky(status) and is_trusted_owner(folder, status, uid) and is_trusted_owner(hop, there, uid):
+            continue  # nobody else can replace it there
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
             problems += _insecure(folder, status, layer, uid)

@@ -42,7 +42,7 @@ def layer_of(
         return _parsed(contents, contents.data, path, layer, schema)
     problems = list(contents.problems)
     if named and not problems:
-        hint = "mend the path, or unset what names it"
+        hint = "check the path, or unset STIGMER_SITE_CONFIG" if layer == "site" else "check the path"
         fault = Problem(code="unreadable-file", message="there is no such file", hint=hint, origin=Origin(layer, path))
         problems.append(fault)
     if problems:

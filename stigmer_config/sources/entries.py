@@ -24,7 +24,11 @@ from .yaml.parser import MAX_PROBLEMS
 
 ALIAS_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 MODEL = Model()
-_GLUED = "put a space behind the colon"
+_GLUED = "put a space after the colon"
+# A key and its value without the space, and what other formats look like.
+_GLUED_TEXT = re.compile(r"[a-z_]{1,64}:[^\s:/]")
+_OTHER_FORMAT = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=")
+_THIS_IS_YAML = "this file is YAML: write key: value, for example llm: {model: fast}"
 _REFERRED = Secret("-")  # in the place of a secret in a list that is elsewhere
 
 
@@ -86,7 +90,12 @@ class Collector:
         if type(node.value) is not dict:
             # Not its text: it may be the secret that belongs below.
             message = f"{section or 'the file'} must hold keys, not {shape(node.value)}"
-            self._fault("not-a-mapping", section, message, node, self._known_keys(declared))
+            hint = self._known_keys(declared)
+            if type(node.value) is str and _GLUED_TEXT.match(node.value):
+                hint = _GLUED
+            elif type(node.value) is str and _OTHER_FORMAT.match(node.value):
+                hint = _THIS_IS_YAML
+            self._fault("not-a-mapping", section, message, node, hint)
             return
         for name, child in node.value.items():
             key = f"{section}.{name}" if section else name
@@ -156,6 +165,10 @@ class Collector:
         hint = f"did you mean {near}?" if near else f"known keys{f' of {section}' if section else ''}: {known}"
         if _is_glued(name, node):
             hint = _GLUED
+        elif name in self.schema.variables:
+            hint = f"{name} is a variable; {self._nested(self.schema.variables[name].key)}"
+        elif name != name.strip() or "\xa0" in name:
+            hint = "white space that YAML does not know (U+00A0) is part of the name: indent with spaces"
         elif near and not {".", ":"}.isdisjoint(name):
             hint = self._nested(near)
         self._fault("unknown-key", key, f"there is no key {quoted(key)}", node, hint, of_key=True)

@@ -92,7 +92,8 @@ def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
     if setting is not None:
         allowed = "llm.*" if not key.startswith("apps.") else "of apps.* what is declared per_execution=True"
         message = f"an override sets {allowed} only, not {key}"
-        hint = f"set {key} in a file, a variable or a flag"
+        variable = f", in the variable {setting.variable}" if setting.variable else ""
+        hint = f"set {key} in a file{variable} or by a flag"
     else:
         near = schema.suggest(key)
         message = f"there is no key {quoted(key)}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..core.problems import Problem
 from ..core.provenance import Entry
+from ..llm.provider_selection import CredentialGrant
 from ..settings.urls import is_loopback
 
 # credential → the keys that together say where it is sent
@@ -22,14 +23,16 @@ def endpoint(key: str, winners: Mapping[str, Entry]) -> str:
 
 
 def passed_over(
-    winners: Mapping[str, Entry], trusted: Mapping[str, Entry], granted: frozenset[tuple[str, str]]
+    winners: Mapping[str, Entry], trusted: Mapping[str, Entry], granted: frozenset[CredentialGrant]
 ) -> dict[str, Problem]:
     """The credentials that must not be used, because a project sends them elsewhere: key → problem."""
     found: dict[str, Problem] = {}
     for key, parts in BOUND.items():
         entry = winners.get(key)
         here, given_for = endpoint(key, winners), endpoint(key, trusted)
-        if entry is None or entry.value is None or here == given_for or (entry.origin.source, here) in granted:
+        if entry is None or entry.value is None or here == given_for:
+            continue
+        if CredentialGrant(key, entry.origin.source, here) in granted:
             continue
         mover = next(winners[part] for part in parts if winners[part] is not trusted.get(part))
         message = f"{key} from {entry.origin} was given for {given_for}, and {here} comes from {mover.origin}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..core.merge import merge
-from ..core.provenance import Entry, Layer, Origin, targets, value_of
-from ..llm.provider_selection import Walk
+from ..core.provenance import Entry, Layer, Origin, plain_value, targets
+from ..llm.combined_layers import CombinedLayers
+from ..llm.provider_selection import ProviderSelection
 from ..llm.providers import provider_of
 from ..llm.resolve import resolve
 from ..settings.declarations import LLM_FIELDS, PROVIDERS
@@ -26,9 +26,9 @@ def _switch(provider: str) -> Layer:
     return Layer("execution", "override", "loaded", {"llm.provider": entry})
 
 
-def _switches(walk: Walk) -> Iterable[Layer]:
-    """Overrides to each provider that a layer says more of than where it is."""
-    said = {provider for layer in walk.layers if layer.name != "defaults" for provider in _mentioned(layer)}
+def _switches(selection: ProviderSelection) -> Iterable[Layer]:
+    """Overrides to the three providers, and to each that a layer says more of than where it is."""
+    said = {provider for layer in selection.layers if layer.name != "defaults" for provider in _mentioned(layer)}
     return map(_switch, (*PROVIDERS, *sorted(said - {*PROVIDERS})))
 
 
@@ -42,10 +42,10 @@ def _mentioned(layer: Layer) -> Iterable[str]:
 
 
 class Locks:
-    """The locks of the trusted layers. `origin` is the place of the highest `locked` list."""
+    """The locks of the trusted layers, by their winning entries. `origin` is the place of the highest `locked` list."""
 
-    def __init__(self, trusted: Iterable[Layer]) -> None:
-        entry = merge(trusted, "locked").get("locked")
+    def __init__(self, trusted: Mapping[str, Entry]) -> None:
+        entry = trusted.get("locked")
         self._names: tuple[str, ...] = entry.value if entry is not None else ()
         self.origin = entry.origin if entry is not None else None
 
@@ -54,25 +54,49 @@ class Locks:
         keys = (key, *_LOCKING.get(key, ()))
         return next((name for name in self._names for one in keys if one == name or one.startswith(f"{name}.")), None)
 
-    def fields(self) -> list[str]:
-        """The locked fields of `llm`, whose value other keys can change."""
-        return [field for field in _FIELDS if self.on(f"llm.{field}")]
+    def watched(self) -> list[str]:
+        """The locked keys whose effective value other keys can change."""
+        fields = [f"llm.{field}" for field in _FIELDS]
+        models = [f"providers.{provider}.model" for provider in PROVIDERS]
+        aliases = [name for name in self._names if name.startswith("aliases.")]
+        return [*(key for key in (*fields, *models) if self.on(key)), *aliases]
 
 
-def in_effect(walk: Walk, fields: list[str], today: datetime.date) -> dict[str, Any]:
-    """The effective values of some `llm` fields, now and with each provider chosen by an override.
+def effective_values(combined: CombinedLayers, keys: list[str], today: datetime.date) -> dict[str, Any]:
+    """The effective values of some watched keys, in a form to compare.
 
-    A model's is what it stands for, too; a key's is the secret or its reference, unread.
+    Those of `llm` are taken now and with each provider chosen by an override. For a model and for an alias they
+    include what it stands for; for a key they are the secret or its reference, unread.
     """
-    values: dict[str, Any] = {field: [] for field in fields}
-    for switched in (walk, *(walk.over(layer) for layer in _switches(walk))):
+    fields = [key.removeprefix("llm.") for key in keys if key.startswith("llm.")]
+    values = _llm_values(combined.selection, fields, today) if fields else {}
+    for key in keys:
+        if key.startswith("providers."):
+            model = combined.winners.get(key)
+            provider = key.split(".")[1]
+            values[key] = model and (model.value, _meaning(combined, model.value, provider))
+        elif key.startswith("aliases."):
+            name = key.removeprefix("aliases.")
+            values[key] = [_meaning(combined, name, provider) for provider in PROVIDERS]
+    return values
+
+
+def _meaning(combined: CombinedLayers, text: str, provider: str) -> tuple[str | None, str | None]:
+    """The model that a string stands for with a provider, and the prefix written before it."""
+    expansion = combined.names.expand(text, provider)
+    return expansion.prefix, expansion.name
+
+
+def _llm_values(selection: ProviderSelection, fields: list[str], today: datetime.date) -> dict[str, Any]:
+    values: dict[str, Any] = {f"llm.{field}": [] for field in fields}
+    for switched in (selection, *map(selection.with_override, _switches(selection))):
         resolved = resolve(switched, today, opener=None)
         llm, key = resolved.llm, resolved.entries.get("api_key")
         whole = {
             "model": (llm.provider, llm.model, llm.model_name, llm.model_id),
             "api_key": key.value if key is not None else None,
-            "fallbacks": value_of(fallbacks) if (fallbacks := resolved.entries.get("fallbacks")) is not None else None,
+            "fallbacks": plain_value(fallbacks) if (fallbacks := resolved.entries.get("fallbacks")) else None,
         }
         for field in fields:
-            values[field].append(whole[field] if field in whole else getattr(llm, field))
+            values[f"llm.{field}"].append(whole[field] if field in whole else getattr(llm, field))
     return values

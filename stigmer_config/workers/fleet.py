@@ -39,9 +39,9 @@ class FleetWorker(msgspec.Struct, frozen=True):
 
 def encoded(held: Held, started: datetime.datetime) -> bytes:
     """This worker's state, as the fleet is told it: no secret, no value but the model's name."""
-    config, llm = held.current, held.current.llm
+    config = held.current
     faults = held.fault.problems if held.fault is not None else ()
-    store = next((layer.digest for layer in held.newest.layers if layer.name == "etcd"), None)
+    store = held.newest.layers.find("etcd")
     state = FleetWorker(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -49,8 +49,8 @@ def encoded(held: Held, started: datetime.datetime) -> bytes:
         mode=config.mode,
         generation=config.generation,
         fingerprint=config.fingerprint,
-        model=" → ".join(dict.fromkeys((llm.model, llm.model_id))),
-        store=store or "",
+        model=config.llm.model_steps,
+        store=(store.digest if store is not None else None) or "",
         restart_required=held.restart_required,
         rejected=tuple(str(fault).partition("\n")[0][:LENGTH] for fault in faults[:MOST]),
     )

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from ..core.environment import Environment
-from ..core.provenance import Entry, targets
+from ..core.provenance import Entry, plain_value
 from ..core.secret import MASK, Secret
 from ..files.paths import SAFE, real_path
 from ..loading.derivation import read_override
@@ -77,7 +77,7 @@ class Publisher:
             self._lock = None
 
     def _state(self, held: Held) -> WorkerState:
-        config, llm = held.current, held.current.llm
+        config = held.current
         return WorkerState(
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -85,7 +85,7 @@ class Publisher:
             mode=config.mode,
             generation=config.generation,
             fingerprint=config.fingerprint,
-            model=" → ".join(dict.fromkeys((llm.model, llm.model_id))),
+            model=config.llm.model_steps,
             values={key: _masked(held.in_use(key)) for key, _ in config.effective()},
             sources=_sources(held.newest),
             restart_required=held.restart_required,
@@ -181,8 +181,7 @@ def _variables(environment: Environment) -> dict[str, str]:
 
 
 def _plain(entry: Entry) -> Any:
-    by_provider = targets(entry)
-    return _masked(entry.value) if by_provider is None else {name: part.value for name, part in by_provider.items()}
+    return _masked(plain_value(entry))
 
 
 def _override(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -198,11 +200,42 @@ def test_alias_mappings_and_strings_over_several_layers(sandbox: Sandbox) -> Non
     assert config.aliases["b"] == {"openai": "four"}
 
 
-def test_dynaconf_is_the_version_these_tests_know() -> None:
-    """dynaconf is pinned: what the merge relies on is nobody's promise."""
-    pins = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
-    (pin,) = [pin for pin in pins if pin.startswith("dynaconf")]
-    assert pin == f"dynaconf=={importlib.metadata.version('dynaconf')}"
+def test_dynaconf_is_a_version_that_these_tests_passed_with() -> None:
+    """The range of versions begins with the oldest that passes, and ends before 4.0, which merges in another way."""
+    requirements = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    (requirement,) = [line for line in requirements if line.startswith("dynaconf")]
+    assert requirement == "dynaconf>=3.3.4,<4"
+    version = tuple(map(int, importlib.metadata.version("dynaconf").split(".")[:3]))
+    assert (3, 3, 4) <= version < (4,)
+
+
+MAPPINGS_IN_TWO_LAYERS = """
+from stigmer_config.core.merge import merge
+from stigmer_config.core.provenance import Entry, Layer, Origin
+from stigmer_config.core.problems import ConfigError
+
+def layer(name, provider):
+    origin = Origin(name, name)
+    return Layer(name, name, "loaded", {"aliases.a": Entry({provider: Entry("x", origin)}, origin)})
+
+try:
+    merge([layer("site", "ollama"), layer("user", "openai")])
+except ConfigError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["REDIS_PORT_FOR_DYNACONF", "REDIS_DB_FOR_DYNACONF"])
+def test_a_variable_that_breaks_the_import_of_dynaconf_is_named(name: str) -> None:
+    """The problem names the variable and how to unset it, and not its value."""
+    done = subprocess.run(
+        [sys.executable, "-c", MAPPINGS_IN_TWO_LAYERS],
+        env={name: "s3cret", "ENV_FOR_DYNACONF": "test"}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"with {name} as set" in done.stdout
+    assert f"unset {name}" in done.stdout
+    assert "s3cret" not in done.stdout
 
 
 def test_dynaconf_merges_mappings_and_replaces_the_rest() -> None:

@@ -19,6 +19,7 @@ from watchdog.observers.api import BaseObserver
 from stigmer_config import Config, ConfigError, LiveConfig, Rejected, Reloaded, Unchanged, load
 from stigmer_config.files import stable_read as settled
 from stigmer_config.files.watch.schedule import Ledger
+from stigmer_config.llm.provider_selection import CredentialGrant
 from stigmer_config.loading.load import read
 from stigmer_config.loading.request import request
 from stigmer_config.reload import last_good as held
@@ -660,17 +661,91 @@ def test_trust_is_decided_anew_at_each_reload(sandbox: Sandbox) -> None:
         assert [problem.code for problem in error.problems] == ["untrusted-key"]
 
 
-def test_a_revoked_grant_is_noticed(sandbox: Sandbox) -> None:
-    """Revoking rejects what it allowed: the last good stays until the file asks for no more than it may."""
-    save(sandbox.project_file, "llm: {base_url: 'http://gpu:11434'}\n")
+GRANTED = "llm: {base_url: 'http://gpu:11434', temperature: 0.3}\n"
+
+
+def test_a_revoked_grant_takes_the_endpoint_from_a_running_worker(sandbox: Sandbox) -> None:
+    """The worker goes on without the entries that are refused now, and reports them until the file is changed."""
+    save(sandbox.project_file, GRANTED)
     sandbox.write(user=LOCAL)
     grant(sandbox)
     with living(sandbox) as live:
         assert live.current.llm.base_url == "http://gpu:11434"
+        calls = Calls()
+        live.subscribe(calls, "llm.base_url")
         assert grants.revoke(world(sandbox), str(sandbox.project_file))
+        config = takes(live, base_url="http://localhost:11434")
+        assert config.llm.temperature == 0.3
         assert rejected(live)
+        assert [p.code for p in live.status.last_error.problems] == ["untrusted-key"]  # type: ignore[union-attr]
+        sandbox.write(user=LOCAL + "llm: {max_tokens: 77}\n")  # the user's own changes are followed meanwhile
+        assert takes(live, max_tokens=77).llm.base_url == "http://localhost:11434"
         save(sandbox.project_file, "llm: {timeout: 1}\n")
         assert takes(live, timeout=1.0).llm.base_url == "http://localhost:11434"
+        assert until(lambda: live.status.last_error is None)
+        assert [change.new for _, changes in calls.seen for change in changes] == ["http://localhost:11434"]
+
+
+def test_a_revoked_grant_is_reported_once(sandbox: Sandbox) -> None:
+    """The problem is one event, however often the files are read again; granting it anew is taken."""
+    save(sandbox.project_file, GRANTED)
+    sandbox.write(user=LOCAL)
+    grant(sandbox)
+    with living(sandbox) as live:
+        assert grants.revoke(world(sandbox), str(sandbox.project_file))
+        assert isinstance(live.reload(), Reloaded)
+        rejections = live.status.rejections
+        assert [type(live.reload()) for _ in range(3)] == [Rejected] * 3
+        assert live.status.rejections == rejections
+        grant(sandbox)
+        assert takes(live, base_url="http://gpu:11434")
+        assert live.status.last_error is None
+
+
+def test_a_revocation_beside_another_fault_reaches_the_worker(sandbox: Sandbox) -> None:
+    """With a broken file of the user's the worker keeps its last good values, but not what was revoked."""
+    save(sandbox.project_file, GRANTED)
+    sandbox.write(user=LOCAL + "llm: {max_tokens: 77}\n")
+    grant(sandbox)
+    with living(sandbox) as live:
+        save(sandbox.user_file, "mode: local\nllm: {max_tokens: x}\n")
+        assert grants.revoke(world(sandbox), str(sandbox.project_file))
+        assert takes(live, base_url="http://localhost:11434").llm.max_tokens == 77
+        assert until(lambda: live.status.last_error is not None)
+
+
+def test_a_revoked_credential_goes_nowhere(sandbox: Sandbox) -> None:
+    """Granting the project anew without credentials leaves it the endpoint and no key."""
+    variables = {"MODE": "cloud", "ANTHROPIC_API_KEY": "sk-ant-mine-1"}
+    save(sandbox.project_file, "llm: {base_url: 'https://corp.example'}\n")
+    sandbox.write(user="{}\n")
+    environment = world(sandbox, variables)
+    grant(sandbox)
+    endpoint = CredentialGrant("providers.anthropic.api_key", "ANTHROPIC_API_KEY", "https://corp.example:443")
+    layer = msgspec.structs.replace(
+        read(request(environment=environment)).layers.project or pytest.fail("no project"), refused={}
+    )
+    grants.record(environment, layer, [endpoint])
+    with living(sandbox, variables) as live:
+        assert live.current.llm.api_key is not None
+        grants.record(environment, layer)
+        assert live.wait_for(lambda config: config.llm.api_key is None, 30).llm.base_url == "https://corp.example"
+        assert rejected(live)
+
+
+def test_a_file_that_turns_hostile_after_a_revocation_is_rejected_whole(sandbox: Sandbox) -> None:
+    """Once the file asks for no more than it may, a later attempt changes nothing, as with any other project."""
+    save(sandbox.project_file, GRANTED)
+    sandbox.write(user=LOCAL)
+    grant(sandbox)
+    with living(sandbox) as live:
+        assert grants.revoke(world(sandbox), str(sandbox.project_file))
+        takes(live, base_url="http://localhost:11434")
+        save(sandbox.project_file, "llm: {timeout: 1}\n")
+        takes(live, timeout=1.0)
+        save(sandbox.project_file, "llm: {timeout: 2, base_url: 'http://evil:11434'}\n")
+        assert rejected(live)
+        assert live.current.llm.timeout == 1.0
 
 
 # -- secrets ---------------------------------------------------------------------------------------------------------

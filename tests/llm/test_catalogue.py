@@ -68,10 +68,10 @@ def test_every_replacement_is_known_of_the_same_provider_and_leads_to_one_that_s
     for model in known.models:
         if model.retires is None:
             continue
-        standing = known.standing(model, model.retires)
-        assert standing is not None, model.id
-        assert standing.provider == model.provider
-        left = standing.days_left(model.retires)
+        successor = known.successor(model, model.retires)
+        assert successor is not None, model.id
+        assert successor.provider == model.provider
+        left = successor.days_left(model.retires)
         assert left is None or left > 0
 
 

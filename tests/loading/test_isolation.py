@@ -189,9 +189,9 @@ def test_the_watch_sees_what_it_is_for(tmp_path: Path) -> None:
     assert {"compile", "exec", "import", "subprocess.Popen", "socket.__new__"} <= set(seen)
 
 
-# Each set by itself: those that break the import of dynaconf, name a file, or would set a key.
+# Each set by itself: those that name a file or would set a key.
 ALONE = [
-    {"REDIS_PORT_FOR_DYNACONF": "abc"},
+    {"REDIS_PORT_FOR_DYNACONF": "1"},
     {"SETTINGS_FILE_FOR_DYNACONF": "{root}/evil.yaml"},
     {"DYNACONF_LLM__MODEL": "evil", "DYNACONF_LLM": "@json {{}}"},
     {"ENVVAR_PREFIX_FOR_DYNACONF": "STIGMER"},
@@ -215,7 +215,7 @@ TOGETHER = {
     "VAULT_ENABLED_FOR_DYNACONF": "true",
     "VAULT_URL_FOR_DYNACONF": "http://127.0.0.1:1",
     "REDIS_ENABLED_FOR_DYNACONF": "true",
-    "REDIS_DB_FOR_DYNACONF": "abc",
+    "REDIS_DB_FOR_DYNACONF": "2",
     "ENV_FOR_DYNACONF": "production",
     "FORCE_ENV_FOR_DYNACONF": "production",
     "DEBUG_LEVEL_FOR_DYNACONF": "DEBUG",
@@ -250,7 +250,7 @@ def shown(sandbox: Sandbox, variables: dict[str, str] | None = None) -> dict[str
     return document
 
 
-@pytest.mark.parametrize("switches", [*ALONE, TOGETHER], ids=lambda switches: next(iter(switches)))
+@pytest.mark.parametrize("switches", [*ALONE, TOGETHER], ids=lambda switches: "-".join(switches)[:40])
 def test_no_switch_of_dynaconf_in_the_environment_counts(sandbox: Sandbox, switches: dict[str, str]) -> None:
     """Ambient `*_FOR_DYNACONF` and `DYNACONF_*` variables change nothing that the real command shows."""
     prepared(sandbox)
@@ -278,18 +278,38 @@ def test_a_project_in_pythonpath_order_runs_nothing(sandbox: Sandbox) -> None:
     assert not (sandbox.root / "ran").exists()
 
 
-def test_the_environment_of_the_process_is_left_as_it_was(sandbox: Sandbox) -> None:
-    """A load changes no variable, and leaves the importing of dynaconf to the program it is in."""
+@pytest.mark.parametrize("merges", [False, True], ids=["without dynaconf", "with dynaconf"])
+def test_the_environment_of_the_process_is_left_as_it_was(sandbox: Sandbox, merges: bool) -> None:
+    """A load changes no variable; it imports dynaconf only where two layers give one mapping."""
+    sandbox.write(user="aliases: {fast: {ollama: 'y:1b'}}\n" if merges else "llm: {max_tokens: 5}\n")
     script = (
         "import os, sys\nfrom stigmer_config import load\nbefore = dict(os.environ)\nload()\n"
-        "assert dict(os.environ) == before\nassert 'dynaconf' not in sys.modules\n"
-        "print(os.environ['REDIS_PORT_FOR_DYNACONF'])\n"
+        "assert dict(os.environ) == before\nprint('dynaconf' in sys.modules)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=sandbox.project, capture_output=True, text=True, timeout=60, check=False,
-        env={"HOME": str(sandbox.home), "MODE": "local", "REDIS_PORT_FOR_DYNACONF": "abc", "DYNACONF_X": "1"},
+        env={"HOME": str(sandbox.home), "MODE": "local", "DYNACONF_X": "1", "ENV_FOR_DYNACONF": "x"},
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "abc\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{merges}\n"), done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("show",), ("get", "llm.model"), ("validate",), ("set", "llm.timeout", "3")])
+def test_a_variable_that_breaks_dynaconf_is_a_problem_that_names_it(
+    sandbox: Sandbox, arguments: tuple[str, ...]
+) -> None:
+    """No traceback: the command says which variable to unset."""
+    done = prepared(sandbox).run(*arguments, variables={"MODE": "local", "REDIS_PORT_FOR_DYNACONF": "abc"})
+    assert done.returncode == 1, done.stderr
+    assert "REDIS_PORT_FOR_DYNACONF: error[wrong-type]" in done.stderr + done.stdout
+    assert "unset REDIS_PORT_FOR_DYNACONF" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_variable_of_dynaconf_breaks_no_load_that_does_not_need_it(sandbox: Sandbox) -> None:
+    """Where no mapping is merged, dynaconf is not imported."""
+    sandbox.write(user="llm: {max_tokens: 123}\n", project="llm: {temperature: 0.5}\n")
+    document = shown(sandbox, {"REDIS_PORT_FOR_DYNACONF": "abc"})
+    assert document["values"]["llm.max_tokens"]["value"] == 123
 
 
 @pytest.mark.parametrize("first", ["dynaconf", "stigmer_config"])

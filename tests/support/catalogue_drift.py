@@ -114,7 +114,7 @@ def _choice(
     if sdk is not None and model.id not in sdk.ids:
         yield Drift(name, f"{place} chooses it, and the SDK no longer knows it", matters=True)
     left = model.days_left(today)
-    if left is not None and left <= 0 and known.standing(model, today) is None:
+    if left is not None and left <= 0 and known.successor(model, today) is None:
         yield Drift(name, f"{place} chooses it, it is retired, and nothing replaces it", matters=True)
     elif left is not None and left <= 60:
         yield Drift(name, f"{place} chooses it, and it ends in {left} days: time for another default")

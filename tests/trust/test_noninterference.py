@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stigmer_config import Config, ConfigError, LiveConfig
-from stigmer_config.loading.load import read
+from stigmer_config.loading.load import Loaded, read
 from stigmer_config.loading.request import Request
+from stigmer_config.reload.reloader import Reloader
 from stigmer_config.settings.declarations import SETTINGS
 from stigmer_config.settings.urls import origin_of
 from stigmer_config.sources.config_file import file_layer
 from stigmer_config.trust import grants
 from tests.support.reference import PROVIDERS, Given, with_project_layer
 from tests.support.sandbox import Sandbox
-from tests.support.worlds import DAYS, World, layers, revealed, sandboxed
+from tests.support.worlds import DAYS, World, layers, revealed, sandboxed, text
 from tests.trust.test_vetting import project_files
 
 OVERRIDES = st.one_of(
@@ -84,6 +86,45 @@ def test_a_grant_without_credentials_sends_no_key_elsewhere(
             own = alone.explain(f"providers.{config.llm.provider}.base_url").value
             urls = {alone.llm.base_url if alone.llm.provider == config.llm.provider else own, own}
             assert origin_of(config.llm.base_url) in {origin_of(url) for url in urls if url} | _moved_by_the_user(found)
+
+
+@given(world=layers(overrides=0), granted=project_files, added=project_files, today=st.sampled_from(DAYS))
+@settings(max_examples=60)
+def test_over_reloads_what_is_added_to_a_granted_file_moves_nothing(
+    world: tuple[str, list[Given]], granted: dict[str, Any], added: dict[str, Any], today: datetime.date
+) -> None:
+    """A worker's project: granted, then edited, then revoked. Requests go where the granted entries alone send them."""
+    mode, found = world
+    with sandboxed() as sandbox:
+        without = World(sandbox, mode, with_project_layer(found, {})).read(today)
+        asked = World(sandbox, mode, with_project_layer(found, granted)).request(today)
+        layer, _ = file_layer(str(sandbox.project_file), "project", asked.environment.uid)
+        trust = grants.Trust(frozenset(grants.covered(layer)))
+        grants.record(asked.environment, layer)
+        reloader = Reloader(asked)
+        reloader.first()
+
+        sandbox.write(project=text({**added, **granted})[0])
+        edited = _settled(reloader, sandbox.project_file)
+        fresh = read(asked)
+        assert (where(edited.config), edited.errors) == (where(fresh.config), fresh.errors)
+        project = edited.layers.project
+        if project is not None and project.granted:
+            sandbox.write(project=text({key: granted[key] for key in granted if key in trust.covered})[0])
+            assert where(edited.config) == where(read(msgspec.structs.replace(asked, trust=trust)).config)
+            sandbox.write(project=text({**added, **granted})[0])
+
+        grants.revoke(asked.environment, str(sandbox.project_file))
+        revoked = _settled(reloader, grants.path_of(asked.environment, str(sandbox.project_file)))
+        assert where(revoked.config) == where(without.config)
+
+
+def _settled(reloader: Reloader, changed: Path) -> Loaded:
+    """The reload after a file was changed, once no reader waits for a writer."""
+    loaded = reloader.read([changed])
+    while reloader.waiting:
+        loaded = reloader.read(list(reloader.waiting))
+    return loaded
 
 
 def _keys_for(config: Config, provider: str) -> set[str | None]:

@@ -70,7 +70,9 @@ def _effective(config: Config, lock: str) -> dict[str, Any]:
     """The effective values of a locked key, or of all keys of a locked section; of the model what it is, too."""
     locked = [lock, *(f"llm.{name}" for name in ("alias", "model_name", "model_id") if lock in ("llm", "llm.model"))]
     values = dict(config.effective())
-    return {key: value for key, value in values.items() if is_locked(key, set(locked))}
+    found = {key: value for key, value in values.items() if is_locked(key, set(locked))}
+    meanings = {key: config.meaning(key.removeprefix("aliases.")) for key in found if key.startswith("aliases.")}
+    return {**found, **{f"{key} stands for": meaning for key, meaning in meanings.items()}}
 
 
 @given(world=layers(), file=project_files, today=st.sampled_from(DAYS))
@@ -185,7 +187,7 @@ class TestKeys:
         assert not any(loser.origin.layer == "project" for loser in loaded.config.explain(key).losers)
 
     def test_such_a_value_in_a_trusted_file_is_a_fault_and_no_question_of_trust(self, sandbox: Sandbox) -> None:
-        """There is nothing to grant: it is to be mended."""
+        """There is nothing to grant: the value must be fixed."""
         sandbox.write(project="llm: {base_url: 'http://mine.example'}\nsandbox: {type: bogus}\n")
         shown = sandbox.run("trust", "--show", variables=LOCAL).stdout
         digest = next(line.split()[1] for line in shown.splitlines() if line.startswith("digest:"))
@@ -193,7 +195,7 @@ class TestKeys:
         assert [problem.code for problem in loaded.errors] == ["invalid-choice"]
         assert loaded.config.llm.base_url == "http://mine.example"
         sandbox.write(project="sandbox: {type: bogus}\n")
-        assert "mend or remove it" in sandbox.read(LOCAL).errors[1].hint
+        assert "fix or remove it" in sandbox.read(LOCAL).errors[1].hint
 
     @pytest.mark.parametrize("value", ["ok (/home/you/.stigmer/config.yaml:1) is fine", "'a'", "a → b", "x\u202ey"])
     def test_a_value_cannot_pass_for_a_part_of_the_message(self, sandbox: Sandbox, value: str) -> None:
@@ -470,6 +472,29 @@ class TestLocked:
         assert refusals(sandbox) == {"aliases.fast": "locked-key"}
         config = sandbox.read(LOCAL).config
         assert (config.llm.model_name, config.aliases["slow"]) == ("llama3.2:3b", "huge:1b")
+
+    @pytest.mark.parametrize(
+        ("lock", "project", "refused"),
+        [
+            ("aliases.team", "aliases: {mine: 'evil:1b', other: 'x:1b'}", "aliases.mine"),
+            ("aliases.team", "aliases: {middle: {ollama: 'evil:1b'}}", "aliases.middle"),
+            ("providers.ollama.model", "aliases: {mine: 'evil:1b'}", "aliases.mine"),
+        ],
+    )
+    def test_a_locked_alias_locks_what_it_resolves_to(
+        self, sandbox: Sandbox, lock: str, project: str, refused: str
+    ) -> None:
+        """No alias on the way changes what it stands for, for any provider."""
+        sandbox.write(
+            user=f"locked: [{lock}]\naliases: {{team: middle, middle: mine, mine: 'approved:7b'}}\n"
+            "providers: {ollama: {model: team}}\n",
+            project=f"{project}\n",
+        )
+        assert refusals(sandbox) == {refused: "locked-key"}
+        loaded = sandbox.read(LOCAL)
+        assert loaded.config.meaning("team")["ollama"] == "approved:7b"
+        (problem,) = loaded.errors
+        assert f"{lock} is locked" in problem.message
 
     def test_a_locked_temperature_is_not_lost_to_another_model(self, sandbox: Sandbox) -> None:
         """A model that takes none would drop it: the model is what is refused."""

@@ -9,12 +9,11 @@ import msgspec
 
 from ...core.problems import printable
 from ...core.provenance import Layer
+from ...llm.provider_selection import CredentialGrant
 from ...loading.load import Loaded, read
 from ...loading.request import Request
-from ...settings.urls import origin_of
 from ...sources.discovery import NO_HOME
 from ...trust import grants
-from ...trust.credential_binding import BOUND
 from ..options import Where, common
 from ..output import render
 from ..output.problems import FAULTY, OK, tell
@@ -89,8 +88,8 @@ def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     click.echo(f"digest:  {digest}")
     for key, value in covered.items():
         click.echo(_change(loaded, whole, key, value))
-    for source, place in grant.credentials if grant is not None and trusted else ():
-        click.echo(f"  credential from {printable(source)} may go to {place}")
+    for allowed in grant.credential_grants if grant is not None and trusted else ():
+        click.echo(f"  {_named(allowed)} may go to {allowed.endpoint}")
 
 
 def _ask(request: Request, *, credentials: bool) -> None:
@@ -103,14 +102,14 @@ def _ask(request: Request, *, credentials: bool) -> None:
             click.echo(f"nothing in {printable(project.source)} needs trust")
             return
         granted = _granted(request, project)
-        pairs = _pairs(granted) if credentials else ()
-        _list(loaded, granted, project, pairs)
+        withheld = granted.derivation.withheld_credentials()
+        _list(loaded, granted, project, withheld, credentials=credentials)
         if not click.confirm("Trust these settings?", default=False, err=True):
             click.echo("nothing was granted", err=True)
             raise SystemExit(FAULTY)
         again = _whole(_project(read(request)))
         if grants.covered(again) == covered:
-            path = grants.record(request.environment, project, pairs)
+            path = grants.record(request.environment, project, withheld if credentials else ())
             click.echo(f"granted; recorded in {printable(str(path))}")
             return
         click.echo("the file was changed meanwhile: here is what it says now", err=True)
@@ -125,17 +124,25 @@ def _granted(request: Request, project: Layer) -> Loaded:
     return read(msgspec.structs.replace(request, environment=environment))
 
 
-def _list(loaded: Loaded, granted: Loaded, project: Layer, pairs: tuple[tuple[str, str], ...]) -> None:
+def _list(
+    loaded: Loaded, granted: Loaded, project: Layer, withheld: tuple[CredentialGrant, ...], *, credentials: bool
+) -> None:
     """What would change, exactly."""
     click.echo(f"{printable(project.source)} asks for:")
     for key, value in grants.covered(project).items():
         click.echo(_change(loaded, project, key, value))
     llm = granted.config.llm
     click.echo(f"then {llm.model or 'no model'} is asked of {llm.provider} at {llm.base_url or 'no address'}")
-    for source, endpoint in pairs:
-        click.echo(f"  and the credential from {printable(source)} goes to {endpoint}")
-    if not pairs and _pairs(granted):
-        click.echo("  your credentials do not go there; --with-credentials would let them")
+    for allowed in withheld:
+        goes = "goes" if credentials else "does not go"
+        click.echo(f"  and {_named(allowed)} {goes} to {allowed.endpoint}")
+    if withheld and not credentials:
+        click.echo("  --with-credentials would let them go there")
+
+
+def _named(allowed: CredentialGrant) -> str:
+    """A credential by its key and where it is."""
+    return f"{allowed.key} from {printable(allowed.source)}"
 
 
 def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
@@ -146,18 +153,3 @@ def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
         return f"  {printable(key)}: {wanted}"
     place = f" ({printable(str(current.origin))})" if current.origin is not None else ""
     return f"  {printable(key)}: {render.text(current.value)}{place} → {wanted}"
-
-
-def _pairs(granted: Loaded) -> tuple[tuple[str, str], ...]:
-    """The (credential source, endpoint) pairs that the settings alone do not allow."""
-    config = granted.config
-    places = {"llm.api_key": origin_of(config.llm.base_url or "")}
-    for key, parts in BOUND.items():
-        places[key] = ":".join(str(config.value(part)) for part in parts)
-    found = [
-        (loser.origin.source, place)
-        for key, place in places.items()
-        for loser in config.explain(key).losers
-        if loser.reason == "bound-elsewhere"
-    ]
-    return tuple(dict.fromkeys(found))

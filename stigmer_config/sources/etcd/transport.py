@@ -51,6 +51,12 @@ class Members:
 
     def _open(self) -> httpx.Client:
         fleet, context = self._fleet, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        authorities = os.environ.get("SSL_CERT_FILE")
+        if fleet.is_trusted and fleet.cacert is None and authorities and not os.path.isfile(authorities):
+            # OpenSSL would trust no certificate at all, and not say why.
+            raise EtcdError(
+                "SSL_CERT_FILE names a file that is not there: fix its path, unset it, or set STIGMER_ETCD_CACERT"
+            )
         try:
             if fleet.is_trusted:
                 context = ssl.create_default_context(cafile=fleet.cacert)

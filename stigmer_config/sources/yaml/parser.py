@@ -30,6 +30,7 @@ MAX_PROBLEMS = 100
 # class of all that is allowed takes `re` ten times as long to compile.
 _NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|[\ud800-\udfff\ufffe\uffff]")
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?=[ \r\n]|$)", re.MULTILINE)
 # A colon inside a word: never the one between a key and its value.
 _INNER_COLON = re.compile(r"""(?<=[^\s,\[\]{}"']):(?=[^\s,\[\]{}])""")
 
@@ -152,6 +153,11 @@ class Reader:
         }
 
     def _syntax(self, error: Any) -> None:
+        conflict = _CONFLICT.search(self.text)
+        if conflict:
+            hint = "keep one of the two versions, and remove the lines with the markers"
+            self.problem("yaml-syntax", "a conflict that git left here", hint, *place(self.text, conflict.start()))
+            return
         code, message, hint, line, column = told(error, only_document=self.documents == 1 and not self.ended)
         last = place(self.text, len(self.text.rstrip()))
         if (line, column) > last:  # something is missing: what is still open is where to look
@@ -187,7 +193,8 @@ class Reader:
         if event.anchor is not None:
             self._forbid(node, "YAML anchors (&name)", "write the value out where it is needed")
         if event.ctag is not None:
-            self._forbid(node, "YAML tags (!name)", "remove the tag")
+            is_env = str(event.ctag).lower().startswith("!env")
+            self._forbid(node, "YAML tags (!name)", "write {env: NAME}" if is_env else "remove the tag")
 
     def _alias(self, event: Any) -> None:
         node = self._node(event)

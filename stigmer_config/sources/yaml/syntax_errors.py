@@ -18,7 +18,7 @@ _HINTS = {
     "did not find expected ',' or ']'": "close the list with ]",
     "did not find expected ',' or '}'": "close the mapping with }",
     "did not find expected alphabetic or numeric character": "quote a text that starts with * or &",
-    COLON_IN_BRACKETS: "put a space behind the colon, or quote the text",
+    COLON_IN_BRACKETS: "put a space after the colon, or quote the text",
     "found unknown directive name": "remove the line",
     "found incompatible YAML document": "remove the line",
 }
@@ -61,6 +61,8 @@ def told(error: Any, *, only_document: bool) -> Fault:
 
 def _document_start(line: int, column: int, *, only_document: bool) -> Fault:
     if only_document:
-        return Fault("yaml-syntax", "a value that belongs to no key", "write it as key: value", line, column)
+        return Fault(
+            "yaml-syntax", "a value that belongs to no key", "write it as key: value: this file is YAML", line, column
+        )
     message = "directives (%) and second documents are not allowed here"
     return Fault("yaml-forbidden", message, "keep one document, without lines that start with %", line, column)

@@ -454,13 +454,13 @@ class TestOpenStore:
         assert layer.status == "untrusted"
 
     def test_values_of_the_users_own_stay_with_their_provider(self, sandbox: Sandbox) -> None:
-        """It stands below the user's file: a provider that it names there would take the user's key along."""
+        """A provider that the store names below the user's file owns nothing of the user's, and takes no key along."""
         sandbox.write(user="llm: {api_key: k-mine, base_url: 'https://gateway.example'}\n")
         variables = {"MODE": "cloud", "STIGMER_LLM_PROVIDER": "anthropic"}
         without = load_store(sandbox, {}, variables, url=OPEN).config
         loaded = load_store(sandbox, {"llm/provider": "openai"}, variables, url=OPEN)
-        assert ("untrusted-key", "llm.provider") in faults(loaded)
-        assert where(loaded.config) == where(without)
+        assert faults(loaded) == []
+        assert where(loaded.config) == where(without) == ("anthropic", "k-mine", "https://gateway.example")
 
     def test_its_aliases_name_no_provider_for_others(self, sandbox: Sandbox) -> None:
         """An execution that chose a provider and then a name keeps that provider, whoever redefines the name."""

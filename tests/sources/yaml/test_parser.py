@@ -283,7 +283,7 @@ def test_a_plain_scalar_means_what_yaml_1_2_says(sandbox: Sandbox, plain: str) -
     sandbox.write(user=f"temporal:\n  task_queue: {plain}\n")
     loaded = sandbox.read({"MODE": "local"})
     if isinstance(value, str):
-        assert not loaded.problems
+        assert not loaded.errors
         assert loaded.config.temporal.task_queue == value
     else:
         (problem,) = loaded.problems

@@ -1,0 +1,223 @@
+"""Random configurations in which a project is untrusted, partly granted, or granted without credentials.
+
+The layers are built in memory and judged as a load judges them, which makes a hundred thousand of them affordable:
+
+    python fuzz/noninterference.py --inputs 100000 --seed 1
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stigmer_config import Config, ConfigError, Environment, Secret
+from stigmer_config.core.layer_stack import LayerStack
+from stigmer_config.core.provenance import Layer, LayerName, Origin, plain_value
+from stigmer_config.llm.resolve import resolve
+from stigmer_config.loading.load import Loaded, judge
+from stigmer_config.loading.request import Request
+from stigmer_config.settings.urls import origin_of
+from stigmer_config.sources.defaults import defaults_layer
+from stigmer_config.sources.mapping import from_mapping
+from stigmer_config.trust import grants
+from stigmer_config.trust.grants import Trust
+
+PROVIDERS = ("anthropic", "ollama", "openai")
+ALIASES = ("mine", "my-tune", "cheap", "fast", "gpt-7", "gpt-4o", "claude-next", "team")
+MODELS = (
+    *(
+        *ALIASES,
+        "balanced",
+        "openai:gpt-5-mini",
+        "anthropic:claude-opus-4.5",
+        "ollama:x",
+        "x:1b",
+        "o3",
+        "claude-of-mine",
+    ),
+    *("gpt-oss:20b", "q:cloud", "ollama:z-cloud", "plain", "ft:gpt-4o:me", "claude-sonnet-4.5", "OPENAI:gpt-4o"),
+)
+URLS = (
+    *("https://api.anthropic.com", "https://api.openai.com/v1", "http://localhost:11434", "https://evil.example"),
+    *("https://corp.example/v1", "https://corp.example:444", "http://gpu:11434"),
+)
+DAY = datetime.date(2026, 11, 1)
+ENVIRONMENT = Environment(
+    {}, cwd=Path("/w"), home=Path("/h"), uid=0, today=DAY, site_dir=Path("/s"), state_dir=Path("/t")
+)
+OVERRIDES: tuple[Mapping[str, Any], ...] = (
+    *({"llm.provider": provider} for provider in (*PROVIDERS, "auto")),
+    *({"llm.model": model} for model in ("mine", "cheap", "gpt-7", "openai:gpt-4o", "x:1b")),
+    {"llm.provider": "openai", "llm.base_url": "https://corp.example/v1", "llm.api_key": "own"},
+)
+
+# What decides who is paid and who reads along: the provider, its key, and its endpoint.
+Destination = tuple[str, str | None, str | None]
+
+
+def destination(config: Config) -> Destination:
+    key = config.llm.api_key
+    return config.llm.provider, key.reveal() if isinstance(key, Secret) else None, config.llm.base_url
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """The layers of one load, the project's as it would be written, and the keys of it that the user granted."""
+
+    mode: str
+    layers: LayerStack
+    project: dict[str, Any]
+    granted: frozenset[str]
+
+    def load(self, project: Mapping[str, Any], trust: Trust) -> Loaded:
+        """The load with this in the project's file, and this trust."""
+        return judge(Request(ENVIRONMENT, trust=trust), self.with_project(project))
+
+    def with_project(self, project: Mapping[str, Any]) -> LayerStack:
+        rank = next(n for n, layer in enumerate(self.layers) if layer.name == "env")
+        return LayerStack([*self.layers[:rank], _layer("project", project), *self.layers[rank:]])
+
+
+def example(rng: random.Random) -> Example:
+    mode = rng.choice(("local", "cloud"))
+    stack = [defaults_layer(mode)]
+    for name in ("vendor", "site", "user", "env", "flags"):
+        trusted: LayerName = name
+        stack.append(_layer(trusted, _values(rng, trusted) if rng.random() < 0.6 else {}))
+    project = _values(rng, "project")
+    covered = grants.covered(_layer("project", project))
+    granted = frozenset(covered) if rng.random() < 0.5 else frozenset(key for key in covered if rng.random() < 0.6)
+    return Example(mode, LayerStack(stack), project, granted)
+
+
+def _layer(name: LayerName, values: Mapping[str, Any]) -> Layer:
+    entries, problems = from_mapping(values, name, lambda key: Origin(name, f"{name}:{key}"))
+    assert not problems, problems
+    return Layer(name, f"/{name}", "loaded" if entries else "empty", entries)
+
+
+def _values(rng: random.Random, name: LayerName) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if name == "vendor":
+        for provider in PROVIDERS:
+            if rng.random() < 0.6:
+                values[f"providers.{provider}.api_key"] = f"vendor-{provider}"
+        return values
+    sections = ["llm", *(f"providers.{provider}" for provider in PROVIDERS)]
+    for section in sections:
+        for field, chance in (("model", 0.35), ("base_url", 0.2), ("api_key", 0.25), ("max_tokens", 0.1)):
+            if rng.random() >= chance or (name == "project" and field == "api_key"):
+                continue
+            values[f"{section}.{field}"] = {
+                "model": rng.choice(MODELS),
+                "base_url": rng.choice(URLS),
+                "api_key": f"{name}-{section}",
+                "max_tokens": rng.randint(1, 99),
+            }[field]
+    if rng.random() < 0.3:
+        values["llm.provider"] = rng.choice((*PROVIDERS, "auto"))
+    for alias in ALIASES:
+        if rng.random() < 0.25:
+            values[f"aliases.{alias}"] = _target(rng)
+    return values
+
+
+def _target(rng: random.Random) -> Any:
+    if rng.random() < 0.75:
+        return rng.choice(MODELS)
+    return {provider: rng.choice(MODELS) for provider in rng.sample(PROVIDERS, rng.randint(1, 3))}
+
+
+def check(found: Example) -> dict[str, int]:
+    """Asserts the property, and counts how often each part of it said something."""
+    counts = {"untrusted": 0, "partly granted": 0, "without credentials": 0, "overridden": 0, "refused": 0}
+    without = found.load({}, grants.NONE)
+    untrusted = found.load(found.project, grants.NONE)
+    # An untrusted project changes no destination, whether or not the load is refused.
+    assert destination(untrusted.config) == destination(without.config)
+    counts["untrusted"] += 1
+    counts["overridden"] += _check_overrides(untrusted, without)
+
+    trust = Trust(found.granted)
+    partly = found.load(found.project, trust)
+    alone = found.load({key: value for key, value in found.project.items() if key in found.granted}, trust)
+    refused = {problem.key for problem in partly.errors if problem.code == "untrusted-key"}
+    counts["refused"] += bool(partly.errors)
+    if "llm.provider" not in refused:  # with it falls the model beside it, granted or not
+        assert destination(partly.config) == destination(alone.config)
+        counts["partly granted"] += 1
+        counts["overridden"] += _check_overrides(partly, alone)
+    _check_credentials(partly, without)
+
+    whole = found.load(found.project, Trust(frozenset(grants.covered(_layer("project", found.project)))))
+    _check_credentials(whole, without)
+    counts["without credentials"] += 1
+    return counts
+
+
+def _check_overrides(loaded: Loaded, other: Loaded) -> int:
+    """Under an override a request goes where it goes without what is not granted, or is refused."""
+    checked = 0
+    for values in OVERRIDES:
+        try:
+            config = loaded.config.override(values)
+        except ConfigError:
+            continue
+        checked += 1
+        assert destination(config) == _destination_with(other, values), values
+    return checked
+
+
+def _destination_with(loaded: Loaded, values: Mapping[str, Any]) -> Destination:
+    """The destination with an override, also where it would be refused: a model that lacks a name, say."""
+    selection = loaded.derivation.selection.with_override(_layer("execution", values))
+    resolved = resolve(selection, DAY, opener=None)
+    key = resolved.entries.get("api_key")
+    return (
+        resolved.llm.provider,
+        key.value.reveal() if key is not None and key.value is not None else None,
+        resolved.llm.base_url,
+    )
+
+
+def _check_credentials(loaded: Loaded, without: Loaded) -> None:
+    """A grant without credentials: a key in use goes to an endpoint that the trusted layers gave it for."""
+    for values in ({}, *OVERRIDES[:3]):
+        try:
+            config = loaded.config.override(values) if values else loaded.config
+        except ConfigError:
+            continue
+        provider, key, url = destination(config)
+        if key is None or url is None:
+            continue
+        pin = without.derivation.selection.pins[provider]
+        assert pin is not None
+        assert origin_of(url) == origin_of(pin), (values, provider, key, url, pin)
+
+
+def run(inputs: int, seed: int) -> str:
+    """Checks that many configurations. Raises `AssertionError` with the configuration that fails."""
+    began = time.monotonic()
+    totals: dict[str, int] = {}
+    for number in range(inputs):
+        found = example(random.Random(f"{seed}-{number}"))
+        try:
+            counts = check(found)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}-{number}: {error}\n{_described(found)}") from None
+        for name, count in counts.items():
+            totals[name] = totals.get(name, 0) + count
+    return f"{inputs} configurations in {time.monotonic() - began:.0f} s: {totals}"
+
+
+def _described(found: Example) -> str:
+    rows = [f"mode {found.mode}, granted {sorted(found.granted)}"]
+    for layer in found.with_project(found.project):
+        values = {key: plain_value(entry) for key, entry in layer.entries.items()}
+        rows += [f"{layer.name}: {values}"] if layer.name != "defaults" else []
+    return "\n".join(rows)
