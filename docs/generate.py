@@ -19,7 +19,7 @@ from stigmer_config.core.secret import Secret
 from stigmer_config.settings.declarations import MODEL_FIELDS, PROVIDERS, SETTINGS, Setting, find
 from stigmer_config.settings.value_types import MAX_INT, Choice, Kind, Number, Whole
 from stigmer_config.sources.defaults import defaults_layer
-from stigmer_config.sources.variables import _VENDOR
+from stigmer_config.sources.variables import vendor_variables
 
 PAGE = Path(__file__).with_name("reference.md")
 _DEFAULTS = {mode: defaults_layer(mode).entries for mode in ("local", "cloud")}
@@ -181,7 +181,7 @@ def _variables() -> str:
         ("variable", "key", "takes"),
         [(f"`{name}`", f"`{s.key}`", _takes(s.kind)) for s in SETTINGS.values() for name in _names(s)],
     )
-    others = [(" else ".join(f"`{name}`" for name in names), f"`{key}`") for key, names in _VENDOR.items()]
+    others = [(" else ".join(f"`{name}`" for name in names), f"`{key}`") for key, names in vendor_variables() if names]
     return "\n".join(
         [
             "One that is set to the empty text counts as unset. `ENV` is never read.\n",

@@ -10,7 +10,15 @@ import msgspec
 from ..core.problems import Problem
 from ..core.provenance import Change, Explanation, Origin
 from ..core.secret import without_password
-from ..settings.declarations import CHILDREN, SETTINGS, Mode, Setting
+from ..settings.declarations import (
+    CHILDREN,
+    MERGED_FIELDS,
+    PROVIDER_FIELDS,
+    PROVIDERS,
+    SETTINGS,
+    Mode,
+    Setting,
+)
 from ..settings.frozen import Frozen
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_key
@@ -33,7 +41,7 @@ RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
 # Every key but the aliases', with the way to its value.
 _PATHS = {key: tuple(key.split(".")) for key in (*SETTINGS, *RESOLVED)}
 _SECTIONS = tuple(name for name in CHILDREN[""] if name != "apps")
-_SECRETS = frozenset(key for key, setting in SETTINGS.items() if setting.is_secret)
+_FALLBACKS = "llm.fallbacks"
 
 
 class Deriver(Protocol):
@@ -122,10 +130,10 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return tuple(self._applications.unregistered)
 
     def _is_secret(self, key: str) -> bool:
-        if not key.startswith("apps."):
-            return key in _SECRETS
+        """Whether a key's value is a secret, or holds some."""
         setting = self.schema.find(key)
-        return setting is not None and setting.is_secret
+        holds_some = key.startswith("providers.") and key.endswith(".headers")
+        return setting is not None and (setting.is_secret or holds_some)
 
     @property
     def fingerprint(self) -> str:
@@ -133,6 +141,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         import hashlib
 
         values = {key: value for key, value in self.effective() if not self._is_secret(key)}
+        values[_FALLBACKS] = [(llm.provider, llm.model, llm.model_id, llm.base_url) for llm in self.llm.fallbacks]
         text = msgspec.json.encode(values, enc_hook=dict, order="deterministic")
         if self._applications.passwords:
             text = without_password(text.decode()).encode()
@@ -143,15 +152,20 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
         Raises `KeyError`, with the nearest key, for one that does not exist.
         """
+        if key == _FALLBACKS:
+            return tuple(fallback.model for fallback in self.llm.fallbacks) or None
         path = _PATHS.get(key)
         if path is None:
             if key.startswith("apps."):
                 return self._applications.value(key)
-            if self.schema.find(key) is None:
+            path = tuple(key.split(".", 2))
+            if self.schema.find(key) is None or (path[0] == "providers" and path[1] not in self.providers):
                 raise unknown_key(key, self.schema)
-            return self.aliases.get(key.removeprefix("aliases."))
+            if path[0] == "aliases":
+                return self.aliases.get(key.removeprefix("aliases."))
         part: Any = self.providers[path[1]] if path[0] == "providers" else getattr(self, path[0])
-        return part if part is None or len(path) == 1 else getattr(part, path[-1])
+        value = part if part is None or len(path) == 1 else getattr(part, path[-1])
+        return (value or None) if path[-1] in MERGED_FIELDS else value
 
     def effective(self) -> Iterator[tuple[str, Any]]:
         """Every key with its effective value, the resolved model's included, in the settings' order."""
@@ -197,29 +211,21 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         others = {name for name in _SECTIONS if getattr(self, name) != getattr(new, name)}
         if self._applications != new._applications:
             others.add("apps")
-        dynamic = not others.isdisjoint(("aliases", "apps"))
-        keys = dict.fromkeys((*_keys(self), *_keys(new))) if dynamic else _PATHS
-        rows = [(key, self._comparable(key), new._comparable(key)) for key in keys if _section_of(key) in others]
+        named = not others.isdisjoint(("aliases", "apps", "providers"))
+        keys = dict.fromkeys((*_keys(self), *_keys(new))) if named else _PATHS
+        rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others]
         return tuple(
             Change(
                 key=key,
                 old=old,
                 new=now,
-                old_origin=self._origin(key),
-                new_origin=new._origin(key),
+                old_origin=_origin(self, key),
+                new_origin=_origin(new, key),
                 restart_required=key not in RESOLVED and cast(Setting, new.schema.find(key)).reload == "restart",
             )
             for key, old, now in rows
             if old != now
         )
-
-    def _comparable(self, key: str) -> Any:
-        """A value of `effective`, None for a key that has none: another Config may have another name in a mapping."""
-        return self._applications.values.get(key) if key.startswith("apps.") else self.value(key)
-
-    def _origin(self, key: str) -> Origin | None:
-        is_missing = key.startswith("apps.") and key not in self._applications.values
-        return None if is_missing else self.explain(key).origin
 
     def _parts(self) -> tuple[Any, ...]:
         values = (self.mode, self.llm, self.providers, self.aliases, self.temporal, self.backend, self.sandbox)
@@ -258,10 +264,41 @@ def nested(values: Iterable[tuple[str, Any]], *, reveal: bool = False) -> dict[s
 def _keys(config: Config) -> Iterator[str]:
     yield from _PATHS
     yield from config._applications.values  # noqa: SLF001 - this module's own
+    for provider, settings in config.providers.items():
+        if provider not in PROVIDERS:
+            for field in PROVIDER_FIELDS:
+                if getattr(settings, field) is not None:
+                    yield f"providers.{provider}.{field}"
     for name in config.aliases:
         yield f"aliases.{name}"
 
 
+def _value(config: Config, key: str) -> Any:
+    """A key's value; None for one of a provider that the Config does not have."""
+    try:
+        return config.value(key)
+    except KeyError:
+        return None
+
+
+def _two(old: Config, new: Config, key: str) -> tuple[Any, Any]:
+    """A key's two values. Fallbacks of the same names that mean other models now are shown with what they mean."""
+    before, after = _value(old, key), _value(new, key)
+    if key != _FALLBACKS or before != after or old.llm.fallbacks == new.llm.fallbacks:
+        return before, after
+    return _meant(old.llm.fallbacks), _meant(new.llm.fallbacks)
+
+
+def _meant(fallbacks: tuple[LLMConfig, ...]) -> tuple[str, ...]:
+    return tuple(f"{llm.model} → {llm.model_id} at {llm.base_url}" for llm in fallbacks)
+
+
+def _origin(config: Config, key: str) -> Origin | None:
+    try:
+        return config.explain(key).origin
+    except KeyError:
+        return None
+
+
 def _section_of(key: str) -> str:
-    path = _PATHS.get(key)
-    return path[0] if path is not None else key.partition(".")[0]
+    return key.partition(".")[0]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NoReturn
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from ..core.frozen_map import FrozenMap
 from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
-from ..settings.declarations import MODEL_FIELDS, Mode
+from ..settings.declarations import PROVIDER_FIELDS, Mode
 from ..settings.frozen import Frozen
 
-Provider = Literal["anthropic", "ollama", "openai"]
+ProviderKind = Literal["anthropic", "ollama", "openai"]
 Effort = Literal["none", "minimal", "low", "medium", "high"]
 
 
@@ -18,11 +19,13 @@ class LLMConfig(Frozen, frozen=True, kw_only=True):
     """The one effective LLM: who serves it, which model, where, with which key and parameters.
 
     `model` is the model string that was configured, `alias` the nickname in it (or None), `model_name` what
-    it stands for and `model_id` what is sent to the provider. `timeout` is in seconds, `num_ctx` and
-    `max_tokens` in tokens.
+    it stands for and `model_id` what is sent to the provider. `kind` is the protocol the provider speaks.
+    `timeout` is in seconds, `num_ctx` and `max_tokens` in tokens. `headers` go with every request, `parameters` into
+    its body. `fallbacks` are the models to ask, in this order, while the one before does not answer.
     """
 
-    provider: Provider
+    provider: str
+    kind: ProviderKind
     model: str
     model_name: str
     model_id: str
@@ -35,6 +38,9 @@ class LLMConfig(Frozen, frozen=True, kw_only=True):
     reasoning_effort: Effort | None = None
     timeout: float | None = None
     max_retries: int | None = None
+    parameters: Mapping[str, Any] = FrozenMap()
+    headers: Mapping[str, Secret] = FrozenMap()
+    fallbacks: tuple[LLMConfig, ...] = ()
 
     @property
     def model_steps(self) -> str:
@@ -52,6 +58,7 @@ class LLMConfig(Frozen, frozen=True, kw_only=True):
 class ProviderConfig(Frozen, frozen=True, kw_only=True):
     """One provider's own settings, for when it is the active one. The fields are those of `LLMConfig`."""
 
+    kind: ProviderKind
     model: str | None = None
     base_url: str | None = None
     api_key: Secret | None = None
@@ -61,6 +68,8 @@ class ProviderConfig(Frozen, frozen=True, kw_only=True):
     reasoning_effort: Effort | None = None
     timeout: float | None = None
     max_retries: int | None = None
+    parameters: Mapping[str, Any] | None = None
+    headers: Mapping[str, Secret] | None = None
 
 
 class TemporalConfig(Frozen, frozen=True):
@@ -117,39 +126,6 @@ class LoggingConfig(Frozen, frozen=True):
     format: Literal["auto", "console", "json"]
 
 
-class FrozenMap(Mapping[str, Any]):
-    """A mapping that never changes, compares by content and can be hashed."""
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items: Iterable[tuple[str, Any]] | Mapping[str, Any] = ()) -> None:
-        self._items: dict[str, Any] = dict(items)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._items[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._items)
-
-    def __copy__(self) -> FrozenMap:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenMap:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a part of a Config is not pickled: call load() in the other process instead")
-
-
 def plain(value: Any, *, reveal: bool = False) -> Any:
     """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
     if isinstance(value, (Secret, Reference)):
@@ -178,4 +154,5 @@ def section(name: str, values: Mapping[str, Any]) -> Any:
 
 def provider_settings(provider: str, values: Mapping[str, Any]) -> ProviderConfig:
     """A provider's own settings from the merged values of all keys."""
-    return ProviderConfig(**{field: values.get(f"providers.{provider}.{field}") for field in MODEL_FIELDS})
+    fields: dict[str, Any] = {field: values.get(f"providers.{provider}.{field}") for field in PROVIDER_FIELDS}
+    return ProviderConfig(**fields)

@@ -70,9 +70,10 @@ class Layer(MaskedRepr, frozen=True, eq=False):
     """What one source said.
 
     `entries` holds what counts, `refused` what vetting took out, `faulty` the keys whose value is invalid, with its
-    place, `not_read` the keys that belong to another program. `granted` are the keys of an untrusted layer that the
-    user trusts. `text` is a file's text, for the excerpts in messages; `secret_lines` computes which lines of it are
-    never shown. `implied_provider` is the provider that this layer names when nothing else in it names one
+    place, `named` the places of providers that are named as keys, `not_read` the keys that belong to another program.
+    `granted` are the keys of an untrusted layer that the user trusts. `text` is a file's text, for the excerpts in
+    messages; `secret_lines` computes which lines of it are never shown. `implied_provider` is the provider that this
+    layer names when nothing else in it names one
     (`--anthropic-key`). `apps` is what a file has below `apps`, as it is given and whatever is registered; None where
     there is no such section.
     """
@@ -85,6 +86,7 @@ class Layer(MaskedRepr, frozen=True, eq=False):
     entries: Mapping[str, Entry] = {}
     refused: Mapping[str, Refused] = {}
     faulty: Mapping[str, Origin] = {}
+    named: Mapping[str, Origin] = {}
     granted: frozenset[str] = frozenset()
     why: str = ""
     text: str | None = None
@@ -144,12 +146,28 @@ class Change(msgspec.Struct, frozen=True):
     restart_required: bool
 
 
-def targets(entry: Entry) -> Mapping[str, Entry] | None:
-    """The entry's provider → entry mapping, for an alias that is one; else None."""
-    return cast("Mapping[str, Entry]", entry.value) if type(entry.value) is dict else None
+def placed(value: Any, origin: Origin) -> Entry:
+    """The entry of a value at a place; the parts of a mapping are entries at the same place."""
+    if type(value) is dict:
+        value = {name: part if isinstance(part, Entry) else Entry(part, origin) for name, part in value.items()}
+    return Entry(value, origin)
 
 
 def plain_value(entry: Entry) -> Any:
-    """The entry's value, a mapping's targets as plain strings."""
-    by_provider = targets(entry)
-    return entry.value if by_provider is None else {name: target.value for name, target in by_provider.items()}
+    """An entry's value with the values of its parts, where it has parts."""
+    if type(entry.value) is dict:
+        return {name: part.value for name, part in entry.value.items()}
+    if type(entry.value) is tuple:
+        return tuple(part.value if isinstance(part, Entry) else part for part in entry.value)
+    return entry.value
+
+
+def items(entry: Entry) -> tuple[Entry, ...]:
+    """The items of a list's entry, each with its place, or with the list's where it has none of its own."""
+    values = entry.value or ()
+    return tuple(item if isinstance(item, Entry) else Entry(item, entry.origin) for item in values)
+
+
+def targets(entry: Entry) -> Mapping[str, Entry] | None:
+    """The entry's provider → entry mapping, for an alias that is one; else None."""
+    return cast("Mapping[str, Entry]", entry.value) if type(entry.value) is dict else None

@@ -94,3 +94,9 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled: call load() in the other process instead")
+
+
+class Masked(Secret):
+    """A text that is masked like a secret but is no credential: logs are not searched for it."""
+
+    __slots__ = ()

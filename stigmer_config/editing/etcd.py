@@ -14,7 +14,7 @@ from ..core.problems import Problem
 from ..core.provenance import Layer
 from ..loading.load import Loaded, read
 from ..loading.request import ReadFleet, Request
-from ..settings.value_types import PROVIDERS
+from ..settings.providers import PROVIDERS
 from ..sources.etcd.address import Fleet, fleet_of
 from ..sources.etcd.layer import etcd_layer
 from ..sources.etcd.snapshot import Event, Stored, Value

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..settings.value_types import PROVIDERS
+from ..settings.providers import PROVIDERS
 from .patches import EditError, Patch, Patches
 from .spans import Piece, plain, spans
 

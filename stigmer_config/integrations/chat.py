@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -21,8 +21,11 @@ from ..core.problems import ConfigError, Problem
 from ..core.provenance import Origin
 from ..llm.catalogue import catalogue
 from ..llm.resolve import refused
-from ..settings.declarations import SETTINGS
+from ..settings.declarations import Setting, find
+from ..settings.providers import COMPANIES
+from ..settings.urls import same_url
 from ..settings.value_types import InvalidValueError
+from ..sources.defaults import packaged_url
 from . import langchain as clients
 from .client_environment import clients_without_environment
 
@@ -51,7 +54,10 @@ class MissingExtra(ImportError):  # noqa: N818 - it is what is missing
 
 
 def chat_model(llm: LLMConfig, **extra: Any) -> BaseChatModel:
-    """The `ChatAnthropic`, `ChatOpenAI` or `ChatOllama` that `llm` describes.
+    """The `ChatAnthropic`, `ChatOpenAI` or `ChatOllama` that `llm` describes, by the protocol its provider speaks.
+
+    With `llm.fallbacks` it is a Runnable of them all (`ModelWithFallbacks`): it asks the next one after a connection
+    error, a time-out, 408, 429 or 5xx, and never after another refusal. `bind_tools` and the like are done to each.
 
     `extra`: any of `max_tokens`, `temperature`, `num_ctx`, `reasoning_effort`, `timeout` and `max_retries`
     replaces the configured value and is checked as an override is; anything else goes to the class as it is
@@ -72,8 +78,23 @@ def chat_model(llm: LLMConfig, **extra: Any) -> BaseChatModel:
     if decided:
         raise TypeError(f"chat_model takes no {decided[0]}=: it comes from the configuration; use config.override()")
     llm = _replaced(llm, {name: extra.pop(name) for name in _PARAMETERS & extra.keys()})
+    if not llm.fallbacks:
+        return _one(llm, extra)
+    from .fallbacks import ModelWithFallbacks
+
+    models = (_one(llm, dict(extra)), *(_one(fallback, dict(extra)) for fallback in llm.fallbacks))
+    return cast("BaseChatModel", ModelWithFallbacks(models))
+
+
+def chat_models(llm: LLMConfig, **extra: Any) -> tuple[BaseChatModel, ...]:
+    """The model that `llm` describes and those of its fallbacks, each as `chat_model` makes it."""
+    without = msgspec.structs.replace(llm, fallbacks=())
+    return tuple(chat_model(one, **extra) for one in (without, *llm.fallbacks))
+
+
+def _one(llm: LLMConfig, extra: dict[str, Any]) -> BaseChatModel:
     _complete(llm)
-    model: BaseChatModel = clients.MAKERS[llm.provider](client_class(llm.provider), llm, extra)
+    model: BaseChatModel = clients.MAKERS[llm.kind](client_class(llm.kind), llm, extra)
     return model
 
 
@@ -100,17 +121,17 @@ def parse_model_string(
     return chat_model(load(overrides=[wanted]).llm, **model_kwargs)
 
 
-def client_class(provider: str) -> Any:
-    """A provider's LangChain class, imported. Raises `MissingExtra` when it is not installed."""
-    module, name = _CLASSES[provider]
+def client_class(kind: str) -> Any:
+    """The LangChain class of a kind of provider, imported. Raises `MissingExtra` when it is not installed."""
+    module, name = _CLASSES[kind]
     try:
-        with clients_without_environment() if provider == "ollama" else contextlib.nullcontext():
+        with clients_without_environment() if kind == "ollama" else contextlib.nullcontext():
             return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name != module:  # something that the client itself needs
             raise
         distribution = module.replace("_", "-")
-        text = f"{distribution} is not installed: pip install 'stigmer-config[{provider}]'"
+        text = f"{distribution} is not installed: pip install 'stigmer-config[{kind}]'"
         raise MissingExtra(text, name=module) from None
 
 
@@ -128,11 +149,11 @@ def _replaced(llm: LLMConfig, values: Mapping[str, Any]) -> LLMConfig:
         source = f"chat_model({name}=)"
         key = f"llm.{name}" if name in ("timeout", "max_retries") else f"providers.{llm.provider}.{name}"
         try:
-            changes[name] = SETTINGS[key].check(value, name)
+            changes[name] = cast(Setting, find(key)).check(value, name)
         except InvalidValueError as fault:
             raise _error(fault.code, name, fault.message, fault.hint, source) from None
         effort = values.get("reasoning_effort", llm.reasoning_effort)
-        refusal = None if value is None else refused(name, value, llm.provider, facts, effort)
+        refusal = None if value is None else refused(name, value, llm.provider, llm.kind, facts, effort)
         if refusal is not None:
             raise _error("unsupported-parameter", name, refusal, f"leave {name} out, or change the model", source)
     return msgspec.structs.replace(llm, **changes)
@@ -143,6 +164,6 @@ def _complete(llm: LLMConfig) -> None:
     if not llm.model_id or not llm.base_url:
         field = "base_url" if llm.model_id else "model"
         raise _error("missing-value", field, f"llm.{field} is missing", "see stigmer config validate", "chat_model")
-    if llm.api_key is None and llm.provider != "ollama":
+    if llm.api_key is None and llm.provider in COMPANIES and same_url(llm.base_url, packaged_url(llm.provider)):
         message = f"api_key is required for {llm.provider} provider. Set STIGMER_LLM_API_KEY"
         raise _error("missing-api-key", "api_key", message, "see stigmer config doctor", "chat_model")

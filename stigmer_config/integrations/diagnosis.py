@@ -11,7 +11,7 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..core.problems import ConfigError
 from ..secrets.references import Unread
-from ..settings.declarations import KEY_VARIABLES
+from ..settings.providers import key_variables
 from .http import WireError, redirect_target, safe, said
 
 CheckState = Literal["ok", "warning", "failed"]
@@ -119,7 +119,7 @@ def _told(error: BaseException) -> str:
 def _no_answer(happened: _Happened, llm: LLMConfig) -> Check:
     """No HTTP answer, or none that can be used."""
     url = llm.base_url
-    is_ollama = llm.provider == "ollama"
+    is_ollama = llm.kind == "ollama"
     serve = "start it with  ollama serve, or " if is_ollama else ""
     again = "see the log of the Ollama server" if is_ollama else "try again"
     rows = {
@@ -142,7 +142,7 @@ def _no_answer(happened: _Happened, llm: LLMConfig) -> Check:
 
 
 def _patience(llm: LLMConfig) -> str:
-    if llm.provider == "ollama":
+    if llm.kind == "ollama":
         return "a model that must be loaded first takes longer: raise llm.timeout, or take a smaller model"
     return "check the network, or raise llm.timeout"
 
@@ -162,7 +162,7 @@ def _refusal(happened: _Happened, llm: LLMConfig) -> Check:
         fix = "wait; check the account's limits and credit; llm.max_retries tries again by itself"
         return Check("limit", "failed", _with(f"{url} limits the calls of this key (429)", detail), fix, "llm.api_key")
     if status >= 500:
-        fix = "try again later" if llm.provider != "ollama" else "see the log of the Ollama server"
+        fix = "try again later" if llm.kind != "ollama" else "see the log of the Ollama server"
         return Check("provider", "failed", _with(f"{url} has a fault ({status})", detail), fix, "llm.base_url")
     key = _blamed(detail)
     seen = _with(f"{url} refuses the request ({status})", detail)
@@ -180,7 +180,7 @@ def _unauthorized(llm: LLMConfig, status: int) -> Check:
 
 def _not_found(llm: LLMConfig, detail: str) -> Check:
     seen = _with(f"{llm.base_url} has no model {llm.model_id} (404)", detail)
-    if llm.provider == "ollama":
+    if llm.kind == "ollama":
         return Check("model", "failed", seen, f"ollama pull {llm.model_id}", "llm.model")
     if detail and "model" not in detail.lower() and llm.model_id not in detail:
         return Check("provider", "failed", _with(f"{llm.base_url} has nothing at its path (404)", detail), *_PATH)
@@ -199,7 +199,7 @@ def _blamed(detail: str) -> str:
 
 
 def _key_fix(llm: LLMConfig) -> str:
-    variable = KEY_VARIABLES.get(llm.provider)
+    variable = " or ".join(key_variables(llm.provider))
     where = f"providers.{llm.provider}.api_key in ~/.stigmer/config.yaml"
     return f"check {variable}, or {where}" if variable else f"set {where}"
 

@@ -19,7 +19,7 @@ from ..config.sections import LLMConfig
 from ..core.problems import ConfigError, Problem, printable
 from ..core.provenance import Origin
 from ..core.secret import Secret
-from ..llm.catalogue import Catalogue, catalogue
+from ..llm.catalogue import Catalogue, catalogue, replaced
 from ..loading.load import Loaded
 from ..settings.declarations import find
 from ..sources.stigmer_cli import counterparts
@@ -92,7 +92,7 @@ def _import(llm: LLMConfig) -> None:
     from .chat import client_class
 
     with contextlib.suppress(ImportError):  # the probe tells of it
-        client_class(llm.provider)
+        client_class(llm.kind)
 
 
 def _probed(answer: Any, llm: LLMConfig) -> Check:
@@ -115,13 +115,15 @@ def _loading(loaded: Loaded) -> Iterable[Finding]:
         groups.setdefault(_GROUP_OF.get(problem.code, "configuration"), []).append(problem)
     good = {"files": _files(loaded), "permissions": _permissions(loaded), "trust": _trust(loaded)}
     llm = loaded.config.llm
-    good["configuration"] = f"{loaded.config.mode} mode, {llm.provider}, {printable(llm.model_steps) or 'no model'}"
+    model = replaced(llm.provider, llm.model_name, llm.model_id) or llm.model_steps
+    good["configuration"] = f"{loaded.config.mode} mode, {llm.provider}, {printable(model) or 'no model'}"
     store = loaded.layers.find("etcd")
     if store is not None:
         good["fleet"] = f"{printable(store.source)} answers, and sets {len(store.entries)} keys"
     for group in (*good, *(group for group in _GROUPS if group not in good)):
         for problem in groups.get(group, ()):
-            state: CheckState = "failed" if problem.severity == "error" else "warning"
+            is_failure = problem.severity == "error" or problem.code == "model-retired"
+            state: CheckState = "failed" if is_failure else "warning"
             message, hint = printable(problem.message), printable(problem.hint)
             yield Finding(Check(group, state, message, hint, problem.key), problem.origin)
         if group in good and group not in groups:
@@ -164,7 +166,7 @@ def _model(llm: LLMConfig, today: datetime.date) -> Iterable[Check]:
     """What the catalogue knows of the model: its end, and its limits."""
     known = catalogue()
     facts = known.find(llm.model_id, llm.provider)
-    if llm.provider != "ollama":
+    if llm.kind != "ollama":
         left = facts.days_left(today) if facts is not None else None
         if facts is None:
             yield Check("retirement", "ok", f"nothing is known of {llm.model_id}, nor of its end", key="llm.model")
@@ -194,10 +196,10 @@ def _age(known: Catalogue, today: datetime.date) -> Iterable[Check]:
 
 def _client(llm: LLMConfig) -> Check:
     """The client library, and whether the very client that a worker uses can be built from it here."""
-    module = _MODULES[llm.provider]
+    module = _MODULES[llm.kind]
     name = module.replace("_", "-")
     if importlib.util.find_spec(module) is None:
-        fix = f"pip install 'stigmer-config[{llm.provider}]'"
+        fix = f"pip install 'stigmer-config[{llm.kind}]'"
         return Check("client", "warning", f"{name} is not installed: chat_model() needs it", fix)
     if not llm.model_id or not llm.base_url:
         return Check("client", "ok", f"{name} is installed")  # what is missing is reported already

@@ -10,8 +10,9 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..llm.catalogue import catalogue
 from ..secrets.references import Unread
-from ..settings.declarations import KEY_VARIABLES
-from ..settings.urls import is_loopback
+from ..settings.providers import COMPANIES, key_variables
+from ..settings.urls import is_loopback, same_url
+from ..sources.defaults import packaged_url
 from . import ollama
 from .diagnosis import Check, diagnose
 from .http import at_once, status_of
@@ -45,7 +46,7 @@ def check_provider(llm: LLMConfig, timeout: float = 5.0) -> Health:
     """
     if not llm.base_url:
         return Health((Check("provider", "failed", "no base_url is set", "set llm.base_url", "llm.base_url"),))
-    if llm.provider == "ollama":
+    if llm.kind == "ollama":
         return Health(tuple(_ollama(llm, llm.base_url, timeout)))
     return Health((_hosted(llm, llm.base_url, timeout), _api_key(llm)))
 
@@ -53,13 +54,14 @@ def check_provider(llm: LLMConfig, timeout: float = 5.0) -> Health:
 def _hosted(llm: LLMConfig, base_url: str, timeout: float) -> Check:
     """Whether somebody answers at the base_url of Anthropic, OpenAI or a gateway."""
     started = time.monotonic()
-    url = base_url.rstrip("/") + _LISTING[llm.provider]
+    base_url = ollama.endpoint(base_url) if llm.kind == "anthropic" else base_url
+    url = base_url.rstrip("/") + _LISTING[llm.kind]
     status = at_once({"provider": lambda: status_of(url, timeout=timeout)}, timeout)["provider"]
     if isinstance(status, Exception):
         return diagnose(status, llm)
     if status == 404:
-        path = "without /v1 at its end" if llm.provider == "anthropic" else "with /v1 at its end, as a rule"
-        seen = f"{base_url} answers, but has nothing at {_LISTING[llm.provider]}"
+        path = "without /v1 at its end" if llm.kind == "anthropic" else "with /v1 at its end, as a rule"
+        seen = f"{base_url} answers, but has nothing at {_LISTING[llm.kind]}"
         return Check("provider", "warning", seen, f"check the path of llm.base_url: {path}", "llm.base_url")
     if status >= 500:
         return Check("provider", "warning", f"{base_url} answers {status}: it has a fault", "try again later")
@@ -72,8 +74,11 @@ def _api_key(llm: LLMConfig) -> Check:
         return Check("key", "ok", f"the API key is {llm.api_key!s}; --probe runs its command", key="llm.api_key")
     if llm.api_key is not None:
         return Check("key", "ok", "an API key is set (not tried; --probe does)", key="llm.api_key")
-    variable = KEY_VARIABLES[llm.provider]
-    fix = f"export {variable}=…, or put providers.{llm.provider}.api_key into ~/.stigmer/config.yaml"
+    packaged = packaged_url(llm.provider) if llm.provider in COMPANIES else None
+    if not same_url(llm.base_url, packaged):
+        return Check("key", "ok", f"{llm.provider} gets no API key, as it is configured", key="llm.api_key")
+    export = "".join(f"export {variable}=…, or " for variable in key_variables(llm.provider)[:1])
+    fix = f"{export}put providers.{llm.provider}.api_key into ~/.stigmer/config.yaml"
     return Check("key", "failed", f"there is no API key for {llm.provider}", fix, "llm.api_key")
 
 

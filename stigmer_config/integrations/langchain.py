@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..config.sections import LLMConfig
-from ..core.secret import MASK, Secret
+from ..core.secret import MASK
 from ..llm.catalogue import catalogue
 from ..llm.resolve import refused
 from ..settings.urls import is_loopback, same_url
+from ..sources.defaults import packaged_url
 from .client_environment import client_options
 from .ollama import endpoint
 
@@ -31,7 +33,8 @@ _THINKING = frozenset({"claude-opus-5", "claude-sonnet-5"})
 def _temperature(llm: LLMConfig) -> float | None:
     """The temperature, where the model takes one."""
     facts = catalogue().find(llm.model_id, llm.provider)
-    if llm.temperature is None or refused("temperature", llm.temperature, llm.provider, facts, llm.reasoning_effort):
+    effort = llm.reasoning_effort
+    if llm.temperature is None or refused("temperature", llm.temperature, llm.provider, llm.kind, facts, effort):
         return None
     return llm.temperature
 
@@ -49,7 +52,57 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def _key(llm: LLMConfig) -> str:
-    return llm.api_key.reveal() if llm.api_key is not None else ""
+    """The key, or a text that `_OnlyThese` takes from the request: without one the SDKs read the environment."""
+    return llm.api_key.reveal() if llm.api_key is not None else "none"
+
+
+class _OnlyThese:
+    """What leaves with each request: the configured headers, and the configured key or none."""
+
+    def __init__(self, llm: LLMConfig) -> None:
+        self._key = llm.api_key
+        self._headers = llm.headers
+        self._options = dict(llm.parameters) if llm.kind == "ollama" else {}
+
+    def __call__(self, request: Any) -> Any:
+        """For a client that knows no hook but `auth`, which may answer with another request."""
+        request.headers.pop("Authorization", None)
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        self.hook(request)
+        return self._with_options(request) if self._options and request.method == "POST" else request
+
+    def hook(self, request: Any) -> None:
+        if self._key is None:
+            for name in ("Authorization", "x-api-key"):
+                request.headers.pop(name, None)
+        for name, value in self._headers.items():
+            request.headers[name] = value.reveal()
+
+    async def async_hook(self, request: Any) -> None:
+        self.hook(request)
+
+    def _with_options(self, request: Any) -> Any:
+        body = json.loads(request.content)
+        body["options"] = {**(body.get("options") or {}), **json.loads(json_text(self._options))}
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
+        made = type(request)(request.method, request.url, headers=headers, json=body)
+        made.extensions.update(request.extensions)
+        return made
+
+    def __repr__(self) -> str:
+        return f"<key {MASK}>" if self._key is not None else "<no key>"
+
+
+def json_text(value: Any) -> str:
+    """Parameters as JSON."""
+    return json.dumps(value, default=dict)
+
+
+def _body(llm: LLMConfig, extra: dict[str, Any], **more: Any) -> dict[str, Any] | None:
+    """What goes into the body beside what the class makes of its own arguments; the program's own word wins."""
+    parameters: dict[str, Any] = json.loads(json_text(dict(llm.parameters)))
+    return {**_given(**more), **parameters, **(extra.pop("extra_body", None) or {})} or None
 
 
 def _timeout(library: Any, llm: LLMConfig) -> Any:
@@ -71,10 +124,14 @@ def _anthropic(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
         arguments["output_config"] = {"effort": "low"}
     elif effort == "none" and llm.model_id in _THINKING:
         arguments["thinking"] = {"type": "disabled"}
-    own = {"model": llm.model_id, "base_url": llm.base_url, "api_key": _key(llm), "anthropic_proxy": None}
+    base_url = endpoint(llm.base_url or "")
+    body = _body(llm, extra)
+    if body is not None:
+        extra["model_kwargs"] = {**(extra.get("model_kwargs") or {}), "extra_body": body}
+    own = {"model": llm.model_id, "base_url": base_url, "api_key": _key(llm), "anthropic_proxy": None}
     model = chat_class(**{**arguments, "timeout": llm.timeout or DEFAULT_TIMEOUT, **extra, **own})
     sdk: dict[str, Any] = {
-        "base_url": llm.base_url,
+        "base_url": base_url,
         "api_key": _key(llm),
         "max_retries": model.max_retries,
         "timeout": _timeout(anthropic, llm),
@@ -93,12 +150,16 @@ def _anthropic(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
 def _openai(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
     import openai
 
+    is_openai = same_url(llm.base_url, packaged_url("openai"))
     arguments = _given(
-        max_tokens=llm.max_tokens,
+        max_tokens=llm.max_tokens if is_openai else None,
         max_retries=llm.max_retries,
         reasoning_effort=_effort(llm),
         # LangChain asks for the usage of a stream only where it chose the endpoint itself.
-        stream_usage=same_url(llm.base_url, "https://api.openai.com/v1") or None,
+        stream_usage=is_openai or None,
+        # Others speak Chat Completions, and call the limit max_tokens: the class would rename it.
+        use_responses_api=None if is_openai else False,
+        extra_body=_body(llm, extra, max_tokens=None if is_openai else llm.max_tokens),
     )
     http, http_async = _http_clients(openai, llm)
     own = {"model": llm.model_id, "base_url": llm.base_url, "api_key": _key(llm), "openai_proxy": None}
@@ -133,28 +194,12 @@ def _ollama(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
         "timeout": _timeout(httpx, llm),
         "follow_redirects": False,
         **client_options("httpx", base_url),
-        "auth": _OnlyThisKey(llm.api_key),
+        "auth": _OnlyThese(llm),
     }
     model = chat_class(**{**arguments, **extra, "model": llm.model_id, "base_url": base_url, "client_kwargs": client})
     with contextlib.suppress(AttributeError):  # then they end with the garbage
         weakref.finalize(model._client, model._client._client.close)  # noqa: SLF001 - there is no public way to them
     return model
-
-
-class _OnlyThisKey:
-    """What puts the configured key, or none, on each request: the client itself takes `OLLAMA_API_KEY`."""
-
-    def __init__(self, key: Secret | None) -> None:
-        self._key = key
-
-    def __call__(self, request: Any) -> Any:
-        request.headers.pop("Authorization", None)
-        if self._key is not None:
-            request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
-        return request
-
-    def __repr__(self) -> str:
-        return f"<key {MASK}>" if self._key is not None else "<no key>"
 
 
 def _without_ambient(client: Any, model: Any) -> Any:
@@ -170,16 +215,14 @@ def _http_clients(sdk: Any, llm: LLMConfig) -> tuple[Any, Any]:
     library = next(cls.__module__.partition(".")[0] for cls in sdk.DefaultHttpxClient.__mro__[1:])
     url = llm.base_url or ""
     options: dict[str, Any] = {"follow_redirects": False, "timeout": _timeout(sdk, llm), **client_options(library, url)}
+    only = _OnlyThese(llm)
+    sync = {**options, "event_hooks": {"request": [only.hook]}}
+    asynchronous = {**options, "event_hooks": {"request": [only.async_hook]}}
     if is_loopback(url):  # the SDKs' own clients read the proxies by themselves
         module = importlib.import_module(library)
-        options["transport"] = module.HTTPTransport(verify=options["verify"], trust_env=False)
-        return (
-            sdk.DefaultHttpxClient(**options),
-            sdk.DefaultAsyncHttpxClient(
-                **{**options, "transport": module.AsyncHTTPTransport(verify=options["verify"], trust_env=False)}
-            ),
-        )
-    return sdk.DefaultHttpxClient(**options), sdk.DefaultAsyncHttpxClient(**options)
+        sync["transport"] = module.HTTPTransport(verify=options["verify"], trust_env=False)
+        asynchronous["transport"] = module.AsyncHTTPTransport(verify=options["verify"], trust_env=False)
+    return sdk.DefaultHttpxClient(**sync), sdk.DefaultAsyncHttpxClient(**asynchronous)
 
 
 MAKERS: Mapping[str, Callable[[Any, LLMConfig, dict[str, Any]], Any]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -45,14 +46,21 @@ class Model(msgspec.Struct, frozen=True):
 class _File(msgspec.Struct, frozen=True):
     as_of: datetime.date
     models: dict[str, dict[str, Model]]
+    foreign_prefixes: dict[str, str | None]
 
 
 class Catalogue:
-    """The known models, found by id or by any of their names."""
+    """The known models, found by id or by any of their names.
 
-    def __init__(self, as_of: datetime.date, models: tuple[Model, ...]) -> None:
+    `foreign_prefixes` are what other tools call a provider, each with the provider here that it means, or None.
+    """
+
+    def __init__(
+        self, as_of: datetime.date, models: tuple[Model, ...], foreign_prefixes: Mapping[str, str | None] = {}
+    ) -> None:
         self.as_of = as_of
         self.models = models
+        self.foreign_prefixes = foreign_prefixes
         self._by_name = {name: model for model in models for name in (model.id, *model.names)}
 
     def find(self, name: str, provider: str | None = None) -> Model | None:
@@ -72,6 +80,15 @@ class Catalogue:
         return None
 
 
+def replaced(provider: str, model_name: str, model_id: str) -> str | None:
+    """What a line beside a model says where another is called in its place; None where it is called itself."""
+    known = catalogue()
+    old, new = known.find(model_name, provider), known.find(model_id, provider)
+    if old is None or new is None or old is new:
+        return None
+    return f"{model_name} → {new.id}, for {old.id}, retired {old.retires}"
+
+
 @functools.cache
 def catalogue() -> Catalogue:
     """The packaged catalogue, read once in a process."""
@@ -85,4 +102,4 @@ def catalogue() -> Catalogue:
         for provider, group in file.models.items()
         for model_id, model in group.items()
     )
-    return Catalogue(file.as_of, models)
+    return Catalogue(file.as_of, models, file.foreign_prefixes)

@@ -7,10 +7,10 @@ import msgspec
 from ..core.layer_stack import LayerStack
 from ..core.merge import merge
 from ..core.provenance import Entry, Layer
-from ..settings.value_types import PROVIDERS
 from .catalogue import Catalogue
 from .model_strings import ModelNames
 from .provider_selection import CredentialGrant, ProviderSelection, SelectionInputs, select
+from .providers import known_providers, provider_of
 
 
 class CombinedLayers(msgspec.Struct, frozen=True, eq=False):
@@ -41,7 +41,7 @@ def combine(
     other endpoints than their own.
     """
     winners = merge(layers)
-    names = ModelNames(winners, catalogue)
+    names = ModelNames(winners, catalogue, known_providers(layers))
     inputs = SelectionInputs(
         names=names,
         trusted_names=_trusted_names(layers, names, baseline),
@@ -63,7 +63,7 @@ def _trusted_names(layers: LayerStack, names: ModelNames, baseline: CombinedLaye
         return names
     if baseline is not None and not granted:
         return baseline.selection.inputs.trusted_names
-    return ModelNames(merge(layers.trusted, "aliases."), names.catalogue)
+    return ModelNames(merge(layers.trusted, "aliases."), names.catalogue, names.providers)
 
 
 def _packaged_urls(layers: LayerStack) -> dict[str, str]:
@@ -71,8 +71,8 @@ def _packaged_urls(layers: LayerStack) -> dict[str, str]:
     defaults = layers.find("defaults")
     if defaults is None:
         return {}
-    found = {provider: defaults.entries.get(f"providers.{provider}.base_url") for provider in PROVIDERS}
-    return {provider: entry.value for provider, entry in found.items() if entry is not None}
+    found = {provider_of(key): entry.value for key, entry in defaults.entries.items()}
+    return {provider: url for (provider, field), url in found.items() if field == "base_url"}
 
 
 def _smart_default(layers: LayerStack) -> str:

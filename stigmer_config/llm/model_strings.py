@@ -7,13 +7,13 @@ is a model's own name, never an alias), or an alias, or a bare name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
-from ..core.problems import Problem
+from ..core.problems import Problem, nearest
 from ..core.provenance import Entry, Hop, targets
-from ..settings.value_types import PROVIDERS
+from ..settings.providers import PROVIDERS, packaged_providers
 from .catalogue import Catalogue
 
 _SHOWN = 24  # the most aliases of a cycle that a message shows
@@ -36,10 +36,10 @@ class Expansion(msgspec.Struct, frozen=True):
     has: tuple[str, ...] = ()
 
 
-def split(text: str) -> tuple[str | None, str]:
-    """A model string's provider prefix, in lowercase, and the rest; without a prefix None and the whole string."""
+def split(text: str, providers: Collection[str]) -> tuple[str | None, str]:
+    """A model string's prefix, in lowercase, where it is one of these providers, and the rest; else None and all."""
     head, colon, rest = text.partition(":")
-    if colon and head.lower() in PROVIDERS:
+    if colon and head.lower() in providers:
         return head.lower(), rest
     return None, text
 
@@ -50,10 +50,13 @@ def is_ollama_cloud(name: str) -> bool:
 
 
 class ModelNames:
-    """The aliases of a layer stack, and the catalogue. Immutable, except for a cache."""
+    """The aliases of a layer stack, the catalogue, and the providers there are. Immutable, except for a cache."""
 
-    def __init__(self, winners: Mapping[str, Entry], catalogue: Catalogue) -> None:
+    def __init__(
+        self, winners: Mapping[str, Entry], catalogue: Catalogue, providers: Collection[str] | None = None
+    ) -> None:
         self.catalogue = catalogue
+        self.providers = packaged_providers() if providers is None else providers
         self.aliases = {
             key.removeprefix("aliases."): entry for key, entry in winners.items() if key.startswith("aliases.")
         }
@@ -83,7 +86,7 @@ class ModelNames:
         expansion: Expansion | None = None
         while expansion is None:
             if text not in self.aliases:
-                prefix, name = split(text)
+                prefix, name = split(text, self.providers)
                 expansion = Expansion(name, prefix)
             elif text in cache:
                 expansion = cache[text]
@@ -117,24 +120,39 @@ class ModelNames:
         model = self.catalogue.find(name)
         if model is not None:
             return model.provider
+        return self.form_of(name) or ("ollama" if ":" in name else None)
+
+    def form_of(self, name: str) -> str | None:
+        """The company whose models have names of this form, or None."""
         if name.startswith("claude-"):
             return "anthropic"
-        if _OPENAI.fullmatch(name):
-            return "openai"
-        return "ollama" if ":" in name else None
+        return "openai" if _OPENAI.fullmatch(name) else None
+
+    def nearest(self, name: str, provider: str) -> str | None:
+        """The model string that was probably meant by a name that a provider does not have."""
+        head, slash, rest = name.partition("/")
+        if slash and head.lower() in self.providers:
+            return f"{head.lower()}:{rest}"
+        known = [model.name for model in self.catalogue.models if model.provider == provider]
+        folded = name.lower()
+        same = next((one for one in known if one == folded), None)
+        return same or next((one for one in known if folded in one), None) or nearest(folded, known)
 
     def problems(self) -> list[Problem]:
         """Faults of the aliases themselves, used or not: cycles, and entries with another provider's prefix."""
         found: list[Problem] = []
         reported: set[int] = set()  # ids: every alias that leads to a cycle shares its tuple
         cycles: set[frozenset[str]] = set()
+        mentioned = dict.fromkeys(PROVIDERS)
+        for entry in self.aliases.values():
+            mentioned.update(dict.fromkeys(targets(entry) or ()))
         for name, entry in sorted(self.aliases.items()):
             by_provider = targets(entry)
             starts: list[tuple[str | None, Entry]] = [(None, entry)]
             if by_provider is not None:
                 starts = list(by_provider.items())
             for own_provider, target in starts:
-                for provider in PROVIDERS if own_provider is None else (own_provider,):
+                for provider in mentioned if own_provider is None else (own_provider,):
                     end = self.expand(name, provider)
                     if end.cycle and id(end.cycle) not in reported and name in end.cycle:
                         reported.add(id(end.cycle))

@@ -15,19 +15,16 @@ from typing import NamedTuple
 import msgspec
 
 from ..core.layer_stack import LayerStack
-from ..core.problems import Problem
+from ..core.problems import Problem, Severity
 from ..core.provenance import Entry, Layer
-from ..settings.declarations import FREE_FIELDS, MODEL_FIELDS
+from ..settings.declarations import FREE_FIELDS, LLM_FIELDS, MERGED_FIELDS
+from ..settings.providers import COMPANIES, PROVIDERS
 from ..settings.urls import same_url
-from ..settings.value_types import PROVIDERS
 from .model_strings import ModelNames, foreign
+from .providers import is_gateway, provider_of
 
-# A key's provider and field; the provider is "" for a key under `llm`, which belongs to the one in force.
-_FIELDS = {f"providers.{p}.{field}": (p, field) for p in PROVIDERS for field in MODEL_FIELDS}
-_FIELDS |= {f"llm.{field}": ("", field) for field in MODEL_FIELDS}
-_NO_FIELD = ("", "")
-_MODEL_KEYS = {provider: f"providers.{provider}.model" for provider in PROVIDERS}
-_NEED_KEY = frozenset({"anthropic", "openai"})
+# The fields of the keys under `llm`, which belong to the provider in force.
+_OWN_FIELDS = {f"llm.{field}": field for field in LLM_FIELDS}
 
 
 class CredentialGrant(NamedTuple):
@@ -79,8 +76,9 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
 
     `named_by` is the entry that named `provider`; `claimed` is the provider that would be in force if untrusted entries
     counted. `owners` has the owners at each of `layers`, `chosen` by provider and field the winning entry among those
-    that belong to it. `candidates` are each provider's credentials, lowest first, and `pins` the URL that each
-    provider's credentials were given for.
+    that belong to it, `shared` what belongs to every provider, `free` what overrides say for every provider,
+    `left_out` the ids of entries that no provider takes. `candidates` are each provider's credentials, lowest first,
+    and `pins` the URL that each provider's credentials were given for.
     """
 
     inputs: SelectionInputs
@@ -89,7 +87,10 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
     provider: str
     named_by: Entry | None
     claimed: str
-    chosen: Mapping[str, dict[str, Entry]]
+    chosen: Mapping[str, Mapping[str, Entry]]
+    shared: Mapping[str, Entry]
+    free: Mapping[str, Entry]
+    left_out: frozenset[int]
     candidates: Mapping[str, tuple[Pinned, ...]]
     pins: Mapping[str, str | None]
     problems: tuple[Problem, ...]
@@ -120,13 +121,32 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         """The owners at a layer; None for a layer that is not in this selection."""
         return next((owners for known, owners in self.rows() if known is layer), None)
 
+    def of(self, provider: str) -> Mapping[str, Entry]:
+        """The winning entries that belong to a provider, by field."""
+        chosen = self.chosen.get(provider, self.shared)
+        return {**chosen, **self.free} if self.free else chosen
+
+    def kind(self, provider: str) -> str:
+        """The protocol that a provider speaks."""
+        return _kind(provider, self.of(provider))
+
     def is_gateway(self, provider: str) -> bool:
-        """Whether the provider is called at another URL than its packaged one: it may serve any name."""
-        return _is_gateway(provider, self.chosen, self.inputs)
+        """Whether the provider may serve any name."""
+        return _is_gateway(provider, self.of(provider), self.inputs)
 
     def endpoint(self, provider: str) -> str | None:
         """The URL in force for a provider: none means the packaged one for those that have a fixed one."""
-        return _endpoint(provider, self.chosen, self.inputs)
+        return _endpoint(provider, self.of(provider), self.inputs)
+
+    def needs_key(self, provider: str, url: str | None) -> bool:
+        """Whether a provider wants a key at a URL, where none was written."""
+        if self.kind(provider) == "ollama":
+            return False
+        return not (url or "").lower().startswith("http:") or self.is_at_home(provider, url)
+
+    def is_at_home(self, provider: str, url: str | None) -> bool:
+        """Whether it is anthropic or openai at its packaged address."""
+        return provider in COMPANIES and same_url(url, self.inputs.packaged_urls.get(provider))
 
     def rank(self, entry: Entry) -> int:
         """The rank of an entry's layer: its index in `layers`."""
@@ -144,14 +164,29 @@ def select(layers: LayerStack, inputs: SelectionInputs) -> ProviderSelection:
     for layer in layers:
         state.add(layer)
     baseline = inputs.baseline
-    chosen, judged = (state.chosen, inputs) if baseline is None else (baseline.chosen, baseline.inputs)
-    return state.result({provider: _endpoint(provider, chosen, judged) for provider in PROVIDERS})
+    providers = dict.fromkeys((*state.chosen, *(baseline.chosen if baseline is not None else ())))
+    if baseline is not None:
+        return state.result({provider: baseline.endpoint(provider) for provider in providers})
+    return state.result({provider: _endpoint(provider, state.of(provider), inputs) for provider in providers})
 
 
 class _State:
     """A selection in the making."""
 
-    __slots__ = ("candidates", "chosen", "claimed", "inputs", "layers", "named_by", "owners", "problems", "provider")
+    __slots__ = (
+        "candidates",
+        "chosen",
+        "claimed",
+        "free",
+        "inputs",
+        "layers",
+        "left_out",
+        "named_by",
+        "owners",
+        "problems",
+        "provider",
+        "shared",
+    )
 
     def __init__(self, inputs: SelectionInputs) -> None:
         self.inputs = inputs
@@ -159,15 +194,19 @@ class _State:
         self.named_by: Entry | None = None
         self.layers: list[Layer] = []
         self.owners: list[Owners] = []
-        self.chosen: dict[str, dict[str, Entry]] = {provider: {} for provider in PROVIDERS}
-        self.candidates: dict[str, tuple[Pinned, ...]] = dict.fromkeys(PROVIDERS, ())
+        self.chosen: dict[str, Mapping[str, Entry]] = {provider: {} for provider in PROVIDERS}
+        self.shared: Mapping[str, Entry] = {}
+        self.free: dict[str, Entry] = {}
+        self.left_out: frozenset[int] = frozenset()
+        self.candidates: dict[str, tuple[Pinned, ...]] = {}
         self.problems: list[Problem] = []
 
     def resume(self, selection: ProviderSelection) -> None:
         """Continues from a selection, which stays as it is."""
         self.provider, self.claimed, self.named_by = selection.provider, selection.claimed, selection.named_by
         self.layers, self.owners = list(selection.layers), list(selection.owners)
-        self.chosen = {provider: chosen.copy() for provider, chosen in selection.chosen.items()}
+        self.chosen = dict(selection.chosen)
+        self.shared, self.free, self.left_out = selection.shared, dict(selection.free), selection.left_out
         self.candidates = dict(selection.candidates)
         self.problems = list(selection.problems)
 
@@ -180,17 +219,28 @@ class _State:
             named_by=self.named_by,
             claimed=self.claimed,
             chosen=self.chosen,
+            shared=self.shared,
+            free=self.free,
+            left_out=self.left_out,
             candidates=self.candidates,
             pins=pins,
             problems=tuple(self.problems),
         )
+
+    def of(self, provider: str) -> Mapping[str, Entry]:
+        """The winning entries that belong to a provider so far."""
+        chosen = self.chosen.get(provider, self.shared)
+        return {**chosen, **self.free} if self.free else chosen
+
+    def _is_gateway(self, provider: str) -> bool:
+        return _is_gateway(provider, self.of(provider), self.inputs)
 
     def add(self, layer: Layer) -> None:
         """Takes one more layer on top."""
         owners = self._untrusted_owners(layer) if not layer.is_trusted else self._trusted_owners(layer)
         self.layers.append(layer)
         self.owners.append(owners)
-        self._choose(layer, owners)
+        self._choose(layer, owners, self._out_of_range(layer, owners))
         self._check(layer, owners)
 
     def _trusted_owners(self, layer: Layer) -> Owners:
@@ -215,7 +265,7 @@ class _State:
             return entry.value, entry
         model = entries.get("llm.model")
         if model is not None:
-            gateway = _is_gateway(self.provider, self.chosen, self.inputs)
+            gateway = self._is_gateway(self.provider)
             named = names.named_by(model.value, gateway=gateway)
             if named is not None:
                 return named, entry or model
@@ -224,75 +274,109 @@ class _State:
         implied = layer.implied_provider
         return (implied.value, implied) if implied is not None else (None, None)
 
-    def _choose(self, layer: Layer, owners: Owners) -> None:
+    def _choose(self, layer: Layer, owners: Owners, left_out: Entry | None) -> None:
         """Puts a layer's entries over what is chosen; within a layer `llm.*` beats `providers.*`."""
         own: list[tuple[str, str, Entry]] = []
         for key, entry in layer.entries.items():
-            provider, field = _FIELDS.get(key, _NO_FIELD)
+            own_field = _OWN_FIELDS.get(key)
+            if own_field is not None:
+                own.append((key, own_field, entry))
+                continue
+            provider, field = provider_of(key)
             if provider:
-                self.chosen[provider][field] = entry
+                self._put(provider, field, entry)
                 if field == "api_key":
                     self._add_candidate(layer, provider, key, entry)
-            elif field:
-                own.append((key, field, entry))
         for key, field, entry in own:
-            if field in FREE_FIELDS:
-                for chosen in self.chosen.values():
-                    chosen[field] = entry
-            elif field != "api_key":
-                self.chosen[owners.of(layer, key)][field] = entry
+            if field in FREE_FIELDS and layer.name == "execution":
+                self.free[field] = entry  # nothing comes over it but another override
+            elif field in FREE_FIELDS:
+                self.shared = {**self.shared, field: entry}
+                for provider in self.chosen:
+                    self._put(provider, field, entry)
+            elif field != "api_key" and entry is not left_out:
+                self._put(owners.of(layer, key), field, entry)
         own_key = layer.entries.get("llm.api_key")
         if own_key is not None:  # last: an override's is pinned to the URL beside it
             baseline = self.inputs.baseline
             judged = (baseline.owners_at(layer) if baseline is not None else None) or owners
-            if judged.trusted in _NEED_KEY:  # Ollama takes a key only from providers.ollama.api_key
+            if _kind(judged.trusted, self.of(judged.trusted)) != "ollama":  # it takes one from providers.* alone
                 self._add_candidate(layer, judged.trusted, "llm.api_key", own_key)
+
+    def _put(self, provider: str, field: str, entry: Entry) -> None:
+        """Chooses an entry. The selection that this one goes on from shares the old mapping."""
+        chosen = self.chosen.get(provider, self.shared)
+        before = chosen.get(field)
+        if field in MERGED_FIELDS and before is not None and before.value and entry.value is not None:
+            entry = Entry({**before.value, **entry.value}, entry.origin)
+        self.chosen[provider] = {**chosen, field: entry}
 
     def _add_candidate(self, layer: Layer, provider: str, key: str, entry: Entry) -> None:
         # An override's own key is meant for the endpoint in force in that override.
-        endpoint = _endpoint(provider, self.chosen, self.inputs) if layer.name == "execution" else None
-        self.candidates[provider] = (*self.candidates[provider], Pinned(key, entry, endpoint))
+        endpoint = _endpoint(provider, self.of(provider), self.inputs) if layer.name == "execution" else None
+        self.candidates[provider] = (*self.candidates.get(provider, ()), Pinned(key, entry, endpoint))
 
     def _check(self, layer: Layer, owners: Owners) -> None:
         """Reports a layer that contradicts itself, or gives a model string to another provider than it names."""
         entries = layer.entries
-        for provider, key in _MODEL_KEYS.items():
-            entry = entries.get(key)
-            end = self.inputs.names.expand(entry.value, provider) if entry is not None else None
-            if entry is not None and end is not None and end.prefix not in (None, provider):
+        for key, entry in entries.items():
+            provider, field = provider_of(key)
+            if field != "model" or not provider or entry.value is None:
+                continue
+            end = self.inputs.names.expand(entry.value, provider)
+            if end.prefix not in (None, provider):
                 self.problems.append(foreign(key, end, provider, entry, f"{key} is for {provider}"))
         provider_entry, model = entries.get("llm.provider"), entries.get("llm.model")
         if provider_entry is not None and provider_entry.value != "auto" and model is not None:
             self._check_model(model, owners.of(layer, "llm.model"))
-        temperature = entries.get("llm.temperature")
+
+    def _out_of_range(self, layer: Layer, owners: Owners) -> Entry | None:
+        """A temperature that the owner's protocol does not take: an error, and left out where a project cannot know.
+
+        Returns the entry to leave out.
+        """
+        entry = layer.entries.get("llm.temperature")
         owner = owners.of(layer, "llm.temperature")
-        if owner == "anthropic" and temperature is not None and (temperature.value or 0) > 1:
-            message = f"llm.temperature must be at least 0 and at most 1 for anthropic, not {temperature.value:g}"
-            problem = Problem(code="out-of-range", key="llm.temperature", message=message, origin=temperature.origin)
-            self.problems.append(problem)
+        if entry is None or (entry.value or 0) <= 1 or _kind(owner, self.of(owner)) != "anthropic":
+            return None
+        message = f"llm.temperature must be at least 0 and at most 1 for {owner}, not {entry.value:g}"
+        names = self.inputs.names
+        if layer.name == "project" and self._named(layer, layer.entries, names)[0] is None:
+            self.problems.append(_temperature_problem(f"{message}: it is left out", entry, "warning"))
+            self.left_out |= {id(entry)}
+            return entry
+        self.problems.append(_temperature_problem(message, entry, "error"))
+        return None
 
     def _check_model(self, model: Entry, provider: str) -> None:
         """`provider-mismatch` when the model beside an `llm.provider` is another provider's."""
         names = self.inputs.names
         # `chosen` has the URL in force, the layer's own included.
-        named = names.named_by(model.value, gateway=_is_gateway(provider, self.chosen, self.inputs))
+        named = names.named_by(model.value, gateway=self._is_gateway(provider))
         if named not in (None, provider):
             end = msgspec.structs.replace(names.expand(model.value, None), prefix=named)
             use = f"llm.provider beside it is {provider}"
             self.problems.append(foreign("llm.model", end, provider, model, use))
 
 
-_Chosen = Mapping[str, dict[str, Entry]]
+def _temperature_problem(message: str, temperature: Entry, severity: Severity) -> Problem:
+    key, origin = "llm.temperature", temperature.origin
+    return Problem(severity=severity, code="out-of-range", key=key, message=message, origin=origin)
 
 
-def _is_gateway(provider: str, chosen: _Chosen, inputs: SelectionInputs) -> bool:
-    url = chosen[provider].get("base_url")
-    if provider not in _NEED_KEY or url is None or url.value is None:
-        return False
-    return not same_url(url.value, inputs.packaged_urls.get(provider))
+def _kind(provider: str, chosen: Mapping[str, Entry]) -> str:
+    if provider in PROVIDERS:
+        return provider
+    entry = chosen.get("kind")
+    return entry.value if entry is not None else "openai"
 
 
-def _endpoint(provider: str, chosen: _Chosen, inputs: SelectionInputs) -> str | None:
-    entry = chosen[provider].get("base_url")
+def _is_gateway(provider: str, chosen: Mapping[str, Entry], inputs: SelectionInputs) -> bool:
+    url = chosen.get("base_url")
+    return is_gateway(provider, url.value if url is not None else None, inputs.packaged_urls.get(provider))
+
+
+def _endpoint(provider: str, chosen: Mapping[str, Entry], inputs: SelectionInputs) -> str | None:
+    entry = chosen.get("base_url")
     url: str | None = entry.value if entry is not None else None
-    return inputs.packaged_urls.get(provider) if url is None and provider in _NEED_KEY else url
+    return inputs.packaged_urls.get(provider) if url is None and provider in COMPANIES else url

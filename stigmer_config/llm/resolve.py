@@ -8,15 +8,20 @@ from typing import Any
 import msgspec
 
 from ..config.sections import LLMConfig
+from ..core.frozen_map import FrozenMap
 from ..core.problems import Problem, Severity
-from ..core.provenance import Entry, Reason
+from ..core.provenance import Entry, Reason, targets
 from ..core.secret import Secret
 from ..secrets.references import Opener
-from ..settings.declarations import KEY_VARIABLES
+from ..settings.declarations import MERGED_FIELDS, MODEL_FIELDS
+from ..settings.providers import key_variables, packaged_providers
+from ..settings.request_fields import is_credential
 from ..settings.urls import is_loopback, origin_of
 from .catalogue import WARN_DAYS, Model
 from .model_strings import Expansion, foreign
 from .provider_selection import CredentialGrant, Pinned, ProviderSelection
+
+_PLAIN_FIELDS = frozenset(MODEL_FIELDS) - MERGED_FIELDS - {"model", "base_url", "api_key"}
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -36,17 +41,18 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class _Resolution:
-    """One resolution in progress: it fills `problems`, `entries` and `reasons`."""
+    """One resolution of one selection. `problems`, `entries` and `reasons` fill on the way."""
 
-    __slots__ = ("entries", "opener", "problems", "provider", "reasons", "selection", "today", "withheld")
+    __slots__ = ("entries", "kind", "opener", "problems", "provider", "reasons", "selection", "today", "withheld")
 
     def __init__(self, selection: ProviderSelection, today: datetime.date, opener: Opener | None) -> None:
         self.selection = selection
         self.opener = opener
         self.today = today
-        self.provider: Any = selection.provider
-        self.entries = dict(selection.chosen[selection.provider])
-        self.reasons: dict[int, Reason] = {}
+        self.provider = selection.provider
+        self.kind: Any = selection.kind(selection.provider)
+        self.entries = dict(selection.of(selection.provider))
+        self.reasons: dict[int, Reason] = dict.fromkeys(selection.left_out, "unsupported")
         self.problems: list[Problem] = []
         self.withheld: tuple[CredentialGrant, ...] = ()
 
@@ -59,6 +65,8 @@ class _Resolution:
 
     def resolve(self) -> Resolved:
         model = self.entries.get("model")
+        if model is None:
+            self._no_model()
         end = Expansion(None)
         if model is not None:
             end = self.selection.names.expand_with_hops(model.value, self.provider)
@@ -68,20 +76,66 @@ class _Resolution:
             if entry is not None and entry.value is not None:
                 self._parameter(field, entry, facts, model)
         base_url = self._base_url()
-        values = {field: entry.value for field, entry in self.entries.items()}
+        values = {field: entry.value for field, entry in self.entries.items() if field in _PLAIN_FIELDS}
         values["provider"] = self.provider
+        values["kind"] = self.kind
         values["model"] = model.value if model is not None else ""
         values["model_name"] = end.name or ""
         values["model_id"] = model_id
         values["alias"] = model.value if model is not None and end.hops else None
         values["base_url"] = base_url
         values["api_key"] = self._credential(base_url)
+        values["headers"] = self._headers(base_url)
+        values["parameters"] = self._parameters()
         return Resolved(
             LLMConfig(**values), self.entries, facts, end, self.reasons, tuple(self.problems), self.withheld
         )
 
+    def _no_model(self) -> None:
+        page = packaged_providers()[self.provider].models if self.provider in packaged_providers() else ""
+        message = f"there is no model for {self.provider}"
+        hint = f"export STIGMER_LLM_MODEL={self.provider}:…, or set providers.{self.provider}.model"
+        named_by = self.selection.named_by
+        self.problem("missing-value", "model", message, f"{hint}{f'; {page}' if page else ''}", named_by)
+
+    def _parameters(self) -> FrozenMap:
+        """The parameters that are not taken out again."""
+        entry = self.entries.get("parameters")
+        if entry is None or not entry.value:
+            return FrozenMap()
+        return FrozenMap({name: part.value for name, part in entry.value.items() if part.value is not None})
+
+    def _headers(self, url: str | None) -> FrozenMap:
+        """The provider's headers, where they were given for the endpoint in force."""
+        entry = self.entries.get("headers")
+        if entry is None or not entry.value:
+            return FrozenMap()
+        given_for = self.selection.pins.get(self.provider)
+        if not (url and given_for and origin_of(given_for) == origin_of(url)):
+            self.reasons |= {id(part): "bound-elsewhere" for part in (entry, *entry.value.values())}
+            return FrozenMap()
+        found: dict[str, Secret] = {}
+        for name, part in entry.value.items():
+            key = f"providers.{self.provider}.headers"
+            has_key = (own := self.entries.get("api_key")) is not None and own.value is not None
+            if part.value is None:
+                continue
+            if name in ("authorization", "x-api-key") and has_key:
+                message = f"the header {name} is beside an api_key, which is sent in its place"
+                hint = f"remove the header, or set providers.{self.provider}.api_key to null"
+                self.problems.append(
+                    Problem(code="invalid-credential", key=key, message=message, hint=hint, origin=part.origin)
+                )
+            elif self.opener is not None:
+                secret, unavailable = self.opener.open(key, part)
+                self.problems += (unavailable,) if unavailable is not None else ()
+                found |= {name: secret} if secret is not None else {}
+        if any(is_credential(name) for name in found):
+            self._insecure(entry, url)
+        return FrozenMap(found)
+
     def _model(self, model: Entry | None, end: Expansion) -> tuple[Model | None, str]:
-        """The catalogue's facts about the model, and the id to send."""
+        """What is known about the model at the end, and the id to send."""
         if end.missing is not None:
             shown = f"the alias '{end.missing}' has no entry for {self.provider}; it has: {', '.join(end.has)}"
             hint = f"add {self.provider} to aliases.{end.missing}, or name another model"
@@ -92,42 +146,82 @@ class _Resolution:
             return None, ""  # a cycle is reported at its alias
         facts = self.selection.names.catalogue.find(end.name, self.provider)
         if facts is None:
+            if self.selection.names.catalogue.find(end.name) is None:
+                self._doubtful(model, end.name)
             return None, end.name
         left = facts.days_left(self.today)
         if left is None or left > WARN_DAYS:
             return facts, facts.id
         return self._retiring(facts, left, model, end)
 
+    def _doubtful(self, model: Entry | None, name: str) -> None:
+        """Warns of a name that the company at its own address does not have, by all that is known."""
+        if model is not None and any(problem.origin == model.origin for problem in self.selection.problems):
+            return  # its layer contradicts itself
+        if not name:
+            hint = "write a model after the colon"
+            self.problem("empty-model", "model", f"{self.provider}: names no model", hint, model)
+        elif self.selection.is_at_home(self.provider, self.selection.endpoint(self.provider)) and (
+            self.selection.names.form_of(name) != self.provider
+        ):
+            near = self.selection.names.nearest(name, self.provider)
+            hint = f"did you mean {near}?" if near else "stigmer config models lists the known ones"
+            message = f"{name} does not look like a model of {self.provider}, and the catalogue does not know it"
+            self.problem("doubtful-model", "model", message, hint, model, "warning")
+
     def _foreign(self, model: Entry, end: Expansion) -> None:
-        """`provider-mismatch`, unless an entry on the way to the model is reported already."""
-        origins = {model.origin, *(hop.origin for hop in end.hops)}
+        """`provider-mismatch`, unless one of the entries on the way was reported already."""
+        way = {model.origin, *(hop.origin for hop in end.hops)}
         reported = (*self.selection.names.problems(), *self.selection.problems)
-        if not any(problem.code == "provider-mismatch" and problem.origin in origins for problem in reported):
+        if not any(problem.code == "provider-mismatch" and problem.origin in way for problem in reported):
             self.problems.append(foreign("llm.model", end, self.provider, model, f"the provider is {self.provider}"))
 
     def _retiring(self, facts: Model, left: int, model: Entry | None, end: Expansion) -> tuple[Model, str]:
-        successor = self.selection.names.catalogue.successor(facts, self.today)
-        hint = f"change to {successor.name}" if successor else "stigmer config models lists what stays"
+        """What is called in place of a model that leaves, or has left.
+
+        One that only the package chose moves on by itself, keeping its name; one that a person chose is that person's
+        to change.
+        """
+        standing = self.selection.names.catalogue.successor(facts, self.today)
+        decider = end.hops[-1].origin if end.hops else model.origin if model is not None else None
+        if decider is None or decider.layer == "defaults":
+            if left > 0:
+                return facts, facts.id
+            if standing is not None:
+                return standing, standing.id
+        hint = self._change(standing, model, end) if standing else "stigmer config models lists what stays"
         if left > 0:
             message = f"{end.name} retires on {facts.retires}, in {left} days"
             self.problem("model-retiring", "model", message, hint, model, "warning")
-            return facts, facts.id
-        message = f"{end.name} was RETIRED on {facts.retires}: its provider no longer answers for it"
-        decider = end.hops[-1].origin if end.hops else model.origin if model is not None else None
-        if successor is None or decider is None or decider.layer != "defaults":
+        else:
+            message = f"{end.name} was RETIRED on {facts.retires}: its provider no longer answers for it"
             self.problem("model-retired", "model", message, hint, model, "warning")
-            return facts, facts.id
-        # Only the packaged defaults chose it: the name stays, and its replacement is called.
-        message += f"; {successor.id} is called in its place"
-        self.problem("model-retired", "model", message, hint, model, "warning")
-        return successor, successor.id
+        return facts, facts.id
+
+    def _change(self, standing: Model, model: Entry | None, end: Expansion) -> str:
+        """How to change to another model where the old one was chosen."""
+        origin = end.hops[-1].origin if end.hops else model.origin if model is not None else None
+        key = f"aliases.{end.hops[-1].name}" if end.hops else "llm.model"
+        own = f"providers.{self.provider}.model"
+        if not end.hops and any(layer.entries.get(own) is model for layer in self.selection.layers):
+            key = own
+        name = standing.name
+        if origin is None or origin.layer in ("flags", "execution"):
+            return f"change to {name}"
+        if origin.layer == "env":
+            return f"export {origin.source}={name}"
+        if origin.layer in ("user", "project"):
+            if end.hops and targets(self.selection.names.aliases[end.hops[-1].name]) is not None:
+                key += f".{self.provider}"
+            return f"stigmer config set {'--project ' if origin.layer == 'project' else ''}{key} {name}"
+        return f"set {key} to {name} in {origin.source}"
 
     def _parameter(self, field: str, entry: Entry, facts: Model | None, model: Entry | None) -> None:
         effort = self.entries.get("reasoning_effort")
-        refusal = refused(field, entry.value, self.provider, facts, effort.value if effort else None)
+        refusal = refused(field, entry.value, self.provider, self.kind, facts, effort.value if effort else None)
         if refusal is None:
             return
-        if model is None or self.selection.rank(entry) >= self.selection.rank(model):
+        if model is not None and self.selection.rank(entry) == self.selection.rank(model):
             self.problem("unsupported-parameter", field, refusal, f"remove llm.{field}, or change the model", entry)
             return
         message = f"{refusal}: the value from {entry.origin} is left out"
@@ -138,21 +232,24 @@ class _Resolution:
     def _base_url(self) -> str | None:
         url = self.selection.endpoint(self.provider)
         if url is None:
-            message = (
-                "base_url is required for Ollama provider. Set STIGMER_LLM_BASE_URL (default: http://localhost:11434)"
-            )
+            message = f"base_url is required for {self.provider} provider. Set STIGMER_LLM_BASE_URL"
+            if self.provider == "ollama":
+                message = (
+                    "base_url is required for Ollama provider. "
+                    "Set STIGMER_LLM_BASE_URL (default: http://localhost:11434)"
+                )
             self.problem("missing-base-url", "base_url", message, "remove the null", self.entries.get("base_url"))
         return url
 
     def _credential(self, url: str | None) -> Secret | None:
         """The highest credential that was given for the endpoint in force."""
-        if self.provider == "ollama":
+        if self.kind == "ollama":
             self._unused()
         self.entries.pop("api_key", None)
         passed: list[tuple[Entry, str]] = []
-        for pinned in reversed(self.selection.candidates[self.provider]):
+        for pinned in reversed(self.selection.candidates.get(self.provider, ())):
             entry = pinned.entry
-            given_for = pinned.endpoint or self.selection.pins[self.provider]
+            given_for = pinned.endpoint or self.selection.pins.get(self.provider)
             fits = bool(url and given_for and origin_of(given_for) == origin_of(url))
             if entry.value is None or fits or self._is_granted(pinned, url):
                 self.entries["api_key"] = entry
@@ -169,7 +266,8 @@ class _Resolution:
             if unavailable is not None:
                 self.problems.append(unavailable)
             return secret
-        if self.provider in KEY_VARIABLES:
+        is_written = winner is not None and not self.selection.is_at_home(self.provider, url)
+        if url is not None and self.selection.needs_key(self.provider, url) and not is_written:
             self._missing(winner, passed, url)
         return None
 
@@ -182,9 +280,13 @@ class _Resolution:
 
     def _missing(self, none: Entry | None, passed: list[tuple[Entry, str]], url: str | None) -> None:
         if not passed:
-            variable = KEY_VARIABLES[self.provider]
-            message = f"api_key is required for {self.provider} provider. Set STIGMER_LLM_API_KEY or {variable}"
-            hint = f"export {variable}=…, or put providers.{self.provider}.api_key into ~/.stigmer/config.yaml"
+            variables = key_variables(self.provider)
+            others = f" or {' or '.join(variables)}" if variables else f" or providers.{self.provider}.api_key"
+            message = f"api_key is required for {self.provider} provider. Set STIGMER_LLM_API_KEY{others}"
+            export = f"export {variables[0]}=…, or " if variables else ""
+            hint = f"{export}put providers.{self.provider}.api_key into ~/.stigmer/config.yaml"
+            if not self.selection.is_at_home(self.provider, url):
+                hint += " (null: no key is sent)"
             self.problem("missing-api-key", "api_key", message, hint, none)
             return
         entry, given_for = passed[0]
@@ -201,10 +303,11 @@ class _Resolution:
     def _unused(self) -> None:
         """Warns of a key under `llm` that was meant for Ollama, which takes none from there."""
         for layer, owners in self.selection.rows():
-            entry = layer.entries.get("llm.api_key")
-            if entry is not None and owners.of(layer, "llm.api_key") == "ollama" and entry.value is not None:
-                message = "Ollama takes no key from llm.api_key: it is not used"
-                hint = "remove it, or put it under providers.ollama.api_key"
+            entry, owner = layer.entries.get("llm.api_key"), owners.of(layer, "llm.api_key")
+            if entry is not None and self.selection.kind(owner) == "ollama" and entry.value is not None:
+                who = "Ollama" if owner == "ollama" else f"{owner}, which speaks Ollama's protocol,"
+                message = f"{who} takes no key from llm.api_key: it is not used"
+                hint = f"remove it, or put it under providers.{owner}.api_key"
                 self.problem("unused-credential", "api_key", message, hint, entry, "warning")
                 self.reasons[id(entry)] = "unused"
                 return
@@ -225,9 +328,9 @@ def resolve(selection: ProviderSelection, today: datetime.date, opener: Opener |
     return _Resolution(selection, today, opener).resolve()
 
 
-def refused(field: str, value: Any, provider: str, facts: Model | None, effort: str | None) -> str | None:
-    """Why the provider or the model does not take a parameter; None when it does, or when that is unknown."""
-    if field == "num_ctx" and provider != "ollama":
+def refused(field: str, value: Any, provider: str, kind: str, facts: Model | None, effort: str | None) -> str | None:
+    """Why a provider of that kind or the model does not take a parameter; None when it does, or that is unknown."""
+    if field == "num_ctx" and kind != "ollama":
         return f"num_ctx is Ollama's, and the provider is {provider}"
     if facts is None:
         return None

@@ -12,17 +12,19 @@ import msgspec
 from ..config.applications import NONE as NO_APPLICATIONS
 from ..config.applications import Applications, applications, completed, hidden, with_values
 from ..config.config import RESOLVED, Config
-from ..config.sections import FrozenMap, LLMConfig, provider_settings, section
+from ..config.sections import LLMConfig, provider_settings, section
+from ..core.frozen_map import FrozenMap
 from ..core.problems import ConfigError, Problem, has_errors
-from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, plain_value, targets
+from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, items, plain_value, targets
 from ..llm.combined_layers import CombinedLayers
 from ..llm.provider_selection import CredentialGrant, ProviderSelection
+from ..llm.providers import foreign_prefix, model_strings
 from ..llm.resolve import Resolved, refused, resolve
 from ..secrets.references import Opener
 from ..settings.declarations import BUILT_IN, FREE_FIELDS, KEY_LISTS, SETTINGS
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_name
-from ..settings.value_types import PROVIDERS
+from ..settings.value_types import no_provider
 from ..sources.mapping import Pairs, entries_of, read_pairs
 from ..trust.credential_binding import endpoint, exposed, moved, passed_over
 from ..trust.enforced_keys import Policy
@@ -94,15 +96,22 @@ class Derivation:
         self.names = combined.names
         self.selection = combined.selection
         self.today = today
-        self.overrides = tuple(overrides)
+        overrides = tuple(overrides)
         self._opener = opener
         self.schema = schema
         self._applications = NO_APPLICATIONS
         if schema.apps or any(key.startswith("apps.") for key in self.winners):
             self.winners = self._with_applications(self.winners)
         self._passed_over = passed_over(self.winners, baseline.winners, self.selection.inputs.granted, schema)
+        unknown = [self._unknown_providers(pairs) for pairs in overrides]
+        self.overrides = tuple(pairs for pairs, faults in zip(overrides, unknown, strict=True) if not faults)
         self._view = self._resolved(self.overrides)
-        found = (*self.names.problems(), *self._view.selection.problems, *self._view.resolved.problems)
+        found: tuple[Problem, ...] = (
+            *chain(*unknown),
+            *self.names.problems(),
+            *self._view.selection.problems,
+            *self._view.resolved.problems,
+        )
         found += tuple(self._policy.overridden(self._view.selection, _given(self.overrides))) if self.overrides else ()
         self.problems = (*found, *self._passed_over.values(), *exposed(self.winners))
         self._values = self._read_values()
@@ -131,7 +140,25 @@ class Derivation:
 
     def _resolved(self, overrides: tuple[Pairs, ...]) -> _View:
         selection = self.selection.with_overrides(map(_layer, overrides))
-        return _View(selection, resolve(selection, self.today, self._opener))
+        resolved = resolve(selection, self.today, self._opener)
+        fallbacks = resolved.entries.get("fallbacks")
+        if fallbacks is not None and fallbacks.value:
+            resolved = self._with_fallbacks(selection, resolved, fallbacks)
+        return _View(selection, resolved)
+
+    def _with_fallbacks(self, selection: ProviderSelection, resolved: Resolved, entry: Entry) -> Resolved:
+        """Each fallback resolved as an override of the model would be; what is wrong with one is said at its item."""
+        found: list[LLMConfig] = []
+        problems = list(resolved.problems)
+        known = {*map(id, selection.problems)}
+        for item in items(entry):
+            switched = selection.with_override(Layer("execution", "override", "loaded", {"llm.model": item}))
+            fallback = resolve(switched, self.today, self._opener)
+            found.append(fallback.llm)
+            new = [*(p for p in switched.problems if id(p) not in known), *fallback.problems]
+            problems += (_of_fallback(problem, item) for problem in new if problem not in resolved.problems)
+        llm = msgspec.structs.replace(resolved.llm, fallbacks=tuple(found))
+        return msgspec.structs.replace(resolved, llm=llm, problems=tuple(problems))
 
     def config(self, generation: int, warnings: Iterable[Problem]) -> Config:
         """The Config of this derivation."""
@@ -140,7 +167,7 @@ class Derivation:
         return Config(
             mode=self.mode,
             llm=self._view.resolved.llm,
-            providers=FrozenMap((provider, provider_settings(provider, values)) for provider in PROVIDERS),
+            providers=FrozenMap((name, provider_settings(name, values)) for name in self.names.providers),
             aliases=FrozenMap(aliases),
             temporal=section("temporal", values),
             backend=section("backend", values),
@@ -166,7 +193,7 @@ class Derivation:
                 values[key], unavailable = self._opener.open(key, entry)
                 self.problems += (unavailable,) if unavailable is not None else ()
             else:
-                values[key] = self._opener.glance(entry.value)
+                values[key] = self._glance(entry)
         return values
 
     def _is_used_secret(self, key: str) -> bool:
@@ -175,12 +202,20 @@ class Derivation:
         setting = self.schema.find(key)
         return setting is not None and setting.is_secret
 
+    def _glance(self, entry: Entry) -> Any:
+        """An entry's value as it can be shown without reading anything."""
+        value = plain_value(entry)
+        if type(value) is dict:
+            return FrozenMap({name: self._opener.glance(part) for name, part in value.items() if part is not None})
+        return self._opener.glance(value)
+
     def _is_unused_redis(self, key: str) -> bool:
         return key.startswith("redis.") and self.mode == "local"
 
     def override(self, config: Config, values: Mapping[str, Any]) -> Config:
         """`config` with one more layer on top. Raises `ConfigError`."""
         pairs, problems = read_override(values, self.schema)
+        problems += self._unknown_providers(pairs)
         if has_errors(problems):
             raise ConfigError(problems)
         overrides = (*config._overrides, pairs)
@@ -203,6 +238,8 @@ class Derivation:
 
     def _with_independent(self, llm: LLMConfig, pairs: Pairs) -> LLMConfig | None:
         """`llm` with only independent parameters changed; None when the override needs a new resolution."""
+        if llm.fallbacks:
+            return None
         changes: dict[str, Any] = {}
         for index in range(0, len(pairs), 2):
             field, is_judged = _INDEPENDENT.get(pairs[index], ("", True))
@@ -213,10 +250,23 @@ class Derivation:
 
     def _may_cause_problem(self, llm: LLMConfig, field: str, value: Any) -> bool:
         """Whether a parameter's new value is refused, or may end a warning about the old one."""
-        if value is None or (field == "temperature" and llm.provider == "anthropic" and value > 1):
+        if value is None or (field == "temperature" and llm.kind == "anthropic" and value > 1):
             return True
         facts = self.names.catalogue.find(llm.model_id, llm.provider)
-        return refused(field, value, llm.provider, facts, llm.reasoning_effort) is not None
+        return refused(field, value, llm.provider, llm.kind, facts, llm.reasoning_effort) is not None
+
+    def _unknown_providers(self, pairs: Pairs) -> list[Problem]:
+        """What names a provider in an override that does not exist."""
+        found: list[Problem] = []
+        for index in range(0, len(pairs), 2):
+            key, value = pairs[index], pairs[index + 1]
+            if key == "llm.provider" and value != "auto" and value not in self.names.providers:
+                found.append(no_provider(value, self.names.providers).problem(key, _override_origin(key)))
+            elif key in ("llm.model", "llm.fallbacks"):
+                strings = model_strings(key, Entry(value, _override_origin(key)))
+                foreign = (foreign_prefix(*one, self.names.providers, self.names.catalogue) for one in strings)
+                found += (problem for problem in foreign if problem is not None)
+        return found
 
     def explain(self, config: Config, key: str) -> Explanation:
         """Why `key` has its value in `config`. Raises `KeyError` for a key that does not exist."""
@@ -251,7 +301,7 @@ class Derivation:
         """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
         if alias not in config.aliases:
             raise unknown_name("alias", alias, config.aliases)
-        expansions = {provider: self.names.expand(alias, provider) for provider in PROVIDERS}
+        expansions = {provider: self.names.expand(alias, provider) for provider in self.names.providers}
         return {
             provider: None if expansion.prefix not in (None, provider) else expansion.name
             for provider, expansion in expansions.items()
@@ -260,7 +310,7 @@ class Derivation:
     def withheld_credentials(self) -> tuple[CredentialGrant, ...]:
         """The credentials that a project would send elsewhere, whichever provider is in force: a grant for each."""
         found: list[CredentialGrant] = []
-        for provider in PROVIDERS:
+        for provider in self.names.providers:
             entry = Entry(provider, _override_origin("llm.provider"))
             layer = Layer("execution", "override", "loaded", {"llm.provider": entry})
             found += resolve(self.selection.with_override(layer), self.today, opener=None).withheld
@@ -290,6 +340,14 @@ class Derivation:
         if mine is None or all_targets is None:
             return False
         return all(all_targets.get(provider) is target for provider, target in mine.items())
+
+
+def _of_fallback(problem: Problem, item: Entry) -> Problem:
+    message = f"the fallback {item.value}: {problem.message}"
+    hint = problem.hint
+    if problem.code.startswith("model-"):  # it is an item of a list, which no command changes by itself
+        hint = "put another model in its place: stigmer config models"
+    return msgspec.structs.replace(problem, key="llm.fallbacks", message=message, hint=hint, origin=item.origin)
 
 
 def _warnings(before: tuple[Problem, ...], found: tuple[Problem, ...]) -> tuple[Problem, ...]:

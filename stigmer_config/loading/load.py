@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..core.layer_stack import LayerStack
 from ..core.problems import ConfigError, Problem
 from ..core.provenance import Status
 from ..llm.catalogue import catalogue
+from ..llm.combined_layers import combine
+from ..llm.providers import without_unknown_providers
 from ..secrets.references import Opener, Unopened
 from ..settings.apps import with_defaults
 from ..settings.declarations import BUILT_IN
@@ -27,8 +30,8 @@ from ..sources.discovery import user_file
 from ..sources.mapping import Pairs
 from ..sources.variables import env_layer
 from ..trust import grants
-from ..trust.enforced_keys import enforce, restrict_project
-from ..trust.vetting import vet
+from ..trust.enforced_keys import Policy, enforce, restrict_project
+from ..trust.vetting import Vetted, vet
 from .derivation import Derivation, read_override
 from .excerpts import with_excerpts
 from .layers import chosen_mode, read_layers, without_start
@@ -110,9 +113,7 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
     problems += refused
     trust = request.trust or grants.decide(request.environment, layers.project)
     problems += trust.problems
-    vetted = vet(layers, catalogue(), request.environment.today, trust, request.schema)
-    vetted = restrict_project(policy, vetted, catalogue())
-    problems += vetted.problems
+    vetted = _vetted(layers, request.environment.today, problems, trust, request.schema, policy)
     overrides: list[Pairs] = []
     for values in request.overrides:
         pairs, faults = read_override(values, request.schema)
@@ -130,7 +131,8 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
         policy,
     )
     config = derivation.config(generation, ())
-    problems, layers = _without_other_providers(problems, layers, config.llm.provider)
+    used = {config.llm.provider, *(fallback.provider for fallback in config.llm.fallbacks)}
+    problems, layers = _without_other_providers(problems, layers, used)
     problems += _causes(problems, derivation.problems)
     problems += _required(config, request.require)
     shown = with_excerpts(problems, layers)
@@ -139,11 +141,33 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
     return Loaded(config, layers, shown, chosen_mode(layers, kept=False), derivation)
 
 
+def _vetted(
+    layers: LayerStack,
+    today: datetime.date,
+    problems: list[Problem],
+    trust: grants.Trust = grants.NONE,
+    schema: Schema = BUILT_IN,
+    policy: Policy | None = None,
+) -> Vetted:
+    """The layers without what untrusted ones may not say, and without providers that do not exist."""
+    layers = without_unknown_providers(layers, catalogue(), problems, trust.covered)
+    vetted = vet(layers, catalogue(), today, trust, schema)
+    if policy:
+        vetted = restrict_project(policy, vetted, catalogue())
+    problems += vetted.problems
+    # What was refused declares nothing.
+    known = without_unknown_providers(vetted.combined.layers, catalogue(), [], trust.covered)
+    if all(one is other for one, other in zip(known, vetted.combined.layers, strict=True)):
+        return vetted
+    combined = combine(known, catalogue(), vetted.baseline, trust.credentials)
+    return vetted._replace(combined=combined)
+
+
 def _without_other_providers(
-    problems: list[Problem], layers: LayerStack, provider: str
+    problems: list[Problem], layers: LayerStack, providers: set[str]
 ) -> tuple[list[Problem], LayerStack]:
     """A vendor's variable that is faulty is an error only while its provider is in force, else a warning."""
-    in_force = f"providers.{provider}."
+    in_force = tuple(f"providers.{provider}." for provider in providers)
     judged = [
         msgspec.structs.replace(problem, severity="warning")
         if problem.origin is not None and problem.origin.layer == "vendor" and not problem.key.startswith(in_force)
@@ -213,11 +237,10 @@ def read_alone(
     problems += (problem for problem in faults if problem.key == "mode")
     chosen = mode or chosen_mode([env] if is_project else [layer, env])
     defaults = with_defaults(defaults_layer(chosen), schema)
-    vetted = vet(LayerStack([defaults, layer, env]), catalogue(), environment.today, schema=schema)
+    vetted = _vetted(LayerStack([defaults, layer, env]), environment.today, problems, schema=schema)
     layers = vetted.combined.layers
     unopened = Unopened(environment)
     derivation = Derivation(chosen, vetted.combined, vetted.baseline, environment.today, (), unopened, schema)
-    problems += vetted.problems
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
     shown = with_excerpts(problems, layers)
     return Loaded(derivation.config(1, shown), layers, shown, chosen, derivation)

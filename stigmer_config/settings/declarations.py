@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from .schema import Access, Reload, Schema, Setting
+from .providers import PROVIDERS
+from .request_fields import Headers, ModelList, Parameters
+from .schema import NAME, Access, Reload, Schema, Setting
 from .urls import Address, Url
 from .value_types import (
-    PROVIDERS,
     Choice,
     Credential,
     InvalidValueError,
@@ -16,15 +17,13 @@ from .value_types import (
     LogLevel,
     Model,
     Number,
+    ProviderName,
     Switch,
     Text,
     Whole,
 )
 
 Mode = Literal["local", "cloud"]
-
-# The vendor variable of each hosted provider's key.
-KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high")
 
@@ -40,9 +39,19 @@ _MODEL_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
     ("reasoning_effort", Choice("reasoning effort", _EFFORTS), "open", True, "How hard the model thinks first."),
     ("timeout", Number(0, above=True), "open", True, "Seconds to wait for an answer."),
     ("max_retries", Whole(0, 100), "open", True, "How often a failed call is tried again."),
+    ("parameters", Parameters(), "open", True, "Further parameters, sent in the request's body."),
+)
+# The fields that a provider alone has.
+_PROVIDER_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
+    ("kind", Choice("kind", PROVIDERS), "protected", False, "The protocol that the provider speaks."),
+    ("headers", Headers(), "forbidden", True, "Headers of every request to the provider: masked like secrets."),
 )
 
 MODEL_FIELDS: tuple[str, ...] = tuple(field[0] for field in _MODEL_FIELDS)
+PROVIDER_FIELDS: tuple[str, ...] = (*MODEL_FIELDS, *(field[0] for field in _PROVIDER_FIELDS))
+LLM_FIELDS: tuple[str, ...] = (*MODEL_FIELDS, "fallbacks")
+# These are mappings, merged key by key; they have no variable.
+MERGED_FIELDS = frozenset({"parameters", "headers"})
 # These belong to no provider: they count whichever is in force.
 FREE_FIELDS = frozenset({"timeout", "max_retries"})
 
@@ -50,38 +59,53 @@ FREE_FIELDS = frozenset({"timeout", "max_retries"})
 def _llm() -> list[Setting]:
     provider = Setting(
         key="llm.provider",
-        kind=Choice("provider", PROVIDERS, extra=("auto",)),
+        kind=ProviderName(),
         doc="Who serves the model. auto: Anthropic or OpenAI when there is a key, else Ollama.",
         variable="STIGMER_LLM_PROVIDER",
         access="open",
         reload="live",
     )
-    return [provider] + [
+    fallbacks = Setting(
+        key="llm.fallbacks",
+        kind=ModelList(),
+        doc="Models to ask, in this order, while the one before does not answer.",
+        variable="STIGMER_LLM_FALLBACKS",
+        access="open",
+        reload="live",
+        nullable=True,
+    )
+    shared = [
         Setting(
             key=f"llm.{name}",
             kind=kind,
             doc=doc,
-            variable=f"STIGMER_LLM_{name.upper()}",
+            variable=None if name in MERGED_FIELDS else f"STIGMER_LLM_{name.upper()}",
             access=access,
             reload="live",
             nullable=nullable,
         )
         for name, kind, access, nullable, doc in _MODEL_FIELDS
     ]
+    return [provider, *shared, fallbacks]
 
 
-def _providers() -> list[Setting]:
+def _provider(provider: str) -> list[Setting]:
+    """The settings of one provider; of any that is declared, for `<name>`."""
+    own: dict[str, Kind] = {}
+    if provider in PROVIDERS:
+        own["kind"] = Choice("kind", (provider,))
+    if provider == "anthropic":
+        own["temperature"] = Number(0, 1)
     return [
         Setting(
             key=f"providers.{provider}.{name}",
-            kind=Number(0, 1) if (provider, name) == ("anthropic", "temperature") else kind,
-            doc=f"{doc} For when {provider} is the active provider.",
+            kind=own.get(name, kind),
+            doc=f"{doc} For when {'it' if provider == NAME else provider} is the active provider.",
             access=access,
             reload="live",
             nullable=nullable,
         )
-        for provider in PROVIDERS
-        for name, kind, access, nullable, doc in _MODEL_FIELDS
+        for name, kind, access, nullable, doc in (*_MODEL_FIELDS, *_PROVIDER_FIELDS)
     ]
 
 
@@ -116,7 +140,7 @@ BUILT_IN = Schema(
             reload="restart",
         ),
         *_llm(),
-        *_providers(),
+        *(setting for provider in (*PROVIDERS, NAME) for setting in _provider(provider)),
         *_section(
             "temporal",
             "protected",
@@ -227,8 +251,11 @@ __all__ = [
     "BUILT_IN",
     "CHILDREN",
     "FREE_FIELDS",
+    "LLM_FIELDS",
+    "MERGED_FIELDS",
     "MODEL_FIELDS",
     "PROVIDERS",
+    "PROVIDER_FIELDS",
     "SETTINGS",
     "VARIABLES",
     "InvalidValueError",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from .providers import PROVIDER_NAME
 from .value_types import Kind
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ class Schema:
         """The declared key of `name` in a declared section; None when there is none."""
         children = self.children.get(section, {})
         found = children.get(name)
-        if found is None and NAME in children and FREE_NAME.fullmatch(name):
+        pattern = PROVIDER_NAME if section == "providers" else FREE_NAME
+        if found is None and NAME in children and pattern.fullmatch(name):
             return children[NAME]
         return found
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from ..core.merge import unique
-from ..core.problems import Problem, did_you_mean, quoted
+from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Origin
 from ..core.secret import Secret
 from .near_misses import number_hint
+from .providers import PROVIDER_NAME, packaged_providers
 
 MAX_INT = 2**63 - 1
-PROVIDERS = ("anthropic", "ollama", "openai")
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -242,12 +243,40 @@ class Model(Kind, frozen=True):
     def check(self, value: Any, what: str) -> str:
         if not isinstance(value, str):
             raise self.wrong_type(value, what, "put it in quotes" if isinstance(value, (int, float)) else "")
-        if not value or (value[-1] == ":" and value[:-1].lower() in PROVIDERS):
+        if not value or (value[-1] == ":" and value[:-1].lower() in packaged_providers()):
             raise InvalidValueError("empty-model", f"{what} names no model", "give a model, or remove the line")
         if not _MODEL.fullmatch(value) or ".." in value or "//" in value:
             hint = "a model name has letters, digits and . _ : / @ + - only, without '..' or '//', 256 at most"
             raise InvalidValueError("invalid-model", f"{quoted(value)} is not a model name", hint)
         return value
+
+
+class ProviderName(Kind, frozen=True):
+    """The name of a provider, or auto. Which ones there are is known once every layer is read."""
+
+    @property
+    def expects(self) -> str:
+        return "the name of a provider"
+
+    def check(self, value: Any, what: str) -> str:
+        if not isinstance(value, str):
+            raise self.wrong_type(value, what)
+        if not PROVIDER_NAME.fullmatch(value):
+            raise no_provider(value, packaged_providers())
+        return value
+
+
+def no_provider(name: str, known: Iterable[str]) -> InvalidValueError:
+    """The fault of a provider that does not exist, among those `known`, in the order of messages."""
+    known = tuple(known)
+    message = f"Invalid provider {quoted(name)}. Must be one of: {', '.join(known)}"
+    hint = did_you_mean(
+        name,
+        (*known, "auto"),
+        "auto chooses one by the keys there are; a provider of your own needs "
+        f"providers.{shown_name(name)}.kind and .base_url",
+    )
+    return InvalidValueError("invalid-choice", message, hint)
 
 
 def _unsendable(text: str) -> tuple[str, str] | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterable
+from typing import Any
 
 from ..core.problems import Problem
-from ..core.provenance import Layer, LayerName, Origin
+from ..core.provenance import Entry, Layer, LayerName, Origin
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
 from .checked_read import Contents, read_contents
@@ -84,6 +86,7 @@ def _parsed(
         status="error" if errors else "loaded" if collector.entries else "empty",
         entries={} if fatal else collector.entries,
         faulty={} if fatal else collector.faulty,
+        named={} if fatal else collector.named,
         why=why,
         text=text,
         secret_lines=functools.partial(_all_lines, text)
@@ -135,10 +138,18 @@ def _readable_secrets(collector: Collector, path: str) -> list[Problem]:
     """A literal secret in a file that others can read is no secret."""
     from ..core.secret import Secret
 
-    for key, entry in collector.entries.items():
-        values = entry.value if isinstance(entry.value, list) else [entry.value]
-        if any(isinstance(value, Secret) for value in values) and not collector.schema.is_unregistered(key):
+    rows = [(key, value) for key, entry in collector.entries.items() for value in _values(entry)]
+    for key, value in rows:
+        if type(value) is Secret and not collector.schema.is_unregistered(key):
+            entry = collector.entries[key]
             message = f"the file holds {key}, and others can read it"
             hint = f"chmod 600 {path}"
             return [Problem(code="insecure-permissions", key=key, message=message, hint=hint, origin=entry.origin)]
     return []
+
+
+def _values(entry: Entry) -> Iterable[Any]:
+    """What an entry holds: itself, the items of a list, or the values of headers."""
+    if isinstance(entry.value, list):
+        return entry.value
+    return [part.value for part in entry.value.values()] if type(entry.value) is dict else [entry.value]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ..core.problems import Problem, did_you_mean, quoted, shown_name
@@ -13,8 +14,10 @@ from ..secrets import references
 from ..settings.declarations import BUILT_IN, KEY_LISTS
 from ..settings.frozen import FrozenDict
 from ..settings.interpolation import uninterpolated
+from ..settings.providers import PROVIDER_NAME, packaged_providers
+from ..settings.request_fields import Headers, ModelList, Parameters
 from ..settings.schema import NAME, Schema, Setting
-from ..settings.value_types import PROVIDERS, InvalidValueError, Model, shape
+from ..settings.value_types import InvalidValueError, Model, shape
 from . import applications, stigmer_cli
 from .applications import plain
 from .yaml.nodes import Node
@@ -37,6 +40,9 @@ class _EnoughError(Exception):
 class Collector:
     """Gathers one layer's entries. `entries`, `faulty`, `problems` and `not_read` hold what was found.
 
+    `named` has the places where providers are named as keys (`providers.corp`, `aliases.writer.corp`): whether there
+    is one of that name is known once every layer is read.
+
     `apps` holds what is below `apps` as the file gives it, key by key, whatever is registered; None when the file has
     no such section.
     """
@@ -47,6 +53,7 @@ class Collector:
         self.schema = schema
         self.entries: dict[str, Entry] = {}
         self.faulty: dict[str, Origin] = {}  # keys whose value is none they may have
+        self.named: dict[str, Origin] = {}
         self.problems: list[Problem] = []
         self.apps: dict[str, Entry] | None = None
         self.not_read: list[str] = []  # keys that belong to another program
@@ -94,20 +101,26 @@ class Collector:
         if not node.value and self.schema.is_struct(declared):
             self.entries[section] = Entry(FrozenDict(), self._origin(node))  # it is there, with its defaults
         for name, child in node.value.items():
-            key = f"{section}.{name}" if section else name
-            found = self.schema.child(declared, name)
-            if found is None and self.layer == "user" and key in stigmer_cli.KEYS:
-                self.not_read.append(key)
-            elif found is None:
-                self._unknown(key, name, child)
-            elif found == "aliases":
-                self._aliases(child)
-            elif found == "apps":
-                self._apps(child)
-            elif found in self.schema.children and not self._is_none(found, child):
-                self._section(key, child, found)
-            else:
-                self._leaf(key, self.schema.settings.get(found) or self.schema.named[found], child)
+            self._child(section, declared, name, child)
+
+    def _child(self, section: str, declared: str, name: str, node: Node) -> None:
+        """Takes what a section holds under one name."""
+        key = f"{section}.{name}" if section else name
+        found = self.schema.child(declared, name)
+        if found is None and self.layer == "user" and key in stigmer_cli.KEYS:
+            self.not_read.append(key)
+        elif found is None:
+            self._unknown(key, name, node)
+        elif found == "aliases":
+            self._aliases(node)
+        elif found == "apps":
+            self._apps(node)
+        elif found in self.schema.children and not self._is_none(found, node):
+            if section == "providers":
+                self.named[key] = self._origin(node, of_key=True)
+            self._section(key, node, found)
+        else:
+            self._leaf(key, self.schema.settings.get(found) or self.schema.named[found], node)
 
     def _is_none(self, declared: str, node: Node) -> bool:
         """Whether a section is set to none: one that may be, by null."""
@@ -179,7 +192,7 @@ class Collector:
             self.entries[key] = Entry(None, self._origin(node))
             return
         try:
-            value = self._secret(key, setting, node) if setting.is_secret else setting.check(plain(node), key)
+            value = self._value(key, setting, node)
         except InvalidValueError as fault:
             odd = node.value[fault.item] if fault.item is not None else node
             self.faulty[key] = self._origin(odd)
@@ -191,6 +204,44 @@ class Collector:
         warning = uninterpolated(setting, value, self._origin(node), key)
         if warning is not None:
             self._report(warning)
+
+    def _value(self, key: str, setting: Setting, node: Node) -> Any:
+        """What a leaf says, in its setting's type; where that has parts, each is an entry with a place of its own."""
+        if setting.is_secret:
+            return self._secret(key, setting, node)
+        if isinstance(setting.kind, Parameters) and type(node.value) is dict:
+            return self._parts(key, node, setting.kind.check_item)
+        if isinstance(setting.kind, Headers) and type(node.value) is dict:
+            return self._headers(key, setting.kind, node)
+        value = setting.check(plain(node), key)
+        if isinstance(setting.kind, ModelList) and value is not None:
+            return tuple(Entry(text, self._origin(item)) for text, item in zip(value, node.value, strict=True))
+        return value
+
+    def _parts(self, key: str, node: Node, check: Callable[[str, Any, str], Any]) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        for name, child in node.value.items():
+            try:
+                found[name] = Entry(check(name, plain(child), key), self._origin(child))
+            except InvalidValueError as fault:
+                self._report(fault.problem(key, self._origin(child, of_key=True)))
+        return found
+
+    def _headers(self, key: str, kind: Headers, node: Node) -> dict[str, Entry]:
+        def check(name: str, value: Any, what: str) -> Any:
+            header = kind.check_name(name, what)
+            if isinstance(value, dict):
+                return references.parse(value, os.path.dirname(self.source), commands=self.layer == "user")
+            return kind.check_item(header, value, what)
+
+        found: dict[str, Entry] = {}
+        for name, entry in self._parts(key, node, check).items():
+            if name.lower() in found:
+                message = f"the header {quoted(name.lower())} is given twice"
+                fault = Problem(code="duplicate-key", key=key, message=message, hint="remove one", origin=entry.origin)
+                self._report(fault)
+            found[name.lower()] = entry
+        return found
 
     def _secret(self, key: str, setting: Setting, node: Node) -> Any:
         value = plain(node)
@@ -248,12 +299,13 @@ class Collector:
             self._report(fault.problem(key, self._origin(node), hint))
 
     def _target(self, key: str, provider: str, node: Node) -> Entry | None:
-        if provider not in PROVIDERS:
-            hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
-            hint = _GLUED if _is_glued(provider, node) else hint
+        if _is_glued(provider, node) or not PROVIDER_NAME.fullmatch(provider):
+            hint = _GLUED if _is_glued(provider, node) else f"providers: {', '.join(packaged_providers())}"
             message = f"there is no provider {quoted(shown_name(provider))}"
             self._fault("unknown-alias-provider", f"{key}.{shown_name(provider)}", message, node, hint, of_key=True)
-        elif not node.bad:
+            return None
+        self.named[f"{key}.{provider}"] = self._origin(node, of_key=True)
+        if not node.bad:
             try:
                 return Entry(MODEL.check(plain(node), f"{key}.{provider}"), self._origin(node))
             except InvalidValueError as fault:

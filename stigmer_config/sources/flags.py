@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..core.problems import Problem, has_errors
-from ..core.provenance import Entry, Layer, Origin, Status
+from ..core.provenance import Entry, Layer, Origin, Status, placed
 from ..settings.declarations import BUILT_IN
 from ..settings.interpolation import uninterpolated
 from ..settings.schema import Schema
@@ -47,7 +47,7 @@ def from_command_line(
         assert setting is not None  # noqa: S101 - the command line has made sure
         try:
             none = setting.nullable and text == "null"
-            entries[key] = Entry(None if none else setting.parse(text, flag), origin)
+            entries[key] = placed(None if none else setting.parse(text, flag), origin)
         except InvalidValueError as fault:
             problems.append(fault.problem(key, origin))
             continue

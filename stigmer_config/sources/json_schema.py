@@ -12,11 +12,12 @@ from typing import Any
 
 from ..core.secret import Secret
 from ..settings.declarations import BUILT_IN, Mode
+from ..settings.providers import PROVIDERS
 from ..settings.schema import NAME, Schema, Setting
-from ..settings.value_types import PROVIDERS, Model
+from ..settings.value_types import Model
 from . import stigmer_cli
 from .defaults import defaults_layer
-from .json_types import ALIAS_NAME, definitions, shape
+from .json_types import ALIAS_NAME, PROVIDER_NAME, definitions, shape
 
 _FREE = "^[A-Za-z0-9_-]{1,64}$"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,6 +30,7 @@ _CLASSES = {
 _DOCS = {
     "llm": "The model in force: who serves it, which one, where, and its parameters.",
     "providers": "Each provider's own settings, for when it is the active one.",
+    f"providers.{NAME}": "Another provider: a packaged one, or one of your own with a kind and a base_url.",
     **{f"providers.{provider}": f"Settings for when {provider} is the active provider." for provider in PROVIDERS},
     "temporal": "Where the worker gets its work.",
     "backend": "The Stigmer backend.",
@@ -56,16 +58,18 @@ def schema(known: Schema = BUILT_IN) -> dict[str, Any]:
 
 
 def _section(section: str, known: Schema) -> dict[str, Any]:
-    properties = {name: _below(key, known) for name, key in known.children[section].items()}
-    if NAME in properties:
-        free = {"patternProperties": {_FREE: properties[NAME]}, "additionalProperties": False}
-        return {"type": ["object", "null"], **free}
+    properties = {name: _below(key, known) for name, key in known.children[section].items() if name != NAME}
+    free = known.children[section].get(NAME)
+    if free is not None and section != "providers":
+        only = {"patternProperties": {_FREE: _below(free, known)}, "additionalProperties": False}
+        return {"type": ["object", "null"], **only}
     if section == "apps":  # others are other applications'
         return {"type": ["object", "null"], "properties": properties}
     for key in sorted(stigmer_cli.KEYS):
         if key.rpartition(".")[0] == section:
             properties[key.rpartition(".")[2]] = {"description": "The Stigmer CLI's own, in your own file: not read."}
-    return {"type": ["object", "null"], "properties": properties, "additionalProperties": False}
+    named = {"patternProperties": {PROVIDER_NAME: _below(f"providers.{NAME}", known)}} if section == "providers" else {}
+    return {"type": ["object", "null"], "properties": properties, **named, "additionalProperties": False}
 
 
 def _below(key: str, known: Schema) -> dict[str, Any]:

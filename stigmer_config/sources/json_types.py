@@ -7,11 +7,13 @@ from typing import Any
 
 from ..settings.app_types import Boolean, Integer, Limits, ListOf, Real, String
 from ..settings.declarations import CHILDREN, SETTINGS
+from ..settings.providers import PROVIDERS, packaged_providers
+from ..settings.request_fields import MAX_FALLBACKS, Headers, ModelList, Parameters
+from ..settings.schema import NAME
 from ..settings.urls import Address, Url
 from ..settings.value_types import (
     LEVEL_SYNONYMS,
     MAX_INT,
-    PROVIDERS,
     Choice,
     Credential,
     KeyList,
@@ -19,6 +21,7 @@ from ..settings.value_types import (
     LogLevel,
     Model,
     Number,
+    ProviderName,
     Switch,
     Text,
     Whole,
@@ -32,7 +35,9 @@ _PORT = (
 _NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _URL_PATH = r"(?:/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?"
 ALIAS_NAME = f"^[a-z][a-z0-9_.-]{{0,63}}{_END}"
-_ANY_CASE = "|".join("".join(f"[{c}{c.upper()}]" for c in provider) for provider in PROVIDERS)
+PROVIDER_NAME = f"^[a-z][a-z0-9_-]{{0,63}}{_END}"
+_CLOSED = {"additionalProperties": False}
+_ANY_CASE = "|".join("".join(f"[{c}{c.upper()}]" for c in provider) for provider in packaged_providers())
 
 
 @functools.singledispatch
@@ -148,18 +153,50 @@ def _bounds(limits: Limits) -> dict[str, Any]:
 @shape.register
 def _(kind: KeyList) -> dict[str, Any]:
     del kind
-    names = [*filter(None, CHILDREN), *SETTINGS]
+    names = [*(section for section in CHILDREN if section and NAME not in section), *SETTINGS]
     return {
         "type": "array",
-        "items": {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^(?:aliases\.|apps\.[^.])"}]},
+        "items": {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^(?:aliases\.|providers\.|apps\.[^.])"}]},
     }
+
+
+@shape.register
+def _(kind: ProviderName) -> dict[str, Any]:
+    del kind
+    known = [*packaged_providers(), "auto"]
+    return {"anyOf": [{"enum": known}, {"type": "string", "pattern": PROVIDER_NAME}]}
+
+
+@shape.register
+def _(kind: ModelList) -> dict[str, Any]:
+    del kind
+    return {"type": "array", "items": shape(Model()), "maxItems": MAX_FALLBACKS}
+
+
+@shape.register
+def _(kind: Parameters) -> dict[str, Any]:
+    del kind
+    return {"type": "object", "patternProperties": {f"^[A-Za-z_][A-Za-z0-9_]{{0,63}}{_END}": True}, **_CLOSED}
+
+
+@shape.register
+def _(kind: Headers) -> dict[str, Any]:
+    del kind
+    value = shape(Credential())
+    names = f"^[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}{_END}"
+    return {"type": "object", "patternProperties": {names: {"anyOf": [*value["anyOf"], {"type": "null"}]}}, **_CLOSED}
 
 
 def _targets() -> dict[str, Any]:
     """An alias that means another model for each provider."""
     docs = {provider: f"The model when {provider} is in force." for provider in PROVIDERS}
     properties = {provider: {"description": doc, **shape(Model())} for provider, doc in docs.items()}
-    return {"properties": properties, "additionalProperties": False, "minProperties": 1}
+    return {
+        "properties": properties,
+        "patternProperties": {PROVIDER_NAME: shape(Model())},
+        **_CLOSED,
+        "minProperties": 1,
+    }
 
 
 def _reference() -> dict[str, Any]:

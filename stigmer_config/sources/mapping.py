@@ -7,12 +7,13 @@ from itertools import chain
 from typing import Any
 
 from ..core.problems import Problem, did_you_mean, quoted
-from ..core.provenance import Entry, LayerName, Origin
+from ..core.provenance import Entry, LayerName, Origin, placed
 from ..core.secret import Secret
 from ..settings.declarations import BUILT_IN, KEY_LISTS
 from ..settings.interpolation import uninterpolated
+from ..settings.providers import PROVIDER_NAME, packaged_providers
 from ..settings.schema import NAME, Schema
-from ..settings.value_types import PROVIDERS, InvalidValueError
+from ..settings.value_types import InvalidValueError
 from .applications import given_leaves, masked
 from .entries import ALIAS_NAME, MODEL, unknown_item
 
@@ -35,7 +36,7 @@ def from_mapping(
 def entries_of(pairs: Pairs, place: Callable[[str], Origin]) -> dict[str, Entry]:
     """The entries of pairs."""
     keys = pairs[::2]
-    return dict(zip(keys, map(Entry, pairs[1::2], map(place, keys)), strict=True))
+    return dict(zip(keys, map(placed, pairs[1::2], map(place, keys)), strict=True))
 
 
 def read_pairs(
@@ -104,7 +105,7 @@ def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
 def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]], schema: Schema) -> list[tuple[str, Any]]:
     for name, value in given.items():
         key = f"{prefix}{name}"
-        if key not in schema.children and not (key.startswith("apps.") and schema.is_section(key)):
+        if key not in schema.children and not (key.startswith(("apps.", "providers.")) and schema.is_section(key)):
             rows.append((key, value))
         elif type(value) is dict or isinstance(value, Mapping):  # the first is the usual one, and quick
             _flat(value, f"{key}.", rows, schema)
@@ -127,7 +128,7 @@ def _alias_value(key: str, value: Any, origin: Origin) -> Any:
     if not isinstance(value, Mapping) or not value:
         return MODEL.check(value, key)
     for provider in value:
-        if provider not in PROVIDERS:
-            hint = did_you_mean(str(provider), PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
+        if not isinstance(provider, str) or not PROVIDER_NAME.fullmatch(provider):
+            hint = did_you_mean(str(provider), packaged_providers(), f"providers: {', '.join(packaged_providers())}")
             raise InvalidValueError("unknown-alias-provider", f"there is no provider {quoted(provider)}", hint)
     return {provider: Entry(MODEL.check(target, f"{key}.{provider}"), origin) for provider, target in value.items()}

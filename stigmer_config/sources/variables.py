@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import cast
+
 import msgspec
 
 from ..core.environment import Environment
@@ -9,18 +12,11 @@ from ..core.problems import Problem, has_errors
 from ..core.provenance import Entry, Layer, LayerName, Origin, Status
 from ..settings.declarations import BUILT_IN
 from ..settings.interpolation import uninterpolated
-from ..settings.schema import Schema
+from ..settings.providers import packaged_providers
+from ..settings.schema import Schema, Setting
 from ..settings.value_types import InvalidValueError
 from .unknown_variables import unknown_variables
 
-# Variables that other tools own, the first that is set counts: key → names.
-_VENDOR: dict[str, tuple[str, ...]] = {
-    "providers.anthropic.api_key": ("ANTHROPIC_API_KEY",),
-    "providers.anthropic.base_url": ("ANTHROPIC_BASE_URL",),
-    "providers.openai.api_key": ("OPENAI_API_KEY",),
-    "providers.openai.base_url": ("OPENAI_BASE_URL",),
-    "providers.ollama.base_url": ("OLLAMA_BASE_URL", "OLLAMA_HOST"),
-}
 # The fleet's store, and how it is entered: `fleet` reads them.
 ETCD = "STIGMER_ETCD"
 ETCD_FILES = ("STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY")
@@ -39,10 +35,17 @@ def variable_layers(environment: Environment, schema: Schema = BUILT_IN) -> Vari
     return vendor_layer(environment), env_layer(environment, schema)
 
 
+def vendor_variables() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The variables that other tools own, by the key that they fill; the first that is set counts."""
+    for provider, packaged in packaged_providers().items():
+        yield f"providers.{provider}.api_key", packaged.key_variables
+        yield f"providers.{provider}.base_url", packaged.url_variables
+
+
 def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
     """The `vendor` layer: each variable fills `providers.<its provider>.*`."""
     found: dict[str, tuple[str, str]] = {}
-    for key, names in _VENDOR.items():
+    for key, names in vendor_variables():
         for name in names:
             text = environment.variable(name)
             if text is not None:
@@ -70,11 +73,12 @@ def _layer(name: LayerName, found: dict[str, tuple[str, str]], schema: Schema) -
     for key, (variable, text) in found.items():
         origin = Origin(name, variable)
         try:
-            entries[key] = Entry(schema.settings[key].parse(text, variable), origin)
+            setting = cast(Setting, schema.find(key))
+            entries[key] = Entry(setting.parse(text, variable), origin)
         except InvalidValueError as fault:
             problems.append(_fault(fault, key, origin, text))
             continue
-        warning = uninterpolated(schema.settings[key], entries[key].value, origin, key)
+        warning = uninterpolated(setting, entries[key].value, origin, key)
         problems += (warning,) if warning else ()
     status: Status = "error" if has_errors(problems) else "loaded" if entries else "empty"
     return Layer(name, SOURCE, status, entries), problems

@@ -27,10 +27,14 @@ from ..files.paths import real_path
 from ..llm.catalogue import catalogue
 from ..llm.model_strings import ModelNames, is_ollama_cloud
 from ..llm.provider_selection import CredentialGrant
+from ..llm.providers import model_strings
 from ..settings.declarations import find
+from ..settings.providers import is_router, packaged_providers
+from ..settings.request_fields import OPEN_PARAMETERS
 from .records import UntrustworthyError, folder_of, move_record, read_record, remove_record, write_record
 
 VERSION = 1
+_ROUTERS = frozenset(filter(is_router, packaged_providers()))
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -70,7 +74,7 @@ def covered(project: Layer) -> Mapping[str, Any]:
     """The entries that need a grant, by key, as plain values: decided by the file alone."""
     own = {key: entry for key, entry in project.entries.items() if key.startswith("aliases.")}
     names = ModelNames(own, catalogue())
-    found = {key: plain_value(entry) for key, entry in project.entries.items() if _needs_grant(key, entry, names)}
+    found = {key: _granted(key, entry) for key, entry in project.entries.items() if _needs_grant(key, entry, names)}
     # As the file gives them: whether their application is registered here must not decide what is granted.
     found |= {key: entry.value for key, entry in (project.apps or {}).items()}
     return MappingProxyType(dict(sorted(found.items())))
@@ -87,24 +91,36 @@ def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
     setting = find(key)
     if setting is None or setting.access != "open":
         return setting is not None and setting.access == "protected"
-    if key == "llm.provider":
-        return True
-    if key.startswith("aliases.") and names.catalogue.find(key.removeprefix("aliases.")) is not None:
-        return True
-    if key.startswith("aliases.") or key.endswith(".model"):
-        strings = [target.value for target in (targets(entry) or {"": entry}).values()]
-        return any(_names_provider(text, names) for text in strings)
-    return False
+    if key.endswith(".parameters"):
+        return entry.value is None or not OPEN_PARAMETERS.issuperset(entry.value)
+    if key.startswith("aliases."):
+        is_model = names.catalogue.find(key.removeprefix("aliases.")) is not None
+        return is_model or not _ROUTERS.isdisjoint(targets(entry) or ()) or _strings_name_provider(key, entry, names)
+    return key == "llm.provider" or _strings_name_provider(key, entry, names)
+
+
+def _granted(key: str, entry: Entry) -> Any:
+    """What of an entry needs a grant."""
+    value = plain_value(entry)
+    if key.endswith(".parameters") and type(value) is dict:
+        return {name: part for name, part in value.items() if name not in OPEN_PARAMETERS}
+    return value
+
+
+def _strings_name_provider(key: str, entry: Entry, names: ModelNames) -> bool:
+    return any(_names_provider(target.value, names) for _, target in model_strings(key, entry))
 
 
 def _names_provider(text: str, names: ModelNames) -> bool:
+    if "/" in text:  # behind a router such a name is another company's model
+        return True
     name = names.expand(text, None).name
     return name is not None and (names.named_by(text, gateway=False) is not None or is_ollama_cloud(name))
 
 
 def digest(entries: Mapping[str, Any]) -> str:
     """The SHA-256, in hex, of canonical JSON: version, and sorted (key, value), nulls present."""
-    text = msgspec.json.encode([VERSION, sorted(entries.items())], order="deterministic")
+    text = msgspec.json.encode([VERSION, sorted(entries.items())], enc_hook=dict, order="deterministic")
     return hashlib.sha256(text).hexdigest()
 
 

@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..core.provenance import Entry, Layer, Origin
+from ..core.provenance import Entry, Layer, Origin, plain_value, targets
 from ..llm.combined_layers import CombinedLayers
 from ..llm.provider_selection import ProviderSelection
+from ..llm.providers import provider_of
 from ..llm.resolve import resolve
-from ..settings.declarations import MODEL_FIELDS, PROVIDERS
+from ..settings.declarations import LLM_FIELDS, PROVIDERS
 
-_FIELDS = ("provider", *MODEL_FIELDS)
-# An override may choose any provider: what is locked is locked then, too.
-_SWITCHES = tuple(
-    Layer("execution", "override", "loaded", {"llm.provider": Entry(provider, Origin("execution", "override"))})
-    for provider in PROVIDERS
-)
+_FIELDS = ("provider", *LLM_FIELDS)
+# Whose lock is a lock of the key, too.
+_LOCKING = {"llm.fallbacks": ("llm.model", "llm.provider")}
+
+
+@functools.lru_cache(maxsize=64)
+def _switch(provider: str) -> Layer:
+    """An override that chooses a provider: what is locked is locked then, too."""
+    entry = Entry(provider, Origin("execution", "override"))
+    return Layer("execution", "override", "loaded", {"llm.provider": entry})
+
+
+def _switches(selection: ProviderSelection) -> Iterable[Layer]:
+    """Overrides to the three providers, and to each that a layer says more of than where it is."""
+    said = {provider for layer in selection.layers if layer.name != "defaults" for provider in _mentioned(layer)}
+    return map(_switch, (*PROVIDERS, *sorted(said - {*PROVIDERS})))
+
+
+def _mentioned(layer: Layer) -> Iterable[str]:
+    for key, entry in layer.entries.items():
+        provider, field = provider_of(key)
+        if provider and field not in ("kind", "base_url", "api_key", "headers"):
+            yield provider
+        elif key.startswith("aliases."):
+            yield from targets(entry) or ()
 
 
 class Locks:
@@ -30,7 +51,8 @@ class Locks:
 
     def on(self, key: str) -> str | None:
         """The lock that covers a key: the key itself, or a section it is in."""
-        return next((name for name in self._names if key == name or key.startswith(f"{name}.")), None)
+        keys = (key, *_LOCKING.get(key, ()))
+        return next((name for name in self._names for one in keys if one == name or one.startswith(f"{name}.")), None)
 
     def watched(self) -> list[str]:
         """The locked keys whose effective value other keys can change."""
@@ -67,12 +89,13 @@ def _meaning(combined: CombinedLayers, text: str, provider: str) -> tuple[str | 
 
 def _llm_values(selection: ProviderSelection, fields: list[str], today: datetime.date) -> dict[str, Any]:
     values: dict[str, Any] = {f"llm.{field}": [] for field in fields}
-    for switched in (selection, *map(selection.with_override, _SWITCHES)):
+    for switched in (selection, *map(selection.with_override, _switches(selection))):
         resolved = resolve(switched, today, opener=None)
         llm, key = resolved.llm, resolved.entries.get("api_key")
         whole = {
             "model": (llm.provider, llm.model, llm.model_name, llm.model_id),
             "api_key": key.value if key is not None else None,
+            "fallbacks": plain_value(fallbacks) if (fallbacks := resolved.entries.get("fallbacks")) else None,
         }
         for field in fields:
             values[f"llm.{field}"].append(whole[field] if field in whole else getattr(llm, field))

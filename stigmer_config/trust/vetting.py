@@ -18,12 +18,16 @@ import msgspec
 
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem, worded
-from ..core.provenance import Entry, Layer, Reason, Refused, targets
+from ..core.provenance import Entry, Layer, Reason, Refused, items, plain_value, targets
 from ..core.secret import MASK, Secret
 from ..llm.catalogue import Catalogue
 from ..llm.combined_layers import CombinedLayers, combine
-from ..llm.model_strings import ModelNames, is_ollama_cloud
+from ..llm.model_strings import is_ollama_cloud
+from ..llm.provider_selection import ProviderSelection
+from ..llm.providers import provider_of
 from ..settings.declarations import BUILT_IN, PROVIDERS
+from ..settings.providers import is_router
+from ..settings.request_fields import OPEN_PARAMETERS
 from ..settings.schema import Schema
 from .grants import NONE, Trust
 from .locked_keys import Locks, effective_values
@@ -105,9 +109,11 @@ class Vetting:
         self._locked()
         self._protected()
         self.entries = {key: entry for key, entry in self.entries.items() if key not in self.layer.faulty}
+        self._parameters()
         self._aliases()
         self._provider()
         self._model()
+        self._fallbacks()
         self._providers_own_models()
         self._locked_in_effect()
         built, combined = self._build()
@@ -191,8 +197,23 @@ class Vetting:
         if section == "llm" and field == "provider":
             return selection.provider, selection.named_by.origin if selection.named_by else "packaged"
         if section == "llm":
-            entry = selection.chosen[selection.provider].get(field)
+            entry = selection.of(selection.provider).get(field)
         return (_shown(entry), entry.origin) if entry is not None else ("none", "not set")
+
+    def _parameters(self) -> None:
+        """Of a mapping of parameters a project may set some, and take none away."""
+        for key in [key for key in self.entries if key.endswith(".parameters") and key not in self.granted]:
+            entry = self.entries[key]
+            parts = entry.value if type(entry.value) is dict else {}
+            kept = {name: part for name, part in parts.items() if name in OPEN_PARAMETERS}
+            lost = {name: part for name, part in parts.items() if name not in OPEN_PARAMETERS}
+            if lost or entry.value is None:
+                origin = next(iter(lost.values())).origin if lost else entry.origin
+                self.entries[key] = Entry(lost or None, origin)
+                self._untrusted(key)
+                self._built = None
+                if kept:
+                    self.entries[key] = Entry(kept, entry.origin)
 
     def _aliases(self) -> None:
         """Refuses each alias that takes a catalogue model's name or leads to another provider's model."""
@@ -223,7 +244,7 @@ class Vetting:
         is_away = self._claims_other_provider()
         if is_away and lock is not None:
             self._refuse_locked("llm.model", lock)
-        elif is_away or _is_cloud(self.combined.names, entry, self._owner("llm.model")):
+        elif is_away or _is_elsewhere(self.combined.selection, entry, self._owner("llm.model")):
             self._untrusted("llm.model")
 
     def _owner(self, key: str) -> str:
@@ -231,12 +252,26 @@ class Vetting:
         layer, combined = self._build()
         return next(owners.of(layer, key) for known, owners in combined.selection.rows() if known is layer)
 
+    def _fallbacks(self) -> None:
+        """Refuses fallbacks of other providers than those in use without the layer."""
+        entry = self.entries.get("llm.fallbacks")
+        if entry is None or not entry.value or "llm.fallbacks" in self.granted:
+            return
+        baseline, selection = self.baseline.selection, self.combined.selection
+        own = baseline.of(baseline.provider).get("fallbacks") or Entry((), entry.origin)
+        allowed = {selection.provider, *(_with_model(baseline, item).provider for item in items(own))}
+        for item in items(entry):
+            provider = _with_model(selection, item).provider
+            if provider not in allowed or _is_elsewhere(selection, item, provider):
+                self._untrusted("llm.fallbacks")
+                return
+
     def _providers_own_models(self) -> None:
-        """A provider's own model is a model too: the same rule against Ollama's cloud."""
-        entry = self.entries.get("providers.ollama.model")
-        granted = "providers.ollama.model" in self.granted
-        if entry is not None and not granted and _is_cloud(self.combined.names, entry, "ollama"):
-            self._untrusted("providers.ollama.model")
+        """A provider's own model is a model too: the same rule against Ollama's cloud, and behind a router."""
+        for key in [key for key in self.entries if key.startswith("providers.") and key not in self.granted]:
+            provider, field = provider_of(key)
+            if field == "model" and _is_elsewhere(self.combined.selection, self.entries[key], provider):
+                self._untrusted(key)
 
     def _locked_in_effect(self) -> None:
         """A locked model, alias or other `llm` key keeps its effective value, whatever in the project would change it.
@@ -278,14 +313,22 @@ def _leads_away(entry: Entry, combined: CombinedLayers) -> bool:
         gateway = selection.is_gateway(selection.provider)
         if names.named_by(entry.value, gateway=gateway) not in (None, selection.provider):
             return True
-        by_provider = dict.fromkeys(PROVIDERS, entry)
-    return any(_is_cloud(names, target, provider) for provider, target in by_provider.items())
+        by_provider = dict.fromkeys((*PROVIDERS, selection.provider), entry)
+    return any(_is_elsewhere(selection, target, provider) for provider, target in by_provider.items())
 
 
-def _is_cloud(names: ModelNames, entry: Entry, provider: str) -> bool:
-    """Whether a model string of `provider` leads to one of Ollama's cloud models."""
-    end = names.expand(entry.value, provider)
-    return (end.prefix or provider) == "ollama" and end.name is not None and is_ollama_cloud(end.name)
+def _is_elsewhere(selection: ProviderSelection, entry: Entry, provider: str) -> bool:
+    """Whether others than the provider's own machines may read the prompt: behind a router, or in Ollama's cloud."""
+    if is_router(provider):
+        return True
+    end = selection.names.expand(entry.value, provider)
+    is_ollama = end.prefix == "ollama" or (selection.kind(provider) == "ollama" and end.prefix in (None, provider))
+    return is_ollama and end.name is not None and is_ollama_cloud(end.name)
+
+
+def _with_model(selection: ProviderSelection, model: Entry) -> ProviderSelection:
+    """The selection with an override of the model."""
+    return selection.with_override(Layer("execution", "override", "loaded", {"llm.model": model}))
 
 
 def _issuer(key: str) -> str:
@@ -299,7 +342,7 @@ def _shown(entry: Entry) -> Any:
     by_provider: Mapping[str, Entry] | None = targets(entry)
     if by_provider is not None:
         return ", ".join(f"{provider}: {target.value}" for provider, target in by_provider.items())
-    return entry.value
+    return plain_value(entry)
 
 
 def vet(

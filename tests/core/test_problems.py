@@ -44,10 +44,11 @@ FILE:1:20: error[out-of-range] llm.max_retries: llm.max_retries must be at least
     "a choice that is none": (
         "llm:\n  provider: gemini\n",
         """\
-FILE:2:13: error[invalid-choice] llm.provider: Invalid provider 'gemini'. Must be one of: anthropic, ollama, openai
+FILE:2:13: error[invalid-choice] llm.provider: Invalid provider 'gemini'. Must be one of: anthropic, ollama, openai, \
+deepseek, google, groq, litellm, lmstudio, mistralai, openrouter, together, vllm, xai
       provider: gemini
                 ^
-hint: llm.provider takes one of anthropic, ollama, openai, auto""",
+hint: auto chooses one by the keys there are; a provider of your own needs providers.gemini.kind and .base_url""",
     ),
     "a choice nearly right": (
         "sandbox: {type: Daytona}\n",

@@ -49,6 +49,7 @@ CODES = (
     "failed-check",
     "app-unavailable",
     "provider-mismatch",
+    "unknown-provider",
     "alias-cycle",
     "alias-unavailable",
     "unknown-alias-provider",
@@ -66,6 +67,7 @@ CODES = (
     "enforced-key",
     "model-retiring",
     "model-retired",
+    "doubtful-model",
     "not-interpolated",
     "misplaced-file",
     "unused-credential",
@@ -73,7 +75,7 @@ CODES = (
 )
 # What looks like a code in the package and is none: why a value lost, what a probe met, a schema's and threads' names.
 NO_CODES = re.compile(
-    r"bound-elsewhere|not-in-mode|provider-switched|cut-off|without-reasoning|test-key-of-nobody"
+    r"content-length|transfer-encoding|x-api-key|bound-elsewhere|not-in-mode|provider-switched|cut-off|without-reasoning|test-key-of-nobody"
     r"|x-(class|reload|variable)|stigmer-config(-[a-z]+)?"
 )
 # `sh` is for what needs a terminal, a network or an installation; `text` is read, not run.

@@ -93,8 +93,8 @@ def caller(client: str) -> Callable[[str], object]:
     pytest.importorskip(f"langchain_{client}")
 
     def call(url: str) -> object:
-        base = LLMConfig(provider="openai", model="m", model_name="m", model_id="m", max_tokens=1)
-        llm = msgspec.structs.replace(base, provider=client, base_url=url, api_key=Secret("k-c4n4ry"))
+        base = LLMConfig(provider="openai", kind="openai", model="m", model_name="m", model_id="m", max_tokens=1)
+        llm = msgspec.structs.replace(base, provider=client, kind=client, base_url=url, api_key=Secret("k-c4n4ry"))
         return chat_model(llm, max_retries=0).invoke("x")
 
     return call

@@ -69,9 +69,9 @@ def test_the_prefix_is_no_part_of_the_name(sandbox: Sandbox, name: str, provider
 
 
 def test_a_prefix_that_is_no_provider_is_part_of_the_name(sandbox: Sandbox) -> None:
-    """`groq:x` is an Ollama name with a tag: groq is no provider here."""
-    llm = sandbox.load({**CLOUD, "STIGMER_LLM_MODEL": "groq:llama"}).llm
-    assert (llm.provider, llm.model_name) == ("ollama", "groq:llama")
+    """`nowhere:x` is an Ollama name with a tag: nowhere is no provider."""
+    llm = sandbox.load({**CLOUD, "STIGMER_LLM_MODEL": "nowhere:llama"}).llm
+    assert (llm.provider, llm.model_name) == ("ollama", "nowhere:llama")
 
 
 def test_the_last_layer_that_names_one_decides(sandbox: Sandbox) -> None:

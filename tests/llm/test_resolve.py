@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stigmer_config import Origin, Problem
+from stigmer_config.llm.catalogue import replaced
 from stigmer_config.loading.load import Loaded
 from tests.support.paths import REPOSITORY
 from tests.support.reference import FIELDS, Given, Outcome, Place, effective, packaged
@@ -73,6 +74,7 @@ def test_any_layers_come_to_what_the_rules_say(world: tuple[str, list[Given]], t
 
 LOCAL = {"MODE": "local", "ANTHROPIC_API_KEY": "k-anthropic", "OPENAI_API_KEY": "k-openai"}
 CLOUD = {**LOCAL, "MODE": "cloud"}
+CHOSEN = {**CLOUD, "STIGMER_LLM_MODEL": "claude-sonnet-4.5"}
 
 
 def told(loaded: Loaded) -> list[tuple[str, str, str]]:
@@ -90,31 +92,50 @@ class TestRetirement:
 
     def test_61_days_before_nothing_is_said(self, sandbox: Sandbox) -> None:
         """More than 60 days are no news."""
-        loaded = self.read(sandbox, 61)
+        loaded = self.read(sandbox, 61, CHOSEN)
         assert not loaded.problems
         assert loaded.config.llm.model_id == "claude-sonnet-4-5-20250929"
 
+    @pytest.mark.parametrize("days", [61, 60, 1, 0, -400])
+    def test_what_only_the_package_chose_warns_nobody(self, sandbox: Sandbox, days: int) -> None:
+        """The default's end is the package's to see to: no warning, before it and after."""
+        assert not self.read(sandbox, days).problems
+
     @pytest.mark.parametrize("days", [60, 30, 1])
     def test_within_60_days_it_warns(self, sandbox: Sandbox, days: int) -> None:
-        """The date and the days left are told, with the replacement; the model stays."""
-        loaded = self.read(sandbox, days)
+        """The date and the days left are in the message, the hint is the command; the model stays."""
+        loaded = self.read(sandbox, days, CHOSEN)
         [problem] = loaded.problems
         assert (problem.severity, problem.code, problem.key) == ("warning", "model-retiring", "llm.model")
         assert problem.message == f"claude-sonnet-4.5 retires on 2026-11-30, in {days} days"
-        assert problem.hint == "change to claude-sonnet-4.6"
+        assert problem.hint == "export STIGMER_LLM_MODEL=claude-sonnet-4.6"
         assert loaded.config.llm.model_id == "claude-sonnet-4-5-20250929"
         assert loaded.config.warnings == loaded.problems
 
     @pytest.mark.parametrize("days", [0, -1, -400])
     def test_from_the_day_itself_the_defaults_choice_is_replaced_visibly(self, sandbox: Sandbox, days: int) -> None:
-        """What only the package chose keeps its name and is sent as its replacement, with a warning."""
+        """What only the package chose keeps its name and is sent as its replacement; `show` says so beside it."""
         loaded = self.read(sandbox, days)
         llm = loaded.config.llm
         assert (llm.model, llm.model_name, llm.model_id) == ("claude-sonnet-4.5",) * 2 + ("claude-sonnet-4-6",)
-        [problem] = loaded.problems
-        assert (problem.severity, problem.code, problem.key) == ("warning", "model-retired", "llm.model")
-        assert "RETIRED on 2026-11-30" in problem.message
-        assert "claude-sonnet-4-6 is called in its place" in problem.message
+        assert replaced(llm.provider, llm.model_name, llm.model_id) == (
+            "claude-sonnet-4.5 → claude-sonnet-4-6, for claude-sonnet-4-5-20250929, retired 2026-11-30"
+        )
+
+    @pytest.mark.parametrize(
+        ("user", "command"),
+        [
+            ("llm: {model: claude-sonnet-4.5}\n", "llm.model"),
+            ("providers: {anthropic: {model: claude-sonnet-4.5}}\n", "providers.anthropic.model"),
+            ("aliases: {mine: claude-sonnet-4.5}\nllm: {model: mine}\n", "aliases.mine"),
+            ("aliases: {fast: {anthropic: claude-sonnet-4.5}}\nllm: {model: fast}\n", "aliases.fast.anthropic"),
+        ],
+    )
+    def test_the_hint_is_the_command_that_changes_it(self, sandbox: Sandbox, user: str, command: str) -> None:
+        """`set` of the very key that chose the model."""
+        sandbox.write(user=user)
+        [problem] = self.read(sandbox, 30).problems
+        assert problem.hint == f"stigmer config set {command} claude-sonnet-4.6"
 
     def test_a_persons_choice_is_kept_and_told_louder(self, sandbox: Sandbox) -> None:
         """Whoever named the retired model gets it, and the warning."""
@@ -170,8 +191,8 @@ class TestRetirement:
     def test_parameters_are_judged_by_the_model_that_is_called(self, sandbox: Sandbox) -> None:
         """gpt-4.1 takes a temperature; what replaces it takes one only without reasoning."""
         day = datetime.date(2027, 1, 14)
-        variables = {**CLOUD, "STIGMER_LLM_MODEL": "gpt-4.1", "STIGMER_LLM_TEMPERATURE": "0.5"}
-        assert told(sandbox.read(variables, today=day)) == [("warning", "model-retired", "llm.model")]
+        sandbox.write(user="llm: {model: gpt-4.1, temperature: 0.5}\n")
+        assert told(sandbox.read(CLOUD, today=day)) == [("warning", "model-retired", "llm.model")]
 
 
 class TestParameters:
@@ -188,11 +209,13 @@ class TestParameters:
             ("gpt-4.1", "reasoning_effort", "low"),
         ],
     )
-    @pytest.mark.parametrize(("parameter_in", "severity"), [("site", "warning"), ("user", "error"), ("flags", "error")])
-    def test_it_is_an_error_from_the_models_layer_up_and_dropped_from_below(
+    @pytest.mark.parametrize(
+        ("parameter_in", "severity"), [("site", "warning"), ("user", "error"), ("flags", "warning")]
+    )
+    def test_it_is_an_error_beside_the_model_and_dropped_from_elsewhere(
         self, sandbox: Sandbox, model: str, field: str, value: Any, parameter_in: str, severity: str
     ) -> None:
-        """Set beside the model or above it: an error. Below: left out, with a warning and a reason."""
+        """Set in the model's own layer: an error. In another: left out, with a warning and a reason."""
         user = f"llm:\n  model: {model}\n"
         if parameter_in == "user":
             user += f"  {field}: {value}\n"

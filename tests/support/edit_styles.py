@@ -14,9 +14,9 @@ import msgspec
 from hypothesis import strategies as st
 
 from stigmer_config.settings.declarations import SETTINGS
+from stigmer_config.settings.providers import PROVIDERS
 from stigmer_config.settings.urls import Address, Url
 from stigmer_config.settings.value_types import (
-    PROVIDERS,
     Choice,
     Credential,
     KeyList,

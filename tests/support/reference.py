@@ -338,7 +338,7 @@ class Naive:
             on_the_way = {(places["model"] or (0, ""))[1], *(f"aliases.{name}" for name in way.names)}
             if not any(code == "provider-mismatch" and key in on_the_way for _, code, key, _ in self.problems):
                 self.problem("provider-mismatch", "llm.model", places["model"])
-        facts, model_name, model_id = self._model(way, places["model"])
+        facts, model_name, model_id = self._model(way, places["model"], values["base_url"])
         reasons: dict[Place, str] = {}
         self._parameters(values, places, facts, reasons)
         passed = self._credential(values, places)
@@ -402,29 +402,42 @@ class Naive:
 
     # Rules 5 and 6: the model, what it refuses, the credential.
 
-    def _model(self, way: Chain, place: Place | None) -> tuple[dict[str, Any], str | None, str | None]:
+    def _model(self, way: Chain, place: Place | None, url: str | None) -> tuple[dict[str, Any], str | None, str | None]:
         """What is known of the model that is called, its name, and the id to send."""
         if way.end is None or prefix(way.end) not in (None, self.provider):
             return {}, None, None
         name = without_prefix(way.end)
         home, model_id, facts = models().get(name, ("", name, {}))
         if home != self.provider:
+            if home == "" and self._doubts(name, url) and not self._contradicts(place):
+                self.problem("doubtful-model", "llm.model", place, "warning")
             return {}, name, name
         left = self._days_left(facts)
         if left is None or left > 60:
             return facts, name, model_id
-        if left > 0:
-            self.problem("model-retiring", "llm.model", place, "warning")
-            return facts, name, model_id
-        self.problem("model-retired", "llm.model", place, "warning")
         chooser = way.last_layer if way.last_layer is not None else (place or (0, ""))[0]
+        if left > 0:
+            if chooser != 0:
+                self.problem("model-retiring", "llm.model", place, "warning")
+            return facts, name, model_id
         while chooser == 0 and "replacement" in facts:
             _, replacement_id, facts_then = models()[facts["replacement"]]
             facts = facts_then
             left = self._days_left(facts)
             if left is None or left > 0:
                 return facts, name, replacement_id
+        self.problem("model-retired", "llm.model", place, "warning")
         return models()[name][2], name, model_id
+
+    def _doubts(self, name: str, url: str | None) -> bool:
+        """Whether a name has not the form of the company's models, at the company's own address."""
+        if self.provider == "ollama" or url is None or self.is_gateway(self.provider, url):
+            return False
+        return belongs_to(name) != self.provider
+
+    def _contradicts(self, place: Place | None) -> bool:
+        """Whether the layer of the model contradicts itself."""
+        return ("error", "provider-mismatch", (place or (0, ""))[1], self.layer_name(place)) in self.problems
 
     def _days_left(self, facts: dict[str, Any]) -> int | None:
         if "retires" not in facts:
@@ -445,7 +458,7 @@ class Naive:
             place, model_place = places[name], places["model"]
             if not is_refused or values[name] is None or place is None:
                 continue
-            if model_place is None or place[0] >= model_place[0]:
+            if model_place is not None and place[0] == model_place[0]:
                 self.problem("unsupported-parameter", f"llm.{name}", place)
             else:
                 self.problem("unsupported-parameter", f"llm.{name}", place, "warning")
@@ -473,10 +486,12 @@ class Naive:
                     continue
             values["api_key"], places["api_key"] = value, place
             break
-        if values["api_key"] is None and needs:
+        url = values["base_url"]
+        at_home = url is not None and not self.is_gateway(self.provider, url)
+        written = places["api_key"] is not None  # a null that was written: no key is sent
+        if values["api_key"] is None and needs and (at_home or (not written and origin(url)[0] == "https")):
             code = "credential-binding" if passed else "missing-api-key"
             self.problem(code, "llm.api_key", None)
-        url = values["base_url"]
         if values["api_key"] is not None and url and origin(url)[0] == "http" and not is_loopback(url):
             self.problem("insecure-endpoint", "llm.base_url", places["base_url"], "warning")
         return passed

@@ -43,7 +43,8 @@ def loading() -> Config:
 def the_llm(config: Config) -> None:
     llm = config.llm
     assert_type(llm, LLMConfig)
-    assert_type(llm.provider, Literal["anthropic", "ollama", "openai"])
+    assert_type(llm.provider, str)
+    assert_type(llm.kind, Literal["anthropic", "ollama", "openai"])
     assert_type(llm.model, str)
     assert_type(llm.model_name, str)
     assert_type(llm.model_id, str)
@@ -60,8 +61,8 @@ def the_llm(config: Config) -> None:
         assert_type(llm.api_key.reveal(), str)
 
 
-def every_provider_is_known(config: Config) -> str:
-    match config.llm.provider:
+def every_kind_is_known(config: Config) -> str:
+    match config.llm.kind:
         case "anthropic":
             return "a"
         case "ollama":

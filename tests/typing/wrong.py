@@ -34,8 +34,8 @@ def arguments_have_types() -> None:
     LLMConfig.load_from_env("lokal")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def providers_are_three(config: Config) -> bool:
-    return config.llm.provider == "gemini"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison]
+def kinds_are_three(config: Config) -> bool:
+    return config.llm.kind == "gemini"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def a_wrong_default_is_found() -> None:

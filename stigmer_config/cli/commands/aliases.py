@@ -8,7 +8,7 @@ import click
 
 from ...config.config import Config
 from ...core.problems import printable
-from ...settings.value_types import PROVIDERS
+from ...settings.providers import PROVIDERS
 from ..options import Where, common
 from ..output import render
 from ..output.problems import exit_status, tell

@@ -18,8 +18,8 @@ from ...integrations.http import WireError
 from ...llm.catalogue import Model, catalogue
 from ...loading.load import read
 from ...secrets.references import Unread
+from ...settings.providers import PROVIDERS
 from ...settings.urls import is_loopback
-from ...settings.value_types import PROVIDERS
 from ..completion.candidates import complete_pull
 from ..options import Where, common, concerning
 from ..output import render

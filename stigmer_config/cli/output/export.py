@@ -15,8 +15,9 @@ from ...core.problems import printable
 from ...core.secret import Secret
 from ...llm.catalogue import catalogue
 from ...llm.model_strings import ModelNames, split
+from ...llm.providers import is_gateway
 from ...secrets.references import Unread
-from ...settings.urls import same_url
+from ...settings.providers import packaged_providers
 from ...sources.defaults import defaults_layer
 from .render import text
 
@@ -54,12 +55,18 @@ class Writer:
         Secrets that are not revealed stand in it as comments, and so does what has no place in a file.
         """
         tree: dict[str, Any] = {}
-        wanted = [*keys, *(self._needed_aliases() if whole else ())]
+        wanted = [*(self._declaration() if whole else ()), *keys, *(self._needed_aliases() if whole else ())]
         for key in dict.fromkeys(wanted):
             written = self._written_as(key)
             if written is not None:
                 _put(tree, written, self._leaf(key))
         return "\n".join(_lines(tree, ""))
+
+    def _declaration(self) -> list[str]:
+        """The keys that declare the providers in force, for those that are not packaged."""
+        providers = (one.provider for one in (self.config.llm, *self.config.llm.fallbacks))
+        declared = [provider for provider in dict.fromkeys(providers) if provider not in packaged_providers()]
+        return [f"providers.{provider}.{field}" for provider in declared for field in ("kind", "base_url")]
 
     def _needed_aliases(self) -> list[str]:
         hops = self.config.explain("llm.model").hops
@@ -69,13 +76,13 @@ class Writer:
     def _written_as(self, key: str) -> str | None:
         """The key under which a file gives the same effective value; None: under none."""
         llm = self.config.llm
-        if key == "llm.api_key" and llm.provider == "ollama":
-            return "providers.ollama.api_key"  # the only key Ollama takes
+        if key == "llm.api_key" and llm.kind == "ollama":
+            return f"providers.{llm.provider}.api_key"  # the only key Ollama takes
         if key == "llm.model" and self.foreign_model:
             return f"providers.{llm.provider}.model"
         if key == f"providers.{llm.provider}.model" and self.foreign_model:
             return None  # the one in force stands there
-        if key == "providers.ollama.api_key" and llm.provider == "ollama":
+        if key == f"providers.{llm.provider}.api_key" and llm.kind == "ollama":
             return None
         return None if key.startswith("redis.") and self.config.redis is None else key
 
@@ -89,6 +96,8 @@ class Writer:
             more = "" if isinstance(value, Unread) else "; --reveal prints it"
             label = str(value) if isinstance(value, Unread) else "set"
             return _Leaf(value, f"{label} ({self._origin(key)}){more}")
+        if key.endswith(".headers") and value and not self.reveal:
+            return _Leaf(value, f"set: {', '.join(value)} ({self._origin(key)}); --reveal prints them")
         if key in self.replaced:
             return _Leaf(value, f"{text(value)} (packaged; it was retired, and {self.config.llm.model_id} is called)")
         if value is None and (setting is None or not setting.nullable):
@@ -109,15 +118,17 @@ class Writer:
             leaf = self._leaf(key)
             if key == "llm.model" and key in self.replaced:
                 leaf = _Leaf(self.config.llm.model_id)  # in a variable the name would mean the retired model
-            if key == "llm.api_key" and self.config.llm.provider == "ollama" and leaf.value is not None:
-                leaf = _Leaf(leaf.value, "Ollama's key has no variable; see providers.ollama.api_key")
+            if key == "llm.api_key" and self.config.llm.kind == "ollama" and leaf.value is not None:
+                leaf = _Leaf(
+                    leaf.value, f"Ollama's key has no variable; see providers.{self.config.llm.provider}.api_key"
+                )
             lines.append(self._assignment(key, setting.variable, leaf))
         return "\n".join(lines)
 
     def _assignment(self, key: str, variable: str, leaf: _Leaf) -> str:
         if leaf.instead or leaf.value is None:
             return f"# {variable}: {leaf.instead or 'none'}"
-        text = str(leaf.value)
+        text = ",".join(leaf.value) if isinstance(leaf.value, list) else str(leaf.value)
         if key == "llm.model" and self.foreign_model:
             text = f"{self.config.llm.provider}:{self.config.llm.model_name}"
         return _shell_assignment(variable, text) + (f"  # {leaf.origin}" if leaf.origin else "")
@@ -127,11 +138,11 @@ def _is_foreign(config: Config) -> bool:
     """Whether the model's bare name belongs to another provider than the one it is used for, without a gateway."""
     llm = config.llm
     hops = config.explain("llm.model").hops
-    prefix, name = split(hops[-1].target if hops else llm.model)
+    prefix, name = split(hops[-1].target if hops else llm.model, config.providers)
     if prefix is not None or ModelNames({}, catalogue()).belongs_to(name) in (None, llm.provider):
         return False
-    packaged = defaults_layer(config.mode).entries[f"providers.{llm.provider}.base_url"].value
-    return llm.provider == "ollama" or same_url(llm.base_url, packaged)
+    packaged = defaults_layer(config.mode).entries.get(f"providers.{llm.provider}.base_url")
+    return not is_gateway(llm.provider, llm.base_url, packaged.value if packaged is not None else None)
 
 
 def _replaced(config: Config) -> set[str]:

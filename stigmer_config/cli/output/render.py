@@ -11,6 +11,7 @@ from ...config.config import RESOLVED, Config
 from ...config.sections import plain
 from ...core.problems import Problem, printable
 from ...core.provenance import Explanation, Layer, Origin
+from ...llm.catalogue import replaced
 from ...loading.load import Loaded
 from ...settings.declarations import SETTINGS
 from .table import Cell
@@ -128,8 +129,10 @@ def place(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Cell]:
 
 def model_steps(config: Config) -> str:
     """What was asked for, what it came to, and what the provider is asked for: `fast → NAME → ID`, each once."""
-    steps = [text(config.value("llm.model")), config.llm.model_name, config.llm.model_id]
-    return printable(" → ".join(dict.fromkeys(step for step in steps if step)))
+    llm = config.llm
+    steps = " → ".join(dict.fromkeys(step for step in (text(llm.model), llm.model_name, llm.model_id) if step))
+    note = replaced(llm.provider, llm.model_name, llm.model_id)
+    return printable(f"{steps} ({note})" if note else steps)
 
 
 def from_home(source: str) -> str:

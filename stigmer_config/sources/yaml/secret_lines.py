@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from ...core.problems import nearest
 from ...settings.declarations import BUILT_IN
+from ...settings.providers import PROVIDER_NAME
 from ...settings.schema import Schema
-from ...settings.value_types import PROVIDERS
 
 if TYPE_CHECKING:
     from .nodes import Node
@@ -132,7 +132,7 @@ class _Hider:
 
     def _leaf(self, key: str, node: Node) -> None:
         setting = self._schema.find(key)
-        if setting is not None and setting.is_secret:
+        if setting is not None and (setting.is_secret or key.endswith(".headers")):
             self._hide(node.key_line, node)
         elif _may_hold_secret(node):
             self._hide(node.line, node)
@@ -142,7 +142,7 @@ class _Hider:
             self._hide(node.key_line, node)
         elif type(node.value) is dict:
             for provider, child in node.value.items():
-                if provider not in PROVIDERS:
+                if not PROVIDER_NAME.fullmatch(provider):
                     self._unknown(provider, child)
                 elif _may_hold_secret(child):
                     self._hide(child.line, child)

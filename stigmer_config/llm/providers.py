@@ -1,0 +1,278 @@
+"""Which providers there are in one load: those that are packaged, and those that some layer declares.
+
+A layer declares one by `providers.<name>.kind` and `providers.<name>.base_url`. Which names exist is known once every
+layer is read: until then a layer keeps what it says of any name, and `without_unknown_providers` takes out what nothing
+declares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from ..core.layer_stack import LayerStack
+from ..core.problems import Problem, did_you_mean, nearest, quoted
+from ..core.provenance import Entry, Layer, Origin, items, targets
+from ..settings.providers import COMPANIES, PROVIDERS, in_order, packaged_providers
+from ..settings.urls import same_url
+from ..settings.value_types import no_provider
+from .catalogue import Catalogue
+
+_DECLARATION = ("kind", "base_url")
+
+
+def provider_of(key: str) -> tuple[str, str]:
+    """The provider and the field of a `providers.*` key; two empty strings for another key."""
+    section, _, rest = key.partition(".")
+    if section != "providers":
+        return "", ""
+    provider, _, field = rest.partition(".")
+    return provider, field
+
+
+def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool:
+    """Whether a provider may serve any name: each but the three, and anthropic or openai at another URL."""
+    if provider not in COMPANIES:
+        return provider not in PROVIDERS
+    return url is not None and not same_url(url, packaged_url)
+
+
+def known_providers(layers: Iterable[Layer]) -> Collection[str]:
+    """The packaged providers and those that these layers declare."""
+    said = {
+        provider_of(key)
+        for layer in layers
+        if layer.name != "defaults"
+        for key in layer.entries
+        if key.startswith("providers.")
+    }
+    declared = {name for name, _ in said if all((name, field) in said for field in _DECLARATION)}
+    declared -= packaged_providers().keys()
+    return dict.fromkeys(in_order((*packaged_providers(), *declared))) if declared else packaged_providers()
+
+
+def _declarations(layers: Iterable[Layer]) -> dict[str, set[str]]:
+    """What is said of each provider that is not packaged: kind, base_url. A faulty value counts, too."""
+    packaged = packaged_providers()
+    found: dict[str, set[str]] = {}
+    for layer in layers:
+        if layer.name == "defaults":
+            continue
+        for key in (*layer.entries, *layer.faulty, *layer.named):
+            provider, field = provider_of(key)
+            if provider and provider not in packaged:
+                fields = found.setdefault(provider, set())
+                if field in _DECLARATION:
+                    fields.add(field)
+    return found
+
+
+class _Judgement:
+    """Takes out of layers what names a provider that does not exist, each with its problem."""
+
+    def __init__(self, layers: Iterable[Layer], granted: Collection[str], catalogue: Catalogue) -> None:
+        self.layers = tuple(layers)
+        self.catalogue = catalogue
+        self.problems: list[Problem] = []
+        self.trusted = [_counting(layer, granted) for layer in self.layers]
+        self.known = known_providers(self.trusted)
+        self.families = {model.id.partition(":")[0] for model in catalogue.models if model.provider == "ollama"}
+
+    def judge(self) -> list[Layer]:
+        self._declared()
+        return [self._layer(layer) for layer in self.layers]
+
+    def _problem(self, code: str, key: str, message: str, hint: str, origin: Origin, *, error: bool = True) -> None:
+        severity: Any = "error" if error else "warning"
+        problem = Problem(severity=severity, code=code, key=key, message=message, hint=hint, origin=origin)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _declared(self) -> None:
+        """Declarations that are not whole, and names that mean something else."""
+        for provider, fields in _declarations(self.trusted).items():
+            key = f"providers.{provider}"
+            if not fields:
+                continue
+            origin = _place(self.trusted, key)
+            if provider == "auto" or provider in self.families:
+                what = "is how one is chosen" if provider == "auto" else "is a model of Ollama"
+                hint = "give the provider another name"
+                self._problem("invalid-choice", key, f"a provider may not be named {provider}: it {what}", hint, origin)
+                self.known = [name for name in self.known if name != provider]
+            elif len(fields) < len(_DECLARATION):
+                missing = next(field for field in _DECLARATION if field not in fields)
+                example = {"kind": "openai", "base_url": "https://llm.example.com/v1"}[missing]
+                near = nearest(provider, self.known)
+                hint = f"add {missing}, for example {missing}: {example}"
+                hint = f"did you mean providers.{near}? Else {hint}" if near else hint
+                message = f"the provider {provider} has no {missing}"
+                self._problem("missing-value", f"{key}.{missing}", message, hint, origin)
+
+    def _layer(self, layer: Layer) -> Layer:
+        if layer.name in ("defaults", "vendor"):
+            return layer
+        # What an untrusted layer declares is refused with its declaration.
+        proposed = () if layer.is_trusted else [name for name, fields in _declarations([layer]).items() if fields]
+        known = {*self.known, *proposed}
+        entries = dict(layer.entries)
+        for provider in _declarations([layer]):
+            if provider not in known:
+                self._undeclared(layer, provider, entries)
+        for key, entry in layer.entries.items():
+            if key == "llm.provider" and entry.value != "auto" and entry.value not in known:
+                fault = no_provider(entry.value, self.known)
+                if self._is_for_others(layer, entry.value):
+                    self._for_others(key, entry.value, entry.origin)
+                else:
+                    self._problem(fault.code, key, fault.message, fault.hint, entry.origin)
+                del entries[key]
+            elif key.startswith("aliases.") and targets(entry) is not None:
+                self._targets(layer, key, known, entries)
+            if key in entries:
+                self._prefixes(key, entries[key], known, entries)
+        if entries.keys() == layer.entries.keys() and all(entries[key] is layer.entries[key] for key in entries):
+            return layer
+        lost = {key: layer.entries[key].origin for key in layer.entries if key not in entries}
+        return msgspec.structs.replace(layer, entries=entries, faulty={**layer.faulty, **_kept(lost)})
+
+    def _is_for_others(self, layer: Layer, provider: str) -> bool:
+        """Whether a project's file may name this provider for people who have declared it."""
+        return layer.name == "project" and nearest(provider, self.known) is None
+
+    def _for_others(self, key: str, provider: str, origin: Origin) -> None:
+        message = f"there is no provider {provider} here: it is ignored"
+        hint = f"to use it, declare providers.{provider}.kind and .base_url in ~/.stigmer/config.yaml"
+        self._problem("unknown-provider", key, message, hint, origin, error=False)
+
+    def _undeclared(self, layer: Layer, provider: str, entries: dict[str, Entry]) -> None:
+        """A section of a provider that nothing declares."""
+        key = f"providers.{provider}"
+        for below in [below for below in entries if below.startswith(f"{key}.")]:
+            del entries[below]
+        fields = _declarations(self.trusted).get(provider, set())
+        if fields:
+            return  # it is half declared, and that is reported
+        origin = _place([layer], key)
+        if self._is_for_others(layer, provider):
+            self._for_others(key, provider, origin)
+            return
+        known = f"known keys of providers: {', '.join(self.known)}"
+        near = nearest(provider, self.known)
+        hint = f"did you mean providers.{near}?" if near else f"{known}; one of your own needs a kind and a base_url"
+        self._problem("unknown-key", key, f"there is no key {quoted(key)}", hint, origin)
+
+    def _targets(self, layer: Layer, key: str, known: Collection[str], entries: dict[str, Entry]) -> None:
+        """The entries of an alias for providers that do not exist."""
+        by_provider = targets(entries[key]) or {}
+        lost = [provider for provider in by_provider if provider not in known]
+        if not lost:
+            return
+        ignored = [provider for provider in lost if self._is_for_others(layer, provider)]
+        for provider in lost:
+            name = f"{key}.{provider}"
+            origin = layer.named.get(name, by_provider[provider].origin)
+            if provider in ignored:
+                self._for_others(name, provider, origin)
+                continue
+            hint = did_you_mean(provider, self.known, f"providers: {', '.join(self.known)}")
+            self._problem("unknown-alias-provider", name, f"there is no provider {quoted(provider)}", hint, origin)
+        left = {provider: target for provider, target in by_provider.items() if provider not in lost}
+        if left and len(ignored) == len(lost):
+            entries[key] = Entry(left, entries[key].origin)
+        else:
+            del entries[key]
+
+    def _prefixes(self, key: str, entry: Entry, known: Collection[str], entries: dict[str, Entry]) -> None:
+        """Model strings with a prefix that other tools know as a provider, and that is none here."""
+        faults = [
+            problem
+            for where, target in model_strings(key, entry)
+            if (problem := foreign_prefix(where, target, known, self.catalogue)) is not None
+        ]
+        if faults:
+            self.problems += (fault for fault in faults if fault not in self.problems)
+            del entries[key]
+
+
+def foreign_prefix(key: str, entry: Entry, known: Collection[str], catalogue: Catalogue) -> Problem | None:
+    """`unknown-provider` for a model string with a prefix that other tools know, and that is no provider here."""
+    head, colon, rest = str(entry.value).partition(":")
+    head = head.lower()
+    if not colon or head in known or head not in catalogue.foreign_prefixes:
+        return None
+    ours = catalogue.foreign_prefixes[head]
+    declare = f"declare it: providers.{head}.kind and .base_url, with an address that speaks OpenAI's protocol"
+    hint = f"write {ours}:{rest}" if ours else declare
+    message = f"there is no provider {head} here, which other tools know"
+    return Problem(code="unknown-provider", key=key, message=message, hint=hint, origin=entry.origin)
+
+
+def model_strings(key: str, entry: Entry) -> Iterator[tuple[str, Entry]]:
+    """The model strings in an entry, each with the key to report it under."""
+    if key.startswith("aliases."):
+        by_provider = targets(entry)
+        if by_provider is None:
+            yield key, entry
+        else:
+            yield from ((f"{key}.{provider}", target) for provider, target in by_provider.items())
+    elif key == "llm.fallbacks":
+        yield from ((key, item) for item in items(entry))
+    elif (key == "llm.model" or provider_of(key)[1] == "model") and entry.value is not None:
+        yield key, entry
+
+
+def without_unknown_providers(
+    layers: LayerStack, catalogue: Catalogue, problems: list[Problem], granted: Collection[str] = ()
+) -> LayerStack:
+    """The layers without what names a provider that does not exist; why, goes to `problems`.
+
+    `granted` are the keys of the project's file that count. What is wrong inside a section of a provider that does
+    not exist is taken out of `problems`.
+    """
+    judgement = _Judgement(layers, granted, catalogue)
+    judged = judgement.judge()
+    gone = [problem.key for problem in judgement.problems if problem.code in ("unknown-key", "unknown-provider")]
+    sections = tuple(f"{key}." for key in gone if key.count(".") == 1 and key.startswith("providers."))
+    names = tuple(key for key in gone if key.startswith("providers."))
+    problems[:] = [p for p in problems if not p.key.startswith(sections) and p.key not in names]
+    problems += judgement.problems
+    return LayerStack([_with_status(layer, judgement.problems) for layer in judged])
+
+
+def _with_status(layer: Layer, problems: list[Problem]) -> Layer:
+    fault = next((p for p in problems if p.severity == "error" and p.origin and p.origin.layer == layer.name), None)
+    if fault is None or layer.status == "error":
+        return layer
+    return msgspec.structs.replace(layer, status="error", why=fault.message)
+
+
+def _counting(layer: Layer, granted: Collection[str]) -> Layer:
+    """A layer with what counts of it before it is vetted: all of a trusted one, what is granted of a project's."""
+    if layer.is_trusted:
+        return layer
+    granted = granted if layer.name == "project" else ()
+    entries = {key: entry for key, entry in layer.entries.items() if key in granted}
+    named = {key: origin for key, origin in layer.named.items() if any(one.startswith(f"{key}.") for one in entries)}
+    return msgspec.structs.replace(layer, entries=entries, named=named, faulty={})
+
+
+def _place(layers: Iterable[Layer], key: str) -> Origin:
+    """Where a provider's section is, in the highest layer that has one."""
+    for layer in reversed(tuple(layers)):
+        if key in layer.named:
+            return layer.named[key]
+        for below, entry in layer.entries.items():
+            if below.startswith(f"{key}."):
+                return entry.origin
+        for below, origin in layer.faulty.items():
+            if below.startswith(f"{key}."):
+                return origin
+    raise LookupError(key)
+
+
+def _kept(lost: dict[str, Origin]) -> dict[str, Origin]:
+    """Of what was taken out, what still counts as an attempt to set the key."""
+    return {key: origin for key, origin in lost.items() if not key.startswith("providers.")}

@@ -1,0 +1,89 @@
+"""The packaged providers: addresses and variables as LangChain's or the provider's own package has them."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from types import ModuleType
+
+import pytest
+
+from stigmer_config import Config
+from stigmer_config.llm.catalogue import catalogue
+from stigmer_config.settings.providers import PROVIDER_NAME, PROVIDERS, packaged_providers
+from tests.support.sandbox import Sandbox
+
+REQUIRED = {"openrouter", "groq", "mistralai", "deepseek", "xai", "together", "google", "lmstudio", "vllm", "litellm"}
+# Where the package of a provider says its address, and its variable.
+SOURCES = {
+    "deepseek": ("langchain_deepseek.chat_models", "langchain_deepseek.chat_models"),
+    "groq": ("groq._client", "langchain_groq.chat_models"),
+    "mistralai": ("langchain_mistralai.chat_models", "langchain_mistralai.chat_models"),
+    "xai": ("langchain_xai.chat_models", "langchain_xai.chat_models"),
+    "anthropic": ("anthropic._client", "langchain_anthropic.chat_models"),
+}
+
+
+def _source(module: ModuleType) -> str:
+    return inspect.getsource(module)
+
+
+@pytest.mark.parametrize("provider", SOURCES)
+def test_address_and_variable_are_those_of_the_providers_own_package(provider: str) -> None:
+    """The origin of the address, and the key's variable, are in the source of the package that people use."""
+    address, variable = (_source(importlib.import_module(name)) for name in SOURCES[provider])
+    packaged = packaged_providers()[provider]
+    url = (
+        packaged.base_url or {"anthropic": "https://api.anthropic.com", "openai": "https://api.openai.com/v1"}[provider]
+    )
+    host = re.match(r"https://[^/]+", url)
+    assert host is not None
+    assert host.group() in address
+    assert packaged.key_variables[0] in variable
+
+
+def test_every_line_is_whole() -> None:
+    """Each has a kind, an address (the three have theirs in the modes' files) and a page that lists its models."""
+    assert packaged_providers().keys() >= REQUIRED | set(PROVIDERS)
+    for name, provider in packaged_providers().items():
+        assert PROVIDER_NAME.fullmatch(name)
+        assert provider.kind in PROVIDERS
+        assert (provider.base_url is None) == (name in PROVIDERS)
+        assert provider.models.startswith("https://")
+        assert name not in catalogue().foreign_prefixes
+
+
+def test_no_name_is_that_of_an_ollama_model() -> None:
+    """`mistral:7b` stays Ollama's: neither a provider nor a foreign prefix has the name of a known model."""
+    families = {model.id.partition(":")[0] for model in catalogue().models if model.provider == "ollama"}
+    assert not families & packaged_providers().keys()
+    assert not families & catalogue().foreign_prefixes.keys()
+    assert set(catalogue().foreign_prefixes.values()) - {None} <= packaged_providers().keys()
+
+
+def loaded(sandbox: Sandbox, provider: str) -> Config:
+    packaged = packaged_providers()[provider]
+    keys = dict.fromkeys(packaged.key_variables[:1], "k-of-the-test")
+    return sandbox.load({"MODE": "local", **keys}, flags={"llm.model": f"{provider}:some-model"})
+
+
+@pytest.mark.parametrize("provider", sorted(set(packaged_providers()) - set(PROVIDERS)))
+def test_a_prefix_and_the_providers_own_variable_are_enough(sandbox: Sandbox, provider: str) -> None:
+    """No file at all: the packaged address, the key from its variable."""
+    config = loaded(sandbox, provider)
+    packaged = packaged_providers()[provider]
+    assert (config.llm.provider, config.llm.kind, config.llm.base_url) == (provider, packaged.kind, packaged.base_url)
+    assert config.llm.model_id == "some-model"
+    assert (config.llm.api_key is not None) == bool(packaged.key_variables)
+    assert config.warnings == ()
+
+
+@pytest.mark.parametrize("variables", [("GEMINI_API_KEY",), ("GOOGLE_API_KEY",), ("GEMINI_API_KEY", "GOOGLE_API_KEY")])
+def test_google_takes_the_first_of_its_variables(sandbox: Sandbox, variables: tuple[str, ...]) -> None:
+    """`GEMINI_API_KEY`, else `GOOGLE_API_KEY`."""
+    config = sandbox.load(
+        {"MODE": "local", **{name: f"k-{name}" for name in variables}}, flags={"llm.model": "google:gemini-3-pro"}
+    )
+    assert config.llm.api_key is not None
+    assert config.llm.api_key.reveal() == f"k-{variables[0]}"
