@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from ..core.problems import Problem
 from ..core.provenance import Entry, Origin
@@ -132,10 +132,10 @@ def _nested(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in values.items():
         *sections, name = key.removeprefix(prefix).split(".")
-        below = tree
+        below: dict[str, Any] = tree
         for section in sections:
-            found = below.get(section)
-            below = found if type(found) is dict else below.setdefault(section, {}) if found is None else {}
+            found: Any = below.setdefault(section, {})
+            below = found if type(found) is dict else {}  # below a value that is no section there is nothing
         below[name] = value
     return tree
 
@@ -146,9 +146,10 @@ def _made(node: Node, key: str, tree: Any) -> Any:
         return tree
     if tree is None or not isinstance(tree, dict):
         return None if node.optional else FrozenDict() if isinstance(node, NamesNode) else _struct(node, key, {})
+    parts = cast("dict[str, Any]", tree)
     if isinstance(node, NamesNode):
-        return FrozenDict({name: _made(node.item, f"{key}.{name}", part) for name, part in tree.items()})
-    return _struct(node, key, tree)
+        return FrozenDict({name: _made(node.item, f"{key}.{name}", part) for name, part in parts.items()})
+    return _struct(node, key, parts)
 
 
 def _struct(node: StructNode, key: str, tree: Mapping[str, Any]) -> Any:
@@ -181,7 +182,8 @@ _RANKS = {name: rank for rank, name in enumerate(_LAYERS)}
 
 def _passwords(values: Mapping[str, Any]) -> Iterator[Secret]:
     for value in values.values():
-        for text in value if isinstance(value, list) else (value,):
+        texts = cast("list[Any]", value) if isinstance(value, list) else (value,)
+        for text in texts:
             password = password_in(text) if isinstance(text, str) else None
             if password is not None:
                 yield Secret(password)

@@ -125,6 +125,11 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return self._applications.schema
 
     @property
+    def application_keys(self) -> tuple[str, ...]:
+        """The keys below `apps` of the registered applications that have a value."""
+        return tuple(self._applications.values)
+
+    @property
     def unregistered(self) -> tuple[str, ...]:
         """The keys below `apps` of applications that are not registered."""
         return tuple(self._applications.unregistered)
@@ -263,7 +268,7 @@ def nested(values: Iterable[tuple[str, Any]], *, reveal: bool = False) -> dict[s
 
 def _keys(config: Config) -> Iterator[str]:
     yield from _PATHS
-    yield from config._applications.values  # noqa: SLF001 - this module's own
+    yield from config.application_keys
     for provider, settings in config.providers.items():
         if provider not in PROVIDERS:
             for field in PROVIDER_FIELDS:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
 from ..core.frozen_map import FrozenMap
 from ..core.secret import Secret, without_password
@@ -131,9 +131,9 @@ def plain(value: Any, *, reveal: bool = False) -> Any:
     if isinstance(value, (Secret, Reference)):
         return value.reveal() if reveal and isinstance(value, Secret) and not isinstance(value, Unread) else str(value)
     if isinstance(value, Mapping):
-        return {name: plain(part, reveal=reveal) for name, part in value.items()}
+        return {name: plain(part, reveal=reveal) for name, part in cast("Mapping[str, Any]", value).items()}
     if isinstance(value, (tuple, list)):
-        return [plain(part, reveal=reveal) for part in value]
+        return [plain(part, reveal=reveal) for part in cast("Sequence[Any]", value)]
     return without_password(value) if type(value) is str and not reveal else value
 
 

@@ -148,17 +148,20 @@ class Change(msgspec.Struct, frozen=True):
 
 def placed(value: Any, origin: Origin) -> Entry:
     """The entry of a value at a place; the parts of a mapping are entries at the same place."""
-    if type(value) is dict:
-        value = {name: part if isinstance(part, Entry) else Entry(part, origin) for name, part in value.items()}
-    return Entry(value, origin)
+    if type(value) is not dict:
+        return Entry(value, origin)
+    parts = cast("dict[str, Any]", value).items()
+    return Entry({name: part if isinstance(part, Entry) else Entry(part, origin) for name, part in parts}, origin)
 
 
 def plain_value(entry: Entry) -> Any:
     """An entry's value with the values of its parts, where it has parts."""
-    if type(entry.value) is dict:
-        return {name: part.value for name, part in entry.value.items()}
+    by_name = targets(entry)
+    if by_name is not None:
+        return {name: part.value for name, part in by_name.items()}
     if type(entry.value) is tuple:
-        return tuple(part.value if isinstance(part, Entry) else part for part in entry.value)
+        parts = cast("tuple[Any, ...]", entry.value)
+        return tuple(part.value if isinstance(part, Entry) else part for part in parts)
     return entry.value
 
 
