@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from ..core.problems import Problem
@@ -134,8 +134,9 @@ def _nested(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         *sections, name = key.removeprefix(prefix).split(".")
         below: dict[str, Any] = tree
         for section in sections:
-            found: Any = below.setdefault(section, {})
-            below = found if type(found) is dict else {}  # below a value that is no section there is nothing
+            found = below.setdefault(section, {})
+            # Below a value that is no section there is nothing.
+            below = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
         below[name] = value
     return tree
 
@@ -182,7 +183,7 @@ _RANKS = {name: rank for rank, name in enumerate(_LAYERS)}
 
 def _passwords(values: Mapping[str, Any]) -> Iterator[Secret]:
     for value in values.values():
-        texts = cast("list[Any]", value) if isinstance(value, list) else (value,)
+        texts: Iterable[Any] = value if isinstance(value, list) else (value,)
         for text in texts:
             password = password_in(text) if isinstance(text, str) else None
             if password is not None:

@@ -5,7 +5,7 @@ A Key is a dotted path of one setting (`llm.model`), a plain `str`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import msgspec
@@ -159,10 +159,11 @@ def plain_value(entry: Entry) -> Any:
     by_name = targets(entry)
     if by_name is not None:
         return {name: part.value for name, part in by_name.items()}
-    if type(entry.value) is tuple:
-        parts = cast("tuple[Any, ...]", entry.value)
+    value: Any = entry.value
+    if isinstance(value, tuple):
+        parts = cast("Sequence[Any]", value)
         return tuple(part.value if isinstance(part, Entry) else part for part in parts)
-    return entry.value
+    return value
 
 
 def items(entry: Entry) -> tuple[Entry, ...]:
