@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from ..core.problems import Problem
@@ -183,7 +183,7 @@ _RANKS = {name: rank for rank, name in enumerate(_LAYERS)}
 
 def _passwords(values: Mapping[str, Any]) -> Iterator[Secret]:
     for value in values.values():
-        texts: Iterable[Any] = value if isinstance(value, list) else (value,)
+        texts = cast("Sequence[Any]", value) if isinstance(value, list) else (value,)
         for text in texts:
             password = password_in(text) if isinstance(text, str) else None
             if password is not None:
