@@ -71,8 +71,7 @@ def _packaged_urls(layers: LayerStack) -> dict[str, str]:
     defaults = layers.find("defaults")
     if defaults is None:
         return {}
-    found = {provider_of(key): entry.value for key, entry in defaults.entries.items()}
-    return {provider: url for (provider, field), url in found.items() if field == "base_url"}
+    return {provider_of(key)[0]: defaults.entries[key].value for key in defaults.entries if key.endswith(".base_url")}
 
 
 def _smart_default(layers: LayerStack) -> str:

@@ -7,6 +7,7 @@ declares.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from .catalogue import Catalogue
 _DECLARATION = ("kind", "base_url")
 
 
+@functools.lru_cache(maxsize=4096)  # asked of every key of every layer
 def provider_of(key: str) -> tuple[str, str]:
     """The provider and the field of a `providers.*` key; two empty strings for another key."""
     section, _, rest = key.partition(".")
@@ -69,6 +71,12 @@ def _declarations(layers: Iterable[Layer]) -> dict[str, set[str]]:
     return found
 
 
+@functools.lru_cache(maxsize=2)
+def _ollama_families(catalogue: Catalogue) -> frozenset[str]:
+    """What known Ollama models have before their colon."""
+    return frozenset(model.id.partition(":")[0] for model in catalogue.models if model.provider == "ollama")
+
+
 class _Judgement:
     """Takes out of layers what names a provider that does not exist, each with its problem."""
 
@@ -78,7 +86,7 @@ class _Judgement:
         self.problems: list[Problem] = []
         self.trusted = [_counting(layer, granted) for layer in self.layers]
         self.known = known_providers(self.trusted)
-        self.families = {model.id.partition(":")[0] for model in catalogue.models if model.provider == "ollama"}
+        self.families = _ollama_families(catalogue)
 
     def judge(self) -> list[Layer]:
         self._declared()

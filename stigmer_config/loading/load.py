@@ -155,6 +155,8 @@ def _vetted(
     if policy:
         vetted = restrict_project(policy, vetted, catalogue())
     problems += vetted.problems
+    if not any(key.startswith("providers.") for layer in vetted.combined.layers for key in layer.refused):
+        return vetted
     # What was refused declares nothing.
     known = without_unknown_providers(vetted.combined.layers, catalogue(), [], trust.covered)
     if all(one is other for one, other in zip(known, vetted.combined.layers, strict=True)):
