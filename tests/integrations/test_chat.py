@@ -89,7 +89,7 @@ def test_full_id_key_and_limit_arrive_under_their_names(sandbox: Sandbox, server
     arrived = called(server, provider, llm)
     assert arrived.headers["authorization"] == f"Bearer {KEY}"
     options = arrived.body["options"] if provider == "ollama" else arrived.body
-    limit = {"anthropic": "max_tokens", "ollama": "num_predict", "openai": "max_completion_tokens"}[provider]
+    limit = "num_predict" if provider == "ollama" else "max_tokens"  # away from OpenAI's own address
     assert options[limit] == 321
     assert options["temperature"] == 0.25
     assert arrived.body["model"] == {**MODELS, "anthropic": "claude-sonnet-4-6"}[provider]
@@ -116,8 +116,8 @@ def test_values_that_are_none_are_not_sent(sandbox: Sandbox, server: FakeProvide
     assert set(body) <= {"model", "messages", "stream"}
 
 
-def test_gpt_6_with_tools_is_asked_by_the_responses_api(sandbox: Sandbox, server: FakeProviders) -> None:
-    """Where LangChain chooses OpenAI's other API, limit and effort have that API's names."""
+def test_gpt_6_with_tools_away_from_openai_speaks_chat_completions(sandbox: Sandbox, server: FakeProviders) -> None:
+    """LangChain would choose the Responses API, which other servers of the protocol do not have."""
     llm = config_for(sandbox, server, "openai", "max_tokens: 99\nreasoning_effort: low", model="gpt-6-luna").llm
 
     def look_up(word: str) -> str:
@@ -125,9 +125,18 @@ def test_gpt_6_with_tools_is_asked_by_the_responses_api(sandbox: Sandbox, server
         return word
 
     chat_model(llm).bind_tools([look_up]).invoke("ping")
-    arrived = server.posted("/v1/responses")
-    assert (arrived.body["max_output_tokens"], arrived.body["reasoning"]) == (99, {"effort": "low"})
+    arrived = server.posted("/v1/chat/completions")
+    assert (arrived.body["max_tokens"], arrived.body["reasoning_effort"]) == (99, "low")
     assert arrived.headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_openai_s_own_address_leaves_the_api_to_langchain() -> None:
+    """There LangChain chooses the Responses API where a model needs it, and the limit has its name."""
+    model: Any = chat_model(hand_made("openai", "https://api.openai.com/v1", model="gpt-6-luna", max_tokens=99))
+    assert model.use_responses_api is not False
+    payload = model._get_request_payload("ping", tools=[{"type": "function", "function": {"name": "look_up"}}])
+    assert payload.get("max_tokens") is None
+    assert 99 in (payload.get("max_completion_tokens"), payload.get("max_output_tokens"))
 
 
 EFFORTS = [
@@ -169,7 +178,7 @@ def test_a_temperature_is_not_sent_to_a_model_that_refuses_it(server: FakeProvid
 def hand_made(provider: Any, base_url: str, model: str = "", **values: Any) -> LLMConfig:
     name = model or MODELS[provider].replace("4.6", "4-6")
     fixed = {"model": name, "model_name": name, "model_id": name, "base_url": base_url, "api_key": Secret(KEY)}
-    return LLMConfig(provider=provider, **{**fixed, **values})
+    return LLMConfig(**{"provider": provider, "kind": provider, **fixed, **values})
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -293,12 +302,14 @@ def test_what_is_given_beside_the_configuration_is_checked(provider: str, extra:
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "openai"])
-def test_a_missing_key_is_not_filled_from_the_environment(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a key in the configuration there is an error, whatever the environment has."""
+def test_a_missing_key_is_not_filled_from_the_environment(
+    server: FakeProviders, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key in the configuration none is sent, whatever the environment has."""
     for name, value in AMBIENT.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match="api_key is required"):
-        chat_model(hand_made(provider, "http://127.0.0.1:1", api_key=None))
+    arrived = called(server, provider, hand_made(provider, server.base_url(provider), api_key=None))
+    assert not {"authorization", "x-api-key"} & set(arrived.headers)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -433,7 +444,7 @@ def test_a_live_switch_never_mixes_two_configurations(sandbox: Sandbox, server: 
             assert all(worker.result() >= 5 for worker in workers)
         seen = [
             {
-                (one.headers["authorization"], one.body["model"], one.body["max_completion_tokens"])
+                (one.headers["authorization"], one.body["model"], one.body["max_tokens"])
                 for one in each.arrived
             }
             for each in (server, other)

@@ -19,6 +19,7 @@ from watchdog.observers.api import BaseObserver
 from stigmer_config import Config, ConfigError, LiveConfig, Rejected, Reloaded, Unchanged, load
 from stigmer_config.files import stable_read as settled
 from stigmer_config.files.watch.schedule import Ledger
+from stigmer_config.llm.catalogue import catalogue
 from stigmer_config.llm.provider_selection import CredentialGrant
 from stigmer_config.loading.load import read
 from stigmer_config.loading.request import request
@@ -29,7 +30,7 @@ from stigmer_config.reload.reloader import Reloader
 from stigmer_config.reload.secret_cache import SecretCache
 from stigmer_config.trust import grants
 from tests.support.live_tools import DEADLINE, LOCAL, Calls, heard, living, logged, rejected, save, takes, until, world
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import TODAY, Sandbox
 
 # -- the swap --------------------------------------------------------------------------------------------------------
 
@@ -581,7 +582,12 @@ def test_variables_are_never_read_again(sandbox: Sandbox, monkeypatch: pytest.Mo
 
 def test_the_date_is_read_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that nears its end while the worker runs warns at the next reload, without a change of a file."""
-    later = datetime.date.today() + datetime.timedelta(days=170)  # noqa: DTZ011 - as the reloader counts days
+    model = catalogue().find("claude-opus-4-5")
+    assert model is not None
+    assert model.retires is not None
+    until = model.retires - datetime.timedelta(days=30) - TODAY
+    later = datetime.date.today() + until  # noqa: DTZ011 - as the reloader counts days
+    sandbox.write(user="llm: {model: claude-opus-4-5}\n")  # a chosen one: a default warns nobody
     with living(sandbox, {"ANTHROPIC_API_KEY": "sk-of-nobody", "MODE": "cloud"}) as live:
         assert not live.current.warnings
         monkeypatch.setattr(reloader, "datetime", SimpleNamespace(date=SimpleNamespace(today=lambda: later)))
