@@ -443,10 +443,7 @@ def test_a_live_switch_never_mixes_two_configurations(sandbox: Sandbox, server: 
             done.set()
             assert all(worker.result() >= 5 for worker in workers)
         seen = [
-            {
-                (one.headers["authorization"], one.body["model"], one.body["max_tokens"])
-                for one in each.arrived
-            }
+            {(one.headers["authorization"], one.body["model"], one.body["max_tokens"]) for one in each.arrived}
             for each in (server, other)
         ]
         assert seen == [{(f"Bearer {KEY}", "gpt-5.2", 111)}, {("Bearer sk-the-other-key-00002", "gpt-4.1", 222)}]

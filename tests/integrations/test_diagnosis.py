@@ -200,7 +200,6 @@ def test_a_wrong_path_of_a_gateway_is_told(sandbox: Sandbox, server: FakeProvide
 
 def test_a_provider_without_a_key_is_not_ready(sandbox: Sandbox) -> None:
     """Reachable is not enough where a key is needed."""
-    del server
     loaded = sandbox.read({"MODE": "cloud"})
     (key,) = [check for check in check_provider(loaded.config.llm).checks if check.key == "llm.api_key"]
     assert (key.state, "export ANTHROPIC_API_KEY" in key.fix) == ("failed", True)

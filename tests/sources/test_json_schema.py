@@ -184,8 +184,8 @@ def documents(draw: Any) -> Any:
 @settings(max_examples=400)
 @given(documents())
 def test_what_the_schema_accepts_the_loader_accepts(world: Sandbox, document: Any) -> None:
-    """Keys, types and ranges: neither says less than the other."""
-    found = faults(world, document)
+    """Keys, types and ranges: neither says less than the other. Which providers are declared no schema can know."""
+    found = [one for one in faults(world, document) if not one.message.startswith("Invalid provider")]
     assert accepts(document) == (found == []), (found, [e.message for e in validator().iter_errors(document)])
 
 

@@ -88,9 +88,9 @@ def test_a_key_is_told_under_the_pointer(sandbox: Sandbox, client: Client) -> No
         ("llm:\n  modle: fast\n", (1, 2), "modle"),
         ("llm:\n  temperature: hot\n", (1, 15), "number"),
         ("llm:\n  temperature: 3\n", (1, 15), "2"),
-        ("llm:\n  provider: gemini\n", (1, 12), "ollama"),
+        ("llm:\n  provider: Gemini 3\n", (1, 12), "ollama"),
         ("llm:\n  base_url: localhost\n", (1, 12), "http://localhost:11434"),
-        ("aliases:\n  mine: {olama: x}\n", (1, 8), "string"),
+        ("aliases:\n  mine: {Olama 1: x}\n", (1, 8), "string"),
         ("locked: [llm.modle]\n", (0, 9), "llm.model"),
     ],
 )

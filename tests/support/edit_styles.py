@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from stigmer_config.settings.declarations import SETTINGS
 from stigmer_config.settings.providers import PROVIDERS
+from stigmer_config.settings.request_fields import ModelList
 from stigmer_config.settings.urls import Address, Url
 from stigmer_config.settings.value_types import (
     Choice,
@@ -23,6 +24,7 @@ from stigmer_config.settings.value_types import (
     Kind,
     Model,
     Number,
+    ProviderName,
     Switch,
     Text,
     Whole,
@@ -36,33 +38,37 @@ _NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,12}", fullmatch=True)
 _MODELS = st.sampled_from(["fast", "claude-sonnet-4.5", "qwen2.5-coder:7b", "openai:gpt-4.1", "a/b@c+d", "7b", "1.10"])
 
 
+_FIXED: dict[type[Kind], st.SearchStrategy[Any]] = {
+    Switch: st.booleans(),
+    Model: _MODELS,
+    ModelList: st.lists(st.sampled_from(["qwen3:4b", "llama3.2:3b", "gemma3:4b"]), min_size=1, max_size=3),
+    ProviderName: st.sampled_from(["anthropic", "ollama", "openai", "auto"]),
+    Url: st.sampled_from(["http://localhost:11434", "https://api.example.com/v1", "https://[::1]:8443/x"]),
+    Address: st.sampled_from(["localhost:7233", "db.example.com:1", "[::1]:65535"]),
+    KeyList: st.lists(st.sampled_from(["llm.model", "sandbox", "redis.host", "aliases.fast"]), unique=True),
+    Credential: st.sampled_from(["sk-ant-0123456789", "a#b:'c'", "%&*!|>@`", "null", "0123"]),
+    Text: _TEXTS,
+}
+
+
 def values(kind: Kind) -> st.SearchStrategy[Any]:
     """Values that a kind accepts, as YAML has them."""
     match kind:
         case Choice():
             return st.sampled_from(kind.choices)
-        case Switch():
-            return st.booleans()
         case Whole():
             return st.integers(kind.least, min(kind.most, 10**6))
         case Number():
             return st.floats(max(kind.least, 0.001), min(kind.most, 1e6)).map(lambda value: round(value, 6))
-        case Model():
-            return _MODELS
-        case Url():
-            return st.sampled_from(["http://localhost:11434", "https://api.example.com/v1", "https://[::1]:8443/x"])
-        case Address():
-            return st.sampled_from(["localhost:7233", "db.example.com:1", "[::1]:65535"])
-        case KeyList():
-            return st.lists(st.sampled_from(["llm.model", "sandbox", "redis.host", "aliases.fast"]), unique=True)
-        case Credential():
-            return st.sampled_from(["sk-ant-0123456789", "a#b:'c'", "%&*!|>@`", "null", "0123"])
-        case Text():
-            return _TEXTS
-    raise NotImplementedError(kind)
+    return next(made for known, made in _FIXED.items() if isinstance(kind, known))
 
 
-KEYS = [key for key in SETTINGS if key != "mode"]
+# Mappings are edited by their items, a built-in provider's kind is fixed, and only the site file may enforce.
+KEYS = [
+    key
+    for key in SETTINGS
+    if key not in ("mode", "enforced") and key.rpartition(".")[2] not in ("parameters", "headers", "kind")
+]
 
 
 class Made(msgspec.Struct):

@@ -83,13 +83,15 @@ class TestValues:
         held = {
             "mode": "local",
             "llm": "{provider: ollama, model: fast, base_url: 'http://o:1', max_tokens: 1, temperature: 0, num_ctx: 1,"
-            " reasoning_effort: null, timeout: 1, max_retries: 1}",
-            "temporal": "{namespace: n, address: 'a:1', task_queue: q, max_concurrency: 1}",
+            " reasoning_effort: null, timeout: 1, max_retries: 1, parameters: {top_p: 0.5}, fallbacks: ['qwen3:4b']}",
+            "temporal": "{namespace: n, address: 'a:1', task_queue: q, max_concurrency: 1, tls: true,"
+            " tls_server_name: s, tls_ca_file: /ca, tls_cert_file: /cert, tls_key_file: /key}",
             "backend/endpoint": "b:1",
             "sandbox": "{type: filesystem, root_dir: /, snapshot_id: s}",
             "redis": "{host: h, port: 1}",
             "logging": "{level: info, format: json}",
             "locked": "[aliases]",
+            "enforced": "[logging.level]",
             **{f"providers/{provider}/max_tokens": "1" for provider in PROVIDERS},
         }
         loaded = load_store(sandbox, held)
