@@ -197,6 +197,8 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
     def meaning(self, alias: str) -> dict[str, str | None]:
         """What an alias stands for now, by provider: a model's name, or None where it has none.
 
+        The providers are the three, the one in force, those that are declared, and those the alias has an entry for.
+
         Raises `KeyError` for an alias that does not exist.
         """
         return self._deriver.meaning(self, alias)

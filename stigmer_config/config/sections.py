@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
-from ..core.frozen_map import FrozenMap
+from ..core.frozen_map import EMPTY
 from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
 from ..settings.declarations import PROVIDER_FIELDS, Mode
@@ -38,8 +38,8 @@ class LLMConfig(Frozen, frozen=True, kw_only=True):
     reasoning_effort: Effort | None = None
     timeout: float | None = None
     max_retries: int | None = None
-    parameters: Mapping[str, Any] = FrozenMap()
-    headers: Mapping[str, Secret] = FrozenMap()
+    parameters: Mapping[str, Any] = EMPTY
+    headers: Mapping[str, Secret] = EMPTY
     fallbacks: tuple[LLMConfig, ...] = ()
 
     @property

@@ -37,3 +37,6 @@ class FrozenMap(Mapping[str, Any]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a part of a Config is not pickled: call load() in the other process instead")
+
+
+EMPTY = FrozenMap()  # shared: a worker keeps many Configs

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ..config.sections import LLMConfig
-from ..core.frozen_map import FrozenMap
+from ..core.frozen_map import EMPTY, FrozenMap
 from ..core.problems import Problem, Severity
 from ..core.provenance import Entry, Reason, targets
 from ..core.secret import Secret
@@ -102,18 +102,18 @@ class _Resolution:
         """The parameters that are not taken out again."""
         entry = self.entries.get("parameters")
         if entry is None or not entry.value:
-            return FrozenMap()
+            return EMPTY
         return FrozenMap({name: part.value for name, part in entry.value.items() if part.value is not None})
 
     def _headers(self, url: str | None) -> FrozenMap:
         """The provider's headers, where they were given for the endpoint in force."""
         entry = self.entries.get("headers")
         if entry is None or not entry.value:
-            return FrozenMap()
+            return EMPTY
         given_for = self.selection.pins.get(self.provider)
         if not (url and given_for and origin_of(given_for) == origin_of(url)):
             self.reasons |= {id(part): "bound-elsewhere" for part in (entry, *entry.value.values())}
-            return FrozenMap()
+            return EMPTY
         found: dict[str, Secret] = {}
         for name, part in entry.value.items():
             key = f"providers.{self.provider}.headers"
@@ -132,7 +132,7 @@ class _Resolution:
                 found |= {name: secret} if secret is not None else {}
         if any(is_credential(name) for name in found):
             self._insecure(entry, url)
-        return FrozenMap(found)
+        return FrozenMap(found) if found else EMPTY
 
     def _model(self, model: Entry | None, end: Expansion) -> tuple[Model | None, str]:
         """What is known about the model at the end, and the id to send."""

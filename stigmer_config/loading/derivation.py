@@ -22,6 +22,7 @@ from ..llm.providers import foreign_prefix, model_strings
 from ..llm.resolve import Resolved, refused, resolve
 from ..secrets.references import Opener
 from ..settings.declarations import BUILT_IN, FREE_FIELDS, KEY_LISTS, SETTINGS
+from ..settings.providers import PROVIDERS, packaged_providers
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_name
 from ..settings.value_types import no_provider
@@ -301,7 +302,10 @@ class Derivation:
         """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
         if alias not in config.aliases:
             raise unknown_name("alias", alias, config.aliases)
-        expansions = {provider: self.names.expand(alias, provider) for provider in self.names.providers}
+        value, packaged = config.aliases[alias], packaged_providers()
+        of_interest = {*PROVIDERS, config.llm.provider, *(value if isinstance(value, Mapping) else ())}
+        providers = [one for one in self.names.providers if one in of_interest or one not in packaged]
+        expansions = {provider: self.names.expand(alias, provider) for provider in providers}
         return {
             provider: None if expansion.prefix not in (None, provider) else expansion.name
             for provider, expansion in expansions.items()

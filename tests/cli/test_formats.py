@@ -113,7 +113,7 @@ def test_json_without_origins_is_the_nested_values(sandbox: Sandbox) -> None:
     assert found["llm"]["model"] == "fast"
     assert found["llm"]["num_ctx"] is None
     assert found["backend"]["api_key"] == "********"
-    leaves = {"mode", "locked"} | {
+    leaves = {"mode", "locked", "enforced"} | {
         f"{section}.{name}" for section, part in found.items() if isinstance(part, dict) for name in part
     }
     assert leaves == {key for key in SETTINGS if not key.startswith("providers.")}

@@ -8,7 +8,6 @@ import click
 
 from ...config.config import Config
 from ...core.problems import printable
-from ...settings.providers import PROVIDERS
 from ..options import Where, common
 from ..output import render
 from ..output.problems import exit_status, tell
@@ -43,9 +42,10 @@ def command(form: str, where: Where) -> None:
     if form == "json":
         click.echo(render.json_text({name: _json(config, name, meaning) for name, meaning in meanings.items()}))
     else:
-        header = ["alias", *(f"{p} *" if p == config.llm.provider else p for p in PROVIDERS), "layer", "place"]
+        providers = list(dict.fromkeys(provider for meaning in meanings.values() for provider in meaning))
+        header = ["alias", *(f"{p} *" if p == config.llm.provider else p for p in providers), "layer", "place"]
         rows: list[list[Cell | str]] = [
-            [printable(name), *(render.text(meaning[p] or "-") for p in PROVIDERS), *_place(config, name)]
+            [printable(name), *(render.text(meaning.get(p) or "-") for p in providers), *_place(config, name)]
             for name, meaning in meanings.items()
         ]
         columns([[Cell(cell, {"bold": True}) for cell in header], *rows], give_way=len(header) - 1, least=1)

@@ -80,6 +80,8 @@ class Writer:
             return f"providers.{llm.provider}.api_key"  # the only key Ollama takes
         if key == "llm.model" and self.foreign_model:
             return f"providers.{llm.provider}.model"
+        if key == "enforced":
+            return None  # only the site file enforces
         if key == f"providers.{llm.provider}.model" and self.foreign_model:
             return None  # the one in force stands there
         if key == f"providers.{llm.provider}.api_key" and llm.kind == "ollama":

@@ -13,7 +13,6 @@ from ...core.problems import Problem, printable
 from ...core.provenance import Explanation, Layer, Origin
 from ...llm.catalogue import replaced
 from ...loading.load import Loaded
-from ...settings.declarations import SETTINGS
 from .table import Cell
 
 # Lowest first. What nobody set steps back; red is for errors alone.
@@ -86,8 +85,7 @@ def explanation_json(explanation: Explanation, *, reveal: bool = False) -> dict[
 
 def keys(config: Config, *, everything: bool, wanted: Sequence[str] = ()) -> list[str]:
     """The keys to show: all but `providers.*` and `aliases.*`, or all; or those named, sections included."""
-    mine = (key for key, _ in config.effective() if key.startswith("apps."))
-    known = [*SETTINGS, *mine, *(f"aliases.{name}" for name in config.aliases)]
+    known = [key for key, _ in config.effective() if key not in RESOLVED]
     known += config.unregistered if everything or wanted else ()
     if wanted:
         shown = [key for key in known if any(key == one or key.startswith(f"{one}.") for one in wanted)]
