@@ -175,7 +175,7 @@ def test_the_lock_file_pins_everything_by_hash() -> None:
         assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), name
         assert hashes, name
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in hashes), name
-    groups = PROJECT["dependency-groups"]["dev"] + [
+    groups = [r for name in ("dev", "build") for r in PROJECT["dependency-groups"][name] if isinstance(r, str)] + [
         r for rs in PROJECT["project"].get("optional-dependencies", {}).values() for r in rs
     ]
     for line in PROJECT["project"]["dependencies"] + groups:

@@ -37,8 +37,10 @@ def test_a_hosted_provider_has_a_key(provider: str) -> None:
 def test_a_made_config_checks_like_any_other() -> None:
     """A slip in a test is told as everywhere, with every problem."""
     with pytest.raises(ConfigError) as raised:
-        make_config(llm={"modl": "x", "timeout": -1})
-    assert {problem.code for problem in raised.value.problems} == {"unknown-key", "out-of-range"}
+        make_config(llm={"max_tokens": "x", "timeout": -1})
+    assert {problem.code for problem in raised.value.problems} == {"wrong-type", "out-of-range"}
+    with pytest.raises(KeyError, match=r"did you mean llm\.model"):
+        make_config(llm={"modl": "x"})
 
 
 def test_a_made_config_has_nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +85,8 @@ def test_a_sandbox_is_a_world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_sandbox_has_the_day_one_asks_for() -> None:
     """By default a day on which nothing retires soon because of the calendar; any other for tests about that."""
-    with sandbox({"MODE": "cloud"}, today=datetime.date(2099, 1, 1)) as world:
+    variables = {"MODE": "cloud", "STIGMER_LLM_MODEL": "claude-sonnet-4.5"}  # a chosen model: a default warns nobody
+    with sandbox(variables, today=datetime.date(2099, 1, 1)) as world:
         assert "model-retired" in {problem.code for problem in world.load().warnings}
 
 

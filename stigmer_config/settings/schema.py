@@ -21,6 +21,7 @@ Reload = Literal["live", "restart"]
 NAME = "<name>"  # in a declared key: any name may be here
 FREE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NEAR = 0.72  # the least similarity at which one key is suggested for another
+_SWAPPED = 0.9  # the similarity of two names with the same letters
 _NEAR_PART = 0.6  # the same, where one name is a part of the other
 
 
@@ -179,6 +180,8 @@ class Schema:
         for known in [*siblings.values(), *keys, *(one for one in self.children if NAME not in one)]:
             last = known.rpartition(".")[2]
             ratio = SequenceMatcher(None, name.lower(), last).ratio()
+            if sorted(name.lower()) == sorted(last):
+                ratio = max(ratio, _SWAPPED)
             near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
         best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
         last = best.rpartition(".")[2]

@@ -84,8 +84,8 @@ SCREENS = {
 COLOURED = ("show-all", "show-values", "explain")
 # What docs/pictures.py draws, at the width of a picture.
 PICTURES = {
-    "picture-show": Screen("show llm --origin", site="", variables=(("STIGMER_LLM_MAX_TOKENS", "4096"),)),
-    "picture-explain": Screen("explain llm.model", site="", variables=(("STIGMER_LLM_MODEL", "balanced"),)),
+    "picture-show": Screen("show llm --origin", site="{}\n", variables=(("STIGMER_LLM_MAX_TOKENS", "4096"),)),
+    "picture-explain": Screen("explain llm.model", site="{}\n", variables=(("STIGMER_LLM_MODEL", "balanced"),)),
 }
 PICTURE_WIDTH = 96
 

@@ -304,7 +304,7 @@ def test_validate_reads_standard_input(sandbox: Sandbox) -> None:
 
 def test_validate_takes_the_mode_of_a_load(sandbox: Sandbox) -> None:
     """`--mode`, then MODE, then the file's own; a MODE that is none is told once for all files."""
-    text = "llm: {num_ctx: 4096}\n"  # Ollama's alone
+    text = "llm: {temperature: 1.5}\n"  # too much for Anthropic
     plain, own = sandbox.root / "plain.yaml", sandbox.root / "own.yaml"
     plain.write_text(text)
     own.write_text(f"mode: local\n{text}")

@@ -6,7 +6,7 @@ Every word offered is one that a shell takes as it stands: a cloned project must
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +17,9 @@ from ...core.problems import printable
 from ...core.provenance import LayerName
 from ...loading.load import Loaded, read
 from ...settings.declarations import PROVIDERS
+from ...settings.providers import packaged_providers
 from ...settings.schema import NAME, Schema, Setting
-from ...settings.value_types import Choice, Model, Switch
+from ...settings.value_types import Choice, Model, ProviderName, Switch
 from ..applications import mentions
 from ..options import Where, capture
 
@@ -86,8 +87,8 @@ def complete_assignment(ctx: click.Context, param: click.Parameter, incomplete: 
 
 def complete_provider(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
     """Providers, and `auto`."""
-    del ctx, param
-    return _items(incomplete, dict.fromkeys([*PROVIDERS, "auto"], ""))
+    del param
+    return _items(incomplete, dict.fromkeys([*_providers(ctx), "auto"], ""))
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
@@ -164,11 +165,19 @@ def _values(ctx: click.Context, key: str, incomplete: str) -> dict[str, str]:
         return dict.fromkeys(("true", "false"), "")
     if isinstance(setting.kind, Choice):
         words = dict.fromkeys((*setting.kind.choices, *setting.kind.extra), "")
+    elif isinstance(setting.kind, ProviderName):
+        words = dict.fromkeys((*_providers(ctx), "auto"), "")
     elif isinstance(setting.kind, Model):
         own = key.split(".")[1] if key.startswith("providers.") else None
         words = _models(ctx, incomplete) if own is None else _aliases(ctx) | _known(own, every=bool(incomplete))
     # Alone it would be put onto the line at once.
     return words | {"null": "none"} if setting.nullable and (words or incomplete) else words
+
+
+def _providers(ctx: click.Context) -> Iterable[str]:
+    """The packaged providers, and those that the configuration declares."""
+    loaded = _loaded(ctx)
+    return loaded.config.providers if loaded is not None else packaged_providers()
 
 
 def _models(ctx: click.Context, incomplete: str) -> dict[str, str]:
