@@ -22,6 +22,7 @@ from ..settings.value_types import no_provider
 from .catalogue import Catalogue
 
 _DECLARATION = ("kind", "base_url")
+_MOST_PROBLEMS = 100  # beyond that a file is hostile, and each problem costs a search for the nearest name
 
 
 @functools.lru_cache(maxsize=4096)  # asked of every key of every layer
@@ -85,6 +86,7 @@ class _Judgement:
         self.catalogue = catalogue
         self.problems: list[Problem] = []
         self.trusted = [_counting(layer, granted) for layer in self.layers]
+        self.declarations = _declarations(self.trusted)
         self.known = known_providers(self.trusted)
         self.families = _ollama_families(catalogue)
 
@@ -98,9 +100,14 @@ class _Judgement:
         if problem not in self.problems:
             self.problems.append(problem)
 
+    def _is_full(self, layer: Layer) -> bool:
+        """Whether a layer has more faults than anyone makes by mistake; those of other layers are reported still."""
+        found = sum(problem.origin is not None and problem.origin.layer == layer.name for problem in self.problems)
+        return found >= _MOST_PROBLEMS
+
     def _declared(self) -> None:
         """Declarations that are not whole, and names that mean something else."""
-        for provider, fields in _declarations(self.trusted).items():
+        for provider, fields in self.declarations.items():
             key = f"providers.{provider}"
             if not fields:
                 continue
@@ -125,10 +132,10 @@ class _Judgement:
         # What an untrusted layer declares is refused with its declaration.
         proposed = () if layer.is_trusted else [name for name, fields in _declarations([layer]).items() if fields]
         known = {*self.known, *proposed}
-        entries = dict(layer.entries)
-        for provider in _declarations([layer]):
-            if provider not in known:
-                self._undeclared(layer, provider, entries)
+        undeclared = {provider for provider in _declarations([layer]) if provider not in known}
+        entries = {key: entry for key, entry in layer.entries.items() if provider_of(key)[0] not in undeclared}
+        for provider in sorted(undeclared):
+            self._undeclared(layer, provider)
         for key, entry in layer.entries.items():
             if key == "llm.provider" and entry.value != "auto" and entry.value not in known:
                 fault = no_provider(entry.value, self.known)
@@ -155,13 +162,10 @@ class _Judgement:
         hint = f"to use it, declare providers.{provider}.kind and .base_url in ~/.stigmer/config.yaml"
         self._problem("unknown-provider", key, message, hint, origin, error=False)
 
-    def _undeclared(self, layer: Layer, provider: str, entries: dict[str, Entry]) -> None:
+    def _undeclared(self, layer: Layer, provider: str) -> None:
         """A section of a provider that nothing declares."""
         key = f"providers.{provider}"
-        for below in [below for below in entries if below.startswith(f"{key}.")]:
-            del entries[below]
-        fields = _declarations(self.trusted).get(provider, set())
-        if fields:
+        if self.declarations.get(provider) or self._is_full(layer):
             return  # it is half declared, and that is reported
         origin = _place([layer], key)
         if self._is_for_others(layer, provider):
@@ -178,8 +182,9 @@ class _Judgement:
         lost = [provider for provider in by_provider if provider not in known]
         if not lost:
             return
-        ignored = [provider for provider in lost if self._is_for_others(layer, provider)]
-        for provider in lost:
+        shown = () if self._is_full(layer) else lost[:_MOST_PROBLEMS]
+        ignored = [provider for provider in shown if self._is_for_others(layer, provider)]
+        for provider in shown:
             name = f"{key}.{provider}"
             origin = layer.named.get(name, by_provider[provider].origin)
             if provider in ignored:

@@ -266,7 +266,8 @@ class _Resolution:
             if unavailable is not None:
                 self.problems.append(unavailable)
             return secret
-        is_written = winner is not None and not self.selection.is_at_home(self.provider, url)
+        # A null below a key that was passed over was not what the user meant to apply here.
+        is_written = winner is not None and not passed and not self.selection.is_at_home(self.provider, url)
         if url is not None and self.selection.needs_key(self.provider, url) and not is_written:
             self._missing(winner, passed, url)
         return None

@@ -351,7 +351,6 @@ class TestCredentials:
             "http://localhost.evil.example",
             "http://evillocalhost",
             "http://128.0.0.1",
-            "http://127.0.0.999",
             "http://[::2]:1",
         ],
     )

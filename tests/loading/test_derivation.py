@@ -196,7 +196,7 @@ class TestFaults:
         [
             ({"llm.temperature": 1.5}, "out-of-range"),
             ({"llm.temperature": True}, "wrong-type"),
-            ({"llm.num_ctx": 4096}, "unsupported-parameter"),
+            ({"llm.model": "claude-sonnet-4.6", "llm.num_ctx": 4096}, "unsupported-parameter"),
             ({"llm.provider": "gemini"}, "invalid-choice"),
             ({"llm.provider": None}, "wrong-type"),
             ({"llm.model": None}, "wrong-type"),
@@ -277,12 +277,16 @@ class TestCredentialBinding:
         assert revealed(cloud(sandbox).override({"llm.base_url": url}).llm.api_key) == "k-anthropic"
 
     @pytest.mark.parametrize(
-        "url", ["http://api.anthropic.com", "https://api.anthropic.com:8443", "https://api.anthropic.com.evil.example"]
+        "url", ["https://api.anthropic.com:8443", "https://api.anthropic.com.evil.example"]
     )
     def test_another_scheme_port_or_host_is_not(self, sandbox: Sandbox, url: str) -> None:
         """Each is another endpoint."""
         with pytest.raises(ConfigError, match="credential-binding"):
             cloud(sandbox).override({"llm.base_url": url})
+
+    def test_another_scheme_gets_no_key(self, sandbox: Sandbox) -> None:
+        """An http address needs none, and gets none that was given for an https one."""
+        assert cloud(sandbox).override({"llm.base_url": "http://api.anthropic.com"}).llm.api_key is None
 
     def test_an_explicit_none_is_a_missing_key(self, sandbox: Sandbox) -> None:
         """A None says none: nothing was bound elsewhere."""
@@ -290,11 +294,10 @@ class TestCredentialBinding:
             cloud(sandbox).override({"llm.api_key": None})
         assert [problem.code for problem in caught.value.problems] == ["missing-api-key"]
 
-    def test_a_url_with_a_none_key_is_a_missing_key(self, sandbox: Sandbox) -> None:
-        """The None is above whatever would be passed over."""
-        with pytest.raises(ConfigError) as caught:
-            cloud(sandbox).override({"llm.base_url": self.ELSEWHERE, "llm.api_key": None})
-        assert [problem.code for problem in caught.value.problems] == ["missing-api-key"]
+    def test_a_url_with_a_none_key_needs_none(self, sandbox: Sandbox) -> None:
+        """A gateway may take no key, and the None says so; it is above whatever would be passed over."""
+        config = cloud(sandbox).override({"llm.base_url": self.ELSEWHERE, "llm.api_key": None})
+        assert config.llm.api_key is None
 
     def test_a_passed_over_key_above_a_none_is_told_as_bound(self, sandbox: Sandbox) -> None:
         """What left nothing is the binding, not the null below it."""

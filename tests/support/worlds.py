@@ -69,7 +69,7 @@ MODELS = (
 )
 URLS = (
     "https://api.anthropic.com",
-    "HTTPS://api.anthropic.com:443/",
+    "https://api.anthropic.com:443/",  # spellings are brought to one form before: tests/settings/test_urls.py
     "https://api.anthropic.com/proxy",
     "https://api.openai.com/v1",
     "https://gateway.example/v1",
