@@ -75,7 +75,7 @@ CODES = (
 )
 # What looks like a code in the package and is none: why a value lost, what a probe met, a schema's and threads' names.
 NO_CODES = re.compile(
-    r"content-length|transfer-encoding|x-api-key|bound-elsewhere|not-in-mode|provider-switched|cut-off|without-reasoning|test-key-of-nobody"
+    r"content-length|transfer-encoding|x-api-key|bound-elsewhere|not-in-mode|provider-switched|cut-off|without-reasoning|test-key-of-nobody|a-placeholder"
     r"|x-(class|reload|variable)|stigmer-config(-[a-z]+)?"
 )
 # `sh` is for what needs a terminal, a network or an installation; `text` is read, not run.

@@ -100,9 +100,10 @@ def watched_process() -> None:
     assert state_dir is not None
     watch.records = os.path.join(state_dir, "trust", "")  # what a person has granted
     watch.listed = str(sandbox.root)  # where a file with a wrong name would be
-    watch.allowed = frozenset(
-        map(str, (*mine, sandbox.site_dir / "x", sandbox.user_file.parent / "x", OTHER_VARIABLES))
-    )
+    # The project's file is opened beneath its open folder, name by name.
+    beneath = (sandbox.project, ".stigmer", "config.yaml", state_dir)
+    secrets = (sandbox.site_dir / "x", sandbox.user_file.parent / "x")
+    watch.allowed = frozenset(map(str, (*mine, *secrets, *beneath, OTHER_VARIABLES)))
 
     def load_all(files: dict[str, str | None], variables: dict[str, str]) -> None:
         nonlocal loads
