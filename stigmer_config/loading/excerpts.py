@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 
 import msgspec
 
@@ -15,18 +16,23 @@ def with_excerpts(problems: list[Problem], layers: Sequence[Layer]) -> tuple[Pro
     files: dict[tuple[LayerName, str], Layer] = {
         (layer.name, layer.source): layer for layer in layers if layer.text is not None
     }
-    shown = [
-        msgspec.structs.replace(problem, excerpt=_excerpt(problem.origin, files)) if problem.origin else problem
+
+    @cache  # a hostile file has thousands of lines, and a problem on each of them
+    def lines(layer: LayerName, source: str) -> list[str]:
+        return (files[layer, source].text or "").splitlines()
+
+    def shown(origin: Origin) -> str | None:
+        """The line of an origin with a caret under it; None where there is none or it may hold a secret."""
+        layer = files.get((origin.layer, origin.source))
+        if layer is None or origin.line is None or origin.column is None or origin.line in layer.secret_lines():
+            return None
+        numbered = lines(origin.layer, origin.source)
+        line = numbered[origin.line - 1] if 0 < origin.line <= len(numbered) else None
+        # A URL's password may precede an @.
+        return None if line is None or "@" in line else excerpt(line, origin.column)
+
+    with_lines = [
+        msgspec.structs.replace(problem, excerpt=shown(problem.origin)) if problem.origin else problem
         for problem in problems
     ]
-    return tuple(sorted(shown, key=lambda problem: problem.severity != "error"))
-
-
-def _excerpt(origin: Origin, files: Mapping[tuple[LayerName, str], Layer]) -> str | None:
-    """The line of an origin with a caret under it; None where there is none or it may hold a secret."""
-    layer = files.get((origin.layer, origin.source))
-    if layer is None or origin.line is None or origin.column is None or origin.line in layer.secret_lines():
-        return None
-    line = dict(enumerate((layer.text or "").splitlines(), start=1)).get(origin.line)
-    # A URL's password may precede an @.
-    return None if line is None or "@" in line else excerpt(line, origin.column)
+    return tuple(sorted(with_lines, key=lambda problem: problem.severity != "error"))
