@@ -91,6 +91,12 @@ def complete_provider(ctx: click.Context, param: click.Parameter, incomplete: st
     return _items(incomplete, dict.fromkeys([*_providers(ctx), "auto"], ""))
 
 
+def complete_named_provider(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Providers."""
+    del param
+    return _items(incomplete, dict.fromkeys(_providers(ctx), ""))
+
+
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
     """Aliases, known models, and `provider:model`."""
     del param
