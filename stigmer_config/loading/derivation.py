@@ -220,6 +220,7 @@ class Derivation:
         if has_errors(problems):
             raise ConfigError(problems)
         overrides = (*config._overrides, pairs)
+        given = tuple(_given((pairs,)))
         if self.schema.apps:
             changed, faults = self._overridden(config._applications, pairs)
             if faults:
@@ -232,7 +233,7 @@ class Derivation:
         if llm is not None:
             return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
         view = self._resolved(overrides)
-        enforced = self._policy.overridden(view.selection, _given((pairs,)))
+        enforced = self._policy.overridden(view.selection, given)
         found = (*problems, *enforced, *view.selection.problems, *view.resolved.problems)
         warnings = _warnings(config.warnings, found) if found or config.warnings else ()
         return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=warnings, _overrides=overrides)

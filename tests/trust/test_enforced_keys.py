@@ -52,8 +52,8 @@ def effective(config: Config, key: str) -> dict[str, Any]:
     found = {key: revealed(config.value(key))}
     if key in ("llm.model", "llm.provider"):
         found["model"] = (config.llm.provider, config.llm.model_id) if key == "llm.model" else config.llm.provider
-    if key == "llm.api_key" or key == f"providers.{config.llm.provider}.api_key":
-        found["address"] = (config.llm.provider, config.llm.base_url) if key == "llm.api_key" else None
+    if key == "llm.api_key":
+        found["address"] = (config.llm.provider, config.llm.base_url)
     if key == "backend.api_key":
         found["address"] = config.backend.endpoint
     if key.startswith("aliases."):
