@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,14 @@ def _stop(folder: str, parent: str, home: str) -> str | None:
 
 def _unless_users(environment: Environment, project: Project) -> Project:
     user = user_file(environment)
-    if user and real_path(user) == real_path(project.path):
+    if user and _is_one_file(user, project.path):
         return Project(project.path, "it is the user file")
     return project
+
+
+def _is_one_file(one: str, other: str) -> bool:
+    """Whether two paths are the same without their links."""
+    with contextlib.suppress(OSError, ValueError):
+        if not os.path.samestat(os.stat(one), os.stat(other)):
+            return False  # as nearly always, in two calls
+    return real_path(one) == real_path(other)
