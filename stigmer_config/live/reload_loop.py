@@ -194,7 +194,8 @@ class Follower:
 
     def _log(self, changes: tuple[Change, ...], *, had_fault: bool) -> None:
         if changes:
-            self._reporter.reloaded(self.last_good.current, changes, self.last_good.restart_required)
+            last_good = self.last_good
+            self._reporter.reloaded(last_good.current, changes, last_good.restart_required, last_good.fingerprint)
         elif had_fault:
             self._reporter.recovered(self.last_good.current)
 

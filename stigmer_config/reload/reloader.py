@@ -59,7 +59,7 @@ class Reloader:
         self._began = began or datetime.date.today()  # noqa: DTZ011 - the date on this machine's calendar
         self._site = places.site_file(request.environment)[0]
         self._user = places.user_file(request.environment)
-        self._project = self._search()
+        self._project = self._found = self._search()  # the one in use, and the one that the newest search found
         self._grant = self._recorded()
         self._is_withdrawn = False
         self._looked_at = self._look_around()
@@ -183,6 +183,7 @@ class Reloader:
     def _find_project(self) -> bool:
         """Looks for the project's file. Whether it stands elsewhere than before."""
         before, found = self._project, self._search()
+        self._found = found
         self._search_pending = found != before and Path(before.path) in self._files.waiting
         if found == before or self._search_pending:  # it may be back at once
             return False
@@ -209,7 +210,7 @@ class Reloader:
 
     def _look_around(self) -> tuple[Path, ...]:
         environment = self._request.environment
-        looked_at = [Path(path) for path in places.looked_at(environment, self._request.project_dir)]
+        looked_at = [Path(path) for path in places.looked_at(environment, self._request.project_dir, self._found)]
         if environment.state_dir is not None and os.path.isabs(self._project.path):
             looked_at.append(grants.path_of(environment, self._project.path))
         return tuple(looked_at)

@@ -135,12 +135,7 @@ class Schema:
             return key
         if key.startswith("aliases."):  # its name may hold dots
             return f"aliases.{NAME}"
-        found: str | None = ""
-        for name in key.split("."):
-            found = self.child(found or "", name)
-            if found is None:
-                return None
-        return found
+        return _declared(self, key)
 
     def child(self, section: str, name: str) -> str | None:
         """The declared key of `name` in a declared section; None when there is none."""
@@ -187,6 +182,16 @@ class Schema:
         last = best.rpartition(".")[2]
         is_part = name.lower() in last or last in name.lower()
         return best if near[best] >= (_NEAR_PART if is_part else _NEAR) else None
+
+
+@functools.lru_cache(maxsize=4096)  # the same keys of providers and applications, for each Config that is shown
+def _declared(schema: Schema, key: str) -> str | None:
+    found: str | None = ""
+    for name in key.split("."):
+        found = schema.child(found or "", name)
+        if found is None:
+            return None
+    return found
 
 
 def _children(declared: Iterable[str]) -> dict[str, dict[str, str]]:

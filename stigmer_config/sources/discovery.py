@@ -76,14 +76,16 @@ def new_project_file(environment: Environment) -> str:
     return path
 
 
-def looked_at(environment: Environment, project_dir: Path | Literal[False] | None) -> list[str]:
+def looked_at(
+    environment: Environment, project_dir: Path | Literal[False] | None, found: Project | None = None
+) -> list[str]:
     """Every path that decides which files are read: what a worker has to watch.
 
     Besides the files themselves: where a nearer project's file could appear, and the `.git` that would end
-    the search.
+    the search. `found` is what `project_file` has just found.
     """
     paths = [path for path in (site_file(environment)[0], user_file(environment)) if os.path.isabs(path)]
-    found = project_file(environment, project_dir)
+    found = found or project_file(environment, project_dir)
     if project_dir is not None or environment.cwd is None:
         return [*paths, found.path] if os.path.isabs(found.path) else paths
     for folder, _ in _folders_upwards(environment, environment.cwd):
