@@ -198,7 +198,7 @@ class _Judgement:
                 continue
             hint = did_you_mean(provider, self.known, f"providers: {', '.join(self.known)}")
             self._problem("unknown-alias-provider", name, f"there is no provider {quoted(provider)}", hint, origin)
-        left = {provider: target for provider, target in by_provider.items() if provider not in lost}
+        left = {provider: target for provider, target in by_provider.items() if provider in known}
         if left and len(ignored) == len(lost):
             entries[key] = Entry(left, entries[key].origin)
         else:

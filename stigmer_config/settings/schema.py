@@ -174,10 +174,15 @@ class Schema:
         keys = (one for one in self.settings if not one.startswith("providers."))
         for known in [*siblings.values(), *keys, *(one for one in self.children if NAME not in one)]:
             last = known.rpartition(".")[2]
-            ratio = SequenceMatcher(None, name.lower(), last).ratio()
+            matcher = SequenceMatcher(None, name.lower(), last)
+            if matcher.real_quick_ratio() < _NEAR_PART or matcher.quick_ratio() < _NEAR_PART:
+                continue  # upper bounds of the ratio, at a fraction of its cost
+            ratio = matcher.ratio()
             if sorted(name.lower()) == sorted(last):
                 ratio = max(ratio, _SWAPPED)
             near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
+        if not near:
+            return None
         best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
         last = best.rpartition(".")[2]
         is_part = name.lower() in last or last in name.lower()
