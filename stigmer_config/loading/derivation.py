@@ -43,6 +43,9 @@ _INDEPENDENT = {
 }
 
 
+# The types of values that are neither secrets nor made of parts.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
 _ORIGINS = {key: Origin("execution", f"override[{key}]") for key in SETTINGS}
 
 
@@ -168,7 +171,7 @@ class Derivation:
         return Config(
             mode=self.mode,
             llm=self._view.resolved.llm,
-            providers=FrozenMap((name, provider_settings(name, values)) for name in self.names.providers),
+            providers=FrozenMap(provider_settings(self.names.providers, values)),
             aliases=FrozenMap(aliases),
             temporal=section("temporal", values),
             backend=section("backend", values),
@@ -190,7 +193,9 @@ class Derivation:
         for key, entry in self.winners.items():
             if key in self._passed_over:
                 continue
-            if self._is_used_secret(key) and not self._is_unused_redis(key):
+            if type(entry.value) in _PLAIN and not key.startswith("apps."):
+                values[key] = entry.value
+            elif self._is_used_secret(key) and not self._is_unused_redis(key):
                 values[key], unavailable = self._opener.open(key, entry)
                 self.problems += (unavailable,) if unavailable is not None else ()
             else:
