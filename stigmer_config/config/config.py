@@ -227,7 +227,9 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
             others.add("apps")
         named = not others.isdisjoint(("aliases", "apps", "providers"))
         keys = dict.fromkeys((*_keys(self), *_keys(new))) if named else _PATHS
-        rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others]
+        # Most often one provider of a dozen has changed.
+        same = tuple(f"providers.{name}." for name, one in self.providers.items() if one == new.providers.get(name))
+        rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others and not key.startswith(same)]
         return tuple(
             Change(
                 key=key,

@@ -180,14 +180,16 @@ class Reporter:
             warnings=texts(config.warnings),
         )
 
-    def reloaded(self, config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
+    def reloaded(
+        self, config: Config, changes: Iterable[Change], restart_required: Iterable[str], fingerprint: str
+    ) -> None:
         """`config.reloaded`: each changed key, old → new, with where the new value comes from."""
         _emit(
             config,
             "info",
             "config.reloaded",
             generation=config.generation,
-            fingerprint=config.fingerprint,
+            fingerprint=fingerprint,
             model=config.llm.model_steps,
             changed=_bounded({change.key: _change(change) for change in changes}),
             restart_required=list(restart_required),

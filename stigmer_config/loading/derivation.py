@@ -43,6 +43,9 @@ _INDEPENDENT = {
 }
 
 
+# The types of values that are neither secrets nor made of parts.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
 _ORIGINS = {key: Origin("execution", f"override[{key}]") for key in SETTINGS}
 
 
@@ -170,7 +173,7 @@ class Derivation:
         return Config(
             mode=self.mode,
             llm=self._view.resolved.llm,
-            providers=FrozenMap((name, provider_settings(name, values)) for name in self.names.providers),
+            providers=FrozenMap(provider_settings(self.names.providers, values)),
             aliases=FrozenMap(aliases),
             temporal=section("temporal", values),
             backend=section("backend", values),
@@ -192,7 +195,9 @@ class Derivation:
         for key, entry in self.winners.items():
             if key in self._passed_over:
                 continue
-            if self._is_used_secret(key) and not self._is_unused_redis(key):
+            if type(entry.value) in _PLAIN and not key.startswith("apps."):
+                values[key] = entry.value
+            elif self._is_used_secret(key) and not self._is_unused_redis(key):
                 values[key], unavailable = self._opener.open(key, entry)
                 self.problems += (unavailable,) if unavailable is not None else ()
             else:
@@ -222,6 +227,7 @@ class Derivation:
         if has_errors(problems):
             raise ConfigError(problems)
         overrides = (*config._overrides, pairs)
+        given = tuple(_given((pairs,)))
         if self.schema.apps:
             changed, faults = self._overridden(config._applications, pairs)
             if faults:
@@ -234,7 +240,7 @@ class Derivation:
         if llm is not None:
             return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
         view = self._resolved(overrides)
-        enforced = self._policy.overridden(view.selection, _given((pairs,)))
+        enforced = self._policy.overridden(view.selection, given)
         found = (*problems, *enforced, *view.selection.problems, *view.resolved.problems)
         warnings = _warnings(config.warnings, found) if found or config.warnings else ()
         return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=warnings, _overrides=overrides)
