@@ -10,6 +10,7 @@ import msgspec
 from ..core.problems import Problem
 from ..core.provenance import Change, Explanation, Origin
 from ..core.secret import without_password
+from ..files.paths import expanded
 from ..settings.declarations import (
     CHILDREN,
     MERGED_FIELDS,
@@ -52,6 +53,8 @@ class Deriver(Protocol):
     def explain(self, config: Config, key: str) -> Explanation: ...
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]: ...
+
+    def fallback_keys(self, config: Config) -> tuple[Origin | None, ...]: ...
 
 
 class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=True):
@@ -97,11 +100,11 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
     def get_sandbox_config(self) -> dict[str, str]:
         """The sandbox as the seed's worker passes it on.
 
-        `{"type": "filesystem", "root_dir": …}` or `{"type": "daytona"[, "snapshot_id": …]}`.
+        `{"type": "filesystem", "root_dir": …}`, with `~` expanded, or `{"type": "daytona"[, "snapshot_id": …]}`.
         """
         sandbox = self.sandbox
         if sandbox.type == "filesystem":
-            return {"type": "filesystem", "root_dir": sandbox.root_dir or "."}
+            return {"type": "filesystem", "root_dir": expanded(sandbox.root_dir or ".")}
         if sandbox.snapshot_id is None:
             return {"type": "daytona"}
         return {"type": "daytona", "snapshot_id": sandbox.snapshot_id}
@@ -203,6 +206,10 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         """
         return self._deriver.meaning(self, alias)
 
+    def fallback_keys(self) -> tuple[Origin | None, ...]:
+        """Where the API key of each of `llm.fallbacks` comes from; None for one that has none."""
+        return self._deriver.fallback_keys(self) if self.llm.fallbacks else ()
+
     def override(self, values: Mapping[str, Any]) -> Config:
         """A new Config with `values` as one more layer on top, dotted or nested.
 
@@ -220,7 +227,9 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
             others.add("apps")
         named = not others.isdisjoint(("aliases", "apps", "providers"))
         keys = dict.fromkeys((*_keys(self), *_keys(new))) if named else _PATHS
-        rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others]
+        # Most often one provider of a dozen has changed.
+        same = tuple(f"providers.{name}." for name, one in self.providers.items() if one == new.providers.get(name))
+        rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others and not key.startswith(same)]
         return tuple(
             Change(
                 key=key,
