@@ -179,7 +179,7 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten(sandbox: Sandbox) -> N
     script = f"pathlib.Path({str(sandbox.user_file)!r}).write_text({theirs!r}); {replacing('0.2', '0.9')}"
     done = sandbox.run("edit", variables=editor(sandbox, script))
     assert (done.returncode, sandbox.user_file.read_text()) == (1, theirs)
-    kept = re.search(r"your text is kept in (\S+)", done.stderr)
+    kept = re.search(r"your edit is kept in (\S+)", done.stderr)
     assert kept is not None
     mine = Path(kept[1])
     assert mine.read_text() == TEXT.replace("0.2", "0.9")

@@ -276,9 +276,7 @@ class TestCredentialBinding:
         """Scheme, host and port are what a key is pinned to."""
         assert revealed(cloud(sandbox).override({"llm.base_url": url}).llm.api_key) == "k-anthropic"
 
-    @pytest.mark.parametrize(
-        "url", ["https://api.anthropic.com:8443", "https://api.anthropic.com.evil.example"]
-    )
+    @pytest.mark.parametrize("url", ["https://api.anthropic.com:8443", "https://api.anthropic.com.evil.example"])
     def test_another_scheme_port_or_host_is_not(self, sandbox: Sandbox, url: str) -> None:
         """Each is another endpoint."""
         with pytest.raises(ConfigError, match="credential-binding"):

@@ -35,7 +35,7 @@ from ..output.table import Cell, columns
     "--pull",
     metavar="NAME",
     shell_complete=complete_pull,
-    help="Let Ollama download a model (or an alias), with a progress bar.",
+    help="Have Ollama download a model (or an alias's model), with a progress bar.",
 )
 @click.option(
     "--timeout",
@@ -43,7 +43,7 @@ from ..output.table import Cell, columns
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long Ollama may take to answer.",
+    help="How long to wait for Ollama, in seconds.",
 )
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @common
@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """List the known models, and what Ollama has installed. The model in force is marked with *.
 
-    A model that is not listed works too: nothing is then known about it, so nothing about it is checked.
-    Without a running Ollama its models are listed all the same.
+    A model that is not listed works too, but its limits are unknown and not checked. The catalogue's Ollama
+    models are listed even when Ollama is not running.
 
     \b
     Examples:
@@ -203,7 +203,7 @@ def _recommended(llm: LLMConfig | None) -> tuple[Model, ...]:
 def _tell_ollama(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> None:
     if llm is not None and isinstance(server, WireError):
         check = diagnose(server, llm)
-        click.echo(f"What is installed is not known: {check.seen}. To change that: {check.fix}", err=True)
+        click.echo(f"The installed models are unknown: {check.seen}. Fix: {check.fix}", err=True)
     suiting = [model.id for model in _recommended(llm)]
     if suiting:
         click.echo(f"For this machine's memory: {', '.join(suiting)}", err=True)
