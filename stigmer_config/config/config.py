@@ -10,6 +10,7 @@ import msgspec
 from ..core.problems import Problem
 from ..core.provenance import Change, Explanation, Origin
 from ..core.secret import without_password
+from ..files.paths import expanded
 from ..settings.declarations import (
     CHILDREN,
     MERGED_FIELDS,
@@ -97,11 +98,11 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
     def get_sandbox_config(self) -> dict[str, str]:
         """The sandbox as the seed's worker passes it on.
 
-        `{"type": "filesystem", "root_dir": …}` or `{"type": "daytona"[, "snapshot_id": …]}`.
+        `{"type": "filesystem", "root_dir": …}`, with `~` expanded, or `{"type": "daytona"[, "snapshot_id": …]}`.
         """
         sandbox = self.sandbox
         if sandbox.type == "filesystem":
-            return {"type": "filesystem", "root_dir": sandbox.root_dir or "."}
+            return {"type": "filesystem", "root_dir": expanded(sandbox.root_dir or ".")}
         if sandbox.snapshot_id is None:
             return {"type": "daytona"}
         return {"type": "daytona", "snapshot_id": sandbox.snapshot_id}

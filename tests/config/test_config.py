@@ -6,6 +6,7 @@ import copy
 import datetime
 import gc
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -416,6 +417,10 @@ class TestSections:
         [
             ({"MODE": "local"}, {"type": "filesystem", "root_dir": "./workspace"}),
             ({"MODE": "local", "SANDBOX_ROOT_DIR": "/w"}, {"type": "filesystem", "root_dir": "/w"}),
+            (
+                {"MODE": "local", "SANDBOX_ROOT_DIR": "~/ws"},
+                {"type": "filesystem", "root_dir": os.path.expanduser("~/ws")},
+            ),
             ({"MODE": "cloud"}, {"type": "daytona"}),
             (
                 {"MODE": "cloud", "DAYTONA_DEV_TOOLS_SNAPSHOT_ID": "s"},

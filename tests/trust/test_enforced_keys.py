@@ -44,6 +44,11 @@ OTHERS: dict[str, st.SearchStrategy[Any]] = {
     "backend.endpoint": st.sampled_from(["a.example:1", "b.example:2"]),
     "temporal.address": st.sampled_from(["a.example:7233", "b.example:7233"]),
 }
+OWN_ADDRESSES = {
+    "anthropic": "https://api.anthropic.com",
+    "openai": "https://api.openai.com/v1",
+    "ollama": "http://localhost:11434",
+}
 names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
 
 
@@ -52,13 +57,24 @@ def effective(config: Config, key: str) -> dict[str, Any]:
     found = {key: revealed(config.value(key))}
     if key in ("llm.model", "llm.provider"):
         found["model"] = (config.llm.provider, config.llm.model_id) if key == "llm.model" else config.llm.provider
-    if key == "llm.api_key" or key == f"providers.{config.llm.provider}.api_key":
-        found["address"] = (config.llm.provider, config.llm.base_url) if key == "llm.api_key" else None
+    if key == "llm.api_key":
+        found["address"] = (config.llm.provider, config.llm.base_url)
+    section, _, name = key.partition(".")
+    if section == "providers" and name.endswith(".api_key"):
+        found["address"] = where_it_goes(config, name.removesuffix(".api_key"))
     if key == "backend.api_key":
         found["address"] = config.backend.endpoint
     if key.startswith("aliases."):
         found["meaning"] = config.meaning(key.removeprefix("aliases."))
     return found
+
+
+def where_it_goes(config: Config, provider: str) -> str | None:
+    """The address that a provider's own key is sent to; without one in any layer, the provider's."""
+    own = config.providers[provider]
+    if config.llm.provider == provider and revealed(config.llm.api_key) == revealed(own.api_key):
+        return config.llm.base_url
+    return own.base_url or OWN_ADDRESSES[provider]
 
 
 @given(
