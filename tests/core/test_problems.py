@@ -204,7 +204,8 @@ VARIABLES: dict[str, tuple[dict[str, str], str]] = {
         {"STIGMER_LLM_MAX_TOKENS": "abc"},
         """\
 STIGMER_LLM_MAX_TOKENS: error[wrong-type] llm.max_tokens: \
-STIGMER_LLM_MAX_TOKENS must be a whole number, not the string 'abc'""",
+STIGMER_LLM_MAX_TOKENS must be a whole number, not the string 'abc'
+hint: write a whole number from 1 to 10000000""",
     ),
     "a variable that is none": (
         {"STIGMER_LLM_BASEURL": "http://x:1"},

@@ -194,7 +194,7 @@ def test_a_missing_file_begins_with_the_starter(sandbox: Sandbox) -> None:
     assert (unchanged.returncode, sandbox.project_file.parent.exists()) == (0, False)
     more = "path.write_text(path.read_text() + 'llm: {timeout: 3}\\n')"
     assert sandbox.run("edit", "--project", variables=editor(sandbox, more)).returncode == 0
-    assert "What this project asks for" in sandbox.project_file.read_text()
+    assert "This project's settings" in sandbox.project_file.read_text()
     assert sandbox.run("get", "llm.timeout").stdout == "3.0\n"
 
 

@@ -335,7 +335,7 @@ def test_over_verified_tls_the_store_is_trusted(sandbox: Sandbox, secure: Cluste
         del variables["STIGMER_ETCD_CACERT"]
         found = sandbox.problems(variables)
         assert [problem.code for problem in found] == ["etcd-unavailable"]
-        assert "certificate is not to be trusted" in found[0].message
+        assert "certificate is not trusted" in found[0].message
 
 
 @needs_openssl
