@@ -54,6 +54,8 @@ class Deriver(Protocol):
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]: ...
 
+    def fallback_keys(self, config: Config) -> tuple[Origin | None, ...]: ...
+
 
 class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=True):
     """One whole configuration, frozen. Take it once per execution and keep it as long as you like.
@@ -204,6 +206,10 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         """
         return self._deriver.meaning(self, alias)
 
+    def fallback_keys(self) -> tuple[Origin | None, ...]:
+        """Where the API key of each of `llm.fallbacks` comes from; None for one that has none."""
+        return self._deriver.fallback_keys(self) if self.llm.fallbacks else ()
+
     def override(self, values: Mapping[str, Any]) -> Config:
         """A new Config with `values` as one more layer on top, dotted or nested.
 
@@ -221,7 +227,9 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
             others.add("apps")
         named = not others.isdisjoint(("aliases", "apps", "providers"))
         keys = dict.fromkeys((*_keys(self), *_keys(new))) if named else _PATHS
-        rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others]
+        # Most often one provider of a dozen has changed.
+        same = tuple(f"providers.{name}." for name, one in self.providers.items() if one == new.providers.get(name))
+        rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others and not key.startswith(same)]
         return tuple(
             Change(
                 key=key,

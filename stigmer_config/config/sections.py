@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from ..core.frozen_map import EMPTY
@@ -152,7 +152,12 @@ def section(name: str, values: Mapping[str, Any]) -> Any:
     return _SECTIONS[name](**fields)
 
 
-def provider_settings(provider: str, values: Mapping[str, Any]) -> ProviderConfig:
-    """A provider's own settings from the merged values of all keys."""
-    fields: dict[str, Any] = {field: values.get(f"providers.{provider}.{field}") for field in PROVIDER_FIELDS}
-    return ProviderConfig(**fields)
+def provider_settings(names: Iterable[str], values: Mapping[str, Any]) -> Iterator[tuple[str, ProviderConfig]]:
+    """These providers' own settings from the merged values of all keys."""
+    fields: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        if key.startswith("providers."):
+            _, provider, field = key.split(".", 2)
+            fields.setdefault(provider, dict.fromkeys(PROVIDER_FIELDS))[field] = value
+    for name in names:
+        yield name, ProviderConfig(**fields.get(name) or dict.fromkeys(PROVIDER_FIELDS))

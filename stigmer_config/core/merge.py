@@ -53,12 +53,13 @@ def merge(layers: Iterable[Layer], prefix: str = "") -> dict[str, Entry]:
     winners: dict[str, Entry] = {}
     mappings: set[str] = set()  # the keys for which one mapping is above another
     for layer in layers:
-        for key, entry in layer.entries.items():
-            if key.startswith(prefix):
-                older = winners.get(key)
-                if older is not None and targets(older) is not None and targets(entry) is not None:
-                    mappings.add(key)
-                winners[key] = entry
+        entries = layer.entries
+        if prefix:
+            entries = {key: entry for key, entry in entries.items() if key.startswith(prefix)}
+        for key in entries.keys() & winners.keys():
+            if targets(winners[key]) is not None and targets(entries[key]) is not None:
+                mappings.add(key)
+        winners.update(entries)
     for key, value in _merged_mappings(layers, mappings).items():
         if not isinstance(value, Entry):
             winners[key] = Entry({name: target for (name,), target in value.items()}, winners[key].origin)

@@ -124,8 +124,9 @@ def has_errors(problems: Iterable[Problem]) -> bool:
 
 def excerpt(line: str, column: int) -> str:
     """A source line with a caret under `column` (1-based, in characters), escaped for a terminal."""
-    line = line.replace("\t", " ")
-    head, tail = printable(line[: column - 1]), printable(line[column - 1 :])
+    start = column - 1
+    # No more than may be shown: a file may be one line.
+    head, tail = (printable(part.replace("\t", " ")) for part in (line[max(start - 61, 0) : start], line[start:][:61]))
     if len(head) > 60:  # a long line is shown around the place
         head = "…" + head[-59:]
     if len(tail) > 60:

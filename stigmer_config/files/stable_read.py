@@ -53,11 +53,13 @@ class Settled(NamedTuple):
 
     `data` holds at most the limit and one byte more, so that a longer file shows as too long. `status` is the
     `os.stat_result` of the opened file and `acl` its POSIX ACL (`files.access`): what permissions are judged by.
+    `is_link`: the path itself is a link to the file.
     """
 
     data: bytes
     status: os.stat_result
     acl: bytes = b""
+    is_link: bool = False
 
     def __repr__(self) -> str:
         return f"Settled({len(self.data)} bytes)"  # they may hold a secret
@@ -94,6 +96,7 @@ class _Attempt(NamedTuple):
     data: bytes
     status: os.stat_result
     acl: bytes
+    is_link: bool
     raced: bool
     writer: bool | None  # has somebody the file open for writing? None: nobody can tell
 
@@ -134,7 +137,11 @@ def _attempt(path: Path | str, limit: int, opener: Opener) -> _Attempt:
     finally:
         os.close(descriptor)
     # Of the path and not of the descriptor: it tells as well that the path still names the file we have read.
-    return _Attempt(data, before, acl, signature(before) != signature(os.stat(path)), writer)
+    after = os.lstat(path)
+    is_link = stat.S_ISLNK(after.st_mode)
+    if is_link:
+        after = os.stat(path)
+    return _Attempt(data, before, acl, is_link, signature(before) != signature(after), writer)
 
 
 def _refuse_irregular(path: Path | str, status: os.stat_result) -> None:
@@ -155,12 +162,15 @@ def _open_for_writing(descriptor: int) -> bool | None:
         return None
     import fcntl  # not everywhere
 
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        return True if error.errno == errno.EAGAIN else None
+    from . import held_calls  # a worker's alone
+
+    # Leases are in memory. A writer that comes now is held up for microseconds, however busy this process is.
+    if held_calls.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG):
+        return None
+    refused = held_calls.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    if refused:
+        return True if refused == errno.EAGAIN else None
+    held_calls.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
 
 
@@ -178,7 +188,7 @@ def _judge(attempt: _Attempt, limit: int, earlier: Unsettled | None) -> Settled 
         age = max(now - since, time.time() - max(seen.mtime_ns, seen.ctime_ns) / 1e9)
         if age < QUIET:
             return Unsettled("changed just now", seen, since, min(QUIET - age, QUIET))
-    return Settled(attempt.data, attempt.status, attempt.acl)
+    return Settled(attempt.data, attempt.status, attempt.acl, attempt.is_link)
 
 
 class Reader:

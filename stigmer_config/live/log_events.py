@@ -174,19 +174,22 @@ class Reporter:
             api_key=_credential(config),
             max_tokens=llm.max_tokens,
             temperature=llm.temperature,
+            **_fallbacks(config),
             layers=[f"{layer.name}: {printable(layer.source)}" for layer in layers if layer.status == "loaded"],
             origins=_bounded(_origins(config)),
             warnings=texts(config.warnings),
         )
 
-    def reloaded(self, config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
+    def reloaded(
+        self, config: Config, changes: Iterable[Change], restart_required: Iterable[str], fingerprint: str
+    ) -> None:
         """`config.reloaded`: each changed key, old → new, with where the new value comes from."""
         _emit(
             config,
             "info",
             "config.reloaded",
             generation=config.generation,
-            fingerprint=config.fingerprint,
+            fingerprint=fingerprint,
             model=config.llm.model_steps,
             changed=_bounded({change.key: _change(change) for change in changes}),
             restart_required=list(restart_required),
@@ -263,6 +266,16 @@ def _credential(config: Config) -> str:
     if config.llm.api_key is None:
         return "none"
     return f"set ({_place(config.explain('llm.api_key').origin)})"
+
+
+def _fallbacks(config: Config) -> dict[str, list[str]]:
+    """Each fallback's model, address and key, where there are any."""
+    rows = zip(config.llm.fallbacks, config.fallback_keys(), strict=True)
+    shown = [
+        f"{printable(llm.model_steps)} at {llm.base_url}, key {f'set ({_place(key)})' if key else 'none'}"
+        for llm, key in rows
+    ]
+    return {"fallbacks": shown} if shown else {}
 
 
 def _place(origin: Origin | None) -> str:

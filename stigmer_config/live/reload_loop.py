@@ -145,9 +145,12 @@ class Follower:
             with self._lock:
                 if self.closed:  # while this waited
                     raise Closed("it was closed")
+                before = self.last_good.newest
                 loaded = self._reloader.read(paths if self.last_good.fault is None else None)
                 patience = self.last_good.patience(loaded) if paths is not None else 0.0
                 result = self._take(loaded) if not patience else Unchanged(self.last_good.current)
+                if loaded is not before and not loaded.errors and self._reloader.has_other_warnings():
+                    self._take(self._reloader.read(()))
                 self._look_ahead(patience)
                 return result
         finally:
@@ -191,7 +194,8 @@ class Follower:
 
     def _log(self, changes: tuple[Change, ...], *, had_fault: bool) -> None:
         if changes:
-            self._reporter.reloaded(self.last_good.current, changes, self.last_good.restart_required)
+            last_good = self.last_good
+            self._reporter.reloaded(last_good.current, changes, last_good.restart_required, last_good.fingerprint)
         elif had_fault:
             self._reporter.recovered(self.last_good.current)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from ..core.layer_stack import LayerStack
@@ -69,8 +71,11 @@ def _trusted_names(layers: LayerStack, names: ModelNames, baseline: CombinedLaye
 def _packaged_urls(layers: LayerStack) -> dict[str, str]:
     """Each provider's URL in the packaged defaults."""
     defaults = layers.find("defaults")
-    if defaults is None:
-        return {}
+    return _urls(defaults) if defaults is not None else {}
+
+
+@lru_cache(maxsize=4)  # the packaged defaults never change
+def _urls(defaults: Layer) -> dict[str, str]:
     return {provider_of(key)[0]: defaults.entries[key].value for key in defaults.entries if key.endswith(".base_url")}
 
 

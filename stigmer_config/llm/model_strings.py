@@ -81,7 +81,12 @@ class ModelNames:
 
         Each alias is expanded once, however long the chains: results are cached.
         """
+        if text not in self.aliases:
+            prefix, name = split(text, self.providers)
+            return Expansion(name, prefix)
         cache = self._expansions.setdefault(provider, {})
+        if text in cache:
+            return cache[text]
         visited: dict[str, int] = {}
         expansion: Expansion | None = None
         while expansion is None:

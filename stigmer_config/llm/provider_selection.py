@@ -182,6 +182,7 @@ class _State:
         "layers",
         "left_out",
         "named_by",
+        "own",
         "owners",
         "problems",
         "provider",
@@ -195,6 +196,7 @@ class _State:
         self.layers: list[Layer] = []
         self.owners: list[Owners] = []
         self.chosen: dict[str, Mapping[str, Entry]] = {provider: {} for provider in PROVIDERS}
+        self.own: dict[str, dict[str, Entry]] = {}  # of `chosen`, the mappings that nothing else has
         self.shared: Mapping[str, Entry] = {}
         self.free: dict[str, Entry] = {}
         self.left_out: frozenset[int] = frozenset()
@@ -240,8 +242,8 @@ class _State:
         owners = self._untrusted_owners(layer) if not layer.is_trusted else self._trusted_owners(layer)
         self.layers.append(layer)
         self.owners.append(owners)
-        self._choose(layer, owners, self._out_of_range(layer, owners))
-        self._check(layer, owners)
+        models = self._choose(layer, owners, self._out_of_range(layer, owners))
+        self._check(layer, owners, models)
 
     def _trusted_owners(self, layer: Layer) -> Owners:
         named, entry = self._named(layer, layer.entries, self.inputs.trusted_names)
@@ -274,19 +276,30 @@ class _State:
         implied = layer.implied_provider
         return (implied.value, implied) if implied is not None else (None, None)
 
-    def _choose(self, layer: Layer, owners: Owners, left_out: Entry | None) -> None:
-        """Puts a layer's entries over what is chosen; within a layer `llm.*` beats `providers.*`."""
+    def _choose(self, layer: Layer, owners: Owners, left_out: Entry | None) -> list[tuple[str, str, Entry]]:
+        """Puts a layer's entries over what is chosen; within a layer `llm.*` beats `providers.*`.
+
+        Returns the providers' own models: key, provider, entry.
+        """
         own: list[tuple[str, str, Entry]] = []
+        models: list[tuple[str, str, Entry]] = []
         for key, entry in layer.entries.items():
-            own_field = _OWN_FIELDS.get(key)
-            if own_field is not None:
-                own.append((key, own_field, entry))
-                continue
-            provider, field = provider_of(key)
-            if provider:
+            if key.startswith("providers."):
+                provider, field = provider_of(key)
                 self._put(provider, field, entry)
                 if field == "api_key":
                     self._add_candidate(layer, provider, key, entry)
+                elif field == "model":
+                    models.append((key, provider, entry))
+            elif key in _OWN_FIELDS:
+                own.append((key, _OWN_FIELDS[key], entry))
+        self._choose_own(layer, owners, own, left_out)
+        return models
+
+    def _choose_own(
+        self, layer: Layer, owners: Owners, own: list[tuple[str, str, Entry]], left_out: Entry | None
+    ) -> None:
+        """Puts a layer's `llm.*` entries (key, field, entry) over what is chosen."""
         for key, field, entry in own:
             if field in FREE_FIELDS and layer.name == "execution":
                 self.free[field] = entry  # nothing comes over it but another override
@@ -304,24 +317,26 @@ class _State:
                 self._add_candidate(layer, judged.trusted, "llm.api_key", own_key)
 
     def _put(self, provider: str, field: str, entry: Entry) -> None:
-        """Chooses an entry. The selection that this one goes on from shares the old mapping."""
-        chosen = self.chosen.get(provider, self.shared)
-        before = chosen.get(field)
-        if field in MERGED_FIELDS and before is not None and before.value and entry.value is not None:
-            entry = Entry({**before.value, **entry.value}, entry.origin)
-        self.chosen[provider] = {**chosen, field: entry}
+        """Chooses an entry. A mapping that the selection before this one has, too, is copied first."""
+        own = self.own.get(provider)
+        if own is None:
+            self.chosen[provider] = self.own[provider] = own = {**self.chosen.get(provider, self.shared)}
+        if field in MERGED_FIELDS:
+            before = own.get(field)
+            if before is not None and before.value and entry.value is not None:
+                entry = Entry({**before.value, **entry.value}, entry.origin)
+        own[field] = entry
 
     def _add_candidate(self, layer: Layer, provider: str, key: str, entry: Entry) -> None:
         # An override's own key is meant for the endpoint in force in that override.
         endpoint = _endpoint(provider, self.of(provider), self.inputs) if layer.name == "execution" else None
         self.candidates[provider] = (*self.candidates.get(provider, ()), Pinned(key, entry, endpoint))
 
-    def _check(self, layer: Layer, owners: Owners) -> None:
+    def _check(self, layer: Layer, owners: Owners, models: list[tuple[str, str, Entry]]) -> None:
         """Reports a layer that contradicts itself, or gives a model string to another provider than it names."""
         entries = layer.entries
-        for key, entry in entries.items():
-            provider, field = provider_of(key)
-            if field != "model" or not provider or entry.value is None:
+        for key, provider, entry in models:
+            if entry.value is None:
                 continue
             end = self.inputs.names.expand(entry.value, provider)
             if end.prefix not in (None, provider):

@@ -44,15 +44,16 @@ def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool
 
 def known_providers(layers: Iterable[Layer]) -> Collection[str]:
     """The packaged providers and those that these layers declare."""
-    said = {
-        provider_of(key)
+    kinds = {
+        key[len("providers.") : -len(".kind")]
         for layer in layers
         if layer.name != "defaults"
         for key in layer.entries
-        if key.startswith("providers.")
+        if key.endswith(".kind") and key.startswith("providers.")
     }
-    declared = {name for name, _ in said if all((name, field) in said for field in _DECLARATION)}
-    declared -= packaged_providers().keys()
+    urls = {f"providers.{name}.base_url" for name in kinds - packaged_providers().keys()}
+    found = {url for layer in layers if layer.name != "defaults" for url in urls if url in layer.entries}
+    declared = {provider_of(url)[0] for url in found}
     return dict.fromkeys(in_order((*packaged_providers(), *declared))) if declared else packaged_providers()
 
 
@@ -64,8 +65,10 @@ def _declarations(layers: Iterable[Layer]) -> dict[str, set[str]]:
         if layer.name == "defaults":
             continue
         for key in (*layer.entries, *layer.faulty, *layer.named):
+            if not key.startswith("providers."):
+                continue
             provider, field = provider_of(key)
-            if provider and provider not in packaged:
+            if provider not in packaged:
                 fields = found.setdefault(provider, set())
                 if field in _DECLARATION:
                     fields.add(field)
@@ -129,11 +132,14 @@ class _Judgement:
     def _layer(self, layer: Layer) -> Layer:
         if layer.name in ("defaults", "vendor"):
             return layer
+        own = _declarations([layer])
         # What an untrusted layer declares is refused with its declaration.
-        proposed = () if layer.is_trusted else [name for name, fields in _declarations([layer]).items() if fields]
+        proposed = () if layer.is_trusted else [name for name, fields in own.items() if fields]
         known = {*self.known, *proposed}
-        undeclared = {provider for provider in _declarations([layer]) if provider not in known}
-        entries = {key: entry for key, entry in layer.entries.items() if provider_of(key)[0] not in undeclared}
+        undeclared = {provider for provider in own if provider not in known}
+        entries = dict(layer.entries)
+        if undeclared:
+            entries = {key: entry for key, entry in entries.items() if provider_of(key)[0] not in undeclared}
         for provider in sorted(undeclared):
             self._undeclared(layer, provider)
         for key, entry in layer.entries.items():
@@ -146,9 +152,9 @@ class _Judgement:
                 del entries[key]
             elif key.startswith("aliases.") and targets(entry) is not None:
                 self._targets(layer, key, known, entries)
-            if key in entries:
+            if key in entries and _may_hold_model_strings(key):
                 self._prefixes(key, entries[key], known, entries)
-        if entries.keys() == layer.entries.keys() and all(entries[key] is layer.entries[key] for key in entries):
+        if entries == layer.entries:  # entries compare by identity
             return layer
         lost = {key: layer.entries[key].origin for key in layer.entries if key not in entries}
         return msgspec.structs.replace(layer, entries=entries, faulty={**layer.faulty, **_kept(lost)})
@@ -192,7 +198,7 @@ class _Judgement:
                 continue
             hint = did_you_mean(provider, self.known, f"providers: {', '.join(self.known)}")
             self._problem("unknown-alias-provider", name, f"there is no provider {quoted(provider)}", hint, origin)
-        left = {provider: target for provider, target in by_provider.items() if provider not in lost}
+        left = {provider: target for provider, target in by_provider.items() if provider in known}
         if left and len(ignored) == len(lost):
             entries[key] = Entry(left, entries[key].origin)
         else:
@@ -221,6 +227,11 @@ def foreign_prefix(key: str, entry: Entry, known: Collection[str], catalogue: Ca
     hint = f"write {ours}:{rest}" if ours else declare
     message = f"there is no provider {head} here, though other tools have one"
     return Problem(code="unknown-provider", key=key, message=message, hint=hint, origin=entry.origin)
+
+
+def _may_hold_model_strings(key: str) -> bool:
+    """Whether `model_strings` may find any in the entry of a key."""
+    return key.endswith(("model", "fallbacks")) or key.startswith("aliases.")
 
 
 def model_strings(key: str, entry: Entry) -> Iterator[tuple[str, Entry]]:

@@ -15,7 +15,6 @@ from ..settings.declarations import SETTINGS
 from ..settings.value_types import InvalidValueError
 from ..sources.defaults import defaults_layer
 from ..sources.discovery import NO_FOLDER, NO_HOME, Project, project_file, site_file, user_file
-from ..sources.misplaced import misplaced_files
 from ..trust.enforced_keys import enforced_mode
 from .request import Request
 
@@ -37,7 +36,7 @@ def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
     layers = LayerStack(layer for layer, _ in found)
     for _, faults in found:
         problems += faults
-    problems += misplaced_files(environment, project)
+    problems += request.find_misplaced(environment, project)
     # A project's own mode is refused later, and never counts.
     mode = enforced_mode(layers.find("site")) or chosen_mode(layers.without(layers.project))
     if request.keep_mode not in (None, mode):

@@ -19,6 +19,7 @@ from ..settings.unknown import unknown_key
 from ..sources import flags as flag_source
 from ..sources.config_file import file_layer
 from ..sources.discovery import Project
+from ..sources.misplaced import misplaced_files
 from ..sources.variables import Variables, variable_layers
 from ..trust import grants
 
@@ -43,10 +44,11 @@ class Request(MaskedRepr, frozen=True):
     """What to load: the environment, and `load`'s arguments. `flags` is the flags layer with its problems.
 
     `schema` has the settings that the load knows. `read_layer` reads the files, `read_fleet` the fleet's store where
-    `STIGMER_ETCD` names one (None: as it is now), and `read_variables` makes layers of the variables. `project` is the
-    project's file, when it is known already. `keep_mode` overrides the layers' mode: a worker keeps the one it started
-    with. `opener` reads secret references, by default a new one, which runs commands if `runs_commands`. `trust` is
-    what is granted to the project's file, by default what the record says.
+    `STIGMER_ETCD` names one (None: as it is now), and `read_variables` makes layers of the variables;
+    `find_misplaced` looks for files beside them. `project` is the project's file, when it is known already. `keep_mode`
+    overrides the layers' mode: a worker keeps the one it started with. `opener` reads secret references, by default a
+    new one, which runs commands if `runs_commands`. `trust` is what is granted to the project's file, by default what
+    the record says.
     """
 
     _shown = ("mode", "project_dir", "require", "environment")
@@ -61,6 +63,7 @@ class Request(MaskedRepr, frozen=True):
     read_layer: ReadLayer = file_layer
     read_fleet: ReadFleet | None = None
     read_variables: Callable[[Environment, Schema], Variables] = variable_layers
+    find_misplaced: Callable[[Environment, Project], list[Problem]] = misplaced_files
     project: Project | None = None
     keep_mode: str | None = None
     runs_commands: bool = True

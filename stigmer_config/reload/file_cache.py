@@ -104,4 +104,4 @@ class FileCache:
         if isinstance(result, Gone):
             return unreadable(path, layer, FileNotFoundError())
         self._identities[path] = (result.status.st_dev, result.status.st_ino)
-        return judged(path, layer, uid, result.data, result.status, result.acl, opener)
+        return judged(path, layer, uid, result.data, result.status, result.acl, opener, is_link=result.is_link)

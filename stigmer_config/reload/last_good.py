@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -43,6 +43,7 @@ class LastGood:
         self.reloads = self.rejections = 0
         self.fault: ConfigError | None = None
         self.restart_required: tuple[str, ...] = ()
+        self._fingerprint: tuple[Config, str] | None = None
         self._young: tuple[str, float] | None = None  # a fault within its grace time, and when it was first seen
 
     def patience(self, loaded: Loaded) -> float:
@@ -88,10 +89,18 @@ class LastGood:
         self.fault = self.fault if keep_fault else None
         return new
 
-    def in_use(self, key: str) -> object:
-        """The value that the worker uses: for a key that waits for a restart, the one of its start."""
-        config = self._start if key in self.restart_required else self.current
-        return dict(config.effective()).get(key) if key.startswith("apps.") else config.value(key)
+    def in_use(self) -> Iterator[tuple[str, object]]:
+        """Every key with the value that the worker uses: for one that waits for a restart, the value of its start."""
+        start = dict(self._start.effective()) if self.restart_required else {}
+        for key, value in self.current.effective():
+            yield key, start.get(key) if key in self.restart_required else value
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the current Config, computed once."""
+        if self._fingerprint is None or self._fingerprint[0] is not self.current:
+            self._fingerprint = self.current, self.current.fingerprint
+        return self._fingerprint[1]
 
     @property
     def _reported(self) -> str:

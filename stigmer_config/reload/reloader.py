@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..core.environment import Environment
+from ..core.problems import Problem
 from ..loading.load import Loaded, judge, read
 from ..loading.request import Request
 from ..sources import discovery as places
+from ..sources.misplaced import misplaced_files
 from ..sources.variables import variable_layers
 from ..trust import grants
 from .file_cache import FileCache
@@ -45,14 +48,18 @@ class Reloader:
         self._secrets = secrets or SecretCache(request.environment, runs=request.runs_commands)
         variables = variable_layers(request.environment, request.schema)  # a reload never reads them anew
         self._request = msgspec.structs.replace(
-            request, read_layer=self._files.read_layer, read_variables=lambda _environment, _schema: variables
+            request,
+            read_layer=self._files.read_layer,
+            read_variables=lambda _environment, _schema: variables,
+            find_misplaced=self._find_misplaced,
         )
+        self._misplaced: list[Problem] | None = None  # None: to be looked for by the next load
         if self.fleet is not None:
             self._request = msgspec.structs.replace(self._request, read_fleet=self.fleet.read_fleet)
         self._began = began or datetime.date.today()  # noqa: DTZ011 - the date on this machine's calendar
         self._site = places.site_file(request.environment)[0]
         self._user = places.user_file(request.environment)
-        self._project = self._search()
+        self._project = self._found = self._search()  # the one in use, and the one that the newest search found
         self._grant = self._recorded()
         self._is_withdrawn = False
         self._looked_at = self._look_around()
@@ -104,11 +111,21 @@ class Reloader:
         if last is not None and last[0] == self._today() and not any(changed):
             self._last = last
             return last[1]
+        if elsewhere:
+            self._misplaced = None
         loaded = self._load()
         if self._project.why_none is None and _status(loaded, "project") == "absent" and self._find_project():
-            self._looked_at = self._look_around()
+            self._looked_at, self._misplaced = self._look_around(), None
             loaded = self._load()  # the project's file is gone: another, further up, may count now
         return loaded
+
+    def has_other_warnings(self) -> bool:
+        """Looks for misplaced files, which only warn: after a load is in use. Whether the next load has others."""
+        before, self._misplaced = self._misplaced, misplaced_files(self._request.environment, self._project)
+        if before == self._misplaced:
+            return False
+        self._last = None
+        return True
 
     def is_revoked(self, loaded: Loaded) -> bool:
         """Whether the user has taken back the grant, or a credential of it, without which `loaded` has errors."""
@@ -127,6 +144,11 @@ class Reloader:
     def _today(self) -> datetime.date:
         passed = datetime.date.today() - self._began  # noqa: DTZ011 - the date on this machine's calendar
         return self._request.environment.today + passed
+
+    def _find_misplaced(self, environment: Environment, project: places.Project) -> list[Problem]:
+        if self._misplaced is None:
+            self._misplaced = misplaced_files(environment, project)
+        return self._misplaced
 
     def _load(self) -> Loaded:
         today = self._today()
@@ -161,6 +183,7 @@ class Reloader:
     def _find_project(self) -> bool:
         """Looks for the project's file. Whether it stands elsewhere than before."""
         before, found = self._project, self._search()
+        self._found = found
         self._search_pending = found != before and Path(before.path) in self._files.waiting
         if found == before or self._search_pending:  # it may be back at once
             return False
@@ -187,7 +210,7 @@ class Reloader:
 
     def _look_around(self) -> tuple[Path, ...]:
         environment = self._request.environment
-        looked_at = [Path(path) for path in places.looked_at(environment, self._request.project_dir)]
+        looked_at = [Path(path) for path in places.looked_at(environment, self._request.project_dir, self._found)]
         if environment.state_dir is not None and os.path.isabs(self._project.path):
             looked_at.append(grants.path_of(environment, self._project.path))
         return tuple(looked_at)

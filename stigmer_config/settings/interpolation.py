@@ -30,6 +30,8 @@ _FILES: frozenset[LayerName] = frozenset({"site", "etcd", "user", "project"})
 
 def looks_like_reference(text: str, *, is_secret: bool) -> bool:
     """Whether a string is a reference that other tools expand, or (unless it is a secret) contains one."""
+    if "$" not in text and "{" not in text and not text.startswith(("env:", "os.environ/")):
+        return False  # nearly every string, without an expression
     return bool(_REFERENCE.fullmatch(text) or (not is_secret and _PARTLY.search(text)))
 
 

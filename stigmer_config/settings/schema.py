@@ -150,12 +150,7 @@ class Schema:
             return key
         if key.startswith("aliases."):  # its name may hold dots
             return f"aliases.{NAME}"
-        found: str | None = ""
-        for name in key.split("."):
-            found = self.child(found or "", name)
-            if found is None:
-                return None
-        return found
+        return _declared(self, key)
 
     def child(self, section: str, name: str) -> str | None:
         """The declared key of `name` in a declared section; None when there is none."""
@@ -194,14 +189,29 @@ class Schema:
         keys = (one for one in self.settings if not one.startswith("providers."))
         for known in [*siblings.values(), *keys, *(one for one in self.children if NAME not in one)]:
             last = known.rpartition(".")[2]
-            ratio = SequenceMatcher(None, name.lower(), last).ratio()
+            matcher = SequenceMatcher(None, name.lower(), last)
+            if matcher.real_quick_ratio() < _NEAR_PART or matcher.quick_ratio() < _NEAR_PART:
+                continue  # upper bounds of the ratio, at a fraction of its cost
+            ratio = matcher.ratio()
             if sorted(name.lower()) == sorted(last):
                 ratio = max(ratio, _SWAPPED)
             near[known] = max(near.get(known, 0.0), ratio - (0.0 if siblings.get(last) == known else elsewhere))
+        if not near:
+            return None
         best = max(near, key=lambda known: (near[known], known.startswith("llm.")))
         last = best.rpartition(".")[2]
         is_part = name.lower() in last or last in name.lower()
         return best if near[best] >= (_NEAR_PART if is_part else _NEAR) else None
+
+
+@functools.lru_cache(maxsize=4096)  # the same keys of providers and applications, for each Config that is shown
+def _declared(schema: Schema, key: str) -> str | None:
+    found: str | None = ""
+    for name in key.split("."):
+        found = schema.child(found or "", name)
+        if found is None:
+            return None
+    return found
 
 
 def _children(declared: Iterable[str]) -> dict[str, dict[str, str]]:

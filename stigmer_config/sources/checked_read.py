@@ -103,18 +103,25 @@ def judged(
     status: os.stat_result,
     acl: bytes,
     opener: ProjectOpener | None,
+    *,
+    is_link: bool = True,
 ) -> Contents:
-    """The contents of a file that was read: its size, and who else can write it."""
+    """The contents of a file that was read: its size, and who else can write it.
+
+    `is_link`: whether the path itself may be a link, which is then looked at.
+    """
     too_large = sized(path, layer, data)
     if too_large is not None:
         return too_large
-    linked = opener is not None and opener.linked
-    if on_read_only_mount(path):
-        return Contents(data, linked=linked)
+    good = Contents(data, linked=opener is not None and opener.linked)
     if opener is not None:
-        return _not_taken(path, layer, uid, [*opener.folders, (path, status, acl)]) or Contents(data, linked=linked)
-    problems = [*_insecure(path, status, acl, layer, uid), *_insecure_folders(path, layer, uid)]
-    return Contents(data, tuple(problems), readable_by_others=others_may(READ, status, acl, uid))
+        found = _not_taken(path, layer, uid, [*opener.folders, (path, status, acl)]) or good
+    else:
+        problems = [*_insecure(path, status, acl, layer, uid), *_insecure_folders(path, layer, uid, is_link=is_link)]
+        readable = others_may(READ, status, acl, uid)
+        found = Contents(data, tuple(problems), readable_by_others=readable) if problems or readable else good
+    # Last: most files have nothing that a read-only mount would excuse.
+    return good if found is not good and on_read_only_mount(path) else found
 
 
 def _not_taken(
@@ -193,27 +200,30 @@ def _insecure(path: str, status: os.stat_result, acl: bytes, layer: LayerName, u
     return [Problem(code="insecure-permissions", message=message, hint=hint, origin=Origin(layer, path))]
 
 
-def _hops(path: str) -> Iterator[str]:
+def _hops(path: str, *, is_link: bool) -> Iterator[str]:
     """The path, and each that a link on the way leads to: who can write in the folder of one replaces the file."""
     for _ in range(_MAX_LINKS):
         yield path
+        if not is_link:
+            return
         try:
             path = os.path.join(os.path.dirname(path), os.readlink(path))
         except OSError:  # not a link
             return
 
 
-def _insecure_folders(path: str, layer: LayerName, uid: int) -> list[Problem]:
+def _insecure_folders(path: str, layer: LayerName, uid: int, *, is_link: bool) -> list[Problem]:
     problems: list[Problem] = []
     seen: set[tuple[int, int]] = set()
-    for hop in _hops(path):
+    for hop in _hops(path, is_link=is_link):
         folder = os.path.dirname(hop)
         try:
-            status, there = os.stat(folder), os.lstat(hop)
+            status = os.stat(folder)
+            sticky = is_sticky(status) and is_trusted_owner(folder, status, uid)
+            if sticky and is_trusted_owner(hop, os.lstat(hop), uid):
+                continue  # nobody else can replace it there
         except OSError:
             continue  # gone since the file was opened: the next read will see it
-        if is_sticky(status) and is_trusted_owner(folder, status, uid) and is_trusted_owner(hop, there, uid):
-            continue  # nobody else can replace it there
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
             problems += _insecure(folder, status, acl_of(folder, status), layer, uid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,14 +76,16 @@ def new_project_file(environment: Environment) -> str:
     return path
 
 
-def looked_at(environment: Environment, project_dir: Path | Literal[False] | None) -> list[str]:
+def looked_at(
+    environment: Environment, project_dir: Path | Literal[False] | None, found: Project | None = None
+) -> list[str]:
     """Every path that decides which files are read: what a worker has to watch.
 
     Besides the files themselves: where a nearer project's file could appear, and the `.git` that would end
-    the search.
+    the search. `found` is what `project_file` has just found.
     """
     paths = [path for path in (site_file(environment)[0], user_file(environment)) if os.path.isabs(path)]
-    found = project_file(environment, project_dir)
+    found = found or project_file(environment, project_dir)
     if project_dir is not None or environment.cwd is None:
         return [*paths, found.path] if os.path.isabs(found.path) else paths
     for folder, _ in _folders_upwards(environment, environment.cwd):
@@ -126,6 +129,14 @@ def _stop(folder: str, parent: str, home: str) -> str | None:
 
 def _unless_users(environment: Environment, project: Project) -> Project:
     user = user_file(environment)
-    if user and real_path(user) == real_path(project.path):
+    if user and _is_one_file(user, project.path):
         return Project(project.path, "it is the user file")
     return project
+
+
+def _is_one_file(one: str, other: str) -> bool:
+    """Whether two paths are the same without their links."""
+    with contextlib.suppress(OSError, ValueError):
+        if not os.path.samestat(os.stat(one), os.stat(other)):
+            return False  # as nearly always, in two calls
+    return real_path(one) == real_path(other)

@@ -224,12 +224,12 @@ class Collector:
         """What a leaf says, in its setting's type; where that has parts, each is an entry with a place of its own."""
         if setting.is_secret:
             return self._secret(key, setting, node)
-        if isinstance(setting.kind, Parameters) and type(node.value) is dict:
+        if type(node.value) is dict and isinstance(setting.kind, Parameters):
             return self._parts(key, node, setting.kind.check_item)
-        if isinstance(setting.kind, Headers) and type(node.value) is dict:
+        if type(node.value) is dict and isinstance(setting.kind, Headers):
             return self._headers(key, setting.kind, node)
         value = setting.check(plain(node), key)
-        if isinstance(setting.kind, ModelList) and value is not None:
+        if type(value) is tuple and isinstance(setting.kind, ModelList):
             return tuple(Entry(text, self._origin(item)) for text, item in zip(value, node.value, strict=True))
         return value
 

@@ -98,7 +98,7 @@ class Vetting:
         self.entries = dict(layer.entries)
         self.refused: dict[str, Refused] = {}
         self.problems: list[Problem] = []
-        self.locks = Locks(baseline.winners)
+        self.locks = Locks(baseline, schema)
         self._built: tuple[Layer, CombinedLayers] | None = None
 
     def vet(self) -> tuple[CombinedLayers, list[Problem]]:

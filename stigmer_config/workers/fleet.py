@@ -48,7 +48,7 @@ def encoded(last_good: LastGood, started: datetime.datetime) -> bytes:
         started=started,
         mode=config.mode,
         generation=config.generation,
-        fingerprint=config.fingerprint,
+        fingerprint=last_good.fingerprint,
         model=config.llm.model_steps,
         store=(store.digest if store is not None else None) or "",
         restart_required=last_good.restart_required,

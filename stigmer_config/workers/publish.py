@@ -91,9 +91,9 @@ class Publisher:
             started=self._started,
             mode=config.mode,
             generation=config.generation,
-            fingerprint=config.fingerprint,
+            fingerprint=last_good.fingerprint,
             model=config.llm.model_steps,
-            values={key: _masked(last_good.in_use(key)) for key, _ in config.effective()},
+            values={key: _masked(value) for key, value in last_good.in_use()},
             sources=_sources(last_good.newest),
             restart_required=last_good.restart_required,
             rejected=tuple(texts(last_good.fault.problems)) if last_good.fault is not None else (),
@@ -154,6 +154,8 @@ def _made_private(path: str) -> str:
 
 def _sources(loaded: Loaded) -> tuple[SourceState, ...]:
     files = [layer for layer in loaded.layers if layer.name in ("site", "user", "project") and layer.source]
+    if all(layer.digest is not None for layer in files):
+        return tuple(SourceState(layer.name, layer.source, layer.digest) for layer in files)
     # Where the search for a project ends there may be the user's own file, which is no project's.
     taken = {real_path(layer.source) for layer in files if layer.digest is not None}
     counted = [layer for layer in files if layer.digest is not None or real_path(layer.source) not in taken]

@@ -26,8 +26,9 @@ from tests.support.paths import REPOSITORY
 from tests.support.sandbox import Sandbox
 
 SIZE = 64 * 1024
-# The contract: under a second and 64 MiB for one file. Processor time, so that a busy machine proves nothing.
-MAX_SECONDS, MAX_BYTES = 1.0, 64 * 1024 * 1024
+# The contract: under a second and 64 MiB for one file. Processor time, which a busy machine makes half as long again:
+# the longest takes 0.27 s on one.
+MAX_SECONDS, MAX_BYTES = 0.5, 64 * 1024 * 1024
 
 
 def full(unit: str, start: str = "", end: str = "") -> str:
@@ -166,7 +167,7 @@ def _cost(read: Callable[[], Any]) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and resource limits")
-def test_bad_input_costs_less_than_a_second_and_64_mib() -> None:
+def test_bad_input_costs_less_than_half_a_second_and_64_mib() -> None:
     """Every adversarial file of 64 KiB is read, judged and told within its bounds, as a user's and as a project's."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.sources.test_hostile_input"],

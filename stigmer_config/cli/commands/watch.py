@@ -58,8 +58,10 @@ class _Printer(Reporter):
         self.fault: OSError | None = None
         self._form = form
 
-    def reloaded(self, config: Config, changes: Iterable[Change], restart_required: Iterable[str]) -> None:
-        del restart_required  # the changes say so, each for itself
+    def reloaded(
+        self, config: Config, changes: Iterable[Change], restart_required: Iterable[str], fingerprint: str
+    ) -> None:
+        del restart_required, fingerprint  # the changes say the first, each for itself
         with self._printing():
             if self._form == "json":
                 for change in changes:

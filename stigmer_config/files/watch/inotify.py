@@ -16,6 +16,8 @@ from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, Obser
 from watchdog.observers.inotify import InotifyObserver
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 
+from ..held_calls import read_ready
+
 Changed = Callable[[str, str, bool], None]  # folder, name, created
 Lost = Callable[[str | None], None]  # a folder, or None for all
 
@@ -44,6 +46,23 @@ class Inotify(InotifyFD):
                 self._held = [self._inotify_fd]
             self.release()
             raise
+
+    def _read_event_buffer(self, event_buffer_size: int) -> bytes:  # noqa: ARG002
+        """As the parent's, with one call less that lets the interpreter's lock go."""
+        with self._lock:
+            if self._closed:
+                return b""
+            self._is_reading = True
+        try:
+            data = read_ready(self._inotify_fd) if self._check_inotify_fd() else b""
+        except OSError:  # closed in a forked child
+            data = b""
+        with self._lock:
+            self._is_reading = False
+            if self._closed:
+                self._close_resources()
+                return b""
+        return data
 
     def release(self) -> None:
         """Closes the descriptors, each once, and leaves the watches to the kernel."""
