@@ -66,9 +66,11 @@ docs: install ## Build the site of docs/ into site/, strict about links (`make t
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	--custom-compile-command "make lock" -q
 
-lock: ## Pin the dependencies anew (needs uv)
+lock: ## Pin the dependencies anew, the newest and the lowest ones (needs uv)
 	$(LOCK) --group dev --group bench --all-extras -o requirements.lock
 	$(LOCK) --group build -c requirements.lock -o requirements-runtime.lock
+	$(LOCK) --all-extras --no-deps --resolution lowest-direct -o $(VENV)/lowest-direct.txt
+	$(LOCK) --group test --all-extras -c $(VENV)/lowest-direct.txt -o requirements-lowest.lock
 
 format: install
 	@$(BIN)/ruff format .
