@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check fuzz bench docs lock format clean
+.PHONY: install demo test test-matrix check fuzz bench docs lock format clean
 
 # pip's progress, a line for each package; the exit status is pip's own.
 define pip-install
@@ -36,6 +36,9 @@ demo: $(VENV)/.runtime ## Show the main job on real files, in a fresh home
 
 test: install ## Run the tests, in parallel
 	@$(BIN)/python -m pytest
+
+test-matrix: install ## Test what depends on versions: each Python here, the lowest and the locked dependencies (needs uv)
+	@$(BIN)/python -m tests.support.versions
 
 check: install ## Types, lint, format, import order
 	@$(BIN)/ruff check .
