@@ -31,7 +31,7 @@ def interpreter(version: str) -> str | None:
     """A Python of this version: one on the path, or one of pyenv's, whose commands on the path may not run."""
     candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
     for candidate in filter(None, candidates):
-        asked = [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        asked = [str(candidate), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
         if done.stdout.strip() == version:
             return str(candidate)
