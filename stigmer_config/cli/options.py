@@ -38,7 +38,7 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path),
         metavar="DIR",
         shell_complete=_folders,
-        help="Take DIR's .stigmer/config.yaml instead of looking upwards from here.",
+        help="Use DIR's .stigmer/config.yaml instead of searching upwards from here.",
     )
     @click.option("--no-project", is_flag=True, help="Read no project file.")
     @click.option(
@@ -46,7 +46,7 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         "apps",
         multiple=True,
         metavar="MODULE:CLASS",
-        help="Know this application's settings, too. Repeatable.",
+        help="Include this application's settings. Repeatable.",
     )
     @functools.wraps(command)
     def wrapped(
@@ -136,6 +136,10 @@ def require_key(key: str, schema: Schema, *, sections: bool = False) -> str:
     name, equals, _ = key.partition("=")
     if equals and schema.find(name) is not None:
         raise click.UsageError(f"write a space instead of the =: {name} VALUE")
+    whole, _, part = key.rpartition(".")
+    if whole.endswith((".parameters", ".headers")) and schema.find(whole) is not None:
+        hint = f"it is part of {whole}: stigmer config set {whole} '{{{part}: VALUE}}'"
+        raise click.UsageError(f"there is no key '{printable(key)}': {printable(hint)}")
     near = schema.suggest(key) if key else None
     lists = f"sections: {', '.join(schema.children[''])}; stigmer config show --all lists every key"
     hint = f"did you mean {near}?" if near else did_you_mean(key, schema.children, lists)

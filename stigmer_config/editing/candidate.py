@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -101,7 +101,7 @@ def target(request: Request, scope: Scope) -> Target:
     if scope == "user":
         path = user_file(request.environment)
         if not path:
-            raise NoTarget(f"{NO_HOME}; name a folder for your file by STIGMER_HOME")
+            raise NoTarget(f"{NO_HOME}; set STIGMER_HOME to a folder for your file")
         if not os.path.isabs(path):
             raise NoTarget(f"STIGMER_HOME is relative, and {NO_FOLDER}")
         return Target("user", path, request)
@@ -129,8 +129,8 @@ def _project_path(request: Request) -> str:
     return path
 
 
-def new_errors(before: Loaded, after: Loaded, layer: LayerName, key: str | None = None) -> tuple[Problem, ...]:
-    """The errors of `after` that `before` did not have, and those of `key` in the edited layer."""
+def new_errors(before: Loaded, after: Loaded, layer: LayerName, keys: Iterable[str] = ()) -> tuple[Problem, ...]:
+    """The errors of `after` that `before` did not have, and those of `keys` in the edited layer."""
     known = {_identity(problem) for problem in before.errors}
     mended = known - {_identity(problem) for problem in after.errors}
     return tuple(
@@ -138,7 +138,7 @@ def new_errors(before: Loaded, after: Loaded, layer: LayerName, key: str | None 
         for problem in after.errors
         # What was hidden below a fault that is mended was there before.
         if (_identity(problem) not in known and not (mended and problem.code in CONSEQUENCES))
-        or (key is not None and _concerns(problem, key, layer))
+        or any(_concerns(problem, key, layer) for key in keys)
     )
 
 

@@ -109,7 +109,7 @@ def read(request: Request, generation: int = 1) -> Loaded:
 def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = (), generation: int = 1) -> Loaded:
     """Loads from layers that are read already, with the problems of reading them."""
     problems = list(problems)
-    layers, policy, refused = enforce(layers, catalogue(), request.environment.today)
+    layers, policy, refused = enforce(layers, catalogue(), request.environment.today, request.schema)
     problems += refused
     trust = request.trust or grants.decide(request.environment, layers.project)
     problems += trust.problems

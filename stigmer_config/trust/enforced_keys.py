@@ -19,8 +19,10 @@ from ..llm.catalogue import Catalogue
 from ..llm.combined_layers import CombinedLayers, combine
 from ..llm.provider_selection import ProviderSelection
 from ..llm.resolve import resolve
-from ..settings.declarations import PROVIDERS, SETTINGS
-from .credential_binding import BOUND
+from ..settings.declarations import BUILT_IN, PROVIDERS, SETTINGS
+from ..settings.schema import Schema
+from .app_keys import PREFIX, FixedValues
+from .credential_binding import bound
 from .vetting import Vetted
 
 KEY = "enforced"
@@ -40,9 +42,11 @@ class Rule(msgspec.Struct, frozen=True):
 class Policy:
     """What the layers so far enforce: `rules` by key, and the effective values that must stay."""
 
-    def __init__(self, today: datetime.date) -> None:
+    def __init__(self, today: datetime.date, schema: Schema = BUILT_IN) -> None:
         self.rules: dict[str, Rule] = {}
         self._today = today
+        self._schema = schema
+        self._fixed = FixedValues()  # of applications' keys
         self._expected: dict[str, Any] = {}  # a key, or what it has an effect on → the value that must stay
         self._places: dict[str, tuple[str, Origin]] = {}  # for each of these the enforced key and its list
 
@@ -69,8 +73,10 @@ class Policy:
             return
         self.rules[key] = Rule(key, plain_value(entry), place)
         selection = combined.selection
-        for part in BOUND.get(key, ()):
-            self._watch(part, plain_value(combined.winners[part]), key, place)
+        for part in bound((key,), self._schema).get(key, ()):
+            entry_of_part = combined.winners.get(part)
+            if entry_of_part is not None:
+                self._watch(part, plain_value(entry_of_part), key, place)
         if not key.startswith("llm."):
             self._watch(key, plain_value(entry), key, place)
         if key.startswith("aliases."):
@@ -90,6 +96,8 @@ class Policy:
         if what not in self._expected:
             self._expected[what] = value
             self._places[what] = (key, place)
+            if what.startswith(PREFIX):
+                self._fixed.add(what, value)
 
     def changed_by(self, combined: CombinedLayers) -> str | None:
         """What a stack changes of the enforced effective values, the first; None when all are as they must be."""
@@ -103,9 +111,12 @@ class Policy:
                 found[what] = combined.selection.endpoint(name)
         return next((what for what, value in found.items() if self._expected[what] != value), None)
 
-    def forbids(self, key: str, value: Any) -> bool:
-        """Whether a value for a key itself is another than the enforced one. What is below `llm` is seen by effect."""
-        return not key.startswith("llm.") and key in self._expected and self._expected[key] != value
+    def changed_directly(self, key: str, value: Any) -> str | None:
+        """The enforced key that a value for `key` changes. What is below `llm` is seen by effect instead."""
+        if key.startswith(PREFIX):
+            return self._fixed.changed_by(key, value)
+        changes = not key.startswith("llm.") and key in self._expected and self._expected[key] != value
+        return key if changes else None
 
     def overridden(self, selection: ProviderSelection, pairs: Iterable[tuple[str, Any]]) -> list[Problem]:
         """The errors of overrides that change an enforced value."""
@@ -116,11 +127,12 @@ class Policy:
             what: selection.endpoint(what.partition(" ")[2]) for what in self._expected if what.startswith("address ")
         }
         changed = [what for what, value in found.items() if self._expected[what] != value]
-        changed += [key for key, value in given if self.forbids(key, value)]
+        rows: list[tuple[str, str | None]] = [(what, None) for what in changed]
+        rows += [(what, key) for key, value in given if (what := self.changed_directly(key, value)) is not None]
         keys = [key for key, _ in given] or ["llm"]
         problems = []
-        for what in changed[:1]:
-            key = what if what in keys else keys[-1]
+        for what, by in rows[:1]:
+            key = by or (what if what in keys else keys[-1])
             message, hint = self._reason(what, key), "leave it out of the override"
             origin = Origin("execution", f"override[{key}]")
             problems.append(Problem(code="enforced-key", key=key, message=message, hint=hint, origin=origin))
@@ -137,12 +149,14 @@ class Policy:
         return f"{enforced} is enforced ({place}), and {key} would change it"
 
 
-def enforce(layers: LayerStack, catalogue: Catalogue, today: datetime.date) -> tuple[LayerStack, Policy, list[Problem]]:
+def enforce(
+    layers: LayerStack, catalogue: Catalogue, today: datetime.date, schema: Schema = BUILT_IN
+) -> tuple[LayerStack, Policy, list[Problem]]:
     """The layers without what the site file or a trusted store forbids them, but for the project's layer.
 
     The project's is restricted once it is vetted: by `restrict_project`.
     """
-    policy = Policy(today)
+    policy = Policy(today, schema)
     problems: list[Problem] = []
     kept: list[Layer] = []
     for layer in layers:
@@ -211,8 +225,9 @@ class _Admission:
         rest: dict[str, Entry] = {}
         steering: dict[str, Entry] = {}
         for key, entry in self.layer.entries.items():
-            if entry.origin is not STARTING_MODE and self.policy.forbids(key, plain_value(entry)):
-                self._refuse(key, entry, key)
+            what = self.policy.changed_directly(key, plain_value(entry))
+            if entry.origin is not STARTING_MODE and what is not None:
+                self._refuse(key, entry, what)
             elif key.startswith(_STEERING):
                 steering[key] = entry
             else:
@@ -295,7 +310,7 @@ def _removal(origin: Origin) -> str:
         return f"unset {origin.source}"
     if origin.layer == "flags":
         return f"leave out {origin.source}"
-    return "remove it, or ask whoever keeps the site file"
+    return "remove it, or ask the administrator of the site file"
 
 
 def _warning(key: str, message: str, hint: str, origin: Origin) -> Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ..core.provenance import Entry, Layer, Origin, plain_value, targets
@@ -12,7 +12,9 @@ from ..llm.combined_layers import CombinedLayers
 from ..llm.provider_selection import ProviderSelection
 from ..llm.providers import provider_of
 from ..llm.resolve import resolve
-from ..settings.declarations import LLM_FIELDS, PROVIDERS
+from ..settings.declarations import BUILT_IN, LLM_FIELDS, PROVIDERS
+from ..settings.schema import Schema
+from . import app_keys
 
 _FIELDS = ("provider", *LLM_FIELDS)
 # Whose lock is a lock of the key, too.
@@ -44,15 +46,24 @@ def _mentioned(layer: Layer) -> Iterable[str]:
 class Locks:
     """The locks of the trusted layers, by their winning entries. `origin` is the place of the highest `locked` list."""
 
-    def __init__(self, trusted: Mapping[str, Entry]) -> None:
-        entry = trusted.get("locked")
+    def __init__(self, trusted: CombinedLayers, schema: Schema = BUILT_IN) -> None:
+        entry = trusted.winners.get("locked")
         self._names: tuple[str, ...] = entry.value if entry is not None else ()
+        self._of_apps = [name for name in self._names if name.startswith(app_keys.PREFIX)]
+        self._trusted, self._schema = trusted, schema
         self.origin = entry.origin if entry is not None else None
 
+    @functools.cached_property
+    def _present(self) -> frozenset[str]:
+        return app_keys.present_sections(self._trusted.winners, self._trusted.layers, self._schema)
+
     def on(self, key: str) -> str | None:
-        """The lock that covers a key: the key itself, or a section it is in."""
+        """The lock that covers a key: the key itself, a section it is in, or what an application's key changes."""
         keys = (key, *_LOCKING.get(key, ()))
-        return next((name for name in self._names for one in keys if one == name or one.startswith(f"{name}.")), None)
+        found = next((name for name in self._names for one in keys if one == name or one.startswith(f"{name}.")), None)
+        if found is None and self._of_apps and key.startswith(app_keys.PREFIX):
+            return app_keys.locked_by(key, self._of_apps, self._present, self._schema)
+        return found
 
     def watched(self) -> list[str]:
         """The locked keys whose effective value other keys can change."""

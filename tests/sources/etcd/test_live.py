@@ -335,7 +335,7 @@ def test_over_verified_tls_the_store_is_trusted(sandbox: Sandbox, secure: Cluste
         del variables["STIGMER_ETCD_CACERT"]
         found = sandbox.problems(variables)
         assert [problem.code for problem in found] == ["etcd-unavailable"]
-        assert "certificate is not to be trusted" in found[0].message
+        assert "certificate is not trusted" in found[0].message
 
 
 @needs_openssl
@@ -470,7 +470,7 @@ def test_a_value_reads_back_as_it_was_given(
     assert done.returncode == 0, done.stderr
     with secure.keys(prefix) as keys:
         assert [value.data.decode() for value in keys.etcd.read().values.values()] == [stored]
-    assert sandbox.run("set", "--fleet", key, given).stderr.count("it was so before") == 1
+    assert sandbox.run("set", "--fleet", key, given).stderr.count("(unchanged)") == 1
 
 
 def test_a_literal_secret_is_refused_before_it_is_sent(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
@@ -540,7 +540,7 @@ def test_a_write_that_was_judged_by_an_older_state_is_judged_again(
     with monkeypatch.context() as patch:
         patch.setattr(Etcd, "write", late)
         with pytest.raises(Refused, match="alias-cycle"):
-            store.put(target, "aliases.two", b"one")
+            store.put(target, {"aliases.two": b"one"})
     assert "aliases/two" not in keys.etcd.read().values
 
 
@@ -568,7 +568,7 @@ def test_a_write_that_relied_on_what_was_removed_meanwhile_is_judged_again(
         with monkeypatch.context() as patch:
             patch.setattr(Etcd, "write", late)
             with pytest.raises(Refused, match="at most 1 for anthropic"):
-                store.put(target, "llm.temperature", b"1.5")
+                store.put(target, {"llm.temperature": b"1.5"})
         assert met
         assert set(keys.etcd.read().values) == {"llm/timeout"}
 
@@ -593,6 +593,22 @@ def test_what_is_set_is_judged_in_the_mode_that_the_store_chooses(
     assert "out-of-range" in done.stderr
     with secure.keys(prefix) as keys:
         assert set(keys.etcd.read().values) == {"mode"}
+
+
+@needs_openssl
+def test_a_provider_is_declared_in_the_store(sandbox: Sandbox, secure: Cluster, prefix: str) -> None:
+    """Its kind and address are one edit; a running worker takes it with an alias's entry for it, and loses it again."""
+    fleet = secure.variables(prefix, secure=True)
+    with living(sandbox, fleet) as live:
+        assert sandbox.run("set", "--fleet", "providers.lab.kind", "openai", variables=fleet).returncode == 1
+        both = ("providers.lab.kind=openai", "providers.lab.base_url=http://lab:8000/v1")
+        for argv in (both, ("aliases.writer.lab", "m1"), ("llm.model=writer", "llm.provider=lab")):
+            done = sandbox.run("set", "--fleet", *argv, variables=fleet)
+            assert done.returncode == 0, done.stderr
+        new = takes(live, provider="lab", model_id="m1", base_url="http://lab:8000/v1")
+        assert str(new.explain("llm.base_url").origin).startswith(f"etcd:{prefix}/providers/lab/base_url@")
+        assert sandbox.run("unset", "--fleet", "llm", variables=fleet).returncode == 0
+        takes(live, provider="ollama")
 
 
 def test_the_fleet_tells_who_runs_what(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
@@ -726,8 +742,8 @@ def test_a_worker_that_may_only_read_works(sandbox: Sandbox, tmp_path: Path, mon
         refused = sandbox.run("set", "--fleet", "llm.timeout", "6", variables=variables)
         assert refused.returncode == 1
         assert refused.stderr == (
-            f"{variables['STIGMER_ETCD']}: the fleet's store refuses it: etcdserver: permission denied; "
-            "nothing was written\nhint: stigmer config doctor tells more of the store\n"
+            f"{variables['STIGMER_ETCD']}: the fleet's store refused it: etcdserver: permission denied; "
+            "nothing was written\nhint: stigmer config doctor shows more about the store\n"
         )
 
 
