@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from .paths import REPOSITORY
 
@@ -26,13 +27,22 @@ TESTS = [
 ]
 
 
+def interpreter(version: str) -> str | None:
+    """A Python of this version: one on the path, or one of pyenv's, whose commands on the path may not run."""
+    candidates = [shutil.which(f"python{version}"), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
+    for candidate in filter(None, candidates):
+        asked = [str(candidate), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if done.stdout.strip() == version:
+            return str(candidate)
+    return None
+
+
 def environment(pair: str) -> str | None:
     """The interpreter of an environment with these dependencies. None when there is no such Python."""
     version, _, lock = pair.partition("-")
-    found = subprocess.run(
-        ["uv", "python", "find", "--no-python-downloads", version], capture_output=True, text=True, check=False
-    )
-    if found.returncode:
+    base = interpreter(version)
+    if base is None:
         return None
     folder = REPOSITORY / ".venvs" / pair
     python, stamp = folder / "bin" / "python", folder / "lock"
@@ -40,7 +50,7 @@ def environment(pair: str) -> str | None:
     if not stamp.exists() or stamp.read_text() != digest:
         install = ["uv", "pip", "install", "-q", "--python", str(python)]
         for command in (
-            ["uv", "venv", "-q", "--seed", "--clear", "--python", found.stdout.strip(), str(folder)],
+            ["uv", "venv", "-q", "--seed", "--clear", "--python", base, str(folder)],
             [*install, "--require-hashes", "-r", LOCKS[lock]],
             [*install, "--no-deps", "--no-build-isolation", "-e", "."],
         ):
