@@ -60,6 +60,7 @@ docs: install ## Build the site of docs/ into site/, strict about links (`make t
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python benchmarks/draw.py --check
 	@$(BIN)/python docs/pictures.py --check
+	@$(BIN)/python docs/diagrams.py --check
 	@$(BIN)/zensical build --strict
 
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 \

@@ -136,6 +136,10 @@ def require_key(key: str, schema: Schema, *, sections: bool = False) -> str:
     name, equals, _ = key.partition("=")
     if equals and schema.find(name) is not None:
         raise click.UsageError(f"write a space instead of the =: {name} VALUE")
+    whole, _, part = key.rpartition(".")
+    if whole.endswith((".parameters", ".headers")) and schema.find(whole) is not None:
+        hint = f"it is part of {whole}: stigmer config set {whole} '{{{part}: VALUE}}'"
+        raise click.UsageError(f"there is no key '{printable(key)}': {printable(hint)}")
     near = schema.suggest(key) if key else None
     lists = f"sections: {', '.join(schema.children[''])}; stigmer config show --all lists every key"
     hint = f"did you mean {near}?" if near else did_you_mean(key, schema.children, lists)

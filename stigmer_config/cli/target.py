@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,10 +81,10 @@ def file_of(where: Where, scope: Scope) -> Target:
         raise click.UsageError(printable(str(error))) from error
 
 
-def written(aimed: Target, change: Change, key: str | None = None) -> Outcome:
+def written(aimed: Target, change: Change, keys: Collection[str] = ()) -> Outcome:
     """Makes an edit. Exits with what is wrong (1, or 3 for `untrusted-key`): then the file is as it was."""
     try:
-        outcome = write(aimed, change, key)
+        outcome = write(aimed, change, keys)
     except Refused as refusal:
         tell(refusal.problems)
         say(f"nothing was written: {place(aimed)} is as it was")

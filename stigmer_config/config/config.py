@@ -54,6 +54,8 @@ class Deriver(Protocol):
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]: ...
 
+    def fallback_keys(self, config: Config) -> tuple[Origin | None, ...]: ...
+
 
 class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=True):
     """One whole configuration, frozen. Take it once per execution and keep it as long as you like.
@@ -203,6 +205,10 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         Raises `KeyError` for an alias that does not exist.
         """
         return self._deriver.meaning(self, alias)
+
+    def fallback_keys(self) -> tuple[Origin | None, ...]:
+        """Where the API key of each of `llm.fallbacks` comes from; None for one that has none."""
+        return self._deriver.fallback_keys(self) if self.llm.fallbacks else ()
 
     def override(self, values: Mapping[str, Any]) -> Config:
         """A new Config with `values` as one more layer on top, dotted or nested.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -129,8 +129,8 @@ def _project_path(request: Request) -> str:
     return path
 
 
-def new_errors(before: Loaded, after: Loaded, layer: LayerName, key: str | None = None) -> tuple[Problem, ...]:
-    """The errors of `after` that `before` did not have, and those of `key` in the edited layer."""
+def new_errors(before: Loaded, after: Loaded, layer: LayerName, keys: Iterable[str] = ()) -> tuple[Problem, ...]:
+    """The errors of `after` that `before` did not have, and those of `keys` in the edited layer."""
     known = {_identity(problem) for problem in before.errors}
     mended = known - {_identity(problem) for problem in after.errors}
     return tuple(
@@ -138,7 +138,7 @@ def new_errors(before: Loaded, after: Loaded, layer: LayerName, key: str | None 
         for problem in after.errors
         # What was hidden below a fault that is mended was there before.
         if (_identity(problem) not in known and not (mended and problem.code in CONSEQUENCES))
-        or (key is not None and _concerns(problem, key, layer))
+        or any(_concerns(problem, key, layer) for key in keys)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from ..core.problems import Problem
 from ..core.provenance import Layer
 from ..loading.load import Loaded, read
 from ..loading.request import ReadFleet, Request
-from ..settings.providers import PROVIDERS
+from ..settings.providers import packaged_providers
 from ..sources.etcd.address import Fleet, fleet_of
 from ..sources.etcd.layer import etcd_layer
 from ..sources.etcd.snapshot import Event, Stored, Value
@@ -98,12 +98,16 @@ def store(request: Request) -> Store:
     )
 
 
-def name_of(key: str) -> str:
-    """The key's name in the store: `llm.model` is `llm/model`, `aliases.fast.ollama` is `aliases/fast/ollama`."""
+def name_of(key: str, providers: Collection[str] = ()) -> str:
+    """The key's name in the store: `llm.model` is `llm/model`, `aliases.fast.ollama` is `aliases/fast/ollama`.
+
+    `providers` are the declared ones.
+    """
     if not key.startswith("aliases."):
         return key.replace(".", "/")
     alias, _, provider = key.removeprefix("aliases.").rpartition(".")
-    return f"aliases/{alias}/{provider}" if alias and provider in PROVIDERS else f"aliases/{key[8:]}"
+    is_entry = alias and (provider in packaged_providers() or provider in providers)
+    return f"aliases/{alias}/{provider}" if is_entry else f"aliases/{key[8:]}"
 
 
 def _key(name: str) -> str:
@@ -123,26 +127,28 @@ def text_of(value: Any) -> str:
 Changes = Mapping[str, bytes | None]  # by the key's name in the store; None removes it
 
 
-def put(target: Store, key: str, data: bytes) -> Outcome:
-    """Sets a key in the store.
+def put(target: Store, values: Mapping[str, bytes], providers: Collection[str] = ()) -> Outcome:
+    """Sets keys in the store, all of them or none.
 
     The result is judged first, and written only if nothing changed meanwhile. Raises `Refused` and `StoreError`: in
     each case the store is as it was, unless the error says otherwise.
     """
-    name = name_of(key)
-    return _edit(target, key, lambda stored: {} if stored.data(name) == data else {name: data})
+    wanted = {name_of(key, providers): data for key, data in values.items()}
+    return _edit(
+        target, tuple(values), lambda stored: {n: data for n, data in wanted.items() if stored.data(n) != data}
+    )
 
 
-def remove(target: Store, key: str) -> Outcome:
+def remove(target: Store, key: str, providers: Collection[str] = ()) -> Outcome:
     """Removes a key or a section from the store, whether or not there is such a key. As `put` does otherwise."""
-    return _edit(target, key, lambda stored: _removal(stored, key))
+    return _edit(target, (key,), lambda stored: _removal(stored, key, providers))
 
 
-def _removal(stored: Stored, key: str) -> Changes:
+def _removal(stored: Stored, key: str, providers: Collection[str]) -> Changes:
     """What removes a key: its own name and all below it, or its place in the mapping that a name above it holds."""
     from ..sources.etcd.client import MAX_COMPARED
 
-    section = f"{name_of(key)}/"
+    section = f"{name_of(key, providers)}/"
     found = [name for name in stored.values if _key(name) == key or name.startswith(section)]
     if len(found) > MAX_COMPARED:
         raise StoreError(f"{key} has more than {MAX_COMPARED} keys below it: remove those first; nothing was written")
@@ -162,7 +168,7 @@ def _removal_within(name: str, data: bytes, key: str) -> Changes:
     return {name: rest if rest.strip() not in (b"", b"{}") else None}
 
 
-def _edit(target: Store, key: str, change: Callable[[Stored], Changes]) -> Outcome:
+def _edit(target: Store, keys: Collection[str], change: Callable[[Stored], Changes]) -> Outcome:
     from ..sources.etcd.client import Etcd, EtcdError
 
     try:
@@ -171,7 +177,7 @@ def _edit(target: Store, key: str, change: Callable[[Stored], Changes]) -> Outco
         raise StoreError(f"the fleet's store cannot be reached: {error}") from None
     try:
         for _ in range(_TRIES):
-            outcome = _try(etcd, target, key, change)
+            outcome = _try(etcd, target, keys, change)
             if outcome is not None:
                 return outcome
     finally:
@@ -179,7 +185,7 @@ def _edit(target: Store, key: str, change: Callable[[Stored], Changes]) -> Outco
     raise StoreError("the store keeps changing: nothing was written")
 
 
-def _try(etcd: Any, target: Store, key: str, change: Callable[[Stored], Changes]) -> Outcome | None:
+def _try(etcd: Any, target: Store, keys: Collection[str], change: Callable[[Stored], Changes]) -> Outcome | None:
     """None when another writer changed the store meanwhile."""
     from ..sources.etcd.client import Denied, EtcdError
 
@@ -191,13 +197,13 @@ def _try(etcd: Any, target: Store, key: str, change: Callable[[Stored], Changes]
     changes = change(stored)
     if not changes:
         return Outcome(before, before, changed=False)
-    _judge(target, stored, _with(stored, changes, stored.revision + 1), before, key)
+    _judge(target, stored, _with(stored, changes, stored.revision + 1), before, keys)
     try:
         revision = etcd.write(changes, stored)
     except Denied as error:
         raise StoreError(f"the fleet's store refuses it: {error}; nothing was written") from None
     except EtcdError as error:
-        raise StoreError(f"{error}; whether it was written, stigmer config get {key} tells") from None
+        raise StoreError(f"{error}; whether it was written, stigmer config get {min(keys)} tells") from None
     if revision is None:
         return None
     return Outcome(before, target.load(_with(stored, changes, revision)), changed=True)
@@ -209,7 +215,7 @@ def _with(stored: Stored, changes: Changes, revision: int) -> Stored:
     )
 
 
-def _judge(target: Store, stored: Stored, wanted: Stored, before: Loaded, key: str) -> None:
+def _judge(target: Store, stored: Stored, wanted: Stored, before: Loaded, keys: Collection[str]) -> None:
     """Raises `Refused` for errors that were not there before, on this machine or on one that has only the store."""
     mode = before.config.mode
     pairs = (
@@ -217,7 +223,10 @@ def _judge(target: Store, stored: Stored, wanted: Stored, before: Loaded, key: s
         (target.load_alone(stored, mode), target.load_alone(wanted, mode)),
     )
     new = [
-        problem for old, after in pairs for problem in new_errors(old, after, "etcd", key) if problem.code not in _LOCAL
+        problem
+        for old, after in pairs
+        for problem in new_errors(old, after, "etcd", keys)
+        if problem.code not in _LOCAL
     ]
     if new:
         raise Refused(list(dict.fromkeys(new)))

@@ -8,10 +8,10 @@ again and must hold the old values with only that key changed, or the edit is re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..settings.providers import PROVIDERS
+from ..settings.providers import packaged_providers
 from .patches import EditError, Patch, Patches
 from .spans import Piece, plain, spans
 
@@ -22,8 +22,10 @@ _MOST_ITEMS = 100  # a list of more is written anew: each item costs a reading
 _BY_HAND = "it is written in a form that cannot be changed without touching more"
 
 
-def with_value(data: bytes, key: str, value: Any) -> bytes:
-    """The file's bytes with `key` set to `value`: None, a number, a text or a list of texts.
+def with_value(data: bytes, key: str, value: Any, providers: Collection[str] = ()) -> bytes:
+    """The file's bytes with `key` set to `value`: None, a number, a text, a list or a mapping.
+
+    `providers` are the declared ones, whose names may end the key of an alias's entry.
 
     Raises `EditError` when only a person can do it.
     """
@@ -31,26 +33,26 @@ def with_value(data: bytes, key: str, value: Any) -> bytes:
         raise EditError("the value is not UTF-8 text")
     mark, text = _decoded(data)
     patches = Patches(text)
-    names = _names(patches.root, key)
+    names = _names(patches.root, key, providers)
     way = _way(patches.root, names)
     if way is not None and _same(plain(way[-1]), value):
         return data
     wanted = _changed(plain(patches.root), names, value)
-    if type(value) is list:
+    if type(value) is list and all(type(item) is str for item in value):
         itemwise = _with_items(text, names, value)
         if itemwise is not None and _holds(itemwise, wanted):
             return mark + itemwise.encode()
     return mark + _checked(patches.apply(_set(patches, names, value)), wanted).encode()
 
 
-def without(data: bytes, key: str) -> bytes | None:
+def without(data: bytes, key: str, providers: Collection[str] = ()) -> bytes | None:
     """The file's bytes without `key`, whether or not there is such a key or section; None when it is not in the file.
 
     An emptied section stays, empty. Raises `EditError` when only a person can do it.
     """
     mark, text = _decoded(data)
     patches = Patches(text)
-    names = _names(patches.root, key)
+    names = _names(patches.root, key, providers)
     way = _way(patches.root, names)
     if way is None:
         names = _names_with_dots(patches.root, tuple(key.split("."))) or names
@@ -59,7 +61,7 @@ def without(data: bytes, key: str) -> bytes | None:
         return None
     *_, parent, piece = way
     if names[0] == "aliases" and len(names) == 3 and len(parent.children) == 1:
-        return without(data, ".".join(names[:2]))  # an alias for no provider is none
+        return without(data, ".".join(names[:2]), providers)  # an alias for no provider is none
     new = patches.apply(patches.removed(parent, piece))
     return mark + _checked(new, _changed(plain(patches.root), names)).encode()
 
@@ -72,7 +74,7 @@ def _decoded(data: bytes) -> tuple[bytes, str]:
         raise EditError("the file is not UTF-8 text") from None
 
 
-def _names(root: Piece | None, key: str) -> tuple[str, ...]:
+def _names(root: Piece | None, key: str, providers: Collection[str]) -> tuple[str, ...]:
     """The names of a key, section by section. `aliases.fast.ollama` is an entry of the alias `fast`.
 
     An alias's name may hold dots: one that stands in the file as it is counts first.
@@ -83,7 +85,8 @@ def _names(root: Piece | None, key: str) -> tuple[str, ...]:
     alias, _, provider = name.rpartition(".")
     aliases = root.value.get("aliases") if root is not None and type(root.value) is dict else None
     known = aliases is not None and type(aliases.value) is dict and name in aliases.value
-    return (section, alias, provider) if alias and provider in PROVIDERS and not known else (section, name)
+    is_entry = alias and (provider in packaged_providers() or provider in providers) and not known
+    return (section, alias, provider) if is_entry else (section, name)
 
 
 def _names_with_dots(piece: Piece | None, parts: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -103,13 +103,16 @@ def key_text(name: str, style: Style) -> str:
 
 def value_text(value: Any, quotes: str, *, flow: bool) -> str:
     """A value as YAML, in `quotes` if it is a text and they can hold it; `flow`: it stands between brackets."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (int, float)):
         # A number that no setting takes is written as YAML has it, for the load to refuse.
         return _ODD.get(repr(value), repr(value))
+    if isinstance(value, dict):
+        rows = (
+            f"{value_text(name, '', flow=True)}: {value_text(part, quotes, flow=True)}" for name, part in value.items()
+        )
+        return f"{{{', '.join(rows)}}}"
     if isinstance(value, list):
         return f"[{', '.join(value_text(item, quotes, flow=True) for item in value)}]"
     if not quotes and _is_plain(value) and not (flow and ":" in value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -36,19 +36,19 @@ class Outcome(msgspec.Struct, frozen=True):
     durable: bool = True
 
 
-def write(target: Target, change: Change, key: str | None = None) -> Outcome:
+def write(target: Target, change: Change, keys: Collection[str] = ()) -> Outcome:
     """Makes one edit.
 
-    With `key`, the result must have no error of that key in the file, old or new. Raises `Refused`,
+    The result must have no error of `keys` in the file, old or new. Raises `Refused`,
     `SaveError`, and what `change` raises: in each case the file is as it was.
     """
     outcome = None
     try:
         if not os.path.isdir(os.path.dirname(target.path)):
-            _judged(target, change, key)  # no folder is made for an edit that is refused
+            _judged(target, change, keys)  # no folder is made for an edit that is refused
         with locked(target.path, follow=target.layer == "user") as file:
             for _ in range(_TRIES):
-                outcome = _try(target, file, change, key)
+                outcome = _try(target, file, change, keys)
                 if outcome is not None:
                     return outcome
         raise SaveError(f"{target.path}: somebody else keeps changing it")
@@ -60,7 +60,7 @@ def write(target: Target, change: Change, key: str | None = None) -> Outcome:
         raise SaveError(f"{target.path}: {error.strerror}") from error
 
 
-def _judged(target: Target, change: Change, key: str | None) -> tuple[Contents, Loaded, Candidate | None]:
+def _judged(target: Target, change: Change, keys: Collection[str]) -> tuple[Contents, Loaded, Candidate | None]:
     """What stands there, the load with it, and what takes its place: None when nothing has to be done."""
     contents = target.contents()
     before = target.load(contents)
@@ -78,7 +78,7 @@ def _judged(target: Target, change: Change, key: str | None) -> tuple[Contents, 
     if data is None or data == contents.data:
         return contents, before, None
     made = candidate(target, contents, data)
-    new = new_errors(before, made.loaded, target.layer, key)
+    new = new_errors(before, made.loaded, target.layer, keys)
     if new:
         raise Refused(_from_the_first(new, before, made))
     return contents, before, made
@@ -93,9 +93,9 @@ def _from_the_first(new: Sequence[Problem], before: Loaded, made: Candidate) -> 
     return [*there, *(msgspec.structs.replace(p, hint=f"mend the file's other faults first; {p.hint}") for p in new)]
 
 
-def _try(target: Target, file: Locked, change: Change, key: str | None) -> Outcome | None:
+def _try(target: Target, file: Locked, change: Change, keys: Collection[str]) -> Outcome | None:
     """None when somebody without our lock changed the file meanwhile."""
-    contents, before, made = _judged(target, change, key)
+    contents, before, made = _judged(target, change, keys)
     if made is None:
         return Outcome(before, before, changed=False)
     try:

@@ -16,16 +16,17 @@ from typing import Any
 import msgspec
 
 from ..config.sections import LLMConfig
-from ..core.problems import ConfigError, Problem, printable
+from ..core.problems import ConfigError, Problem, nearest, printable
 from ..core.provenance import Origin
 from ..core.secret import Secret
-from ..llm.catalogue import Catalogue, catalogue, replaced
+from ..llm.catalogue import OLD_FACTS, Catalogue, catalogue, replaced
 from ..loading.load import Loaded
 from ..settings.declarations import find
 from ..sources.stigmer_cli import counterparts
 from .diagnosis import Check, CheckState, diagnose
 from .health import Health, check_provider
 from .http import at_once, safe
+from .listing import listed_models
 
 # The problems that make up a check; all others are the configuration's.
 _GROUPS = {
@@ -37,7 +38,6 @@ _GROUPS = {
     "retirement": "model-retiring model-retired",
 }
 _GROUP_OF = {code: group for group, codes in _GROUPS.items() for code in codes.split()}
-_OLD = 180  # days after which the catalogue's facts are stale
 _PROBE_TOKENS = 64
 _MODULES = {"anthropic": "langchain_anthropic", "ollama": "langchain_ollama", "openai": "langchain_openai"}
 
@@ -56,15 +56,25 @@ def examine(loaded: Loaded, today: datetime.date, *, timeout: float = 5.0, probe
     """
     llm = loaded.config.llm
     calls: dict[str, Any] = {"health": lambda: check_provider(llm, timeout)}
+    for number, one in enumerate(llm.fallbacks):
+        calls[f"fallback {number}"] = lambda one=one: check_provider(one, timeout)
     if probe and not loaded.errors:
         calls["probe"] = lambda: probe_model(llm, timeout)
-        _import(llm)
+        if llm.kind == "openai":
+            calls["listing"] = lambda: listed_models(llm, timeout)
+        calls |= {f"probe {n}": lambda one=one: probe_model(one, timeout) for n, one in enumerate(llm.fallbacks)}
+        for one in (llm, *llm.fallbacks):
+            _import(one)
     answers = at_once(calls, timeout + 1)  # each keeps to its own bound
     health = answers["health"] if isinstance(answers["health"], Health) else Health((diagnose(answers["health"], llm),))
     findings = list(_loading(loaded))
     told = {finding.check.name for finding in findings if finding.check.state != "ok"}
     asked = [check for check in health.checks if not (check.name == "key" and "key" in told)]
-    findings.extend(_placed(check, loaded) for check in (*asked, *_model(llm, today), _client(llm)))
+    clients = dict.fromkeys(_client(one) for one in (llm, *llm.fallbacks))
+    findings.extend(_placed(check, loaded) for check in (*asked, *_model(llm, today), *clients))
+    findings.extend(_placed(check, loaded) for check in _fallbacks(loaded, answers))
+    if "listing" in answers:
+        findings.append(_placed(_listed(answers["listing"], llm), loaded))
     if probe:
         findings.append(_placed(_probed(answers.get("probe"), llm), loaded))
     return tuple(findings)
@@ -74,6 +84,7 @@ def probe_model(llm: LLMConfig, timeout: float) -> Check:
     """One small real call, as a worker would make it. Raises what the client raises, `WireError` when it hangs."""
     from .chat import chat_model
 
+    llm = msgspec.structs.replace(llm, fallbacks=())  # one of them would answer in its place
     small = min(llm.max_tokens or _PROBE_TOKENS, _PROBE_TOKENS)
     model = chat_model(llm, max_tokens=small, timeout=timeout, max_retries=0)
     started = time.monotonic()
@@ -93,6 +104,39 @@ def _import(llm: LLMConfig) -> None:
 
     with contextlib.suppress(ImportError):  # the probe tells of it
         client_class(llm.kind)
+
+
+def _listed(answer: Any, llm: LLMConfig) -> Check:
+    """Whether the endpoint lists the model."""
+    if isinstance(answer, Exception):
+        fault = diagnose(answer, llm)
+        return Check("model", "warning", f"the models are not listed: {fault.seen}", fault.fix, fault.key)
+    ids = [model.id for model in answer]
+    if llm.model_id in ids:
+        return Check("model", "ok", f"{llm.base_url} lists {llm.model_id}", key="llm.model")
+    near = nearest(llm.model_id, ids)
+    fix = f"stigmer config models --provider {llm.provider} lists them"
+    fix += f"; the nearest is {printable(near)}" if near else ""
+    return Check("model", "warning", f"{llm.base_url} does not list {llm.model_id}", fix, "llm.model")
+
+
+def _fallbacks(loaded: Loaded, answers: Mapping[str, Any]) -> Iterable[Check]:
+    """Each fallback's model, address, key and state. One that does not answer is a warning: the model in force may."""
+    keys = loaded.config.fallback_keys()
+    for number, (llm, key) in enumerate(zip(loaded.config.llm.fallbacks, keys, strict=True)):
+        about = (
+            f"{printable(llm.model_steps)} at {llm.base_url}, {f'key from {printable(str(key))}' if key else 'no key'}"
+        )
+        health = answers[f"fallback {number}"]
+        fault = health.fault if isinstance(health, Health) else diagnose(health, llm)
+        if fault is None and f"probe {number}" in answers:
+            probed = _probed(answers[f"probe {number}"], llm)
+            fault = probed if probed.state != "ok" else None
+            about += f"; {probed.seen}" if fault is None else ""
+        if fault is None:
+            yield Check("fallback", "ok", about, key="llm.fallbacks")
+        else:
+            yield Check("fallback", "warning", f"{about}: {fault.seen}", fault.fix, "llm.fallbacks")
 
 
 def _probed(answer: Any, llm: LLMConfig) -> Check:
@@ -189,7 +233,7 @@ def _limit(llm: LLMConfig, output: int, context: int | None) -> Check:
 
 def _age(known: Catalogue, today: datetime.date) -> Iterable[Check]:
     days = (today - known.as_of).days
-    if days > _OLD:
+    if days > OLD_FACTS:
         seen = f"the facts about models are {days} days old ({known.as_of})"
         yield Check("catalogue", "warning", seen, "pip install --upgrade stigmer-config")
 
@@ -207,7 +251,7 @@ def _client(llm: LLMConfig) -> Check:
 
     try:
         # Whether there is a key is another check, and no command is run for this one.
-        chat_model(msgspec.structs.replace(llm, api_key=Secret("a-placeholder")))
+        chat_model(msgspec.structs.replace(llm, api_key=Secret("a-placeholder"), fallbacks=()))
     except ConfigError as error:
         problem = error.problems[0]
         return Check("client", "failed", printable(problem.message), printable(problem.hint), problem.key)

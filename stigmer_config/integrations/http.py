@@ -55,17 +55,18 @@ def ask(
     *,
     body: Mapping[str, Any] | None = None,
     key: Secret | None = None,
+    headers: Mapping[str, str] = {},
     timeout: float,
 ) -> T:
     """The JSON answer of `url` as a `shape`: by GET, or with `body` by POST.
 
-    `key` goes along only when the other side asks for one (401, 403). `timeout`: seconds for each step on the
-    network; `at_once` bounds the whole. Raises `WireError`.
+    `key` goes along only when the other side asks for one (401, 403), `headers` always. `timeout`: seconds for each
+    step on the network; `at_once` bounds the whole. Raises `WireError`.
     """
-    status, headers, data = _exchange(url, body, None, timeout)
+    status, answered, data = _exchange(url, body, None, timeout, headers)
     if status in (401, 403) and key is not None:
-        status, headers, data = _exchange(url, body, key, timeout)
-    good(status, headers, data)
+        status, answered, data = _exchange(url, body, key, timeout, headers)
+    good(status, answered, data)
     try:
         return from_json(data, shape)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -219,10 +220,10 @@ def redirect_target(location: str) -> str:
 
 
 def _exchange(
-    url: str, body: Mapping[str, Any] | None, key: Secret | None, timeout: float
+    url: str, body: Mapping[str, Any] | None, key: Secret | None, timeout: float, headers: Mapping[str, str] = {}
 ) -> tuple[int, Mapping[str, str], bytes]:
     deadline = time.monotonic() + timeout
-    with _translated(), _open(url, body, key, timeout) as response:
+    with _translated(), _open(url, body, key, timeout, headers) as response:
         parts: list[bytes] = []
         size = 0
         while part := response.read1(64 * 1024):
@@ -237,14 +238,18 @@ def _exchange(
         return response.status, response.headers, b"".join(parts)
 
 
-def _open(url: str, body: Mapping[str, Any] | None, key: Secret | None, timeout: float) -> Any:
+def _open(
+    url: str, body: Mapping[str, Any] | None, key: Secret | None, timeout: float, more: Mapping[str, str] = {}
+) -> Any:
     headers = {"User-Agent": "stigmer-config", "Accept": "application/json"}
     if body is not None:
         headers["Content-Type"] = "application/json"
     data = None if body is None else msgspec.json.encode(body)
     request = urllib.request.Request(url, data, headers)  # noqa: S310 - the configuration takes http(s) only
+    # "Unredirected": urllib sends it to this very URL only.
+    for name, value in more.items():
+        request.add_unredirected_header(name, value)
     if key is not None:
-        # "Unredirected": urllib sends it to this very URL only.
         request.add_unredirected_header("Authorization", f"Bearer {key.reveal()}")
     opener = urllib.request.OpenerDirector()
     # Without the handlers for redirects, for other schemes and for errors: each status is an answer.

@@ -174,6 +174,7 @@ class Reporter:
             api_key=_credential(config),
             max_tokens=llm.max_tokens,
             temperature=llm.temperature,
+            **_fallbacks(config),
             layers=[f"{layer.name}: {printable(layer.source)}" for layer in layers if layer.status == "loaded"],
             origins=_bounded(_origins(config)),
             warnings=texts(config.warnings),
@@ -265,6 +266,16 @@ def _credential(config: Config) -> str:
     if config.llm.api_key is None:
         return "none"
     return f"set ({_place(config.explain('llm.api_key').origin)})"
+
+
+def _fallbacks(config: Config) -> dict[str, list[str]]:
+    """Each fallback's model, address and key, where there are any."""
+    rows = zip(config.llm.fallbacks, config.fallback_keys(), strict=True)
+    shown = [
+        f"{printable(llm.model_steps)} at {llm.base_url}, key {f'set ({_place(key)})' if key else 'none'}"
+        for llm, key in rows
+    ]
+    return {"fallbacks": shown} if shown else {}
 
 
 def _place(origin: Origin | None) -> str:

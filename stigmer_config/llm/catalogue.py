@@ -12,6 +12,7 @@ import msgspec
 from ..core import data_files as packaged
 from ..core.decoding import from_json
 
+OLD_FACTS = 90  # days after which the catalogue's facts are stale
 WARN_DAYS = 60
 
 

@@ -10,7 +10,7 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..core.frozen_map import EMPTY, FrozenMap
 from ..core.problems import Problem, Severity
-from ..core.provenance import Entry, Reason, targets
+from ..core.provenance import Entry, Origin, Reason, targets
 from ..core.secret import Secret
 from ..secrets.references import Opener
 from ..settings.declarations import MERGED_FIELDS, MODEL_FIELDS
@@ -28,7 +28,8 @@ class Resolved(msgspec.Struct, frozen=True):
     """The effective LLM, the entry behind each of its fields, and the problems.
 
     `reasons` gives, by an entry's id, why an entry that would have won is not used. `withheld` are the grants that
-    would let credentials go to the endpoint that are bound elsewhere.
+    would let credentials go to the endpoint that are bound elsewhere. `fallback_keys` are the places of the fallbacks'
+    keys, None for one that has none.
     """
 
     llm: LLMConfig
@@ -38,6 +39,7 @@ class Resolved(msgspec.Struct, frozen=True):
     reasons: dict[int, Reason]
     problems: tuple[Problem, ...]
     withheld: tuple[CredentialGrant, ...]
+    fallback_keys: tuple[Origin | None, ...] = ()
 
 
 class _Resolution:

@@ -153,16 +153,18 @@ class Derivation:
     def _with_fallbacks(self, selection: ProviderSelection, resolved: Resolved, entry: Entry) -> Resolved:
         """Each fallback resolved as an override of the model would be; what is wrong with one is said at its item."""
         found: list[LLMConfig] = []
+        keys: list[Origin | None] = []
         problems = list(resolved.problems)
         known = {*map(id, selection.problems)}
         for item in items(entry):
             switched = selection.with_override(Layer("execution", "override", "loaded", {"llm.model": item}))
             fallback = resolve(switched, self.today, self._opener)
             found.append(fallback.llm)
+            keys.append(fallback.entries["api_key"].origin if fallback.llm.api_key is not None else None)
             new = [*(p for p in switched.problems if id(p) not in known), *fallback.problems]
             problems += (_of_fallback(problem, item) for problem in new if problem not in resolved.problems)
         llm = msgspec.structs.replace(resolved.llm, fallbacks=tuple(found))
-        return msgspec.structs.replace(resolved, llm=llm, problems=tuple(problems))
+        return msgspec.structs.replace(resolved, llm=llm, problems=tuple(problems), fallback_keys=tuple(keys))
 
     def config(self, generation: int, warnings: Iterable[Problem]) -> Config:
         """The Config of this derivation."""
@@ -303,6 +305,11 @@ class Derivation:
         own = self.winners.get(key)
         beaten = [Loser(plain_value(own), own.origin, "overridden")] if own is not None and base.origin else []
         return Explanation(key, value, given[0].origin, (*given[1:], *beaten, *base.losers))
+
+    def fallback_keys(self, config: Config) -> tuple[Origin | None, ...]:
+        """Where the API key of each of `llm.fallbacks` comes from; None for one that has none."""
+        view = self._view if config._overrides == self.overrides else self._resolved(config._overrides)
+        return view.resolved.fallback_keys
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
         """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -218,6 +219,24 @@ def test_yaml_holds_the_aliases_that_its_model_needs(sandbox: Sandbox) -> None:
     assert tree["aliases"] == {"a": "b", "b": {"ollama": "tiny:1b"}}
     sandbox.write(user="mode: local\nllm: {model: fast}\n")
     assert "aliases" not in ask(sandbox, "show", "--format", "yaml").out
+
+
+def test_explain_lists_each_fallback(sandbox: Sandbox) -> None:
+    """Its model, address, and where its key comes from."""
+    variables = {**LOCAL, "GROQ_API_KEY": "gsk-very-secret-1", "STIGMER_LLM_FALLBACKS": "groq:m,vllm:m2"}
+    told = ask(sandbox, "explain", "llm.fallbacks", variables=variables).out.splitlines()
+    at = told.index("in this order:")
+    assert [re.split("  +", line)[1:] for line in told[at + 1 : at + 3]] == [
+        ["groq:m → m", "https://api.groq.com/openai/v1", "key set (GROQ_API_KEY)"],
+        ["vllm:m2 → m2", "http://localhost:8000/v1", "key none"],
+    ]
+    found = json.loads(ask(sandbox, "explain", "llm.fallbacks", "--format", "json", variables=variables).out)
+    assert found["fallbacks"][0] == {
+        "model": "groq:m → m",
+        "provider": "groq",
+        "base_url": "https://api.groq.com/openai/v1",
+        "api_key": "set (GROQ_API_KEY)",
+    }
 
 
 def test_explain_as_json(sandbox: Sandbox) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import io
 import json
 import os
 import pty
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from stigmer_config.cli.commands.models import _tell_age
 from stigmer_config.llm.catalogue import catalogue
 from tests.support.fake_providers import FakeProviders, Fault, OllamaModel, floods, hangs, is_a_web_page, refuses
 from tests.support.sandbox import Sandbox
@@ -95,6 +98,48 @@ def test_only_one_provider_on_request(local: Sandbox, server: FakeProviders) -> 
     """--provider anthropic lists only its models, and asks nobody."""
     assert {row["provider"] for row in document(local, "--provider", "anthropic")["models"]} == {"anthropic"}
     assert server.arrived == []
+
+
+def test_a_gateways_models_are_those_that_its_endpoint_lists(sandbox: Sandbox, server: FakeProviders) -> None:
+    """Of the provider in force, or of --provider NAME; its key and headers go to its own address."""
+    key = "sk-of-the-gateway-0001"
+    own = (
+        f"{{kind: openai, base_url: {server.url}/v1, model: mine:latest, api_key: {key}, headers: {{X-Team: agents}}}}"
+    )
+    other = f"{{kind: anthropic, base_url: {server.url}, api_key: {key}}}"
+    sandbox.write(user=f"mode: local\nllm: {{provider: corp}}\nproviders:\n  corp: {own}\n  other: {other}\n")
+    found = document(sandbox)
+    rows = {row["id"]: row for row in found["models"] if row["provider"] == "corp"}
+    assert rows.keys() == {"qwen2.5-coder:7b", "mine:latest"}
+    assert (rows["mine:latest"]["in_force"], rows["mine:latest"]["context"]) == (True, 32768)
+    assert found["endpoint"] == {"provider": "corp", "base_url": f"{server.url}/v1", "reachable": True}
+    asked = [one for one in server.arrived if one.path == "/v1/models"]
+    assert [one.headers.get("authorization") for one in asked] == [None, f"Bearer {key}"]
+    assert {one.headers.get("x-team") for one in asked} == {"agents"}
+    named = document(sandbox, "--provider", "other")["models"]
+    assert {(row["provider"], row["id"]) for row in named} == {("other", name) for name in rows}
+    assert server.arrived[-1].headers.get("x-api-key") == key
+    assert key not in str(found)
+
+
+def test_an_endpoint_that_lists_nothing_is_no_error(sandbox: Sandbox, server: FakeProviders) -> None:
+    """Without a key that the endpoint asks for, the model in force has its line, and standard error says why."""
+    sandbox.write(user=f"mode: local\nproviders: {{corp: {{kind: openai, base_url: '{server.url}/v1', model: m}}}}\n")
+    done = sandbox.run("models", "--provider", "corp")
+    assert done.returncode == 0
+    assert f"What corp offers is not known: {server.url}/v1 asks for a key (401)" in done.stderr
+    assert sandbox.run("models", "--provider", "crop").returncode == 2
+
+
+def test_old_facts_are_reported() -> None:
+    """From the 91st day on, standard error says so."""
+    known = catalogue()
+    for days, is_said in ((90, False), (91, True)):
+        today = known.as_of + datetime.timedelta(days=days)
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            _tell_age(today)
+        assert (f"The facts about models are {days} days old" in errors.getvalue()) is is_said
 
 
 def test_retired_models_are_listed_on_request(local: Sandbox) -> None:

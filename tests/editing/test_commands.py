@@ -32,6 +32,12 @@ SECRET = "sk-ant-do-not-show-0123456789"
         ("aliases.mine.ollama", "phi4:14b", "    ollama: phi4:14b"),
         ("providers.ollama.num_ctx", "8192", "    num_ctx: 8192"),
         ("temporal.namespace", "null", '  namespace: "null"'),
+        ("aliases.mine.mistralai", "mistral-large-latest", "    mistralai: mistral-large-latest"),
+        ("llm.fallbacks", "fast,lmstudio:m", '  fallbacks: [fast, "lmstudio:m"]'),
+        ("llm.parameters", '{"seed": 7, "stop": ["a: b", "c"]}', '  parameters: {seed: 7, stop: ["a: b", c]}'),
+        ("llm.parameters", "{top_p: 0.5}", "  parameters: {top_p: 0.5}"),
+        ("providers.groq.headers", "{X-Team: agents}", "    headers: {X-Team: agents}"),
+        ("providers.groq.headers", "{X-Auth: {env: TOKEN}}", "    headers: {X-Auth: {env: TOKEN}}"),
     ],
 )
 def test_a_value_is_read_by_its_keys_type(sandbox: Sandbox, key: str, text: str, line: str) -> None:
@@ -58,6 +64,10 @@ def test_a_value_is_read_by_its_keys_type(sandbox: Sandbox, key: str, text: str,
         ("llm.base_url", "localhost:1", "invalid-url"),
         ("llm.model", "", "empty-model"),
         ("llm.model", "a b", "invalid-model"),
+        ("llm.fallbacks", "bedrock:x", "unknown-provider"),
+        ("llm.parameters", "[1]", "wrong-type"),
+        ("llm.parameters", "{messages: []}", "unsupported-parameter"),
+        ("providers.groq.headers", "{Host: x}", "unsupported-parameter"),
         ("temporal.namespace", "", "out-of-range"),
         ("temporal.address", "nowhere", "wrong-type"),
         ("aliases.a", "a", "alias-cycle"),
@@ -81,6 +91,13 @@ def test_a_wrong_value_is_refused_as_a_load_would(sandbox: Sandbox, key: str, te
         ("set", "llm.model"),
         ("set", "llm.model", "fast", "--stdin"),
         ("set", "llm.model", "fast", "more"),
+        ("set", "llm.model=fast", "more"),
+        ("set", "llm.model=fast", "llm.model=powerful"),
+        ("set", "llm.model=fast", "--stdin"),
+        ("set", "llm.model=fast", f"llm.api_key={SECRET}"),
+        ("set", "llm.model=fast", "llm.modle=fast"),
+        ("set", "llm.parameters.top_p", "0.5"),
+        ("set", "providers.groq.headers", f"{{X-Auth: {SECRET}}}"),
         ("set", "llm.model", "--prject"),
         ("set", "--user", "--project", "llm.model", "fast"),
         ("set", "--project", "--no-project", "llm.model", "fast"),
@@ -101,6 +118,30 @@ def test_wrong_usage_is_told_before_anything_is_done(sandbox: Sandbox, argv: tup
     assert SECRET not in done.stdout + done.stderr
     assert not sandbox.user_file.parent.exists()
     assert not sandbox.project_file.parent.exists()
+
+
+def test_several_keys_are_one_edit(sandbox: Sandbox) -> None:
+    """A provider needs a kind and an address: each alone is refused, both together are written at once."""
+    alone = sandbox.run("set", "providers.lab.kind", "openai", variables=LOCAL)
+    assert (alone.returncode, sandbox.user_file.exists()) == (1, False)
+    both = ("providers.lab.kind=openai", "providers.lab.base_url=http://lab:8000/v1", "llm.model=lab:m")
+    done = sandbox.run("set", *both, variables=LOCAL)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    config = sandbox.load(LOCAL)
+    assert (config.llm.provider, config.llm.base_url, config.llm.model_id) == ("lab", "http://lab:8000/v1", "m")
+    assert [line.partition(": ")[2] for line in done.stderr.splitlines()] == [text.replace("=", " = ") for text in both]
+    refused = sandbox.run("set", "llm.temperature=0.5", "llm.max_tokens=none", variables=LOCAL)
+    assert (refused.returncode, "temperature" in sandbox.user_file.read_text()) == (1, False)
+
+
+def test_an_alias_may_have_an_entry_for_a_declared_provider(sandbox: Sandbox) -> None:
+    """`aliases.NAME.PROVIDER` is set and removed for a provider of one's own, too."""
+    sandbox.write(user="providers: {lab: {kind: openai, base_url: 'http://lab:8000/v1'}}\n")
+    done = sandbox.run("set", "aliases.writer.lab", "m1", variables=LOCAL)
+    assert done.returncode == 0, done.stderr
+    assert sandbox.load(LOCAL).aliases["writer"] == {"lab": "m1"}
+    assert sandbox.run("unset", "aliases.writer.lab", variables=LOCAL).returncode == 0
+    assert "writer" not in sandbox.load(LOCAL).aliases
 
 
 def test_an_overridden_key_is_set_and_told(sandbox: Sandbox) -> None:

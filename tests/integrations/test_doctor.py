@@ -315,6 +315,46 @@ def test_an_ollama_that_asks_for_a_key_whose_command_was_not_run(sandbox: Sandbo
     assert doctor(sandbox, "--probe")[1]["provider"]["state"] == "ok"
 
 
+def test_a_probe_looks_for_the_model_in_the_endpoints_list(sandbox: Sandbox, server: FakeProviders) -> None:
+    """Kind openai: `GET /models` with the key and headers; a model that is not listed is a warning with the nearest."""
+    sandbox.write(
+        user=f"mode: local\nllm: {{provider: corp}}\nproviders:\n  corp:\n    kind: openai\n"
+        f"    base_url: {server.url}/v1\n    api_key: {KEY}\n    model: qwen2.5-coder:8b\n"
+    )
+    state, seen, fix, key, _ = checks(sandbox, probe=True)["model"]
+    assert (state, key) == ("warning", "llm.model")
+    assert seen == f"{server.url}/v1 does not list qwen2.5-coder:8b"
+    assert fix == "stigmer config models --provider corp lists them; the nearest is qwen2.5-coder:7b"
+    listed = [one for one in server.arrived if one.path == "/v1/models"]
+    assert listed[-1].headers["authorization"] == f"Bearer {KEY}"
+    found = checks(sandbox, {"STIGMER_LLM_MODEL": "qwen2.5-coder:7b"}, probe=True)
+    assert (found["model"].state, found["probe"].state) == ("ok", "ok")
+
+
+def test_each_fallback_is_a_check(sandbox: Sandbox, server: FakeProviders) -> None:
+    """Its model, address and key; one that does not answer is a warning. A probe calls each, and none for another."""
+    sandbox.write(
+        user=f"mode: local\nllm: {{provider: corp, fallbacks: ['second:m2', 'third:m3']}}\nproviders:\n"
+        f"  corp: {{kind: openai, base_url: 'http://127.0.0.1:1/v1', model: m1}}\n"
+        f"  second: {{kind: anthropic, base_url: '{server.url}', api_key: {KEY}}}\n"
+        f"  third: {{kind: openai, base_url: 'http://127.0.0.1:1/v1'}}\n"
+    )
+    found = [one.check for one in examine(sandbox.read(), TODAY, probe=True)]
+    first, second = (check for check in found if check.name == "fallback")
+    assert (first.state, second.state) == ("ok", "warning")
+    line = sandbox.user_file.read_text().splitlines()[4]
+    place = f"{sandbox.user_file}:5:{line.index(KEY) + 1}"
+    assert first.seen.startswith(f"second:m2 → m2 at {server.url}, key from {place}; m2 answered in ")
+    assert second.seen.startswith("third:m3 → m3 at http://127.0.0.1:1/v1, no key: nothing listens at ")
+    (probe,) = (check for check in found if check.name == "probe")
+    assert probe.state == "failed"
+    assert [one.path for one in server.arrived if one.method == "POST"] == ["/v1/messages"]
+    assert {check.seen.partition(" ")[0] for check in found if check.name == "client"} == {
+        "langchain-openai",
+        "langchain-anthropic",
+    }
+
+
 def test_with_errors_no_probe_is_made(cloud: Sandbox, server: FakeProviders) -> None:
     """A configuration that has errors calls no model, even when asked to."""
     cloud.write(user="llm:\n  max_tokens: many\n")

@@ -32,6 +32,24 @@ from stigmer_config.trust import grants
 from tests.support.live_tools import DEADLINE, LOCAL, Calls, heard, living, logged, rejected, save, takes, until, world
 from tests.support.sandbox import TODAY, Sandbox
 
+
+def test_a_provider_is_declared_while_a_worker_runs(sandbox: Sandbox) -> None:
+    """It is in force with the next reload, moves with its address, and what is half declared is rejected."""
+    declared = "mode: local\nllm: {{model: 'lab:m'}}\nproviders: {{lab: {{kind: openai, base_url: 'http://{}/v1'}}}}\n"
+    with living(sandbox) as live:
+        assert "lab" not in live.current.providers
+        save(sandbox.user_file, declared.format("lab:8000"))
+        new = takes(live, provider="lab", kind="openai", base_url="http://lab:8000/v1", model_id="m")
+        assert new.providers["lab"].base_url == "http://lab:8000/v1"
+        save(sandbox.user_file, declared.format("lab:9000"))
+        takes(live, base_url="http://lab:9000/v1")
+        save(sandbox.user_file, "mode: local\nproviders: {lab: {kind: openai}}\n")
+        assert rejected(live)
+        assert live.current.llm.base_url == "http://lab:9000/v1"
+        save(sandbox.user_file, "mode: local\n")
+        assert "lab" not in takes(live, provider="ollama").providers
+
+
 # -- the swap --------------------------------------------------------------------------------------------------------
 
 

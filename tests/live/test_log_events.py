@@ -77,6 +77,18 @@ def test_the_start_tells_what_the_worker_runs_on(sandbox: Sandbox) -> None:
     assert "sandbox.type" not in origins
 
 
+def test_the_start_lists_each_fallback(sandbox: Sandbox) -> None:
+    """`config.loaded` has each fallback's model, address and key, and never the key itself."""
+    sandbox.write(user="llm: {fallbacks: ['groq:m', 'vllm:m2']}\n")
+    with logged() as events, living(sandbox, {"MODE": "local", "GROQ_API_KEY": KEY}):
+        pass
+    assert events[0]["fallbacks"] == [
+        "groq:m → m at https://api.groq.com/openai/v1, key set (vendor: GROQ_API_KEY)",
+        "vllm:m2 → m2 at http://localhost:8000/v1, key none",
+    ]
+    assert KEY not in str(events)
+
+
 def test_a_reload_tells_old_and_new_with_their_origin(sandbox: Sandbox) -> None:
     """`config.reloaded` has each changed key, and what waits for a restart."""
     with logged() as events, living(sandbox) as live:

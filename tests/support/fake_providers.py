@@ -201,7 +201,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _listing(self) -> None:
         if self.headers.get("Authorization") or self.headers.get("X-Api-Key"):
-            self.json({"data": [], "object": "list", "has_more": False})
+            rows = [{"id": model.name, "object": "model", "max_model_len": model.context} for model in self.fake.models]
+            self.json({"data": rows, "object": "list", "has_more": False})
         else:
             self.json({"error": {"type": "authentication_error", "message": "missing key"}}, 401)
 

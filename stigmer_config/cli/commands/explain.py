@@ -12,7 +12,8 @@ from ...config.config import RESOLVED, Config
 from ...core.problems import printable
 from ...core.provenance import Explanation
 from ...loading.derivation import definition
-from ...settings.schema import Schema, Setting
+from ...secrets.references import Unread
+from ...settings.schema import Setting
 from ..completion.candidates import complete_key
 from ..options import Where, common, concerning, html_option, require_alias, require_key
 from ..output import render
@@ -77,22 +78,23 @@ def command(key: str, form: str, page: TextIO | None, where: Where) -> None:
 
         page.write(pages.explanation(loaded, explanation, definition(key, where.schema)))
     elif form == "json":
-        click.echo(render.json_text(_document(explanation, where.schema)))
+        click.echo(render.json_text(_document(loaded.config, explanation)))
     else:
         _text(loaded.config, explanation)
     tell(problems, others=len(loaded.problems) - len(problems))
     raise SystemExit(exit_status(loaded.problems))
 
 
-def _document(explanation: Explanation, schema: Schema) -> dict[str, Any]:
+def _document(config: Config, explanation: Explanation) -> dict[str, Any]:
     hops = [
         {"alias": hop.name, "target": hop.target, "origin": render.origin_json(hop.origin)} for hop in explanation.hops
     ]
-    setting = definition(explanation.key, schema)
+    setting = definition(explanation.key, config.schema)
     return {
         "key": explanation.key,
         **render.explanation_json(explanation),
         "hops": hops,
+        **({"fallbacks": _fallbacks(config)} if explanation.key == "llm.fallbacks" else {}),
         "definition": {
             "doc": setting.doc,
             "expects": setting.kind.expects,
@@ -102,6 +104,18 @@ def _document(explanation: Explanation, schema: Schema) -> dict[str, Any]:
             "nullable": setting.nullable,
         },
     }
+
+
+def _fallbacks(config: Config) -> list[dict[str, Any]]:
+    """Each fallback's model, address, and whether it has a key, and from where."""
+    found: list[dict[str, Any]] = []
+    for llm, key in zip(config.llm.fallbacks, config.fallback_keys(), strict=True):
+        state = (
+            f"{llm.api_key if isinstance(llm.api_key, Unread) else 'set'} ({printable(str(key))})" if key else "none"
+        )
+        model = printable(llm.model_steps)
+        found.append({"model": model, "provider": llm.provider, "base_url": llm.base_url, "api_key": state})
+    return found
 
 
 def _text(config: Config, explanation: Explanation) -> None:
@@ -121,6 +135,14 @@ def _text(config: Config, explanation: Explanation) -> None:
             for hop in explanation.hops
         ]
         columns(hops, give_way=2)
+    if explanation.key == "llm.fallbacks" and config.llm.fallbacks:
+        click.echo("\nin this order:")
+        columns(
+            [
+                [f"  {one['model']}", one["base_url"] or "no address", f"key {one['api_key']}"]
+                for one in _fallbacks(config)
+            ]
+        )
     click.echo()
     _definition(definition(explanation.key, config.schema))
 

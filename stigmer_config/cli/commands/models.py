@@ -11,16 +11,19 @@ import msgspec
 
 from ...config.config import Config
 from ...config.sections import LLMConfig
-from ...core.problems import ConfigError, printable
+from ...core.problems import ConfigError, did_you_mean, printable
 from ...integrations import ollama
 from ...integrations.diagnosis import diagnose
 from ...integrations.http import WireError
-from ...llm.catalogue import Model, catalogue
+from ...integrations.listing import Listed, listed_models
+from ...llm.catalogue import OLD_FACTS, Model, catalogue
+from ...llm.providers import is_gateway
 from ...loading.load import read
 from ...secrets.references import Unread
-from ...settings.providers import PROVIDERS
+from ...settings.providers import COMPANIES
 from ...settings.urls import is_loopback
-from ..completion.candidates import complete_pull
+from ...sources.defaults import packaged_url
+from ..completion.candidates import complete_named_provider, complete_pull
 from ..options import Where, common, concerning
 from ..output import render
 from ..output.problems import exit_status, tell
@@ -29,7 +32,7 @@ from ..output.table import Cell, columns
 
 
 @click.command("models")
-@click.option("--provider", type=click.Choice(PROVIDERS), help="Only this provider's models.")
+@click.option("--provider", metavar="NAME", shell_complete=complete_named_provider, help="Only this provider's models.")
 @click.option("--all", "everything", is_flag=True, help="Show retired models, too.")
 @click.option(
     "--pull",
@@ -43,7 +46,7 @@ from ..output.table import Cell, columns
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long Ollama may take to answer.",
+    help="How long Ollama or another endpoint may take to answer.",
 )
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @common
@@ -52,6 +55,9 @@ def command(
 ) -> None:
     """List the known models, and what Ollama has installed. The model in force is marked with *.
 
+    Of another provider, a gateway say, the models are those that its endpoint lists: of the one in force, or of
+    --provider NAME. Its key goes along only where the endpoint asks for one.
+
     A model that is not listed works too: nothing is then known about it, so nothing about it is checked.
     Without a running Ollama its models are listed all the same.
 
@@ -59,21 +65,37 @@ def command(
     Examples:
       stigmer config models
       stigmer config models --provider ollama
+      stigmer config models --provider openrouter
       stigmer config models --pull qwen2.5-coder:7b
     """
     request = msgspec.structs.replace(where.request(), runs_commands=pull is not None)
     loaded = read(request)
+    if provider is not None and provider not in loaded.config.providers:
+        hint = did_you_mean(provider, loaded.config.providers, f"providers: {', '.join(loaded.config.providers)}")
+        raise click.BadParameter(f"there is no provider '{printable(provider)}': {hint}", param_hint="'--provider'")
     llm = _ollama(loaded.config)
     if pull is not None:
         let_pull(loaded.config, llm, pull)
         return
     server = _look(llm, timeout) if provider in (None, "ollama") else None
-    known = _Known(loaded.config, server, request.environment.today)
+    gateway = _gateway(loaded.config, provider)
+    offered = _offered(gateway, timeout)
+    today = request.environment.today
+    known = _Known(loaded.config, server, gateway.provider if gateway else "", offered, today)
     rows = [row for row in known.rows() if provider in (None, row["provider"]) and (everything or not row["retired"])]
     if form == "json":
-        click.echo(render.json_text({"as_of": str(catalogue().as_of), "ollama": _server(llm, server), "models": rows}))
+        document = {"as_of": str(catalogue().as_of), "ollama": _server(llm, server), "models": rows}
+        if gateway is not None:
+            reached = not isinstance(offered, WireError)
+            document["endpoint"] = {"provider": gateway.provider, "base_url": gateway.base_url, "reachable": reached}
+        click.echo(render.json_text(document))
     else:
         _table(rows)
+        _tell_age(today)
+        if gateway is not None and isinstance(offered, WireError):
+            check = diagnose(offered, gateway)
+            text = f"What {gateway.provider} offers is not known: {check.seen}. To change that: {check.fix}"
+            click.echo(text, err=True)
         if provider in (None, "ollama"):
             _tell_ollama(llm, server)
     problems = concerning(loaded, "llm.model")
@@ -91,6 +113,39 @@ def _ollama(config: Config) -> LLMConfig | None:
         return None
 
 
+def _gateway(config: Config, wanted: str | None) -> LLMConfig | None:
+    """The provider whose endpoint is asked for its models: not the three at their own, whose models are known."""
+    llm = config.llm
+    if wanted not in (None, llm.provider):
+        try:
+            llm = _switched(config, {"llm.provider": wanted, "llm.model": f"{wanted}:any"})
+        except ConfigError:
+            return None
+    packaged = packaged_url(llm.provider) if llm.provider in COMPANIES else None
+    if llm.kind == "ollama" or not llm.base_url or not is_gateway(llm.provider, llm.base_url, packaged):
+        return None
+    return llm
+
+
+def _switched(config: Config, values: Mapping[str, Any]) -> LLMConfig:
+    """The configuration with another provider, without a key where there is none: some list their models to anyone."""
+    try:
+        return config.override(values).llm
+    except ConfigError as error:
+        if {problem.code for problem in error.problems} != {"missing-api-key"}:
+            raise
+        return config.override({**values, "llm.api_key": None}).llm
+
+
+def _offered(llm: LLMConfig | None, timeout: float) -> tuple[Listed, ...] | WireError:
+    if llm is None:
+        return ()
+    try:
+        return listed_models(llm, timeout)
+    except WireError as error:
+        return error
+
+
 def _look(llm: LLMConfig | None, timeout: float) -> ollama.Server | WireError | None:
     if llm is None or not llm.base_url:
         return None
@@ -104,13 +159,26 @@ def _look(llm: LLMConfig | None, timeout: float) -> ollama.Server | WireError | 
 class _Known:
     """The catalogue and the server's models as one list."""
 
-    def __init__(self, config: Config, server: ollama.Server | WireError | None, today: datetime.date) -> None:
+    def __init__(
+        self,
+        config: Config,
+        server: ollama.Server | WireError | None,
+        provider: str,
+        offered: tuple[Listed, ...] | WireError,
+        today: datetime.date,
+    ) -> None:
         self.llm = config.llm
+        self.provider = provider  # of `offered`
+        self.offered = () if isinstance(offered, WireError) else offered
         self.today = today
         self.installed = server.installed if isinstance(server, ollama.Server) else None
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        listed = catalogue().models
+        listed: tuple[Model, ...] = catalogue().models
+        ids = {model.id for model in listed if model.provider == self.provider}
+        listed += tuple(
+            Model(provider=self.provider, id=one.id, context=one.context) for one in self.offered if one.id not in ids
+        )
         yield from map(self._row, listed)
         ids = {model.id for model in listed if model.provider == "ollama"}
         for one in self.installed or ():
@@ -149,6 +217,13 @@ class _Known:
     def _installed(self, name: str) -> ollama.Installed | None:
         full = ollama.full_name(name)
         return next((one for one in self.installed or () if one.name == full), None)
+
+
+def _tell_age(today: datetime.date) -> None:
+    days = (today - catalogue().as_of).days
+    if days > OLD_FACTS:
+        text = f"The facts about models are {days} days old: pip install --upgrade stigmer-config brings newer ones"
+        click.echo(text, err=True)
 
 
 _FLAGS = {True: "yes", False: "no", None: "?"}

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 from ...config.config import RESOLVED
 from ...core.problems import did_you_mean, printable
-from ...core.provenance import Entry
+from ...core.provenance import Entry, plain_value
 from ...core.secret import MASK, Secret
 from ...editing.candidate import Scope, Target
 from ...editing.keys import with_value
 from ...editing.write import Outcome
 from ...loading.load import Loaded, read
 from ...secrets.references import Reference
-from ...settings.declarations import PROVIDERS, Setting
+from ...settings.declarations import Setting
+from ...settings.request_fields import Headers, Parameters, is_credential
 from ...settings.value_types import InvalidValueError
+from ...sources.applications import plain
+from ...sources.checked_read import Contents
+from ...sources.yaml.parser import Reader
 from ...sources.yaml.scalars import scalar
 from ..completion.candidates import complete_key_to_set, complete_value
 from ..options import Where, common, require_key
@@ -33,17 +37,17 @@ _MOST = 64 * 1024  # characters of a value
 
 # A negative number is a value, not an option: the key's own range refuses it.
 @click.command("set", context_settings={"ignore_unknown_options": True})
-@click.argument("key", shell_complete=complete_key_to_set)
-@click.argument("value", required=False, shell_complete=complete_value)
+@click.argument("key", metavar="KEY", shell_complete=complete_key_to_set)
+@click.argument("values", nargs=-1, metavar="[VALUE]", shell_complete=complete_value)
 @click.option("--stdin", is_flag=True, help="Read the value from standard input.")
 @fleet_scoped
 @common
-def command(key: str, value: str | None, scope: Scope | Literal["fleet"], where: Where, *, stdin: bool) -> None:
+def command(key: str, values: tuple[str, ...], scope: Scope | Literal["fleet"], where: Where, *, stdin: bool) -> None:
     """Set KEY to VALUE in a file, or in the fleet's store: that line changes, and nothing else does.
 
     VALUE is read by the key's type; null means none. A secret is never given on the command line: without
     VALUE it is asked for. aliases.NAME.PROVIDER sets one provider's entry of an alias. A change that the
-    configuration would fail with is refused; two keys that must change together: stigmer config edit.
+    configuration would fail with is refused; keys that must change together are one edit as KEY=VALUE….
 
     \b
     Exit status:
@@ -58,41 +62,80 @@ def command(key: str, value: str | None, scope: Scope | Literal["fleet"], where:
       stigmer config set --project llm.temperature 0.2
       stigmer config set aliases.mine.ollama phi4:14b
       stigmer config set locked "[llm.model, sandbox]"
+      stigmer config set llm.parameters '{top_p: 0.9}'
+      stigmer config set llm.provider=groq llm.model=llama-3.3-70b-versatile
       stigmer config set --fleet llm.model balanced
       pass show anthropic | stigmer config set providers.anthropic.api_key --stdin
     """
-    require_key(key, where.schema)
-    if key in RESOLVED:
-        raise click.UsageError(f"{key} is worked out from llm.model: set that")
-    setting = where.schema.find(key)
-    assert setting is not None  # noqa: S101 - require_key has made sure
+    given = _assignments(key, values, stdin=stdin)
+    settings: dict[str, Setting] = {}
+    for name in given:
+        require_key(name, where.schema)
+        if name in RESOLVED:
+            raise click.UsageError(f"{name} is worked out from llm.model: set that")
+        settings[name] = cast(Setting, where.schema.find(name))
     if scope == "fleet":
-        _tell(*_in_store(where, setting, key, value, stdin=stdin))
+        aimed, outcome = _in_store(where, settings, given, stdin=stdin)
+        for name in given:
+            _tell(aimed, name, outcome)
         return
-    raw = _raw(setting, key, _text(setting, key, value, scope, stdin=stdin))
-    aimed = file_of(where, scope)
-    _require_provider(lambda: aimed.load(aimed.contents()), key)
-    _tell(aimed, key, written(aimed, lambda contents: with_value(contents.data or b"", key, raw), key))
+    raw = {
+        name: _raw(setting, name, _text(setting, name, given[name], scope, stdin=stdin))
+        for name, setting in settings.items()
+    }
+    file = file_of(where, scope)
+    providers = _providers(lambda: file.load(file.contents()), given)
+
+    def edited(contents: Contents) -> bytes:
+        data = contents.data or b""
+        for name, value in raw.items():
+            data = with_value(data, name, value, providers)
+        return data
+
+    outcome = written(file, edited, tuple(given))
+    for name in given:
+        _tell(file, name, outcome)
+
+
+def _assignments(key: str, values: tuple[str, ...], *, stdin: bool) -> dict[str, str | None]:
+    """The values by key: of `KEY VALUE`, or of several `KEY=VALUE`; None where there is no value."""
+    if "=" not in key:
+        if len(values) > 1:
+            more = " ".join(map(printable, values[1:]))
+            raise click.UsageError(f"{printable(key)} takes one VALUE, and there is more: {more}")
+        return {key: values[0] if values else None}
+    if stdin:
+        raise click.UsageError("--stdin is for one KEY without a VALUE")
+    given: dict[str, str | None] = {}
+    for text in (key, *values):
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"give each as KEY=VALUE: '{printable(text)}' has no =")
+        if name in given:
+            raise click.UsageError(f"{printable(name)} is given twice")
+        given[name] = value
+    return given
 
 
 def _in_store(
-    where: Where, setting: Setting, key: str, value: str | None, *, stdin: bool
-) -> tuple[Store, str, Outcome]:
-    """Sets the key in the fleet's store. A secret's place may stand there, and never the secret."""
-    text = value if setting.is_secret and value is not None and value.lstrip().startswith("{") else None
-    if setting.is_secret and text is None and value != "null":
-        reference = f"stigmer config set --fleet {key} '{{file: /run/secrets/NAME}}'"
-        raise click.UsageError(f"the fleet's store may not hold {key}; name where each machine has it: {reference}")
+    where: Where, settings: Mapping[str, Setting], given: Mapping[str, str | None], *, stdin: bool
+) -> tuple[Store, Outcome]:
+    """Sets keys in the fleet's store. A secret's place may be there, and never the secret."""
     from ...editing.etcd import put, text_of  # most machines have no fleet
 
-    if text is None:
-        raw = _raw(setting, key, _text(setting, key, value, "fleet", stdin=stdin))
-        # What the key's type refuses goes as it was given: the load refuses it, and says why.
-        text = text_of(raw)
-    _require_provider(lambda: read(where.request()), key)
-    data = text.encode()
-    aimed, outcome = stored(where, lambda aimed: put(aimed, key, data))
-    return aimed, key, outcome
+    data: dict[str, bytes] = {}
+    for key, setting in settings.items():
+        value = given[key]
+        text = value if setting.is_secret and value is not None and value.lstrip().startswith("{") else None
+        if setting.is_secret and text is None and value != "null":
+            reference = f"stigmer config set --fleet {key} '{{file: /run/secrets/NAME}}'"
+            raise click.UsageError(f"the fleet's store may not hold {key}; name where each machine has it: {reference}")
+        if text is None:
+            # What the key's type refuses goes as it was given: the load refuses it, and says why.
+            text = text_of(_raw(setting, key, _text(setting, key, value, "fleet", stdin=stdin)))
+        data[key] = text.encode()
+    providers = _providers(lambda: read(where.request()), given)
+    return stored(where, lambda aimed: put(aimed, data, providers))
 
 
 def _text(setting: Setting, key: str, value: str | None, scope: Scope | Literal["fleet"], *, stdin: bool) -> str | None:
@@ -134,8 +177,8 @@ def _raw(setting: Setting, key: str, text: str | None) -> Any:
 
     What the key's type refuses stays as a person would have typed it into the file: the load refuses that.
     """
-    if text is None:
-        return None
+    if text is None or isinstance(setting.kind, (Parameters, Headers)):
+        return None if text is None else _mapping(setting, key, text)
     try:
         value = setting.parse(text, key)
     except InvalidValueError:
@@ -149,15 +192,36 @@ def _raw(setting: Setting, key: str, text: str | None) -> Any:
     return value
 
 
-def _require_provider(load: Callable[[], Loaded], key: str) -> None:
-    """Refuses `aliases.fast.olama`, which would be a new alias with a dot in its name."""
-    alias, _, provider = key.removeprefix("aliases.").rpartition(".")
-    if not key.startswith("aliases.") or not alias or provider in PROVIDERS:
-        return
-    aliases = load().config.aliases
-    if alias in aliases and key.removeprefix("aliases.") not in aliases:
-        hint = did_you_mean(provider, PROVIDERS, f"providers: {', '.join(PROVIDERS)}")
-        raise click.UsageError(f"{alias} is an alias, and there is no provider '{printable(provider)}': {hint}")
+def _mapping(setting: Setting, key: str, text: str) -> Any:
+    """A mapping of parameters or headers, from JSON or YAML's `{name: value}`, as the file is to hold it."""
+    reader = Reader(text, "flags", key)
+    node = reader.read()
+    if node is None or reader.problems or type(node.value) is not dict:
+        return scalar(text)  # the load refuses it, and says what it must be
+    value = plain(node)
+    if isinstance(setting.kind, Headers) and any(
+        is_credential(name) and type(one) is str for name, one in value.items()
+    ):
+        hint = "write {env: NAME} or {file: PATH} in its place, or use: stigmer config edit"
+        raise click.UsageError(f"others can read a secret on a command line, and the shell keeps it: {hint}")
+    return value
+
+
+def _providers(load: Callable[[], Loaded], keys: Iterable[str]) -> Collection[str]:
+    """The known providers, where a key may be an alias's entry for one.
+
+    Refuses `aliases.fast.olama`, which would be a new alias with a dot in its name.
+    """
+    names = [key.removeprefix("aliases.") for key in keys if key.startswith("aliases.") and key.count(".") > 1]
+    if not names:
+        return ()
+    config = load().config
+    for name in names:
+        alias, _, provider = name.rpartition(".")
+        if provider not in config.providers and alias in config.aliases and name not in config.aliases:
+            hint = did_you_mean(provider, config.providers, f"providers: {', '.join(config.providers)}")
+            raise click.UsageError(f"{alias} is an alias, and there is no provider '{printable(provider)}': {hint}")
+    return config.providers
 
 
 def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
@@ -165,7 +229,7 @@ def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
     owner, entry = _entry(aimed, key, outcome)
     setting = aimed.request.schema.find(key)
     is_hidden = setting is not None and setting.is_secret and not isinstance(entry.value, Reference | None)
-    value = MASK if is_hidden else render.text(entry.value)
+    value = MASK if is_hidden else render.text(_shown(setting, entry))
     before = "" if outcome.changed else " (it was so before)"
     where = printable(str(entry.origin)) if aimed.layer == "etcd" else place(aimed, entry.origin.line)
     say(f"{where}: {printable(key)} = {value}{before}")
@@ -177,6 +241,11 @@ def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
         say(f"still overridden by {printable(str(explanation.origin))}")
     elif lost is not None:
         say(f"not in force: {_REASONS.get(lost.reason, lost.reason)}")
+
+
+def _shown(setting: Setting | None, entry: Entry) -> Any:
+    value = plain_value(entry)
+    return value or None if setting is not None and isinstance(setting.kind, (Parameters, Headers)) else value
 
 
 _REASONS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -11,7 +12,7 @@ from ...core.problems import printable
 from ...editing.candidate import Scope, Target
 from ...editing.keys import without
 from ...editing.write import Outcome
-from ...loading.load import Loaded
+from ...loading.load import Loaded, read
 from ..completion.candidates import complete_key_to_unset
 from ..options import Where, common, require_key
 from ..output import render
@@ -59,12 +60,19 @@ def _removed(where: Where, scope: Scope | Literal["fleet"], key: str) -> tuple[T
     if scope == "fleet":
         from ...editing.etcd import remove  # most machines have no fleet
 
-        return stored(where, lambda aimed: remove(aimed, key))
+        providers = _providers(key, lambda: read(where.request()))
+        return stored(where, lambda aimed: remove(aimed, key, providers))
     aimed = file_of(where, scope)
     contents = aimed.contents()
     if contents.data is None and not contents.problems:
         return aimed, None
-    return aimed, written(aimed, lambda contents: without(contents.data or b"", key))
+    providers = _providers(key, lambda: aimed.load(contents))
+    return aimed, written(aimed, lambda contents: without(contents.data or b"", key, providers))
+
+
+def _providers(key: str, load: Callable[[], Loaded]) -> Collection[str]:
+    """The known providers, where a key may be an alias's entry for one."""
+    return load().config.providers if key.startswith("aliases.") and key.count(".") > 1 else ()
 
 
 def _in_force(key: str, before: Loaded, after: Loaded) -> str:

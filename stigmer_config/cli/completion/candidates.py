@@ -51,7 +51,7 @@ def complete_key_to_set(ctx: click.Context, param: click.Parameter, incomplete: 
     """Keys that a file may hold, and one provider's entry of an alias."""
     del param
     alias, dot, _ = incomplete.rpartition(".")
-    entries = [f"{alias}.{provider}" for provider in PROVIDERS] if dot and alias.startswith("aliases.") else []
+    entries = [f"{alias}.{provider}" for provider in _providers(ctx)] if dot and alias.startswith("aliases.") else []
     return _items(incomplete, _keys(ctx, incomplete) | dict.fromkeys(entries, ""))
 
 
@@ -89,6 +89,12 @@ def complete_provider(ctx: click.Context, param: click.Parameter, incomplete: st
     """Providers, and `auto`."""
     del param
     return _items(incomplete, dict.fromkeys([*_providers(ctx), "auto"], ""))
+
+
+def complete_named_provider(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
+    """Providers."""
+    del param
+    return _items(incomplete, dict.fromkeys(_providers(ctx), ""))
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
@@ -156,7 +162,7 @@ def _is_secret(setting: Setting | None) -> bool:
 def _values(ctx: click.Context, key: str, incomplete: str) -> dict[str, str]:
     if key.startswith("aliases."):
         provider = key.rpartition(".")[2]
-        return _known(provider, every=bool(incomplete)) if provider in PROVIDERS else _models(ctx, incomplete)
+        return _known(provider, every=bool(incomplete)) if provider in _providers(ctx) else _models(ctx, incomplete)
     setting = _schema(ctx, key).find(key)
     if setting is None or setting.is_secret:
         return {}
@@ -182,9 +188,9 @@ def _providers(ctx: click.Context) -> Iterable[str]:
 
 def _models(ctx: click.Context, incomplete: str) -> dict[str, str]:
     provider, colon, begun = incomplete.partition(":")
-    if colon and provider in PROVIDERS:
+    if colon and provider in _providers(ctx):
         return {f"{provider}:{name}": "" for name in _known(provider, every=bool(begun))}
-    prefixes = dict.fromkeys([f"{provider}:" for provider in PROVIDERS] if incomplete else [], "")
+    prefixes = dict.fromkeys([f"{provider}:" for provider in _providers(ctx)] if incomplete else [], "")
     return _aliases(ctx) | prefixes | _known(None, every=bool(incomplete))
 
 

@@ -540,7 +540,7 @@ def test_a_write_that_was_judged_by_an_older_state_is_judged_again(
     with monkeypatch.context() as patch:
         patch.setattr(Etcd, "write", late)
         with pytest.raises(Refused, match="alias-cycle"):
-            store.put(target, "aliases.two", b"one")
+            store.put(target, {"aliases.two": b"one"})
     assert "aliases/two" not in keys.etcd.read().values
 
 
@@ -568,7 +568,7 @@ def test_a_write_that_relied_on_what_was_removed_meanwhile_is_judged_again(
         with monkeypatch.context() as patch:
             patch.setattr(Etcd, "write", late)
             with pytest.raises(Refused, match="at most 1 for anthropic"):
-                store.put(target, "llm.temperature", b"1.5")
+                store.put(target, {"llm.temperature": b"1.5"})
         assert met
         assert set(keys.etcd.read().values) == {"llm/timeout"}
 
@@ -593,6 +593,22 @@ def test_what_is_set_is_judged_in_the_mode_that_the_store_chooses(
     assert "out-of-range" in done.stderr
     with secure.keys(prefix) as keys:
         assert set(keys.etcd.read().values) == {"mode"}
+
+
+@needs_openssl
+def test_a_provider_is_declared_in_the_store(sandbox: Sandbox, secure: Cluster, prefix: str) -> None:
+    """Its kind and address are one edit; a running worker takes it with an alias's entry for it, and loses it again."""
+    fleet = secure.variables(prefix, secure=True)
+    with living(sandbox, fleet) as live:
+        assert sandbox.run("set", "--fleet", "providers.lab.kind", "openai", variables=fleet).returncode == 1
+        both = ("providers.lab.kind=openai", "providers.lab.base_url=http://lab:8000/v1")
+        for argv in (both, ("aliases.writer.lab", "m1"), ("llm.model=writer", "llm.provider=lab")):
+            done = sandbox.run("set", "--fleet", *argv, variables=fleet)
+            assert done.returncode == 0, done.stderr
+        new = takes(live, provider="lab", model_id="m1", base_url="http://lab:8000/v1")
+        assert str(new.explain("llm.base_url").origin).startswith(f"etcd:{prefix}/providers/lab/base_url@")
+        assert sandbox.run("unset", "--fleet", "llm", variables=fleet).returncode == 0
+        takes(live, provider="ollama")
 
 
 def test_the_fleet_tells_who_runs_what(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:

@@ -1,0 +1,67 @@
+"""The models that an endpoint offers: `GET /models` of OpenAI's protocol, and `GET /v1/models` of Anthropic's."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..config.sections import LLMConfig
+from ..secrets.references import Unread
+from .http import WireError, ask, at_once
+from .ollama import endpoint
+
+MOST_LISTED = 5000  # models of one endpoint that are looked at: the largest routers have some hundreds
+_ANTHROPIC_VERSION = "2023-06-01"
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A model that an endpoint offers. `context` is in tokens; None where the endpoint does not say."""
+
+    id: str
+    context: int | None = None
+
+
+class _Row(msgspec.Struct, frozen=True):
+    id: str
+    context_length: int | None = None  # OpenRouter, Together
+    context_window: int | None = None  # Groq
+    max_model_len: int | None = None  # vLLM
+
+
+class _Page(msgspec.Struct, frozen=True):
+    data: tuple[_Row, ...]
+
+
+def listing_url(llm: LLMConfig) -> str:
+    """Where an endpoint lists its models, whether or not it wants a key for that."""
+    base_url = llm.base_url or ""
+    return f"{endpoint(base_url)}/v1/models" if llm.kind == "anthropic" else f"{base_url.rstrip('/')}/models"
+
+
+def listed_models(llm: LLMConfig, timeout: float) -> tuple[Listed, ...]:
+    """What the endpoint of `llm` offers, in its order. Takes at most `timeout` seconds.
+
+    The headers go along, as with each request; the key only when the endpoint asks for one. Raises `WireError`.
+    """
+    calls = {"listing": lambda: _answer(llm, timeout)}
+    answer = at_once(calls, timeout)["listing"]
+    if isinstance(answer, Exception):
+        raise answer
+    return tuple(
+        Listed(row.id, row.context_length or row.context_window or row.max_model_len)
+        for row in answer.data[:MOST_LISTED]
+    )
+
+
+def _answer(llm: LLMConfig, timeout: float) -> _Page:
+    headers = {name: value.reveal() for name, value in llm.headers.items() if not isinstance(value, Unread)}
+    if llm.kind == "anthropic":
+        headers["Anthropic-Version"] = _ANTHROPIC_VERSION
+    key = None if isinstance(llm.api_key, Unread) else llm.api_key
+    try:
+        return ask(listing_url(llm), _Page, headers=headers, timeout=timeout)
+    except WireError as error:
+        if error.status not in (401, 403) or key is None:
+            raise
+    is_anthropic = llm.kind == "anthropic"
+    credential = {"x-api-key": key.reveal()} if is_anthropic else {"Authorization": f"Bearer {key.reveal()}"}
+    return ask(listing_url(llm), _Page, headers={**headers, **credential}, timeout=timeout)
