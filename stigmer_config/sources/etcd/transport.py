@@ -176,7 +176,7 @@ class Members:
     def _answer(self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool) -> httpx2.Response:
         """The beginning of an answer. Each member gets its share of the time that is left."""
         members = self._fleet.endpoints
-        fault = EtcdError("nobody was asked")
+        fault = EtcdError("no member was asked")
         for offset in range(0 if self._ended else len(members)):
             number = (self._first + offset) % len(members)
             share = max(deadline - time.monotonic(), 0.1) / (len(members) - offset)
@@ -268,11 +268,11 @@ def _reason(error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not to be trusted: {cause.verify_message}"
+            return f"its certificate is not trusted: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
             return f"TLS failed: {cause.reason or 'it ended in the middle'}"
         if isinstance(cause, OSError) and cause.strerror:
             return str(cause.strerror)
         cause = cause.__cause__ or cause.__context__
-    named = {httpx2.ConnectTimeout: "nobody answers", httpx2.ReadTimeout: "no answer in time"}
+    named = {httpx2.ConnectTimeout: "it cannot be reached", httpx2.ReadTimeout: "no answer in time"}
     return next((words for kind, words in named.items() if isinstance(error, kind)), type(error).__name__)
