@@ -20,11 +20,20 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from stigmer_config import Change, Config, ConfigError, LiveConfig, LLMConfig
+from stigmer_config import Change, Config, ConfigError, LiveConfig, LLMConfig, app, setting
 
-QUESTION = "Say hello in one short sentence."
+
+@app("example")
+class Example:
+    """This worker's own settings: `apps: {example: {question: …}}` in the same files."""
+
+    question: Annotated[str, setting(doc="What each execution asks the model.", min_length=1)] = (
+        "Say hello in one short sentence."
+    )
+
+
 # What requests may bring along: each is one more layer on top, for one execution.
 REQUESTS: tuple[Mapping[str, Any], ...] = ({}, {"llm": {"model": "fast"}}, {"llm.max_tokens": 256, "llm.timeout": 30})
 
@@ -55,7 +64,7 @@ class Worker:
             return
         try:
             if self.options.call:
-                self.end(number, config, (await client(config.llm).ainvoke(QUESTION)).text)
+                self.end(number, config, (await client(config.llm).ainvoke(config.app(Example).question)).text)
             else:
                 await asyncio.sleep(self.options.seconds)
                 self.end(number, config)
@@ -69,7 +78,7 @@ class Worker:
             return
         try:
             if self.options.call:
-                self.end(number, config, client(config.llm).invoke(QUESTION).text)
+                self.end(number, config, client(config.llm).invoke(config.app(Example).question).text)
             else:
                 time.sleep(self.options.seconds)
                 self.end(number, config)
@@ -122,6 +131,12 @@ def changed(new: Config, changes: Sequence[Change]) -> None:
     print(f"== generation {new.generation}: {keys} changed; now {told(new.llm)}", flush=True)
 
 
+def asks_otherwise(new: Config, changes: Sequence[Change]) -> None:
+    """Called after each change of this worker's own settings."""
+    del changes
+    print(f"== generation {new.generation}: asks {new.app(Example).question!r}", flush=True)
+
+
 def flags(options: argparse.Namespace) -> dict[str, Any]:
     """The flags layer of `LiveConfig.start`."""
     given = {"llm.provider": options.llm_provider, "llm.model": options.llm_model}
@@ -167,12 +182,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The whole program; the exit status says how it went."""
     options = parsed(argv)
     try:
-        live = LiveConfig.start(flags=flags(options))
+        live = LiveConfig.start(flags=flags(options), apps=[Example])
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
     with live:
         live.subscribe(changed, "llm")
+        live.subscribe(asks_otherwise, "apps.example")
         try:
             asyncio.run(work(live, options))
         except KeyboardInterrupt:

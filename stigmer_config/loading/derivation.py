@@ -198,8 +198,8 @@ class Derivation:
             if type(entry.value) in _PLAIN and not key.startswith("apps."):
                 values[key] = entry.value
             elif self._is_used_secret(key) and not self._is_unused_redis(key):
-                values[key], unavailable = self._opener.open(key, entry)
-                self.problems += (unavailable,) if unavailable is not None else ()
+                values[key], unavailable = self._opener.open_all(key, entry)
+                self.problems += tuple(unavailable)
             else:
                 values[key] = self._glance(entry)
         return values

@@ -12,7 +12,7 @@ from ..core.environment import Environment
 from ..core.provenance import Layer
 from ..core.secret import Secret
 from ..files.stable_read import FIRST_PAUSE, Reader, Settled, Signature, Unsettled, signature
-from ..secrets.references import MAX_BYTES, Opener, Reference, Unavailable
+from ..secrets.references import MAX_BYTES, Opener, Reference, Unavailable, references_in
 
 Found = Secret | Unavailable  # a secret, or why there is none
 Fetch = Callable[[Reference], Found]
@@ -52,9 +52,7 @@ class SecretCache:
     def keep(self, opener: LoadOpener, layers: Iterable[Layer], *, good: bool) -> None:
         """After a load of these layers. A good one drops the secrets that nothing refers to any more."""
         opener.is_loading = False
-        named = [
-            entry.value for layer in layers for entry in layer.entries.values() if isinstance(entry.value, Reference)
-        ]
+        named = [one for layer in layers for entry in layer.entries.values() for one in references_in(entry.value)]
         self.files = {Path(one.words[0]): one for one in named if one.kind == "file"}
         if good:
             self._found = {one: found for one, found in self._found.items() if one in named}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from ..core.problems import Problem, did_you_mean, quoted
 from ..core.provenance import Entry
 from ..core.secret import Secret
 from ..files.paths import SAFE, expanded
+from ..settings.frozen import FrozenList
 from ..settings.interpolation import uninterpolated_credential
 from ..settings.value_types import Credential, InvalidValueError
 
@@ -102,6 +103,16 @@ def _argv(argument: object, *, allowed: bool) -> tuple[str, ...]:
     return tuple(argument)
 
 
+def references_in(value: Any) -> Iterator[Reference]:
+    """The references in an entry's value: itself, the items of a list, the parts of a mapping."""
+    if isinstance(value, Reference):
+        yield value
+    elif isinstance(value, FrozenList):
+        yield from (item for item in value if isinstance(item, Reference))
+    elif type(value) is dict:
+        yield from (part.value for part in value.values() if isinstance(part.value, Reference))
+
+
 class Opener:
     """Reads references in one world, each once. With `runs`, commands are run."""
 
@@ -127,8 +138,22 @@ class Opener:
         hint = found.hint or _REMEDIES[value.kind]
         return None, Problem(code=found.code, key=key, message=message, hint=hint, origin=entry.origin)
 
+    def open_all(self, key: str, entry: Entry) -> tuple[Any, list[Problem]]:
+        """The same of a list of secrets, item by item; of any other entry, of its value."""
+        if not isinstance(entry.value, FrozenList):
+            value, problem = self.open(key, entry)
+            return value, [problem] if problem is not None else []
+        found = [
+            self.open(f"item {number} of {key}", Entry(item, entry.origin))
+            for number, item in enumerate(entry.value, 1)
+        ]
+        problems = [msgspec.structs.replace(problem, key=key) for _, problem in found if problem is not None]
+        return FrozenList(value for value, _ in found if value is not None), problems
+
     def glance(self, value: Any) -> Any:
         """A value as it can be shown without reading anything: a reference as what was read, or as unread."""
+        if isinstance(value, FrozenList):
+            return FrozenList(map(self.glance, value))
         if not isinstance(value, Reference):
             return value
         found = self._read.get(value)

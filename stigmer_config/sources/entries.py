@@ -260,9 +260,10 @@ class Collector:
 
     def _secret(self, key: str, setting: Setting, node: Node) -> Any:
         value = plain(node)
-        if isinstance(value, dict):
+        is_one = getattr(setting.kind, "item", None) is None
+        if isinstance(value, dict) and is_one:
             return self._reference(value)
-        if not isinstance(value, list):
+        if not isinstance(value, list) or is_one:
             return setting.check(value, key)
         referred = {at: self._reference(item, at) for at, item in enumerate(value) if isinstance(item, dict)}
         checked = setting.check([_REFERRED if at in referred else item for at, item in enumerate(value)], key)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,17 +53,21 @@ def package(tmp_path: Path) -> Path:
     return install(tmp_path / "installed", "myapp", DECLARATION, "myapp:Checkpointer")
 
 
+def environment(sandbox: Sandbox, path: str) -> dict[str, str]:
+    return {
+        "HOME": str(sandbox.home),
+        "MODE": "local",
+        "XDG_CONFIG_DIRS": str(sandbox.root / "xdg"),
+        "XDG_RUNTIME_DIR": str(sandbox.root / "run"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), path]) if path != ":" else f"{ROOT}{os.pathsep}",
+    }
+
+
 def run(sandbox: Sandbox, *arguments: str, path: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "stigmer_config", "config", *arguments],
         cwd=cwd or sandbox.project,
-        env={
-            "HOME": str(sandbox.home),
-            "MODE": "local",
-            "XDG_CONFIG_DIRS": str(sandbox.root / "xdg"),
-            "XDG_RUNTIME_DIR": str(sandbox.root / "run"),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), path]) if path != ":" else f"{ROOT}{os.pathsep}",
-        },
+        env=environment(sandbox, path),
         capture_output=True,
         text=True,
         timeout=120,
@@ -139,3 +145,70 @@ def test_an_application_is_named_by_hand(sandbox: Sandbox, package: Path) -> Non
     assert got.stdout == "sqlite:///runs.db\n"
     other = run(sandbox, "show", "--app", "json:JSONDecoder")
     assert (other.returncode, "json:JSONDecoder is no application's settings" in other.stderr) == (0, True)
+
+
+WORKER = """
+import sys
+from myapp import Checkpointer
+from stigmer_config import LiveConfig
+
+with LiveConfig.start(apps=[Checkpointer]) as live:
+    live.subscribe(lambda new, changes: print("llm", flush=True), "llm")
+    live.subscribe(
+        lambda new, changes: print(*(f"{c.key} {c.old} -> {c.new} {c.restart_required}" for c in changes), flush=True),
+        "apps.checkpointer",
+    )
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def running(sandbox: Sandbox, path: Path, *arguments: str) -> Iterator[Callable[[str], str]]:
+    """A program that runs; what is given reads its output up to a line with this text in it."""
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=sandbox.project,
+        env=environment(sandbox, str(path)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+
+        def reads(text: str) -> str:
+            assert process.stdout is not None
+            seen = []
+            for line in process.stdout:
+                seen.append(line)
+                if text in line:
+                    return line.strip()
+            raise AssertionError(f"no line with {text!r}: {seen}")
+
+        try:
+            yield reads
+        finally:
+            process.kill()
+
+
+def test_a_running_worker_follows_an_installed_applications_keys(sandbox: Sandbox, package: Path) -> None:
+    """`set` in one terminal; a worker, `watch` and `workers` see it."""
+    sandbox.write(user="apps:\n  checkpointer:\n    interval: 10\n")
+    path = str(package)
+    with (
+        running(sandbox, package, "-c", WORKER) as worker,
+        running(sandbox, package, "-u", "-m", "stigmer_config", "config", "watch") as watch,
+    ):
+        worker("ready")
+        watch("watching")
+        assert run(sandbox, "set", "apps.checkpointer.interval", "12", path=path).returncode == 0
+        assert worker("->") == "apps.checkpointer.interval 10.0 -> 12.0 False"
+        watch("apps.checkpointer.interval")
+        watch("12.0")
+        in_step = run(sandbox, "workers", path=path)
+        assert in_step.returncode == 0, in_step.stdout + in_step.stderr
+        assert run(sandbox, "set", "apps.checkpointer.url", "sqlite:///b.db", path=path).returncode == 0
+        assert worker("->") == "apps.checkpointer.url sqlite:///runs.db -> sqlite:///b.db True"
+        watch("apps.checkpointer.url")
+        waiting = run(sandbox, "workers", path=path)
+        assert (waiting.returncode, "apps.checkpointer.url" in waiting.stdout) == (4, True), waiting.stdout

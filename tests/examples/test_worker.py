@@ -120,6 +120,15 @@ def test_each_execution_keeps_what_it_took(sandbox: Sandbox) -> None:
     assert running.lines[-1] == "== ended on generation 2"
 
 
+def test_its_own_settings_are_in_the_same_file(sandbox: Sandbox) -> None:
+    """A change of them is taken while it runs."""
+    sandbox.write(user="mode: local\n")
+    with worker(sandbox, "--seconds", "0.05", "--at-once", "2") as running:
+        running.reads_until("#3 begins")
+        save(sandbox.user_file, "mode: local\napps: {example: {question: Why me}}\n")
+        assert running.reads_until("asks").rstrip() == "== generation 2: asks 'Why me'"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_running_ones_end(sandbox: Sandbox, number: signal.Signals) -> None:
     """Ctrl-C and SIGTERM: nothing new begins, what runs ends, exit status 0, no state file stays."""

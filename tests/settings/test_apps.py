@@ -358,6 +358,35 @@ def test_secret_references_are_read(world: Sandbox) -> None:
     assert faults(world)["apps.checkpointer.password"].code == "secret-unavailable"
 
 
+def test_references_in_a_list_are_read(world: Sandbox) -> None:
+    """Item by item; one that is unavailable is named; a file's rotation is taken by a running worker."""
+
+    @app("x")
+    class X:
+        tokens: list[Secret] = []
+
+    rotated = world.home / "token"
+    rotated.write_text("first-from-a-file")
+    rotated.chmod(0o600)
+    world.variables["TOKEN"] = "hunter2-hunter2"
+    world.write_user(f"apps: {{x: {{tokens: [plain-hunter2, {{env: TOKEN}}, {{file: '{rotated}'}}]}}}}")
+    with live(world, apps=[X]) as worker:
+        assert [token.reveal() for token in worker.current.app(X).tokens] == [
+            "plain-hunter2",
+            "hunter2-hunter2",
+            "first-from-a-file",
+        ]
+        rotated.write_text("second-from-a-file")
+        taken = worker.config.wait_for(lambda config: config.app(X).tokens[2].reveal().startswith("second"), 60)
+        assert taken.app(X).tokens[1] == Secret("hunter2-hunter2")
+    world.write_user("apps: {x: {tokens: [{env: TOKEN}, {env: MISSING}]}}")
+    (problem,) = faults(world, [X]).values()
+    assert (problem.code, problem.key) == ("secret-unavailable", "apps.x.tokens")
+    assert problem.message.startswith("item 2 of apps.x.tokens cannot be read")
+    world.write_user("apps: {x: {tokens: {env: TOKEN}}}")
+    assert faults(world, [X])["apps.x.tokens"].code == "wrong-type"
+
+
 def declare(**fields: Any) -> Any:
     """An application with these fields: (type, default)."""
     space = {"__annotations__": {name: field[0] for name, field in fields.items()}}
