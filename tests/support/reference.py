@@ -21,9 +21,7 @@ from ruamel.yaml import YAML
 from tests.support.paths import REPOSITORY
 
 DEFAULTS = REPOSITORY / "defaults"
-COMPANIES = ("anthropic", "openai")
-PACKAGED = ("groq", "xai")  # two of those in providers.yaml
-PROVIDERS = ("anthropic", "ollama", "openai", *PACKAGED)
+PROVIDERS = ("anthropic", "ollama", "openai")
 OWNED = ("model", "base_url", "api_key", "max_tokens", "temperature", "num_ctx", "reasoning_effort")
 FREE = ("timeout", "max_retries")
 FIELDS = OWNED + FREE
@@ -88,8 +86,6 @@ def packaged(mode: str) -> Given:
     values: dict[str, Any] = {"llm.provider": file["llm"]["provider"]}
     for provider, fields in file["providers"].items():
         values |= {f"providers.{provider}.{name}": value for name, value in fields.items()}
-    others = _yaml("providers.yaml")["providers"]
-    values |= {f"providers.{name}.base_url": others[name]["base_url"] for name in PACKAGED}
     values |= {f"aliases.{name}": target for name, target in file["aliases"].items()}
     return Given("defaults", values)
 
@@ -260,9 +256,7 @@ class Naive:
         return url
 
     def is_gateway(self, provider: str, url: str | None) -> bool:
-        if provider in PACKAGED:
-            return True
-        if provider not in COMPANIES or url is None:
+        if provider not in ("anthropic", "openai") or url is None:
             return False
         return address(url) != address(self.urls[provider])
 
@@ -333,13 +327,11 @@ class Naive:
         self._foreign_prefixes()
         self._temperatures()
         cycles = self._cycles()
-        if values["base_url"] is None and self.provider in COMPANIES:
+        if values["base_url"] is None and self.provider != "ollama":
             values["base_url"] = self.urls[self.provider]
         if values["base_url"] is None:
             self.problem("missing-base-url", "llm.base_url", places["base_url"])
-        if values["model"] is None:
-            self.problem("missing-value", "llm.model", self.provider_place())
-        way = chain(values["model"], self.aliases, self.provider) if values["model"] is not None else Chain([])
+        way = chain(values["model"], self.aliases, self.provider)
         if way.missing:
             self.problem("alias-unavailable", "llm.model", places["model"])
         if way.end is not None and prefix(way.end) not in (None, self.provider):
@@ -439,7 +431,7 @@ class Naive:
 
     def _doubts(self, name: str, url: str | None) -> bool:
         """Whether a name has not the form of the company's models, at the company's own address."""
-        if self.provider not in COMPANIES or url is None or self.is_gateway(self.provider, url):
+        if self.provider == "ollama" or url is None or self.is_gateway(self.provider, url):
             return False
         return belongs_to(name) != self.provider
 
@@ -497,7 +489,7 @@ class Naive:
         url = values["base_url"]
         at_home = url is not None and not self.is_gateway(self.provider, url)
         written = places["api_key"] is not None  # a null that was written: no key is sent
-        if values["api_key"] is None and needs and url and (at_home or (not written and origin(url)[0] == "https")):
+        if values["api_key"] is None and needs and (at_home or (not written and origin(url)[0] == "https")):
             code = "credential-binding" if passed else "missing-api-key"
             self.problem(code, "llm.api_key", None)
         if values["api_key"] is not None and url and origin(url)[0] == "http" and not is_loopback(url):
@@ -511,7 +503,7 @@ class Naive:
         else:
             until = sum(layer.name != "execution" for layer in self.layers)
         url = self.url_given(self.provider, self.named, until)
-        return self.urls[self.provider] if url is None and self.provider in COMPANIES else url
+        return self.urls[self.provider] if url is None and self.provider != "ollama" else url
 
 
 # Section 6: what an untrusted project may not do.

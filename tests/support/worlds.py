@@ -63,10 +63,6 @@ MODELS = (
     "ollama:foo",
     "ollama:claude-sonnet-4.5",
     "Ollama:fast",
-    "groq:foo",
-    "Groq:qwen/qwen3:free",
-    "xai:fast",
-    "groq:claude-sonnet-4.5",
     "big-cloud",
     "big:cloud",
     "anthropic:big-cloud",
@@ -142,7 +138,6 @@ vendor = st.fixed_dictionaries(
         "providers.openai.api_key": st.just("k-vendor-openai"),
         "providers.openai.base_url": urls,
         "providers.ollama.base_url": urls,
-        "providers.groq.api_key": st.just("k-vendor-groq"),
     },
 )
 VENDOR_VARIABLES = {
@@ -151,7 +146,6 @@ VENDOR_VARIABLES = {
     "providers.openai.api_key": "OPENAI_API_KEY",
     "providers.openai.base_url": "OPENAI_BASE_URL",
     "providers.ollama.base_url": "OLLAMA_BASE_URL",
-    "providers.groq.api_key": "GROQ_API_KEY",
 }
 
 
