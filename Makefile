@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check fuzz bench docs lock format clean
+.PHONY: install demo test test-matrix check fuzz bench docs lock format clean
 
 # pip's progress, a line for each package; the exit status is pip's own.
 define pip-install
@@ -37,6 +37,9 @@ demo: $(VENV)/.runtime ## Show the main job on real files, in a fresh home
 test: install ## Run the tests, in parallel
 	@$(BIN)/python -m pytest
 
+test-matrix: install ## Test what depends on versions: each Python here, the lowest and the locked dependencies (needs uv)
+	@$(BIN)/python -m tests.support.versions
+
 check: install ## Types, lint, format, import order
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -60,14 +63,17 @@ docs: install ## Build the site of docs/ into site/, strict about links (`make t
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python benchmarks/draw.py --check
 	@$(BIN)/python docs/pictures.py --check
+	@$(BIN)/python docs/diagrams.py --check
 	@$(BIN)/zensical build --strict
 
 LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	--custom-compile-command "make lock" -q
 
-lock: ## Pin the dependencies anew (needs uv)
+lock: ## Pin the dependencies anew, the newest and the lowest ones (needs uv)
 	$(LOCK) --group dev --group bench --all-extras -o requirements.lock
 	$(LOCK) --group build -c requirements.lock -o requirements-runtime.lock
+	$(LOCK) --all-extras --no-deps --resolution lowest-direct -o $(VENV)/lowest-direct.txt
+	$(LOCK) --group test --all-extras -c $(VENV)/lowest-direct.txt -o requirements-lowest.lock
 
 format: install
 	@$(BIN)/ruff format .

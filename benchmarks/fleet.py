@@ -33,11 +33,11 @@ def _wake(url: str, prefix: str) -> None:
     """The least there is: a stream of the gateway, and the time of each line."""
     import base64
 
-    import httpx
+    import httpx2
 
     span = [base64.b64encode(f"{prefix}{end}".encode()).decode() for end in ("/", "0")]
     body = {"create_request": {"key": span[0], "range_end": span[1]}}
-    with httpx.stream("POST", f"{url}/v3/watch", json=body, timeout=None) as answer:
+    with httpx2.stream("POST", f"{url}/v3/watch", json=body, timeout=None) as answer:
         for _ in answer.iter_lines():
             os.write(1, f"0 0 {time.monotonic_ns()}\n".encode())
 

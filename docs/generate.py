@@ -1,7 +1,7 @@
-"""Writes docs/reference.md from the settings' declarations, the packaged defaults and every command's --help.
+"""Writes docs/reference.md from declarations, packaged defaults and every --help; docs/api.md from docstrings.
 
-python docs/generate.py            write it
-python docs/generate.py --check    exit 1 when it is not what it would write
+python docs/generate.py            write them
+python docs/generate.py --check    exit 1 when one is not what it would write
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import generate_api
 
 from stigmer_config.cli import COMMANDS, stigmer
 from stigmer_config.core.provenance import Entry
@@ -212,15 +213,16 @@ def _commands() -> Iterable[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Writes or checks the page; the exit status."""
-    text = page().rstrip("\n") + "\n"
-    if list(arguments) == ["--check"]:
-        if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
-            return 0
-        sys.stderr.write("docs/reference.md is not up to date: python docs/generate.py\n")
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    """Writes or checks the pages; the exit status."""
+    status = 0
+    for path, made in ((PAGE, page()), (generate_api.PAGE, generate_api.page())):
+        text = made.rstrip("\n") + "\n"
+        if list(arguments) != ["--check"]:
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            sys.stderr.write(f"docs/{path.name} is not up to date: python docs/generate.py\n")
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

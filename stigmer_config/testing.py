@@ -175,7 +175,7 @@ class Live:
                 _replace(path, text)
             outcome = self._outcome(before)
             if isinstance(outcome, Reloaded) and not has_been_called.wait(self._timeout):
-                raise TimeoutError(f"a callback does not come back within {self._timeout} s")
+                raise TimeoutError(f"a callback did not return within {self._timeout} s")
         return outcome
 
     @contextlib.contextmanager
@@ -196,7 +196,7 @@ class Live:
             if isinstance(outcome, Rejected) or self._is_taken():
                 break
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the change is not taken within {self._timeout} s")
+                raise TimeoutError(f"the change was not taken within {self._timeout} s")
             time.sleep(_PAUSE)
         if isinstance(outcome, Unchanged) and outcome.config.generation != before.generation:
             return Reloaded(outcome.config, before.diff(outcome.config))

@@ -53,7 +53,8 @@ CONFINED: dict[str, set[str]] = {
     "ruamel": {"sources.yaml"},
     "_ruamel_yaml": {"sources.yaml"},
     "rich": set(),
-    "httpx": {"integrations", "sources.etcd"},
+    "httpx": {"integrations"},
+    "httpx2": {"integrations", "sources.etcd"},
     "opentelemetry": {"integrations"},
     "langchain_core": {"integrations"},
     "langchain_anthropic": {"integrations"},
@@ -233,6 +234,7 @@ HEAVY = {
     "asyncio",
     "dynaconf.base",
     "httpx",
+    "httpx2",
     "importlib.metadata",
     "langchain_core",
     "rich",
@@ -300,8 +302,8 @@ def test_load_needs_no_watcher_and_no_log(sandbox: Sandbox) -> None:
 
 # What only a machine with a fleet needs.
 FLEET = {
-    "httpcore",
-    "httpx",
+    "httpcore2",
+    "httpx2",
     *(
         f"stigmer_config.{part}"
         for part in (

@@ -75,6 +75,6 @@ def test_a_mode_says_nothing_on_windows(sandbox: Sandbox) -> None:
 def test_no_command_is_run_on_windows(sandbox: Sandbox) -> None:
     """There is no process group there to end with it."""
     sandbox.write(user="llm: {api_key: {command: [/bin/echo, sk-ant-portable]}}\n")
-    with pytest.raises(ConfigError, match="no command is run") as fault:
+    with pytest.raises(ConfigError, match="commands are not run") as fault:
         sandbox.load({"MODE": "cloud"})
     assert [problem.code for problem in fault.value.problems] == ["secret-unavailable"]

@@ -164,7 +164,7 @@ def test_a_callback_that_hangs_is_told() -> None:
     go_on = threading.Event()
     with sandbox() as world, live(world, timeout=0.2) as worker:
         worker.config.subscribe(lambda *_: go_on.wait(10))
-        with pytest.raises(TimeoutError, match="a callback does not come back"):
+        with pytest.raises(TimeoutError, match="a callback did not return"):
             worker.apply("llm: {timeout: 1}")
         go_on.set()
 

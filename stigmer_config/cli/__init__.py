@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 COMMANDS = {
     "show": "Show every effective value, and with --origin where it comes from.",
     "get": "Print one effective value, for scripts.",
-    "explain": "Tell why a key has its value.",
-    "set": "Set one key in a file; everything else in it stays.",
-    "unset": "Remove one key from a file.",
-    "edit": "Open a file in your editor, and check it before it counts.",
+    "explain": "Explain why a key has its value.",
+    "set": "Set a key in a file and keep everything else in it.",
+    "unset": "Remove a key from a file.",
+    "edit": "Edit a file, and check it before it is saved.",
     "init": "Write a commented starter file.",
     "schema": "Print the JSON Schema of the file, for editors.",
-    "validate": "Report every problem of the configuration, or of files.",
-    "path": "List every place that was looked at.",
-    "aliases": "Tell what each alias means now, for each provider.",
+    "validate": "Report every problem in the configuration, or in files.",
+    "path": "List every file and source that was looked for.",
+    "aliases": "Show which model each alias stands for, by provider.",
     "models": "List the known models, and what Ollama has installed.",
-    "doctor": "Check everything that keeps a worker from an answer, and tell the fix.",
-    "trust": "Allow a project's file what it may not do by itself.",
+    "doctor": "Check files, provider, model and key, and suggest fixes.",
+    "trust": "Allow a project's file to set protected keys.",
     "diff": "Compare modes, files, or a running worker with the disk.",
     "watch": "Follow the files and print each effective change.",
     "workers": "List the workers running on this machine.",
-    "completion": "Print the script that teaches your shell to complete.",
+    "completion": "Print the shell completion script.",
 }
 
 
@@ -103,7 +103,7 @@ def stigmer(ctx: click.Context) -> None:
 
 @stigmer.group(cls=_Lazy)
 def config() -> None:
-    """Tell what is in force, and why.
+    """Show the configuration in force, and why.
 
     \b
     Layers, lowest first; a higher one wins:

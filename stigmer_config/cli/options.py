@@ -38,7 +38,7 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path),
         metavar="DIR",
         shell_complete=_folders,
-        help="Take DIR's .stigmer/config.yaml instead of looking upwards from here.",
+        help="Use DIR's .stigmer/config.yaml instead of searching upwards from here.",
     )
     @click.option("--no-project", is_flag=True, help="Read no project file.")
     @click.option(
@@ -46,7 +46,7 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         "apps",
         multiple=True,
         metavar="MODULE:CLASS",
-        help="Know this application's settings, too. Repeatable.",
+        help="Include this application's settings. Repeatable.",
     )
     @functools.wraps(command)
     def wrapped(

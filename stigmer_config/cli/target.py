@@ -63,11 +63,11 @@ def stored(where: Where, edit: Callable[[Store], Outcome]) -> tuple[Store, Outco
         raise click.UsageError(printable(str(error))) from error
     except Refused as refusal:
         tell(refusal.problems)
-        say("nothing was written: the fleet's store is as it was")
+        say("nothing was written: the fleet's store is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except (StoreError, ImportError) as error:
         say(f"{place(aimed)}: {printable(str(error))}")
-        say("hint: stigmer config doctor tells more of the store")
+        say("hint: stigmer config doctor shows more about the store")
         raise SystemExit(FAULTY) from None
     tell_outcome(aimed, outcome)
     return aimed, outcome
@@ -87,7 +87,7 @@ def written(aimed: Target, change: Change, keys: Collection[str] = ()) -> Outcom
         outcome = write(aimed, change, keys)
     except Refused as refusal:
         tell(refusal.problems)
-        say(f"nothing was written: {place(aimed)} is as it was")
+        say(f"nothing was written: {place(aimed)} is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except EditError as error:
         say(f"{place(aimed)}: {error}")
@@ -102,16 +102,16 @@ def written(aimed: Target, change: Change, keys: Collection[str] = ()) -> Outcom
 def tell_outcome(aimed: Target | Store, outcome: Outcome) -> None:
     """Says what is worth knowing about a file that was written."""
     if not outcome.durable:
-        say(f"{place(aimed)} is the new one, but the disk did not confirm it: a power cut may bring the old one back")
+        say(f"{place(aimed)} is written, but the disk did not confirm it: a power failure may restore the old version")
     if outcome.trusted:
-        say("what you set here is trusted on this machine; others are asked to: stigmer config trust")
+        say("what you set here is trusted on this machine; others must run: stigmer config trust")
     known = set(outcome.before.problems)
     tell(p for p in outcome.after.problems if p.severity == "warning" and p not in known)
 
 
 def failed(aimed: Target, error: SaveError) -> None:
     """Says why a file could not be written, and exits."""
-    say(f"{printable(str(error))}\nnothing was written: {place(aimed)} is as it was")
+    say(f"{printable(str(error))}\nnothing was written: {place(aimed)} is unchanged")
     raise SystemExit(FAULTY) from None
 
 

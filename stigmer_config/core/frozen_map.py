@@ -36,7 +36,7 @@ class FrozenMap(Mapping[str, Any]):
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a part of a Config is not pickled: call load() in the other process instead")
+        raise TypeError("a part of a Config cannot be pickled: call load() in the other process instead")
 
 
 EMPTY = FrozenMap()  # shared: a worker keeps many Configs

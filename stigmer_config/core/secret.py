@@ -93,7 +93,7 @@ class Secret:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not pickled: call load() in the other process instead")
+        raise TypeError("a Secret cannot be pickled: call load() in the other process instead")
 
 
 class Masked(Secret):

@@ -101,7 +101,7 @@ def target(request: Request, scope: Scope) -> Target:
     if scope == "user":
         path = user_file(request.environment)
         if not path:
-            raise NoTarget(f"{NO_HOME}; name a folder for your file by STIGMER_HOME")
+            raise NoTarget(f"{NO_HOME}; set STIGMER_HOME to a folder for your file")
         if not os.path.isabs(path):
             raise NoTarget(f"STIGMER_HOME is relative, and {NO_FOLDER}")
         return Target("user", path, request)

@@ -93,9 +93,7 @@ def store(request: Request) -> Store:
         return Store(fleet, request)
     if problems:
         raise Refused(problems)
-    raise NoTarget(
-        "there is no fleet here: STIGMER_ETCD names its store, for example https://etcd.example:2379/stigmer"
-    )
+    raise NoTarget("no fleet store is configured: set STIGMER_ETCD, for example to https://etcd.example:2379/stigmer")
 
 
 def name_of(key: str, providers: Collection[str] = ()) -> str:
@@ -201,7 +199,7 @@ def _try(etcd: Any, target: Store, keys: Collection[str], change: Callable[[Stor
     try:
         revision = etcd.write(changes, stored)
     except Denied as error:
-        raise StoreError(f"the fleet's store refuses it: {error}; nothing was written") from None
+        raise StoreError(f"the fleet's store refused it: {error}; nothing was written") from None
     except EtcdError as error:
         raise StoreError(f"{error}; whether it was written, stigmer config get {min(keys)} tells") from None
     if revision is None:

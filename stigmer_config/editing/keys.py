@@ -19,7 +19,7 @@ __all__ = ["EditError", "with_value", "without"]
 
 _MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors put in front
 _MOST_ITEMS = 100  # a list of more is written anew: each item costs a reading
-_BY_HAND = "it is written in a form that cannot be changed without touching more"
+_BY_HAND = "it is written in a form that cannot be changed alone"
 
 
 def with_value(data: bytes, key: str, value: Any, providers: Collection[str] = ()) -> bytes:

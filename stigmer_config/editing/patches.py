@@ -38,7 +38,7 @@ class Patches:
     def __init__(self, text: str) -> None:
         found = spans(text)
         if not found.readable:
-            raise EditError("the file has a fault that keeps it from being read")
+            raise EditError("the file has an error and cannot be read")
         self.text = text
         self.root = found.root
         self.document_end = found.end

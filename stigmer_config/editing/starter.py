@@ -36,8 +36,8 @@ _USER = """\
 
 _PROJECT = """\
 # yaml-language-server: $schema=schema.json
-# What this project asks for, for everybody who works on it. Commit it, with schema.json beside it.
-# Keys, endpoints and the mode are each user's own: they belong into ~/.stigmer/config.yaml.
+# This project's settings, for everyone who works on it. Commit it, with schema.json beside it.
+# Keys, endpoints and the mode are each user's own: they belong in ~/.stigmer/config.yaml.
 #   stigmer config show --origin    what is in force, and where it comes from
 #   stigmer config --help           everything else
 

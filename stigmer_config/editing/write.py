@@ -51,7 +51,7 @@ def write(target: Target, change: Change, keys: Collection[str] = ()) -> Outcome
                 outcome = _try(target, file, change, keys)
                 if outcome is not None:
                     return outcome
-        raise SaveError(f"{target.path}: somebody else keeps changing it")
+        raise SaveError(f"{target.path}: another program keeps changing it")
     except KeyboardInterrupt:
         if outcome is not None:
             return outcome  # it came too late
@@ -90,7 +90,7 @@ def _from_the_first(new: Sequence[Problem], before: Loaded, made: Candidate) -> 
     if was.name != "project" or was.status != "error" or all(p.code != "untrusted-key" for p in new):
         return new
     there = [p for p in before.errors if p.origin is not None and p.origin.layer == "project" and p not in new]
-    return [*there, *(msgspec.structs.replace(p, hint=f"mend the file's other faults first; {p.hint}") for p in new)]
+    return [*there, *(msgspec.structs.replace(p, hint=f"fix the file's other errors first; {p.hint}") for p in new)]
 
 
 def _try(target: Target, file: Locked, change: Change, keys: Collection[str]) -> Outcome | None:

@@ -222,7 +222,7 @@ def _wait(descriptor: int, deadline: float) -> None:
     pause = _FIRST_PAUSE
     while not try_lock(descriptor):
         if time.monotonic() > deadline:
-            raise OSError(errno.EAGAIN, "another process is writing it, and does not come to an end")
+            raise OSError(errno.EAGAIN, "another process is still writing it")
         time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - so that waiting writers do not march in step
         pause = min(pause * 1.5, _LAST_PAUSE)
 

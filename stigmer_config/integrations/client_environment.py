@@ -49,7 +49,7 @@ def _problem(code: str, variable: str, message: str, hint: str) -> Problem:
 
 def _certificate_problems(library: str, file: str, folder: str) -> Iterator[Problem]:
     if folder and not file and not any(map(os.path.isdir, folder.split(os.pathsep))):
-        message = f"SSL_CERT_DIR names {quoted(folder, 200)}, which is no folder"
+        message = f"SSL_CERT_DIR names {quoted(folder, 200)}, which is not a folder"
         yield _problem("unreadable-file", "SSL_CERT_DIR", message, "fix its path, or unset SSL_CERT_DIR")
     if not file:
         return
@@ -85,7 +85,7 @@ def _proxy_fault(library: str, address: str, variable: str) -> Problem | None:
         message = f"{variable} names a proxy of an unknown kind ({quoted(scheme, 40)})"
         return _problem("invalid-url", variable, message, f"write http://HOST:PORT, or unset {variable}")
     if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-        message = f"{variable} names a SOCKS proxy, and the package that speaks to one is not installed"
+        message = f"{variable} names a SOCKS proxy, and the package it needs is not installed"
         hint = f"pip install socksio, or name an http:// proxy, or unset {variable}"
         return _problem("invalid-url", variable, message, hint)
     try:

@@ -126,24 +126,24 @@ def _no_answer(happened: _Happened, llm: LLMConfig) -> Check:
         "refused": (f"nothing listens at {url}", f"{serve}check llm.base_url"),
         "unresolved": (f"the host in {url} is unknown", "check llm.base_url and the network"),
         "tls": (
-            f"{url} has no certificate that is trusted",
-            "check llm.base_url; SSL_CERT_FILE names more authorities",
+            f"the certificate of {url} is not trusted",
+            "check llm.base_url; SSL_CERT_FILE can name further authorities",
         ),
         "unreachable": (f"{url} cannot be reached", f"{serve}check llm.base_url and the network"),
-        "timeout": (f"{url} gives no answer in time", _patience(llm)),
-        "cut-off": (f"{url} broke off in the middle of an answer", again),
-        "too-large": (f"{url} answers with more than any answer has", "check llm.base_url"),
+        "timeout": (f"{url} did not answer in time", _patience(llm)),
+        "cut-off": (f"{url} closed the connection in the middle of an answer", again),
+        "too-large": (f"{url} sent more than a model's answer can be", "check llm.base_url"),
         "garbled": (f"{url} does not answer as {llm.provider} does", "check llm.base_url"),
-        "error": (f"{url} reported a fault in the middle of an answer", again),
+        "error": (f"{url} reported an error in the middle of an answer", again),
     }
-    seen, fix = rows.get(happened.trouble, (f"a call of {url} failed", "see the log for the exception"))
+    seen, fix = rows.get(happened.trouble, (f"a call to {url} failed", "see the log for the exception"))
     key = "llm.timeout" if happened.trouble == "timeout" else "llm.base_url"
     return Check("provider", "failed", _with(seen, happened.detail), fix, key)
 
 
 def _patience(llm: LLMConfig) -> str:
     if llm.kind == "ollama":
-        return "a model that must be loaded first takes longer: raise llm.timeout, or take a smaller model"
+        return "loading a model takes time: raise llm.timeout, or use a smaller model"
     return "check the network, or raise llm.timeout"
 
 
@@ -151,8 +151,8 @@ def _refusal(happened: _Happened, llm: LLMConfig) -> Check:
     """An HTTP answer that refuses."""
     url, status, detail = llm.base_url, happened.status or 0, happened.detail
     if status < 400:
-        seen = f"{url} answers {status} and points elsewhere" + (f" ({detail})" if detail else "")
-        fix = "no model request follows a redirect; set llm.base_url to the address that serves"
+        seen = f"{url} answers {status}, a redirect" + (f" ({detail})" if detail else "")
+        fix = "redirects are not followed: set llm.base_url to the final address"
         return Check("provider", "failed", seen, fix, "llm.base_url")
     if status in (401, 403):
         return _unauthorized(llm, status)
@@ -160,13 +160,17 @@ def _refusal(happened: _Happened, llm: LLMConfig) -> Check:
         return _not_found(llm, detail)
     if status == 429:
         fix = "wait; check the account's limits and credit; llm.max_retries tries again by itself"
-        return Check("limit", "failed", _with(f"{url} limits the calls of this key (429)", detail), fix, "llm.api_key")
+        return Check(
+            "limit", "failed", _with(f"{url} limits the rate of calls with this key (429)", detail), fix, "llm.api_key"
+        )
     if status >= 500:
         fix = "try again later" if llm.kind != "ollama" else "see the log of the Ollama server"
-        return Check("provider", "failed", _with(f"{url} has a fault ({status})", detail), fix, "llm.base_url")
+        return Check(
+            "provider", "failed", _with(f"{url} has an error of its own ({status})", detail), fix, "llm.base_url"
+        )
     key = _blamed(detail)
     seen = _with(f"{url} refuses the request ({status})", detail)
-    return Check("request", "failed", seen, f"stigmer config explain {key} tells where the value comes from", key)
+    return Check("request", "failed", seen, f"stigmer config explain {key} shows where the value comes from", key)
 
 
 def _unauthorized(llm: LLMConfig, status: int) -> Check:
@@ -183,7 +187,7 @@ def _not_found(llm: LLMConfig, detail: str) -> Check:
     if llm.kind == "ollama":
         return Check("model", "failed", seen, f"ollama pull {llm.model_id}", "llm.model")
     if detail and "model" not in detail.lower() and llm.model_id not in detail:
-        return Check("provider", "failed", _with(f"{llm.base_url} has nothing at its path (404)", detail), *_PATH)
+        return Check("provider", "failed", _with(f"{llm.base_url} has nothing at this path (404)", detail), *_PATH)
     return Check("model", "failed", seen, "stigmer config models lists the known ones", "llm.model")
 
 

@@ -143,7 +143,7 @@ def _probed(answer: Any, llm: LLMConfig) -> Check:
     if isinstance(answer, Check):
         return answer
     if answer is None:
-        return Check("probe", "warning", "the model was not called: the configuration has errors", "mend them first")
+        return Check("probe", "warning", "the model was not called: the configuration has errors", "fix them first")
     return msgspec.structs.replace(diagnose(answer, llm), name="probe")
 
 
@@ -195,15 +195,15 @@ def _files(loaded: Loaded) -> str:
 
 def _permissions(loaded: Loaded) -> str:
     if any(layer.name in ("site", "user") and layer.status in ("loaded", "empty") for layer in loaded.layers):
-        return "nobody else can change the files, nor read a secret in them"
-    return "there is no file of yours to look at"
+        return "no other user can change the files or read a secret in them"
+    return "there is no user file to check"
 
 
 def _trust(loaded: Loaded) -> str:
     project = loaded.layers.project
     if project is None or project.status == "absent":
         return "there is no project file"
-    return "the project's file sets nothing that it may not"
+    return "the project's file sets only what it may"
 
 
 def _model(llm: LLMConfig, today: datetime.date) -> Iterable[Check]:
@@ -213,11 +213,16 @@ def _model(llm: LLMConfig, today: datetime.date) -> Iterable[Check]:
     if llm.kind != "ollama":
         left = facts.days_left(today) if facts is not None else None
         if facts is None:
-            yield Check("retirement", "ok", f"nothing is known of {llm.model_id}, nor of its end", key="llm.model")
+            yield Check(
+                "retirement",
+                "ok",
+                f"no retirement date is known for {llm.model_id}, which is not in the catalogue",
+                key="llm.model",
+            )
         elif left is None:
-            yield Check("retirement", "ok", f"no end of {facts.name} is announced", key="llm.model")
+            yield Check("retirement", "ok", f"no retirement date is announced for {facts.name}", key="llm.model")
         elif left > 60:
-            yield Check("retirement", "ok", f"{facts.name} stays until {facts.retires}", key="llm.model")
+            yield Check("retirement", "ok", f"{facts.name} is available until {facts.retires}", key="llm.model")
     if facts is not None and facts.output is not None:
         yield _limit(llm, facts.output, facts.context)
     yield from _age(known, today)
@@ -225,16 +230,16 @@ def _model(llm: LLMConfig, today: datetime.date) -> Iterable[Check]:
 
 def _limit(llm: LLMConfig, output: int, context: int | None) -> Check:
     if llm.max_tokens is not None and llm.max_tokens > output:
-        seen = f"max_tokens is {llm.max_tokens}, and {llm.model_id} gives {output} at most: it refuses more"
+        seen = f"max_tokens is {llm.max_tokens}, but {llm.model_id} allows {output} at most and refuses more"
         return Check("context", "warning", seen, f"stigmer config set llm.max_tokens {output}", "llm.max_tokens")
-    takes = f"{context} tokens in, " if context else ""
-    return Check("context", "ok", f"{llm.model_id} takes {takes}gives {output} out", key="llm.max_tokens")
+    takes = f"{context} tokens of context and " if context else ""
+    return Check("context", "ok", f"{llm.model_id} has {takes}{output} tokens of output at most", key="llm.max_tokens")
 
 
 def _age(known: Catalogue, today: datetime.date) -> Iterable[Check]:
     days = (today - known.as_of).days
     if days > OLD_FACTS:
-        seen = f"the facts about models are {days} days old ({known.as_of})"
+        seen = f"the model catalogue is {days} days old ({known.as_of})"
         yield Check("catalogue", "warning", seen, "pip install --upgrade stigmer-config")
 
 

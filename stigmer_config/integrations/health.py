@@ -64,7 +64,7 @@ def _hosted(llm: LLMConfig, base_url: str, timeout: float) -> Check:
         seen = f"{base_url} answers, but has nothing at {_LISTING[llm.kind]}"
         return Check("provider", "warning", seen, f"check the path of llm.base_url: {path}", "llm.base_url")
     if status >= 500:
-        return Check("provider", "warning", f"{base_url} answers {status}: it has a fault", "try again later")
+        return Check("provider", "warning", f"{base_url} answers {status}: an error of its own", "try again later")
     milliseconds = (time.monotonic() - started) * 1000
     return Check("provider", "ok", f"{llm.provider} answers at {base_url} ({milliseconds:.0f} ms)", key="llm.base_url")
 
@@ -120,11 +120,11 @@ def not_installed(model: str, server: ollama.Server) -> Check:
 def _context(llm: LLMConfig, facts: ollama.Facts) -> Check:
     key = "llm.num_ctx"
     longest = facts.context
-    takes = f"the model takes {longest}" if longest else "what the model takes is not told"
+    takes = f"the model takes {longest}" if longest else "the model's context length is unknown"
     in_force = llm.num_ctx or facts.num_ctx
     if in_force is None:
         now = f"it runs with {facts.loaded} tokens now" if facts.loaded else f"a small machine gets {SMALL_CONTEXT}"
-        seen = f"num_ctx is not set: Ollama chooses ({now}) and cuts longer prompts in silence; {takes}"
+        seen = f"num_ctx is not set: Ollama chooses ({now}) and silently cuts longer prompts; {takes}"
         return Check("context", "warning", seen, f"stigmer config set llm.num_ctx {_suggested(longest)}", key)
     if longest is not None and in_force > longest:
         seen = f"num_ctx is {in_force}, and {takes}"
@@ -146,9 +146,9 @@ def _tools(model: str, capabilities: tuple[str, ...] | None) -> Check:
     if can:
         return Check("tools", "ok", f"{model} can call tools", key="llm.model")
     example = next((m.id for m in catalogue().models if m.provider == "ollama" and m.tools and m.id != model), "")
-    fix = f"agents need tools: take a model that calls them, for example {example}"
+    fix = f"agents need tools: use a model that can call them, for example {example}"
     if can is None:
-        return Check("tools", "warning", f"whether {model} can call tools is not told", fix, "llm.model")
+        return Check("tools", "warning", f"whether {model} can call tools is unknown", fix, "llm.model")
     return Check("tools", "warning", f"{model} cannot call tools", fix, "llm.model")
 
 
@@ -167,7 +167,7 @@ def _memory(installed: ollama.Installed) -> Iterable[Check]:
     fix = (
         f"for this machine: {', '.join(fitting)}"
         if fitting
-        else "take a smaller model, or let another machine serve it"
+        else "use a smaller model, or serve it from another machine"
     )
     seen = f"{installed.name} is {installed.size / ollama.GIB:.1f} GiB, and {has}: it will be slow or fail"
     yield Check("memory", "warning", seen, fix, "llm.model")

@@ -128,7 +128,7 @@ def pull(
         try:
             step = from_json(line, _Step)
         except msgspec.DecodeError as error:
-            raise WireError("garbled", "no download is told of like that") from error
+            raise WireError("garbled", "unexpected answer to a download") from error
         if step.error:
             raise WireError("error", safe(step.error))
         progress(Progress(safe(step.status), step.completed, step.total))

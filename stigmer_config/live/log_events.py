@@ -244,7 +244,7 @@ class Reporter:
             "config.not_following",
             generation=config.generation,
             fingerprint=config.fingerprint,
-            detail="this process was forked: it keeps the configuration of the fork, whatever changes",
+            detail="this process was forked: it keeps the configuration it was forked with",
             fix="LiveConfig.start(follow_forks=True) before the fork, or live.restart() after it",
         )
 

@@ -175,7 +175,7 @@ def _cycle(name: str, cycle: tuple[str, ...], entry: Entry) -> Problem:
     if len(turned) > _SHOWN:
         turned = (*turned[: _SHOWN - 2], "…", *turned[-2:])
     message = f"the alias leads back to itself: {' → '.join(turned)}"
-    hint = "let one of them name a model"
+    hint = "make one of them name a model"
     return Problem(code="alias-cycle", key=f"aliases.{name}", message=message, hint=hint, origin=entry.origin)
 
 
@@ -183,5 +183,5 @@ def foreign(key: str, end: Expansion, provider: str, entry: Entry, use: str) -> 
     """`provider-mismatch`: `entry` leads to a model of another provider than the one it is used for."""
     owner = end.prefix or "another provider"
     message = f"{end.name} is a model of {owner}, and {use}"
-    hint = f"let the provider be {owner}, or name a model of {provider}"
+    hint = f"set llm.provider to {owner}, or name a model of {provider}"
     return Problem(code="provider-mismatch", key=key, message=message, hint=hint, origin=entry.origin)

@@ -225,7 +225,7 @@ def foreign_prefix(key: str, entry: Entry, known: Collection[str], catalogue: Ca
     ours = catalogue.foreign_prefixes[head]
     declare = f"declare it: providers.{head}.kind and .base_url, with an address that speaks OpenAI's protocol"
     hint = f"write {ours}:{rest}" if ours else declare
-    message = f"there is no provider {head} here, which other tools know"
+    message = f"there is no provider {head} here, though other tools have one"
     return Problem(code="unknown-provider", key=key, message=message, hint=hint, origin=entry.origin)
 
 

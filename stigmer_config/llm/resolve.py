@@ -191,7 +191,7 @@ class _Resolution:
                 return facts, facts.id
             if standing is not None:
                 return standing, standing.id
-        hint = self._change(standing, model, end) if standing else "stigmer config models lists what stays"
+        hint = self._change(standing, model, end) if standing else "stigmer config models lists the current models"
         if left > 0:
             message = f"{end.name} retires on {facts.retires}, in {left} days"
             self.problem("model-retiring", "model", message, hint, model, "warning")
@@ -319,7 +319,7 @@ class _Resolution:
         origin = origin_of(url or "")
         if not origin.startswith("http://") or is_loopback(origin):
             return
-        message = f"the key from {entry.origin} crosses the network in the clear, to {origin}"
+        message = f"the key from {entry.origin} is sent unencrypted, to {origin}"
         self.problem("insecure-endpoint", "base_url", message, "use https", self.entries.get("base_url"), "warning")
 
 
@@ -334,7 +334,7 @@ def resolve(selection: ProviderSelection, today: datetime.date, opener: Opener |
 def refused(field: str, value: Any, provider: str, kind: str, facts: Model | None, effort: str | None) -> str | None:
     """Why a provider of that kind or the model does not take a parameter; None when it does, or that is unknown."""
     if field == "num_ctx" and kind != "ollama":
-        return f"num_ctx is Ollama's, and the provider is {provider}"
+        return f"num_ctx is for Ollama only, and the provider is {provider}"
     if facts is None:
         return None
     if field == "temperature" and facts.temperature is False:

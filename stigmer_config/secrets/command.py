@@ -30,7 +30,7 @@ def run(argv: tuple[str, ...], environment: Environment, limit: int) -> bytes | 
     import subprocess
 
     if sys.platform == "win32":
-        return "on Windows no command is run: a file or a variable may hold it"
+        return "commands are not run on Windows: use {file: PATH} or {env: NAME}"
     variables = {name: value for name in _VARIABLES if (value := environment.variable(name)) is not None}
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell, an absolute argv[0], from the user's own file

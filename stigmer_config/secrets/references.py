@@ -71,12 +71,12 @@ def parse(value: object, folder: str, *, commands: bool) -> Reference:
     """
     kind, argument = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
     if kind not in KINDS:
-        message = "a secret is text, or one of {env: NAME} {file: PATH} {command: [argv…]}"
+        message = "a secret is a string, or one of {env: NAME} {file: PATH} {command: [argv…]}"
         raise InvalidValueError("wrong-type", message, did_you_mean(kind, KINDS, "") if kind else "")
     if kind == "command":
         return Reference("command", _argv(argument, allowed=commands))
     if not isinstance(argument, str) or not argument or "\0" in argument:
-        raise InvalidValueError("wrong-type", f"{{{kind}: …}} takes one text")
+        raise InvalidValueError("wrong-type", f"{{{kind}: …}} takes one string")
     if kind == "env":
         return Reference("env", (argument,))
     return Reference("file", (os.path.join(folder, expanded(argument)),))
@@ -97,7 +97,7 @@ def _argv(argument: object, *, allowed: bool) -> tuple[str, ...]:
         )
     if not os.path.isabs(argument[0]):
         raise InvalidValueError(
-            "wrong-type", f"the command {quoted(argument[0])} must be an absolute path", "no PATH is searched"
+            "wrong-type", f"the command {quoted(argument[0])} must be an absolute path", "PATH is not searched"
         )
     return tuple(argument)
 

@@ -270,7 +270,7 @@ def kind_of(annotation: Any, limits: Limits) -> Kind | None:
 def _choice(annotation: Any) -> Choice:
     words = get_args(annotation)
     if not all(isinstance(word, str) for word in words):
-        raise TypeError(f"{annotation}: only texts are choices")
+        raise TypeError(f"{annotation}: choices are strings")
     return Choice("value", words)
 
 

@@ -204,7 +204,7 @@ def _struct(cls: type, hints: Mapping[str, Any], name: str) -> Any:
         raise TypeError(f"apps.{name}: {cls.__qualname__} has base classes; an application's settings are one class")
     missing = [field for field in hints if field not in cls.__dict__]
     if missing:
-        raise TypeError(f"apps.{name}.{missing[0]}: it has no default, and every field has one")
+        raise TypeError(f"apps.{name}.{missing[0]}: it has no default, and every field needs one")
     unsaid = [
         field
         for field, value in cls.__dict__.items()
@@ -274,7 +274,7 @@ class _Builder:
         *, optional: bool = False,
     ) -> StructNode:  # fmt: skip
         if cls in way:
-            raise TypeError(f"{key}: {cls.__qualname__} holds itself, and a configuration has an end")
+            raise TypeError(f"{key}: {cls.__qualname__} contains itself: a configuration cannot be recursive")
         fields: list[tuple[str, Node]] = []
         for name, annotation in hints.items():
             if not _FIELD.fullmatch(name):
@@ -371,7 +371,7 @@ class _Builder:
         ]
         if required or bare:
             name = bare[0] if bare else cls.__struct_fields__[0]  # type: ignore[attr-defined]
-            raise TypeError(f"{key}.{name}: it has no default, and every field has one")
+            raise TypeError(f"{key}.{name}: it has no default, and every field needs one")
 
     def _leaf(
         self, key: str, kind: Any, declared: Declared, default: Any, has_default: bool, *, nullable: bool

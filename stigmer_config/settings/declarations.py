@@ -33,12 +33,18 @@ _MODEL_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
     ("model", Model(), "open", False, "The model: an alias (fast), a friendly name, a model id, or provider:model."),
     ("base_url", Url(), "protected", True, "The address of the provider's API. None means the packaged one."),
     ("api_key", Credential(), "secret", True, "The provider's API key."),
-    ("max_tokens", Whole(1, 10_000_000), "open", True, "The most tokens in one answer."),
+    ("max_tokens", Whole(1, 10_000_000), "open", True, "The maximum number of tokens in one answer."),
     ("temperature", Number(0, 2), "open", True, "How much the model varies: 0 to 2, for Anthropic 0 to 1."),
     ("num_ctx", Whole(1), "open", True, "Ollama's context length, in tokens."),
-    ("reasoning_effort", Choice("reasoning effort", _EFFORTS), "open", True, "How hard the model thinks first."),
+    (
+        "reasoning_effort",
+        Choice("reasoning effort", _EFFORTS),
+        "open",
+        True,
+        "How much the model reasons before it answers.",
+    ),
     ("timeout", Number(0, above=True), "open", True, "Seconds to wait for an answer."),
-    ("max_retries", Whole(0, 100), "open", True, "How often a failed call is tried again."),
+    ("max_retries", Whole(0, 100), "open", True, "How often a failed call is retried."),
     ("parameters", Parameters(), "open", True, "Further parameters, sent in the request's body."),
 )
 # The fields that a provider alone has.
@@ -153,7 +159,7 @@ BUILT_IN = Schema(
                 "Where the Temporal service listens.",
             ),
             ("task_queue", Text(), "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE", "The task queue to poll."),
-            ("max_concurrency", Whole(1), "TEMPORAL_MAX_CONCURRENCY", "The most executions at once."),
+            ("max_concurrency", Whole(1), "TEMPORAL_MAX_CONCURRENCY", "The maximum number of executions at once."),
             ("api_key", Credential(), "TEMPORAL_API_KEY", "The key for Temporal.", True),
             (
                 "tls",
@@ -166,7 +172,7 @@ BUILT_IN = Schema(
                 "tls_server_name",
                 Text(),
                 "TEMPORAL_TLS_SERVER_NAME",
-                "The name in the server's certificate, where it is not the address's.",
+                "The name in the server's certificate, if it differs from the address.",
                 True,
             ),
             (
@@ -207,7 +213,7 @@ BUILT_IN = Schema(
             "logging",
             "protected",
             "live",
-            ("level", LogLevel(), "LOG_LEVEL", "The least level that is logged."),
+            ("level", LogLevel(), "LOG_LEVEL", "The lowest level that is logged."),
             (
                 "format",
                 Choice("log format", ("auto", "console", "json"), fold=True),

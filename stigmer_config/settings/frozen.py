@@ -17,7 +17,7 @@ class Frozen(msgspec.Struct, frozen=True):
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} is not pickled: call load() in the other process instead")
+        raise TypeError(f"a {type(self).__name__} cannot be pickled: call load() in the other process instead")
 
 
 def _unchangeable(self: Any, *arguments: Any, **named: Any) -> NoReturn:

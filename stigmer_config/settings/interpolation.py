@@ -60,7 +60,7 @@ def uninterpolated_credential(text: str, origin: Origin, key: str) -> Problem | 
     if _ASSIGNMENT.match(text):
         return _warning(key, "reads NAME=…", "keep only what follows the =", origin)
     if looks_like_reference(text, is_secret=True):
-        return _warning(key, "looks like a reference", "nothing is evaluated there: put the key itself there", origin)
+        return _warning(key, "looks like a reference", "nothing is evaluated in it: put the key itself there", origin)
     return None
 
 

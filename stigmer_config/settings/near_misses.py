@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
 _GROUPED = re.compile(r"[0-9]{1,3}(?:[,_ '][0-9]{3})+", re.ASCII)
 _COMMA = re.compile(r"[0-9]*,[0-9]+", re.ASCII)
 _WITH_UNIT = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[a-zA-Z]+)", re.ASCII)
-_MULTIPLES = {"k": 1_000, "m": 1_000_000}
+_FRACTION = re.compile(r"([0-9]{1,3})/([1-9][0-9]{0,2})", re.ASCII)
+_TOKENS = re.compile(r"\s*tokens?", re.ASCII | re.IGNORECASE)
+_MULTIPLES = {"k": 1_000, "m": 1_000_000, "ki": 1 << 10, "mi": 1 << 20, "kib": 1 << 10, "mib": 1 << 20}
 _SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "secs": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "h": 3600}
 _LONGEST = 24  # characters; nothing longer is meant as one of these
+_NO_VALUE = frozenset(("none", "nil", "null", "undefined", "unlimited", "unset", "~"))
+_SWITCH = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
+_SWITCH |= {"1": "true", "0": "false", "true": "true", "false": "false"}
 
 
 def number_hint(text: str, *, whole: bool) -> str:
@@ -28,15 +34,37 @@ def number_hint(text: str, *, whole: bool) -> str:
     return f"write {shown}"
 
 
+def is_no_value(value: object) -> bool:
+    """Whether a value is another language's word for null, or -1, which some programs take as no limit."""
+    return (isinstance(value, str) and value.lower() in _NO_VALUE) or (type(value) is int and value == -1)
+
+
+def switch_hint(value: object) -> str:
+    """The hint with the true or false that a value was probably meant to be; "" when it was meant as neither."""
+    word = str(value).lower() if isinstance(value, (str, int)) else ""
+    meant = _SWITCH.get(word)
+    return f"write {meant}{' without quotes' if meant == value else ''}" if meant else ""
+
+
 def _meant(text: str, *, whole: bool) -> float | None:
+    text = _TOKENS.sub("", text) if whole else text
     if _PLAIN.fullmatch(text):
         return float(text)
     if _GROUPED.fullmatch(text) and (whole or text.count(",") != 1):
         return float(re.sub("[,_ ']", "", text))
     if _COMMA.fullmatch(text) and not whole:
         return float(text.replace(",", "."))
-    unit = _WITH_UNIT.fullmatch(text)
-    if unit is None:
+    if (fraction := _FRACTION.fullmatch(text)) and not whole:
+        return round(int(fraction[1]) / int(fraction[2]), 6)
+    return _with_units(text, _MULTIPLES if whole else _SECONDS)
+
+
+def _with_units(text: str, factors: Mapping[str, float]) -> float | None:
+    """The sum of numbers with their units: `8k`, `60s`, `1h30m`; None for anything else."""
+    parts = list(_WITH_UNIT.finditer(text))
+    if "".join(part.group() for part in parts) != text or (len(parts) > 1 and factors is not _SECONDS):
         return None
-    factor = (_MULTIPLES if whole else _SECONDS).get(unit["unit"].lower())
-    return None if factor is None else round(float(unit["number"]) * factor, 6)
+    units = [factors.get(part["unit"].lower()) for part in parts]
+    if not units or None in units:
+        return None
+    return round(sum(float(part["number"]) * (unit or 0) for part, unit in zip(parts, units, strict=True)), 6)

@@ -75,7 +75,7 @@ class Parameters(Kind, frozen=True):
             setting = _SETTINGS[folded]
             raise InvalidValueError("unsupported-parameter", f"{what} may not hold {name}", f"set {setting} instead")
         if folded in _PROMPT:
-            message = f"{what} may not hold {name}: that is the program's to say"
+            message = f"{what} may not hold {name}: the program sets it"
             raise InvalidValueError("unsupported-parameter", message, f"remove {name}")
         return _frozen(value, f"{what}.{name}", 0)
 
@@ -188,4 +188,4 @@ def _frozen(value: Any, what: str, depth: int) -> Any:
         return value
     if isinstance(value, (int, float)) and math.isfinite(value) and -MAX_INT <= value <= MAX_INT:
         return value
-    raise InvalidValueError("wrong-type", f"{what} must hold finite numbers, texts, lists and mappings only")
+    raise InvalidValueError("wrong-type", f"{what} must hold finite numbers, strings, lists and mappings only")

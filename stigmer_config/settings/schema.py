@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from .near_misses import is_no_value
 from .providers import PROVIDER_NAME
-from .value_types import Kind
+from .value_types import InvalidValueError, Kind
 
 if TYPE_CHECKING:
     from .apps import App
@@ -56,11 +57,25 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             if self.nullable:
                 return None
             raise self.kind.wrong_type(None, what, f"remove the line to take {self.key} from a lower layer")
-        return self.kind.check(value, what)
+        try:
+            return self.kind.check(value, what)
+        except InvalidValueError as fault:
+            raise self._with_hint(fault, value) from None
 
     def parse(self, text: str, what: str) -> Any:
         """`text` (as a variable or a command line has it) in this setting's type. Raises `InvalidValueError`."""
-        return self.kind.parse(text, what)
+        try:
+            return self.kind.parse(text, what)
+        except InvalidValueError as fault:
+            raise self._with_hint(fault, text) from None
+
+    def _with_hint(self, fault: InvalidValueError, value: Any) -> InvalidValueError:
+        """The fault with a hint, where its kind knows none: null for another word for it, else what is expected."""
+        if self.nullable and not self.is_secret and is_no_value(-1 if value == "-1" else value):
+            fault.hint = "write null for none"
+        elif not fault.hint and fault.code == "wrong-type":
+            fault.hint = self.kind.hint
+        return fault
 
 
 class Anything(Kind, frozen=True):

@@ -71,7 +71,7 @@ class Address(Kind, frozen=True):
         if isinstance(value, str) and "@" in value:
             raise _with_password("wrong-type", what)
         if match is None:
-            raise self.wrong_type(value, what, "for example localhost:7233")
+            raise self.wrong_type(value, what, _address_hint(value))
         if not 0 < int(match["port"]) < 65536:
             raise InvalidValueError(
                 "out-of-range", f"{what} must have a port from 1 to 65535, not {quoted(match['port'])}"
@@ -82,9 +82,17 @@ class Address(Kind, frozen=True):
         return f"{host}:{int(match['port'])}"
 
 
+def _address_hint(value: Any) -> str:
+    """How to write an address that is nearly right: without a scheme and a path, with a port."""
+    bare = re.sub(r"^[a-z][a-z0-9+.-]*://", "", value).partition("/")[0] if isinstance(value, str) else ""
+    if bare != value and _ADDRESS.fullmatch(bare):
+        return f"write {bare}"
+    return f"add the port: {bare}:PORT" if _ADDRESS.fullmatch(f"{bare}:1") else "for example localhost:7233"
+
+
 def _with_password(code: str, what: str) -> InvalidValueError:
     """The fault of an address with something before an `@`. It may be a password: the value is not shown."""
-    message = f"{what} holds a user name or password"
+    message = f"{what} contains a user name or password"
     return InvalidValueError(code, message, "leave them out; put the key into api_key")
 
 

@@ -17,7 +17,7 @@ from ..core.merge import unique
 from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Origin
 from ..core.secret import Secret
-from .near_misses import number_hint
+from .near_misses import number_hint, switch_hint
 from .providers import PROVIDER_NAME, packaged_providers
 
 MAX_INT = 2**63 - 1
@@ -51,7 +51,7 @@ def described(value: object) -> str:
     if value is None or isinstance(value, bool):
         return quoted(value)
     if isinstance(value, str):
-        return f"the text {quoted(value)}" if value else "an empty text"
+        return f"the string {quoted(value)}" if value else "an empty string"
     if isinstance(value, (int, float)):
         return f"the number {quoted(value)}"
     return shape(value)
@@ -64,7 +64,7 @@ def shape(value: object) -> str:
     if isinstance(value, Secret):
         return "a secret"
     if isinstance(value, (str, int, float)):
-        return "a text" if isinstance(value, str) else "a number"
+        return "a string" if isinstance(value, str) else "a number"
     if hasattr(value, "keys"):
         return "a mapping"
     return "a list" if isinstance(value, (list, tuple)) else f"a {type(value).__name__} object"
@@ -76,6 +76,11 @@ class Kind(msgspec.Struct, frozen=True):
     @property
     def expects(self) -> str:
         raise NotImplementedError
+
+    @property
+    def hint(self) -> str:
+        """What to write, for a value about which nothing more is known; "" where the message says it."""
+        return ""
 
     def check(self, value: Any, what: str) -> Any:
         """`value` in the setting's type. Raises `InvalidValueError`."""
@@ -150,6 +155,13 @@ class LogLevel(Choice, frozen=True):
         return synonym or super().check(value, what)
 
 
+def _bounds(least: float, most: float, *, above: bool = False) -> str:
+    """A range, in words."""
+    if most != math.inf:
+        return f" from {least:.12g} to {most:.12g}"
+    return f" greater than {least:.12g}" if above else f" from {least:.12g} on" if least > -MAX_INT else ""
+
+
 class Whole(Kind, frozen=True):
     """A whole number from `least` to `most`."""
 
@@ -159,6 +171,10 @@ class Whole(Kind, frozen=True):
     @property
     def expects(self) -> str:
         return "a whole number"
+
+    @property
+    def hint(self) -> str:
+        return f"write a whole number{_bounds(self.least, self.most if self.most != MAX_INT else math.inf)}"
 
     def check(self, value: Any, what: str) -> int:
         if type(value) is float and value.is_integer() and _LEAST_EXPONENT <= value < MAX_INT:
@@ -192,13 +208,12 @@ class Switch(Kind, frozen=True):
 
     def check(self, value: Any, what: str) -> bool:
         if type(value) is not bool:
-            hint = "leave out the quotes" if isinstance(value, str) and value.lower() in _SWITCH else ""
-            raise self.wrong_type(value, what, hint)
+            raise self.wrong_type(value, what, switch_hint(value))
         return value
 
     def parse(self, text: str, what: str) -> bool:
         if text.lower() not in _SWITCH:
-            raise self.wrong_type(text, what)
+            raise self.wrong_type(text, what, switch_hint(text))
         return _SWITCH[text.lower()]
 
 
@@ -212,6 +227,10 @@ class Number(Kind, frozen=True):
     @property
     def expects(self) -> str:
         return "a number"
+
+    @property
+    def hint(self) -> str:
+        return f"write a number{_bounds(self.least, self.most, above=self.above)}"
 
     def check(self, value: Any, what: str) -> float:
         if type(value) is not float and type(value) is not int:
@@ -266,16 +285,23 @@ class ProviderName(Kind, frozen=True):
         return value
 
 
+# What people call a provider by, and other programs whose name only looks like a slip.
+_MEANT = {
+    "claude": "anthropic", "chatgpt": "openai", "gpt": "openai", "gemini": "google", "google_genai": "google",
+    "grok": "xai", "mistral": "mistralai", "togetherai": "together", "together_ai": "together",
+}  # fmt: skip
+_NO_SLIP = frozenset(("llamacpp", "llama_cpp", "llama", "azure_openai", "azureopenai"))
+
+
 def no_provider(name: str, known: Iterable[str]) -> InvalidValueError:
     """The fault of a provider that does not exist, among those `known`, in the order of messages."""
     known = tuple(known)
     message = f"Invalid provider {quoted(name)}. Must be one of: {', '.join(known)}"
-    hint = did_you_mean(
-        name,
-        (*known, "auto"),
-        "auto chooses one by the keys there are; a provider of your own needs "
-        f"providers.{shown_name(name)}.kind and .base_url",
+    declare = (
+        f"declare it with providers.{shown_name(name)}.kind and .base_url, or write auto to choose by the keys set"
     )
+    close = "" if name.lower().replace("-", "_") in _NO_SLIP else name
+    hint = did_you_mean(_MEANT.get(name.lower(), close), (*known, "auto"), declare)
     return InvalidValueError("invalid-choice", message, hint)
 
 

@@ -67,7 +67,7 @@ def unreadable(path: str, layer: LayerName, error: OSError | ValueError) -> Cont
         )
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         dangling = os.path.islink(path)
-        return failed(path, layer, "the link leads nowhere", "mend or remove the link") if dangling else Contents()
+        return failed(path, layer, "the link is broken", "fix or remove the link") if dangling else Contents()
     return failed(path, layer, _reason(error), _hint(error, path))
 
 
@@ -80,7 +80,7 @@ def _read(path: str, layer: LayerName, uid: int) -> Contents:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return failed(path, layer, "not a regular file", "put a YAML file there")
+            return failed(path, layer, "not a regular file", "it must be a YAML file, not a folder or a device")
         data, acl = _bytes(descriptor), acl_of(descriptor, status)
     except OSError as error:
         return unreadable(path, layer, error)

@@ -61,7 +61,7 @@ def project_file(environment: Environment, project_dir: Path | Literal[False] | 
         if os.path.lexists(path):
             return _unless_users(environment, Project(path))
         end = f"{folder} ({stop})"
-    return Project(os.path.join(environment.cwd, ".stigmer", FILE), f"no .stigmer/{FILE} from here up to {end}")
+    return Project(os.path.join(environment.cwd, ".stigmer", FILE), f"no .stigmer/{FILE} between here and {end}")
 
 
 def new_project_file(environment: Environment) -> str:

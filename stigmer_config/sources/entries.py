@@ -28,9 +28,13 @@ MODEL = Model()
 _GLUED = "put a space after the colon"
 # A key and its value without the space, and what other formats look like.
 _GLUED_TEXT = re.compile(r"[a-z_]{1,64}:[^\s:/]")
-_OTHER_FORMAT = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=")
-_THIS_IS_YAML = "this file is YAML: write key: value, for example llm: {model: fast}"
+_OTHER_FORMAT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=")
 _REFERRED = Secret("-")  # in the place of a secret in a list that is elsewhere
+
+
+def _nesting(key: str) -> str:
+    """A key as a file holds it, on one line."""
+    return f"{key.replace('.', ': {')}: …{'}' * key.count('.')}"
 
 
 class _EnoughError(Exception):
@@ -65,9 +69,9 @@ class Collector:
         try:
             self._section("", root)
         except _EnoughError:
-            message = f"{MAX_PROBLEMS} faults: the rest of the file was not checked"
+            message = f"{MAX_PROBLEMS} errors: the rest of the file was not checked"
             origin = self.problems[-1].origin
-            self.problems.append(Problem(code="too-large", message=message, hint="mend these first", origin=origin))
+            self.problems.append(Problem(code="too-large", message=message, hint="fix these first", origin=origin))
 
     def _origin(self, node: Node, *, of_key: bool = False) -> Origin:
         if of_key:
@@ -91,11 +95,12 @@ class Collector:
         if type(node.value) is not dict:
             # Not its text: it may be the secret that belongs below.
             message = f"{section or 'the file'} must hold keys, not {shape(node.value)}"
+            text = node.value if type(node.value) is str else ""
             hint = self._known_keys(declared)
-            if type(node.value) is str and _GLUED_TEXT.match(node.value):
+            if _GLUED_TEXT.match(text):
                 hint = _GLUED
-            elif type(node.value) is str and _OTHER_FORMAT.match(node.value):
-                hint = _THIS_IS_YAML
+            elif assigned := _OTHER_FORMAT.match(text):
+                hint = self._as_yaml(f"{section}.{assigned[1]}" if section else assigned[1])
             self._fault("not-a-mapping", section, message, node, hint)
             return
         if not node.value and self.schema.is_struct(declared):
@@ -129,7 +134,9 @@ class Collector:
 
     def _known_keys(self, section: str) -> str:
         names = [name for name in self.schema.children[section] if name != NAME]
-        return f"known keys: {', '.join(names)}" if names else "for example name: value"
+        if not names:
+            return "for example name: value"
+        return f"{'put keys below it' if section else 'known keys'}: {', '.join(names)}"
 
     def _apps(self, node: Node) -> None:
         """Takes the applications' settings: a registered one's by its declarations, another's as they are."""
@@ -175,14 +182,22 @@ class Collector:
         elif name in self.schema.variables:
             hint = f"{name} is a variable; {self._nested(self.schema.variables[name].key)}"
         elif name != name.strip() or "\xa0" in name:
-            hint = "white space that YAML does not know (U+00A0) is part of the name: indent with spaces"
+            hint = (
+                "the line is indented with no-break spaces (U+00A0), which YAML takes as part of the name: use spaces"
+            )
         elif near and not {".", ":"}.isdisjoint(name):
             hint = self._nested(near)
         self._fault("unknown-key", key, f"there is no key {quoted(key)}", node, hint, of_key=True)
 
+    def _as_yaml(self, name: str) -> str:
+        """How to write what stands in another format, by the name before its `=`."""
+        setting = self.schema.variables.get(name.rpartition(".")[2]) or self.schema.find(name)
+        example = _nesting(setting.key) if setting is not None else "key: value, for example llm: {model: fast}"
+        return f"this file is YAML: write {example}"
+
     def _nested(self, key: str) -> str:
         """How to write a key that was given with dots, or with colons."""
-        return f"write it nested: {key.replace('.', ': {')}: …{'}' * key.count('.')}"
+        return f"write it nested: {_nesting(key)}"
 
     def _leaf(self, key: str, setting: Setting, node: Node) -> None:
         if node.bad:
@@ -275,7 +290,7 @@ class Collector:
         for name, child in node.value.items():
             key = f"aliases.{name}"
             if not ALIAS_NAME.fullmatch(name):
-                hint = "an alias starts with a small letter; then small letters, digits and _ . -, 64 at most"
+                hint = "an alias name is a lowercase letter, then such letters, digits and _ . -, 64 at most"
                 hint = _GLUED if _is_glued(name, child) else hint
                 message = f"{quoted(shown_name(name))} is not an alias name"
                 self._fault("unknown-key", f"aliases.{shown_name(name)}", message, child, hint, of_key=True)

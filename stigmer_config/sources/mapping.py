@@ -47,6 +47,9 @@ def read_pairs(
     In the execution layer an empty string counts as unset (a request's unset field), and only `llm.*` and what an
     application declares so may be set.
     """
+    if not isinstance(given, Mapping):
+        what = "an override" if layer == "execution" else layer
+        raise TypeError(f"{what} must be a mapping such as {{'llm.model': 'fast'}}, not {type(given).__name__}")
     pairs: list[Any] = []
     problems: list[Problem] = []
     is_override = layer == "execution"

@@ -68,7 +68,7 @@ def _home(environment: Environment) -> Iterator[Problem]:
         return
     if os.path.lexists(folder):
         hint = f"name the folder of your {FILE}: STIGMER_HOME={os.path.dirname(folder)}"
-        yield _warning("user", folder, f"STIGMER_HOME names {quoted(folder, 200)}, which is no folder", hint)
+        yield _warning("user", folder, f"STIGMER_HOME names {quoted(folder, 200)}, which is not a folder", hint)
     else:
         hint = "stigmer config init makes it, or unset STIGMER_HOME"
         yield _warning("user", folder, f"STIGMER_HOME names {quoted(folder, 200)}, which does not exist", hint)

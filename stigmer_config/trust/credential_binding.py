@@ -100,7 +100,7 @@ def exposed(winners: Mapping[str, Entry]) -> list[Problem]:
         return []
     if is_loopback(f"http://{address.value}"):
         return []
-    message = f"temporal.api_key from {key.origin} crosses the network in the clear, to {address.value}"
+    message = f"temporal.api_key from {key.origin} is sent unencrypted, to {address.value}"
     return [
         Problem(
             severity="warning",

@@ -310,7 +310,7 @@ def _removal(origin: Origin) -> str:
         return f"unset {origin.source}"
     if origin.layer == "flags":
         return f"leave out {origin.source}"
-    return "remove it, or ask whoever keeps the site file"
+    return "remove it, or ask the administrator of the site file"
 
 
 def _warning(key: str, message: str, hint: str, origin: Origin) -> Problem:

@@ -33,7 +33,7 @@ class UntrustworthyError(Exception):
 def folder_of(environment: Environment) -> Path:
     """The folder of the records. Raises `FileNotFoundError` without a state folder."""
     if environment.state_dir is None:
-        raise FileNotFoundError(errno.ENOENT, "there is no home, and so no folder for what you trust")
+        raise FileNotFoundError(errno.ENOENT, "there is no home folder, so trust cannot be recorded")
     return environment.state_dir / "trust"
 
 

@@ -48,7 +48,7 @@ _PROJECT = Terms(
 )
 _STORE = Terms(
     "a store without https://",
-    "let STIGMER_ETCD begin with https://, so that nobody on the way can have written it",
+    "let STIGMER_ETCD start with https://, so that no one on the network can change the values",
     "remove the key from the store",
 )
 # The sections that decide which model is used, and where.

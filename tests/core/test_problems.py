@@ -29,7 +29,7 @@ hint: did you mean llm.model?""",
     "a number that is none": (
         "llm:\n  max_tokens: 8k\n",
         """\
-FILE:2:15: error[wrong-type] llm.max_tokens: llm.max_tokens must be a whole number, not the text '8k'
+FILE:2:15: error[wrong-type] llm.max_tokens: llm.max_tokens must be a whole number, not the string '8k'
       max_tokens: 8k
                   ^
 hint: write 8000""",
@@ -48,7 +48,7 @@ FILE:2:13: error[invalid-choice] llm.provider: Invalid provider 'gemini'. Must b
 deepseek, google, groq, litellm, lmstudio, mistralai, openrouter, together, vllm, xai
       provider: gemini
                 ^
-hint: auto chooses one by the keys there are; a provider of your own needs providers.gemini.kind and .base_url""",
+hint: did you mean google?""",
     ),
     "a choice nearly right": (
         "sandbox: {type: Daytona}\n",
@@ -112,7 +112,7 @@ hint: did you mean anthropic?""",
 FILE:2:6: error[alias-cycle] aliases.a: the alias leads back to itself: a → b → a
       a: b
          ^
-hint: let one of them name a model""",
+hint: make one of them name a model""",
     ),
     "a secret that is no text": (
         "llm:\n  api_key: 12345678\n",
@@ -123,7 +123,7 @@ hint: put it in quotes""",
     "a password in a URL": (
         "llm:\n  base_url: http://ann:12345678@host\n",
         """\
-FILE:2:13: error[invalid-url] llm.base_url: llm.base_url holds a user name or password
+FILE:2:13: error[invalid-url] llm.base_url: llm.base_url contains a user name or password
 hint: leave them out; put the key into api_key""",
     ),
     "Latin-1": (
@@ -204,7 +204,8 @@ VARIABLES: dict[str, tuple[dict[str, str], str]] = {
         {"STIGMER_LLM_MAX_TOKENS": "abc"},
         """\
 STIGMER_LLM_MAX_TOKENS: error[wrong-type] llm.max_tokens: \
-STIGMER_LLM_MAX_TOKENS must be a whole number, not the text 'abc'""",
+STIGMER_LLM_MAX_TOKENS must be a whole number, not the string 'abc'
+hint: write a whole number from 1 to 10000000""",
     ),
     "a variable that is none": (
         {"STIGMER_LLM_BASEURL": "http://x:1"},

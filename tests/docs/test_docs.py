@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import pytest
 
+import stigmer_config
+import stigmer_config.testing
 from tests.docs.test_readme import ROOT, Reader, aligned, commands
 
 DOCS = ROOT / "docs"
@@ -238,24 +240,38 @@ def test_the_reference_is_what_the_declarations_say() -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_the_pictures_are_up_to_date() -> None:
-    """`docs/pictures.py --check` finds nothing to do."""
-    command = [sys.executable, str(DOCS / "pictures.py"), "--check"]
+@pytest.mark.parametrize("script", ["pictures.py", "diagrams.py"])
+def test_the_pictures_are_up_to_date(script: str) -> None:
+    """`--check` finds nothing to do."""
+    command = [sys.executable, str(DOCS / script), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_check_tells_of_a_drift(tmp_path: Path) -> None:
-    """A reference that says something else fails the check, and writing it anew mends that."""
-    script = tmp_path / "generate.py"
-    script.write_text((DOCS / "generate.py").read_text(encoding="utf-8"), encoding="utf-8")
-    page = tmp_path / "reference.md"
-    page.write_text((DOCS / "reference.md").read_text(encoding="utf-8").replace("8192", "8191"), encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "was", "drifted"), [("reference.md", "8192", "8191"), ("api.md", "-> Config", "-> None")]
+)
+def test_the_check_finds_a_page_that_is_not_up_to_date(tmp_path: Path, name: str, was: str, drifted: str) -> None:
+    """A generated page that says something else fails the check until it is written again."""
+    for copied in ("generate.py", "generate_api.py", "api.md", "reference.md"):
+        shutil.copy(DOCS / copied, tmp_path)
+    script, page = tmp_path / "generate.py", tmp_path / name
+    page.write_text(page.read_text(encoding="utf-8").replace(was, drifted), encoding="utf-8")
     statuses = [
         subprocess.run([sys.executable, str(script), *flags], capture_output=True, timeout=60, check=False).returncode
         for flags in (["--check"], [], ["--check"])
     ]
     assert statuses == [1, 0, 0]
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    """Each has a heading of its own, and a summary below it."""
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^### (\w+)$", page, re.MULTILINE)
+    assert len(headings) == len(set(headings))
+    assert {*stigmer_config.__all__, *stigmer_config.testing.__all__} - {"API_KEY"} <= set(headings)
+    bare = re.findall(r"^#{3,4} (\S+)\n\n(?:```text\n.*?^```\n)?\s*(?=#|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert bare == []
 
 
 def site(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -396,7 +396,7 @@ def test_in_a_project_file_with_a_fault_the_fault_comes_first(sandbox: Sandbox) 
     refused = sandbox.run("set", "--project", "backend.endpoint", "localhost:1")
     assert refused.returncode == 3
     assert "error[wrong-type] llm.temperature" in refused.stderr
-    assert "hint: mend the file's other faults first; " in refused.stderr
+    assert "hint: fix the file's other errors first; " in refused.stderr
     assert sandbox.run("set", "--project", "llm.temperature", "0.2").returncode == 0
     assert sandbox.run("set", "--project", "backend.endpoint", "localhost:1").returncode == 0
     assert sandbox.run("get", "backend.endpoint").stdout == "localhost:1\n"

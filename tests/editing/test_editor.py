@@ -179,7 +179,7 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten(sandbox: Sandbox) -> N
     script = f"pathlib.Path({str(sandbox.user_file)!r}).write_text({theirs!r}); {replacing('0.2', '0.9')}"
     done = sandbox.run("edit", variables=editor(sandbox, script))
     assert (done.returncode, sandbox.user_file.read_text()) == (1, theirs)
-    kept = re.search(r"your text is kept in (\S+)", done.stderr)
+    kept = re.search(r"your edit is kept in (\S+)", done.stderr)
     assert kept is not None
     mine = Path(kept[1])
     assert mine.read_text() == TEXT.replace("0.2", "0.9")
@@ -194,7 +194,7 @@ def test_a_missing_file_begins_with_the_starter(sandbox: Sandbox) -> None:
     assert (unchanged.returncode, sandbox.project_file.parent.exists()) == (0, False)
     more = "path.write_text(path.read_text() + 'llm: {timeout: 3}\\n')"
     assert sandbox.run("edit", "--project", variables=editor(sandbox, more)).returncode == 0
-    assert "What this project asks for" in sandbox.project_file.read_text()
+    assert "This project's settings" in sandbox.project_file.read_text()
     assert sandbox.run("get", "llm.timeout").stdout == "3.0\n"
 
 

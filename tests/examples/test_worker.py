@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import datetime
 import importlib.util
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from temporalio import workflow
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
+from temporalio.worker import Worker as TemporalWorker
 
-from stigmer_config import Rejected
+from stigmer_config import Config, Rejected
 from stigmer_config.testing import live
 from stigmer_config.testing import sandbox as made
-from tests.support.fake_providers import FakeProviders, OllamaModel, text_of
+from tests.support.fake_providers import FakeProviders, OllamaModel, ollama_answer, text_of
 from tests.support.live_tools import save
 from tests.support.paths import REPOSITORY
 from tests.support.sandbox import Sandbox
@@ -55,7 +64,14 @@ class Running:
 
 
 @contextlib.contextmanager
-def worker(sandbox: Sandbox, *argv: str, stdin: str = "", **variables: str) -> Iterator[Running]:
+def worker(
+    sandbox: Sandbox,
+    *argv: str,
+    stdin: str = "",
+    program: str = "worker.py",
+    stderr: int = subprocess.PIPE,
+    **variables: str,
+) -> Iterator[Running]:
     environment = {
         "HOME": str(sandbox.home),
         "PATH": os.defpath,
@@ -64,12 +80,12 @@ def worker(sandbox: Sandbox, *argv: str, stdin: str = "", **variables: str) -> I
         **variables,
     }
     with subprocess.Popen(
-        [sys.executable, str(EXAMPLES / "worker.py"), *argv],
+        [sys.executable, str(EXAMPLES / program), *argv],
         cwd=sandbox.project,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     ) as process:
         assert process.stdin is not None
@@ -171,45 +187,88 @@ def temporal_worker() -> ModuleType:
     return module
 
 
-def test_an_activity_takes_the_config_of_its_moment() -> None:
+async def run(executions: Any, **overrides: Any) -> Any:
+    """One run of the activity, outside any server."""
+    example = sys.modules["temporal_worker"]
+    environment = ActivityEnvironment()
+    beats: list[Any] = []
+    environment.on_heartbeat = lambda *details: beats.extend(details)
+    answer = await environment.run(executions.execute, example.Request("why?", overrides))
+    assert beats[0] == answer.generation
+    return answer
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProviders]:
+    with FakeProviders([OllamaModel("one:1b"), OllamaModel("two:2b"), OllamaModel("llama3.2:3b")]) as fake:
+        yield fake
+
+
+def test_an_activity_takes_the_config_of_its_moment(provider: FakeProviders) -> None:
     """Each run of the activity answers from what is current when it begins, with its request's overrides."""
     example = temporal_worker()
-    with made() as world, live(world) as running:
+    file = f"llm: {{{{base_url: '{provider.url}', temperature: 0.25, model: '{{}}'}}}}\n"
+
+    async def use(running: Any) -> None:  # one event loop, which the clients are bound to
         executions = example.Executions(running.config)
-
-        def run(**overrides: Any) -> Any:
-            environment = ActivityEnvironment()
-            beats: list[Any] = []
-            environment.on_heartbeat = lambda *details: beats.extend(details)
-            answer = asyncio.run(environment.run(executions.execute, example.Request("why?", overrides)))
-            assert beats == [answer.generation]
-            return answer
-
-        first = run()
-        assert (first.generation, first.model) == (1, "qwen2.5-coder:7b")
-        assert first.text == "would ask ollama qwen2.5-coder:7b at http://localhost:11434: why?"
-        running.apply("llm: {model: fast}")
-        assert (run().generation, run().model) == (2, "llama3.2:3b")
-        assert run(llm={"model": "powerful"}).model == "qwen3-coder:30b"
+        first = await run(executions)
+        assert (first.generation, first.model, first.text) == (1, "one:1b", text_of("one:1b"))
+        assert provider.posted("/api/chat").body["options"]["temperature"] == 0.25
+        running.apply(file.format("two:2b"))
+        second = await run(executions)
+        assert (second.generation, second.text) == (2, text_of("two:2b"))
+        assert (await run(executions, llm={"model": "fast"})).text == text_of("llama3.2:3b")
         assert isinstance(running.apply("llm: {modl: x}"), Rejected)
-        assert run().model == "llama3.2:3b"
+        assert (await run(executions)).model == "two:2b"
+
+    with made() as world:
+        world.write_user(file.format("one:1b"))
+        with live(world) as running:
+            asyncio.run(use(running))
+    assert example.chat_model.cache_info().misses == 3  # one client for each configuration
+    assert example.chat_model.cache_info().hits == 1
 
 
 def test_a_running_activity_keeps_its_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reload in the middle of an activity is for the next one."""
+    """A reload in the middle of an activity is for the next one. It sends heartbeats meanwhile."""
     example = temporal_worker()
     with made() as world, live(world) as running:
         executions = example.Executions(running.config)
-        answer = executions._answer
+        environment = ActivityEnvironment()
+        environment.info = dataclasses.replace(environment.info, heartbeat_timeout=datetime.timedelta(milliseconds=30))
+        beaten = asyncio.Queue[Any]()
+        environment.on_heartbeat = lambda *details: beaten.put_nowait(details)
 
-        async def slow(config: Any, question: str) -> str:
+        async def slow(config: Config, question: str) -> str:
             await asyncio.to_thread(running.apply, "llm: {model: fast}")
-            assert running.current.llm.model == "fast"
-            return str(await answer(config, question))
+            for _ in range(4):
+                assert await asyncio.wait_for(beaten.get(), 30) == (1,)
+            return f"{question} {config.llm.model_id}"
 
-        monkeypatch.setattr(executions, "_answer", slow)
-        found = asyncio.run(ActivityEnvironment().run(executions.execute, example.Request("why?")))
-        assert (found.generation, found.model, running.current.generation) == (1, "qwen2.5-coder:7b", 2)
+        monkeypatch.setattr(executions, "_ask", slow)
+        found = asyncio.run(environment.run(executions.execute, example.Request("why?")))
+        assert (found.generation, found.text, running.current.generation) == (1, "why? qwen2.5-coder:7b", 2)
+
+
+def test_the_client_is_built_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds the first time: the loop goes on, and other activities with it."""
+    example = temporal_worker()
+    threads: list[int] = []
+
+    class Model:
+        async def ainvoke(self, question: str) -> Any:
+            threads.append(threading.get_ident())
+            return SimpleNamespace(text=question)
+
+    def build(_: Any) -> Model:
+        threads.append(threading.get_ident())
+        return Model()
+
+    monkeypatch.setattr("stigmer_config.integrations.chat.chat_model", build)
+    with made() as world, live(world) as running:
+        assert asyncio.run(run(example.Executions(running.config))).text == "why?"
+    built, asked = threads
+    assert built != asked
 
 
 def test_a_request_that_cannot_be_met_is_not_tried_again() -> None:
@@ -224,13 +283,132 @@ def test_a_request_that_cannot_be_met_is_not_tried_again() -> None:
         assert "error[out-of-range] llm.timeout" in str(raised.value)
 
 
-def test_the_activity_calls_the_model_with_what_it_took() -> None:
-    """With `call=True` the answer comes from the configured endpoint."""
+def test_the_client_is_by_the_settings(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Address, namespace, key and TLS; without a setting of TLS it is unencrypted."""
     example = temporal_worker()
-    with FakeProviders([OllamaModel("mine:1b")]) as provider, made() as world:
-        world.write_user(f"llm: {{base_url: '{provider.url}', model: 'mine:1b', temperature: 0.25}}\n")
-        with live(world) as running:
-            executions = example.Executions(running.config, call=True)
-            answer = asyncio.run(ActivityEnvironment().run(executions.execute, example.Request("why?")))
-        assert answer.text == text_of("mine:1b")
-        assert provider.posted("/api/chat").body["options"]["temperature"] == 0.25
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    async def connecting(address: str, **options: Any) -> None:
+        asked.append((address, options))
+
+    monkeypatch.setattr(example.Client, "connect", connecting)
+    files = {name: sandbox.root / name for name in ("ca", "cert", "key")}
+    for name, file in files.items():
+        file.write_text(name)
+    sandbox.write(
+        user="mode: local\ntemporal: {address: 'ns.acct.tmprl.cloud:7233', namespace: ns.acct, "
+        f"api_key: {{env: K}}, tls_server_name: tmprl.cloud, tls_ca_file: {files['ca']}, "
+        f"tls_cert_file: {files['cert']}, tls_key_file: {files['key']}}}\n"
+    )
+    asyncio.run(example.connect(sandbox.load({"K": "temporal-key-0123"})))
+    sandbox.write(user="mode: local\n")
+    asyncio.run(example.connect(sandbox.load({})))
+    tls = example.TLSConfig(
+        server_root_ca_cert=b"ca", domain="tmprl.cloud", client_cert=b"cert", client_private_key=b"key"
+    )
+    assert asked == [
+        ("ns.acct.tmprl.cloud:7233", {"namespace": "ns.acct", "api_key": "temporal-key-0123", "tls": tls}),
+        ("localhost:7233", {"namespace": "default", "api_key": None, "tls": False}),
+    ]
+
+
+TEST_SERVER = Path(sys.executable).with_name("temporal-test-server")
+
+
+@contextlib.contextmanager
+def temporal_server() -> Iterator[int]:
+    """Temporal's own test server, on the port it gives."""
+    if not TEST_SERVER.exists():
+        pytest.skip("there is no temporal-test-server for this machine")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with subprocess.Popen([TEST_SERVER, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            yield port
+        finally:
+            server.kill()
+
+
+@workflow.defn(name="Ask", sandboxed=False)
+class Ask:
+    """What a workflow of another service does: it runs the activity on the worker's task queue."""
+
+    @workflow.run
+    async def run(self, question: str, overrides: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = await workflow.execute_activity(
+            "execute",
+            {"question": question, "overrides": overrides},
+            task_queue="agents",
+            start_to_close_timeout=datetime.timedelta(minutes=2),
+            heartbeat_timeout=datetime.timedelta(seconds=60),
+            retry_policy=RetryPolicy(maximum_attempts=1),
+        )
+        return answer
+
+
+async def connected(port: int) -> Client:
+    """A client, once the server listens."""
+    for _ in range(600):
+        try:
+            return await Client.connect(f"127.0.0.1:{port}")
+        except RuntimeError:
+            await asyncio.sleep(0.1)
+    raise AssertionError("Temporal's test server does not listen")
+
+
+def test_it_serves_temporals_own_server_and_drains(sandbox: Sandbox, provider: FakeProviders) -> None:
+    """The whole program: an execution, one with its request's model, a reload; SIGTERM lets the running one end."""
+    text = (
+        "mode: local\nllm: {{base_url: '{}', model: '{}'}}\ntemporal: {{address: '127.0.0.1:{}', task_queue: agents}}\n"
+    )
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(handler: Any) -> None:
+        begun.set()
+        may_end.wait(60)
+        handler.json(ollama_answer("two:2b"))
+
+    async def ask(client: Client, number: int, overrides: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = await client.execute_workflow(
+            "Ask", args=["why?", overrides], id=f"ask-{number}", task_queue="workflows"
+        )
+        return answer
+
+    async def use(port: int, running: Running) -> None:
+        client = await connected(port)
+        async with TemporalWorker(client, task_queue="workflows", workflows=[Ask]):
+            first = await ask(client, 1, {})
+            assert (first["generation"], first["text"]) == (1, text_of("one:1b"))
+            assert (await ask(client, 2, {"llm.model": "fast"}))["model"] == "llama3.2:3b"
+            with pytest.raises(WorkflowFailureError) as raised:
+                await ask(client, 3, {"llm.modl": "x"})
+            assert "error[unknown-key] llm.modl" in str(raised.value.cause.__cause__)
+            save(sandbox.user_file, text.format(provider.url, "two:2b", port))
+            await asyncio.to_thread(running.reads_until, '"config.reloaded"')
+            provider.fail(slow, "/api/chat")
+            last = asyncio.create_task(ask(client, 4, {}))
+            await asyncio.to_thread(begun.wait, 60)
+            running.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(running.reads_until, "draining")
+            may_end.set()
+            assert (await last)["model"] == "two:2b"
+        assert await asyncio.to_thread(running.ends) == 0
+        assert running.lines[-1] == "stopped"
+
+    with temporal_server() as port:
+        asyncio.run(connected(port))
+        sandbox.write(user=text.format(provider.url, "one:1b", port))
+        with worker(sandbox, program="temporal_worker.py", stderr=subprocess.STDOUT) as running:
+            running.reads_until("serving agents")
+            asyncio.run(use(port, running))
+
+
+def test_temporal_that_does_not_answer_is_an_exit_status(sandbox: Sandbox) -> None:
+    """4, and a line with the address, where nothing listens; a TLS file that is missing is named."""
+    text = "mode: local\ntemporal: {address: '127.0.0.1:1'}\n"
+    for more, said in (("", "127.0.0.1:1: "), ("tls_ca_file: /nowhere.pem", "/nowhere.pem")):
+        sandbox.write(user=text.replace("'}", f"', {more}}}") if more else text)
+        with worker(sandbox, program="temporal_worker.py", stderr=subprocess.STDOUT) as running:
+            assert running.ends() == 4
+        assert said in running.lines[-1]

@@ -64,7 +64,7 @@ FAULTS: dict[str, tuple[Callable[[str], Fault], str, str, str]] = {
     "the key may not": (lambda p: refuses(403, told_key(p)), "llm.api_key", "refuses the key (403)", "api_key in"),
     "there is no such model": (lambda p: refuses(404, no_model(p)), "llm.model", "has no model", ""),
     "too many calls": (lambda p: refuses(429, told_key(p)), "llm.api_key", "(429)", "llm.max_retries"),
-    "it has a fault": (lambda p: refuses(503), "llm.base_url", "has a fault (503)", ""),
+    "it has a fault": (lambda p: refuses(503), "llm.base_url", "has an error of its own (503)", ""),
     "a value is refused": (
         lambda p: refuses(
             400, {"error": "temperature: no"} if p == "ollama" else {"error": {"message": "temperature: no"}}
@@ -73,11 +73,16 @@ FAULTS: dict[str, tuple[Callable[[str], Fault], str, str, str]] = {
         "refuses the request (400): temperature: no",
         "stigmer config explain llm.temperature",
     ),
-    "a redirect": (lambda p: redirects("http://127.0.0.1:1"), "llm.base_url", "answers 307", "follows a redirect"),
-    "it hangs": (lambda p: hangs, "llm.timeout", "no answer in time", "llm.timeout"),
+    "a redirect": (
+        lambda p: redirects("http://127.0.0.1:1"),
+        "llm.base_url",
+        "answers 307",
+        "redirects are not followed",
+    ),
+    "it hangs": (lambda p: hangs, "llm.timeout", "did not answer in time", "llm.timeout"),
     "no JSON": (lambda p: is_no_json, "llm.base_url", "does not answer as", "check llm.base_url"),
     "a web page": (lambda p: is_a_web_page, "llm.base_url", "does not answer as", "check llm.base_url"),
-    "it breaks off": (lambda p: breaks_off, "llm.base_url", "broke off in the middle", ""),
+    "it breaks off": (lambda p: breaks_off, "llm.base_url", "closed the connection in the middle", ""),
 }
 
 

@@ -160,7 +160,7 @@ def test_a_tag_that_differs_is_another_model(local: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("variables", "modelfile", "state", "words"),
     [
-        ({"STIGMER_LLM_NUM_CTX": ""}, "", "warning", "cuts longer prompts in silence"),
+        ({"STIGMER_LLM_NUM_CTX": ""}, "", "warning", "silently cuts longer prompts"),
         ({"STIGMER_LLM_NUM_CTX": ""}, "num_ctx 16000", "ok", "16000 (its Modelfile's)"),
         ({"STIGMER_LLM_NUM_CTX": "99999"}, "", "warning", "the model takes 32768"),
         ({"STIGMER_LLM_NUM_CTX": "8192"}, "", "warning", "max_tokens is 8192"),

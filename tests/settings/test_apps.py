@@ -385,7 +385,7 @@ class Loose(msgspec.Struct):
         ({"a": (list[list[int]], [])}, "a list holds"),
         ({"a": (list[Pool], [])}, "a list holds"),
         ({"a": (dict[int, int], {})}, "names are str"),
-        ({"a": (Node, Node())}, "holds itself"),
+        ({"a": (Node, Node())}, "contains itself"),
         ({"a": (Loose, None)}, "can be changed"),
         ({"a": (int, "x")}, "the default of"),
         ({"a": (Annotated[int, setting(ge=5)], 1)}, "at least 5"),
@@ -401,7 +401,7 @@ class Loose(msgspec.Struct):
         ({"a": (Annotated[str, setting(access="secret")], "")}, "its type is Secret"),
         ({"_a": (int, 1)}, "a field's name"),
         ({"a": (dict[str, int], {"a b": 1})}, "a mapping's names"),
-        ({"a": (Literal[1, 2], 1)}, "only texts"),
+        ({"a": (Literal[1, 2], 1)}, "choices are strings"),
     ],
 )
 def test_what_a_configuration_cannot_hold_is_a_type_error_at_the_class(fields: Any, message: str) -> None:

@@ -47,7 +47,77 @@ def test_the_number_that_was_meant(sandbox: Sandbox, key: str, text: str, number
 @pytest.mark.parametrize("text", ["lots", "[1]", "0.5.1", "8 apples", "1e999"])
 def test_what_is_no_number_gets_no_number(sandbox: Sandbox, text: str) -> None:
     """No guess where there is nothing to guess."""
-    assert "write" not in only(sandbox, f"llm:\n  max_tokens: {text}\n").hint
+    hint = only(sandbox, f"llm:\n  max_tokens: {text}\n").hint
+    assert hint in ("", "write a whole number from 1 to 10000000")
+
+
+@pytest.mark.parametrize("text", ["none", "unlimited", "-1", "None"])
+def test_another_word_for_null(sandbox: Sandbox, text: str) -> None:
+    """Where a key takes null, other programs' words for no limit lead to it."""
+    assert only(sandbox, f"llm:\n  max_tokens: {text}\n").hint == "write null for none"
+    sandbox.write(user="")
+    (problem,) = sandbox.problems({**LOCAL, "STIGMER_LLM_MAX_TOKENS": text})
+    assert problem.hint == "write null for none"
+
+
+@pytest.mark.parametrize(("word", "meant"), [("on", "true"), ("yes", "true"), ("Off", "false"), ("'true'", "true")])
+def test_another_word_for_true_or_false(sandbox: Sandbox, word: str, meant: str) -> None:
+    """YAML 1.1's words, and a word in quotes."""
+    hint = only(sandbox, f"temporal:\n  tls: {word}\n").hint
+    assert hint.removesuffix(" without quotes") == f"write {meant}"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"), [("http://host:7233/x", "write host:7233"), ("host", "add the port: host:PORT")]
+)
+def test_an_address_that_is_nearly_right(sandbox: Sandbox, text: str, hint: str) -> None:
+    """With a scheme, or without a port."""
+    assert only(sandbox, f"temporal:\n  address: {text}\n").hint == hint
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("gemini", "google"), ("claude", "anthropic"), ("grok", "xai"), ("anthropc", "anthropic")]
+)
+def test_a_provider_by_its_other_name(sandbox: Sandbox, name: str, meant: str) -> None:
+    """By its model's name, or with a slip."""
+    assert only(sandbox, f"llm:\n  provider: {name}\n").hint == f"did you mean {meant}?"
+
+
+def test_another_program_is_no_slip(sandbox: Sandbox) -> None:
+    """llama.cpp is not Ollama: its server is declared."""
+    assert "providers.llamacpp.kind" in only(sandbox, "llm:\n  provider: llamacpp\n").hint
+
+
+@pytest.mark.parametrize(
+    "text", ["llm.model = 'x'\n", "STIGMER_LLM_MODEL=x\n", "export STIGMER_LLM_MODEL=x\nMODE=local\n"]
+)
+def test_another_format_names_the_key_in_this_one(sandbox: Sandbox, text: str) -> None:
+    """TOML, and a file of variables."""
+    assert only(sandbox, text).hint == "this file is YAML: write llm: {model: …}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ("llm:\n\tmodel: fast\n", 2, "indent with spaces"),
+        ("llm:\n  model: @fast\n", 2, "quote a value that starts with @"),
+        ("// mine\nllm: {model: fast}\n", 2, "start a comment with #"),
+        ("llm:\n  model:fast\n  timeout: 5\n", 3, "put a space after the colon in line 2"),
+    ],
+)
+def test_a_syntax_error_leads_to_its_cause(sandbox: Sandbox, text: str, line: int, hint: str) -> None:
+    """Where the lines around it show it."""
+    problem = only(sandbox, text)
+    assert problem.origin is not None
+    assert (problem.origin.line, problem.hint.startswith(hint)) == (line, True)
+
+
+def test_what_is_no_mapping_is_a_type_error(sandbox: Sandbox) -> None:
+    """Flags and overrides."""
+    with pytest.raises(TypeError, match=r"flags must be a mapping .* not list"):
+        sandbox.load(LOCAL, flags=["llm.model=fast"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"an override must be a mapping .* not str"):
+        sandbox.load(LOCAL).override("llm.model=fast")  # type: ignore[arg-type]
 
 
 def test_helm_writes_whole_numbers_with_an_exponent(sandbox: Sandbox) -> None:

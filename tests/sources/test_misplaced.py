@@ -71,7 +71,7 @@ def test_a_stigmer_home_that_names_the_file(sandbox: Sandbox) -> None:
     """The hint names its folder."""
     file = _put(sandbox.root / "own" / "config.yaml")
     problem = _only(sandbox, {"STIGMER_HOME": str(file)})
-    assert "no folder" in problem.message
+    assert "not a folder" in problem.message
     assert problem.hint.endswith(f"STIGMER_HOME={file.parent}")
 
 

@@ -168,7 +168,7 @@ def test_in_local_mode_redis_variables_mean_nothing_whatever_they_say(sandbox: S
 def test_max_tokens_abc_names_its_variable(sandbox: Sandbox) -> None:
     """What was a bare `invalid literal for int()` names the variable, the text and what was expected."""
     (problem,) = sandbox.problems({"MODE": "local", "STIGMER_LLM_MAX_TOKENS": "abc"})
-    assert problem.message == "STIGMER_LLM_MAX_TOKENS must be a whole number, not the text 'abc'"
+    assert problem.message == "STIGMER_LLM_MAX_TOKENS must be a whole number, not the string 'abc'"
 
 
 @pytest.mark.parametrize("text", ["0", "1", "+5", "007", "10000000", "-0"])

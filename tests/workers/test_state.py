@@ -469,7 +469,7 @@ class Watch:
         )
         for stream, queue in ((self.process.stdout, self.lines), (self.process.stderr, self.errors)):
             threading.Thread(target=self._read, args=(stream, queue), daemon=True).start()
-        assert self.errors.get(timeout=DEADLINE) == "watching; Ctrl-C ends it"
+        assert self.errors.get(timeout=DEADLINE) == "watching; press Ctrl-C to stop"
 
     def _read(self, stream: Any, queue: Queue[str]) -> None:
         with stream:
@@ -491,13 +491,13 @@ def test_watch_prints_each_change_as_it_happens(sandbox: Sandbox) -> None:
     save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
     assert watch.take(4) == ["generation 2", "llm.timeout", "  - none", f"  + 1.0  (user: {sandbox.user_file}:2:16)"]
     save(sandbox.user_file, "mode: local\nllm: {timout: 2}\n")
-    assert watch.errors.get(timeout=DEADLINE) == "not taken, the last good configuration stays:"
+    assert watch.errors.get(timeout=DEADLINE) == "rejected; the last good configuration stays in force:"
     assert "error[unknown-key] llm.timout" in watch.errors.get(timeout=DEADLINE)
     save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
     told = watch.errors.get(timeout=DEADLINE)
-    while not told.startswith("good again"):  # the excerpt and the hint come before
+    while not told.startswith("valid again"):  # the excerpt and the hint come before
         told = watch.errors.get(timeout=DEADLINE)
-    assert told == "good again: generation 2 is what the files say"
+    assert told == "valid again: the files match generation 2"
     save(sandbox.user_file, "mode: cloud\nllm: {timeout: 1}\n")
     assert watch.take(4) == [
         "generation 2",
@@ -540,7 +540,7 @@ def test_watch_ends_when_nobody_reads_it_any_more(sandbox: Sandbox) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stderr.readline() == "watching; Ctrl-C ends it\n"
+        assert process.stderr.readline() == "watching; press Ctrl-C to stop\n"
         process.stdout.close()
         save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
         assert process.wait(DEADLINE) == 1

@@ -18,7 +18,7 @@ from ..output.table import Cell, columns
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @common
 def command(form: str, where: Where) -> None:
-    """Tell what each alias means now, for each provider.
+    """Show which model each alias stands for, by provider.
 
     The provider in force is marked with *; - means that the alias has no entry for that provider. Define
     your own in ~/.stigmer/config.yaml or .stigmer/config.yaml:

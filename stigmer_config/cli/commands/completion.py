@@ -14,10 +14,10 @@ from ..options import Where, capture, common
 @click.argument("shell", type=click.Choice(list(shells.SHELLS)), required=False)
 @common
 def command(shell: str | None, where: Where) -> None:
-    """Print the script that teaches a shell to complete stigmer: commands, options, keys, aliases and values.
+    """Print the shell script that completes stigmer's commands, options, keys, aliases and values.
 
-    Without SHELL it is for the one that $SHELL names. The script asks stigmer at each TAB: an upgrade needs no new
-    one.
+    Without SHELL, the script is for the shell that $SHELL names. It calls stigmer at each TAB, so it need not be
+    replaced after an upgrade.
 
     \b
     In this shell, to try it:
@@ -26,13 +26,13 @@ def command(shell: str | None, where: Where) -> None:
       fish  stigmer config completion fish | source
 
     \b
-    For good:
+    Permanently:
       echo 'eval "$(stigmer config completion bash)"' >> ~/.bashrc
       echo 'eval "$(stigmer config completion zsh)"' >> ~/.zshrc
       stigmer config completion fish > ~/.config/fish/completions/stigmer.fish
 
-    In zsh the line belongs below compinit. The shell starts faster when it finds the script as a file, where it
-    looks for one at the first TAB:
+    In zsh, put the line below compinit. The shell starts faster with the script in a file, which it reads at the
+    first TAB:
 
     \b
       bash  ~/.local/share/bash-completion/completions/stigmer

@@ -40,10 +40,10 @@ _MODES = ("local", "cloud")
 def command(
     one: str | None, other: str | None, worker: int | None, form: str, page: TextIO | None, where: Where
 ) -> None:
-    """Compare effective values. A and B are modes (local, cloud) or files; a file counts by itself.
+    """Compare effective values. A and B are modes (local, cloud) or files, each over the defaults alone.
 
-    With --worker, - is what the worker works with and + what a load would give it now; secrets are only
-    compared as set or not set. The exit status is 4 when the worker is not healthy (stigmer config workers).
+    With --worker, - is what the worker has and + what it would load now; of secrets only set or not set is
+    compared. The exit status is 4 when the worker is not healthy (see stigmer config workers).
 
     \b
     Examples:

@@ -28,20 +28,20 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", 
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long the provider may take.",
+    help="How long to wait for the provider, in seconds.",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @common
 def command(form: str, timeout: float, where: Where, *, probe: bool) -> None:
-    """Check everything that can keep a worker from getting an answer, and tell the fix.
+    """Check everything that a worker needs to get an answer, and suggest fixes.
 
     Files, permissions, trust, the configuration's problems, whether the provider answers, whether the model is
-    installed or retires, context length, tools, memory, the key and the client library. Nothing is called and
+    installed or will be retired, context length, tools, memory, the key and the client library. Nothing is called and
     no key is sent, except with --probe (and except to an Ollama server that asks for its key).
 
     \b
-    Each check has a mark, what was seen, and for ! and ✗ the fix:
-      ✓ fine    ! works, but look at it    ✗ does not work
+    Each check shows a mark, what was found, and for ! and ✗ the fix:
+      ✓ fine    ! works, but needs attention    ✗ does not work
 
     The exit status is 1 or 3 when the configuration has errors (as everywhere), else 4 when a check has
     failed, else 0.

@@ -36,10 +36,10 @@ _JUMPING = frozenset({"vi", "vim", "nvim", "view", "nano", "emacs", "emacsclient
 @scoped
 @common
 def command(scope: Scope, where: Where) -> None:
-    """Open a file in $VISUAL or $EDITOR, and check it before it takes the old one's place.
+    """Open a file in $VISUAL or $EDITOR, and check the result before it replaces the file.
 
-    You edit a copy. When the result has faults you can go back in, or leave the file as it was. An editor that
-    returns at once needs its option to wait: EDITOR="code --wait".
+    You edit a copy. If the result has errors, you can edit again or discard it. An editor that returns at once
+    needs its option to wait: EDITOR="code --wait".
 
     \b
     Examples:
@@ -58,7 +58,7 @@ def command(scope: Scope, where: Where) -> None:
     try:
         status = _Session(aimed, contents, editor, Path(folder)).run()
     except _KeptError as kept:
-        say(f"{kept}\nnothing was written: {place(aimed)} is as it was; your text is kept in {kept.path}")
+        say(f"{kept}\nnothing was written: {place(aimed)} is unchanged; your edit is kept in {kept.path}")
         raise SystemExit(FAULTY) from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -139,7 +139,7 @@ class _Session:
             if answer == "s":
                 return self._save(data)
             if answer == "d":
-                say(f"nothing was written: {place(self.aimed)} is as it was")
+                say(f"nothing was written: {place(self.aimed)} is unchanged")
                 return exit_status(faults)
             line = faults[0].origin.line if faults[0].origin is not None else None
 
@@ -149,7 +149,7 @@ class _Session:
             status = subprocess.run([*self.editor, *jump, str(self.copy)], check=False).returncode  # noqa: S603
         except OSError as error:
             say(f"the editor {printable(self.editor[0])} cannot be run: {error.strerror}")
-            say("hint: set VISUAL or EDITOR to one that can")
+            say("hint: set VISUAL or EDITOR to an editor that is installed")
             return False
         if status != 0:
             say(f"the editor ended with status {status}: nothing was changed")
@@ -165,7 +165,7 @@ class _Session:
         tell(faults)
         question = "[e]dit again, [d]iscard"
         if may_save:
-            question += ", [s]ave anyway (the faults were there before)"
+            question += ", [s]ave anyway (the errors were there before)"
         choices = click.Choice(["e", "d", "s"] if may_save else ["e", "d"])
         try:
             answer: str = click.prompt(question, type=choices, default="e", show_choices=False, err=True)
@@ -177,7 +177,7 @@ class _Session:
     def _save(self, data: bytes) -> int:
         def unless_changed(contents: Contents) -> bytes:
             if contents.data != self.contents.data:
-                raise _KeptError("the file was changed by somebody else while you edited it", self.copy)
+                raise _KeptError("the file was changed by another program while you edited it", self.copy)
             return data
 
         try:
@@ -186,7 +186,7 @@ class _Session:
             raise _KeptError(str(error), self.copy) from error
         except Refused as refusal:
             tell(refusal.problems)
-            raise _KeptError("it is refused", self.copy) from refusal
+            raise _KeptError("the configuration would have new errors", self.copy) from refusal
         say(f"{place(self.aimed)} is written")
         tell_outcome(self.aimed, outcome)
         return OK

@@ -23,13 +23,13 @@ from ..output.table import Cell, columns, fold, terminal_width
 _BOLD = {"bold": True}
 _RANKS = {layer: rank for rank, layer in enumerate(render.LAYER_STYLES)}
 _REASONS = {
-    "provider-switched": "meant for another provider than the one in force",
-    "bound-elsewhere": "a credential that was given for another endpoint",
+    "provider-switched": "set for another provider than the one in force",
+    "bound-elsewhere": "a credential that belongs to another endpoint",
     "untrusted": "a project may not set it unless it is trusted",
     "enforced": "the site file or the store enforces another value",
     "locked": "your `locked` list keeps projects from changing it",
     "not-in-mode": "there is no Redis in local mode",
-    "unused": "the provider in force takes no such value",
+    "unused": "the provider in force does not take it",
     "unsupported": "the model does not take it",
 }
 _ACCESS = {
@@ -46,20 +46,20 @@ _ACCESS = {
 @html_option
 @common
 def command(key: str, form: str, page: TextIO | None, where: Where) -> None:
-    """Tell why KEY has its value: what each layer said, lowest first, and what became of it.
+    """Explain why KEY has its value: what each layer set, lowest first, and which one won.
 
-    The one in force is marked with *. Below stand the hops of an alias, and what the key is.
+    The value in force is marked with *. The steps of an alias and the definition of the key follow.
 
     \b
     Why a value loses:
       overridden         a higher layer sets the key too
-      provider-switched  it was meant for another provider than the one in force
-      bound-elsewhere    a credential that was given for another endpoint
+      provider-switched  set for another provider than the one in force
+      bound-elsewhere    a credential that belongs to another endpoint
       untrusted          a project may not set it unless it is trusted
       enforced           the site file or the store enforces another value
       locked             your `locked` list keeps projects from changing it
       not-in-mode        there is no Redis in local mode
-      unused             the provider in force takes no such value
+      unused             the provider in force does not take it
       unsupported        the model does not take it
 
     \b

@@ -22,7 +22,7 @@ def command(key: str, where: Where, *, reveal: bool) -> None:
     """Print the bare effective value of KEY, for scripts.
 
     A key without a value prints nothing; a list or a mapping is printed as JSON. Besides the keys of the
-    file there are llm.alias, llm.model_name and llm.model_id: what llm.model came to.
+    file there are llm.alias, llm.model_name and llm.model_id, which llm.model resolves to.
 
     It fails only for an error on that key or its section, or for a file that could not be read and might hold
     the value: one above the layer that the value comes from.

@@ -21,7 +21,7 @@ from ..target import failed, file_of, place, say, scoped, written
 def command(scope: Scope, where: Where) -> None:
     """Write a short commented starter file, never over an existing one.
 
-    Beside it lies schema.json, so that editors complete and check it without a network.
+    schema.json is written beside it, so that editors can complete and check the file offline.
 
     \b
     Examples:
@@ -38,12 +38,17 @@ def command(scope: Scope, where: Where) -> None:
 
     schema = _schema_written(aimed)
     written(aimed, first)
-    say(f"{place(aimed)} is written{schema}; stigmer config edit{' --project' * (scope == 'project')} opens it")
+    say(f"{place(aimed)} is written{schema}; {_edit(aimed)} opens it")
+
+
+def _edit(aimed: Target) -> str:
+    """The command that opens the file."""
+    return f"stigmer config edit{' --project' * (aimed.layer == 'project')}"
 
 
 def _refuse_existing(aimed: Target) -> None:
     if os.path.lexists(aimed.path):
-        say(f"{place(aimed)} exists, and stays as it is\nhint: stigmer config edit opens it")
+        say(f"{place(aimed)} already exists and was not changed\nhint: {_edit(aimed)} opens it")
         raise SystemExit(FAULTY)
 
 
@@ -53,12 +58,12 @@ def _schema_written(aimed: Target) -> str:
 
     path = schema_path(aimed.path)
     if os.path.lexists(path):
-        return f"; {os.path.basename(path)} was there"
+        return f"; {os.path.basename(path)} was already there"
     try:
         with locked(path, follow=aimed.layer == "user") as file:
             file.replace(text().encode(), None, None)
     except ChangedError:
-        return f"; {os.path.basename(path)} was there"
+        return f"; {os.path.basename(path)} was already there"
     except SaveError as error:
         failed(aimed, error)
     return f", and {os.path.basename(path)} beside it"

@@ -38,7 +38,7 @@ from ..output.table import Cell, columns
     "--pull",
     metavar="NAME",
     shell_complete=complete_pull,
-    help="Let Ollama download a model (or an alias), with a progress bar.",
+    help="Have Ollama download a model (or an alias's model), with a progress bar.",
 )
 @click.option(
     "--timeout",
@@ -46,7 +46,7 @@ from ..output.table import Cell, columns
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long Ollama or another endpoint may take to answer.",
+    help="How long to wait for Ollama or another endpoint, in seconds.",
 )
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @common
@@ -55,11 +55,11 @@ def command(
 ) -> None:
     """List the known models, and what Ollama has installed. The model in force is marked with *.
 
-    Of another provider, a gateway say, the models are those that its endpoint lists: of the one in force, or of
-    --provider NAME. Its key goes along only where the endpoint asks for one.
+    For any other provider, such as a gateway, its endpoint's own list is shown: of the provider in force, or of
+    --provider NAME. The key is sent only if the endpoint asks for one.
 
-    A model that is not listed works too: nothing is then known about it, so nothing about it is checked.
-    Without a running Ollama its models are listed all the same.
+    A model that is not listed works too, but its limits are unknown and not checked. The catalogue's Ollama
+    models are listed even when Ollama is not running.
 
     \b
     Examples:
@@ -278,7 +278,7 @@ def _recommended(llm: LLMConfig | None) -> tuple[Model, ...]:
 def _tell_ollama(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> None:
     if llm is not None and isinstance(server, WireError):
         check = diagnose(server, llm)
-        click.echo(f"What is installed is not known: {check.seen}. To change that: {check.fix}", err=True)
+        click.echo(f"The installed models are unknown: {check.seen}. Fix: {check.fix}", err=True)
     suiting = [model.id for model in _recommended(llm)]
     if suiting:
         click.echo(f"For this machine's memory: {', '.join(suiting)}", err=True)

@@ -33,8 +33,8 @@ def command(form: str, where: Where) -> None:
     loaded     it is there and sets something
     empty      it is there and sets nothing
     absent     it is not there, and need not be
-    error      it has faults: stigmer config validate tells them
-    untrusted  it is a project's, and sets what only you may set
+    error      it has faults: stigmer config validate shows them
+    untrusted  a project's file that sets what only you may set
 
     \b
     Examples:

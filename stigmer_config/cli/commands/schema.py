@@ -13,7 +13,7 @@ from ..output.problems import tell
 def command(where: Where) -> None:
     """Print the JSON Schema (2020-12) of the configuration file, for editors and other tools.
 
-    `stigmer config init` puts it beside the file it makes; print it anew after an upgrade.
+    `stigmer config init` writes it beside the file; print it again after an upgrade.
 
     \b
     Examples:

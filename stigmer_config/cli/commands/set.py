@@ -43,16 +43,16 @@ _MOST = 64 * 1024  # characters of a value
 @fleet_scoped
 @common
 def command(key: str, values: tuple[str, ...], scope: Scope | Literal["fleet"], where: Where, *, stdin: bool) -> None:
-    """Set KEY to VALUE in a file, or in the fleet's store: that line changes, and nothing else does.
+    """Set KEY to VALUE in a file, or in the fleet's store. Nothing else in the file changes.
 
-    VALUE is read by the key's type; null means none. A secret is never given on the command line: without
-    VALUE it is asked for. aliases.NAME.PROVIDER sets one provider's entry of an alias. A change that the
-    configuration would fail with is refused; keys that must change together are one edit as KEY=VALUE….
+    VALUE is read as the key's type; null means none. A secret is never given on the command line: leave VALUE
+    out to be prompted for it. aliases.NAME.PROVIDER sets one provider's entry of an alias. A change that would
+    cause an error is refused; several KEY=VALUE are one edit, for keys that must change together.
 
     \b
     Exit status:
-      0  the file is the new one
-      1  refused, or the file could not be written: it is as it was
+      0  the file has the value
+      1  refused, or the file could not be written: it is unchanged
       2  no such key, or a secret on the command line
       3  refused: an untrusted project may not set it
 
@@ -72,7 +72,7 @@ def command(key: str, values: tuple[str, ...], scope: Scope | Literal["fleet"], 
     for name in given:
         require_key(name, where.schema)
         if name in RESOLVED:
-            raise click.UsageError(f"{name} is worked out from llm.model: set that")
+            raise click.UsageError(f"{name} is derived from llm.model: set llm.model instead")
         settings[name] = cast(Setting, where.schema.find(name))
     if scope == "fleet":
         aimed, outcome = _in_store(where, settings, given, stdin=stdin)
@@ -149,8 +149,8 @@ def _text(setting: Setting, key: str, value: str | None, scope: Scope | Literal[
     if setting.is_secret and scope == "project":
         raise click.UsageError(f"a project's file may not hold {key}: it would be committed; use --user")
     if setting.is_secret and value is not None:
-        hint = "leave it out to be asked for it, or use --stdin"
-        raise click.UsageError(f"others can read a secret on a command line, and the shell keeps it: {hint}")
+        hint = "leave the value out to be prompted for it, or use --stdin"
+        raise click.UsageError(f"other users can see a command line, and the shell keeps it in its history: {hint}")
     if stdin:
         return _from_stdin(key)
     if value is None and not setting.is_secret:
@@ -167,7 +167,7 @@ def _from_stdin(key: str) -> str:
 
 def _asked(key: str) -> str:
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{key} is a secret: run this on a terminal to be asked for it, or use --stdin")
+        raise click.UsageError(f"{key} is a secret: run this on a terminal to be prompted for it, or use --stdin")
     answer: str = click.prompt(key, hide_input=True, err=True)
     return answer
 
@@ -203,7 +203,7 @@ def _mapping(setting: Setting, key: str, text: str) -> Any:
         is_credential(name) and type(one) is str for name, one in value.items()
     ):
         hint = "write {env: NAME} or {file: PATH} in its place, or use: stigmer config edit"
-        raise click.UsageError(f"others can read a secret on a command line, and the shell keeps it: {hint}")
+        raise click.UsageError(f"other users can see a command line, and the shell keeps it in its history: {hint}")
     return value
 
 
@@ -230,7 +230,7 @@ def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
     setting = aimed.request.schema.find(key)
     is_hidden = setting is not None and setting.is_secret and not isinstance(entry.value, Reference | None)
     value = MASK if is_hidden else render.text(_shown(setting, entry))
-    before = "" if outcome.changed else " (it was so before)"
+    before = "" if outcome.changed else " (unchanged)"
     where = printable(str(entry.origin)) if aimed.layer == "etcd" else place(aimed, entry.origin.line)
     say(f"{where}: {printable(key)} = {value}{before}")
     explanation = outcome.after.config.explain(owner)

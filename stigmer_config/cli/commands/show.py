@@ -60,8 +60,8 @@ from ..output.table import Cell, columns
 def command(keys: tuple[str, ...], form: str, where: Where, **options: Any) -> None:
     """Show the effective configuration: what is in force after all layers.
 
-    KEY is a key (llm.model) or a section (llm); without one, all that have a value are shown, but
-    providers.* and aliases.* only with --all. Nothing is changed: the flags below show what would be.
+    KEY is a key (llm.model) or a section (llm). Without one, all keys that have a value are shown, but
+    providers.* and aliases.* only with --all. Options such as --set change nothing: they show what would be.
 
     \b
     Layers, lowest first; a higher one wins:
@@ -73,13 +73,13 @@ def command(keys: tuple[str, ...], form: str, where: Where, **options: Any) -> N
       env       MODE, STIGMER_LLM_MODEL, STIGMER_LLM_PROVIDER, ...
       flags     the options of this command
 
-    What can be told is shown even when there are errors; they follow on standard error.
+    All that can be resolved is shown even when there are errors; those follow on standard error.
 
     \b
     Exit status:
       0  no errors (there may be warnings)
       1  the configuration has errors
-      2  wrong usage, an unknown key too
+      2  wrong usage, such as an unknown key
       3  the project's file sets what only you may set
 
     \b
@@ -129,13 +129,13 @@ def _flags(options: dict[str, Any], schema: Schema) -> Any:
         setting = schema.find(key)
         if setting is not None and setting.is_secret:
             where = f"put it into ~/.stigmer/config.yaml (mode 600){_or_variable(setting)}"
-            raise click.UsageError(f"--set {key}: a secret on a command line can be read by others; {where}")
+            raise click.UsageError(f"--set {key}: other users can see a secret on a command line; {where}")
         if not separator:
             raise click.UsageError(f"--set {key}: write --set {key}=VALUE")
         if key == "mode":
             raise click.UsageError("--set mode: write --mode local or --mode cloud")
         if setting is None:
-            raise click.UsageError(f"--set {key}: it is worked out from llm.model; set that")
+            raise click.UsageError(f"--set {key}: it is derived from llm.model: set llm.model instead")
         rows.append((key, value, f"--set {key}"))
     return from_command_line(rows, _anthropic_key(options["anthropic_key"]), schema)
 
@@ -148,7 +148,9 @@ def _anthropic_key(given: str | None) -> str | None:
     if given is None:
         return None
     if given != "-":
-        raise click.UsageError("--anthropic-key takes - and reads standard input: others can read a command line")
+        raise click.UsageError(
+            "--anthropic-key takes only -, and reads the key from standard input: other users can see a command line"
+        )
     if sys.stdin is not None and sys.stdin.isatty():
         key = str(click.prompt("Anthropic key", hide_input=True, err=True))
     else:
@@ -196,7 +198,7 @@ def _tell_colours(origins: Iterable[Origin | None]) -> None:
     found = {origin.layer for origin in origins if origin is not None and origin.layer != "defaults"}
     if coloured and found:
         names = [click.style(layer, **style) for layer, style in render.LAYER_STYLES.items() if layer in found]
-        click.echo(f"\nset by {', '.join(names)}; the rest is packaged. --origin tells where", err=True)
+        click.echo(f"\nset by {', '.join(names)}; the rest is packaged. --origin shows where", err=True)
 
 
 def _value(config: Config, key: str, origin: Origin | None, *, reveal: bool) -> Cell:

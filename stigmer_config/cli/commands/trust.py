@@ -22,16 +22,21 @@ from ..output.problems import FAULTY, OK, tell
 
 
 @click.command("trust")
-@click.option("--show", "shows", is_flag=True, help="Tell what is granted, and change nothing.")
-@click.option("--revoke", "revokes", is_flag=True, help="Take the grant back.")
-@click.option("--with-credentials", "credentials", is_flag=True, help="Let your keys go to the project's endpoints.")
+@click.option("--show", "shows", is_flag=True, help="Show what is granted, and change nothing.")
+@click.option("--revoke", "revokes", is_flag=True, help="Withdraw the grant.")
+@click.option(
+    "--with-credentials",
+    "credentials",
+    is_flag=True,
+    help="Also allow your keys to be sent to the project's endpoints.",
+)
 @common
 def command(where: Where, *, shows: bool, revokes: bool, credentials: bool) -> None:
-    """Allow the project's file what it may not do by itself: endpoints, providers, other protected settings.
+    """Allow the project's file to set endpoints, providers and other protected settings.
 
-    It lists exactly what would change, and asks; No is the default. The grant holds for these settings as they
-    are now: it ends when one of them changes, and stays when anything else does. Secrets, the mode and locked
-    keys stay yours in any case.
+    It lists exactly what would change and asks for confirmation; the default is No. The grant covers these
+    settings as they are now, and ends when one of them changes. A project can never set secrets, the mode or
+    locked keys.
 
     Without a terminal, STIGMER_TRUST_PROJECT=DIGEST grants the same for one process; --show prints the digest.
 
@@ -116,7 +121,7 @@ def _ask(request: Request, *, credentials: bool) -> None:
         if grants.covered(again) == covered:
             _record(request, project, withheld if credentials else ())
             return
-        click.echo("the file was changed meanwhile: here is what it says now", err=True)
+        click.echo("the file has changed in the meantime; this is what it says now", err=True)
 
 
 def _record(request: Request, project: Layer, credentials: Iterable[CredentialGrant]) -> None:
@@ -147,12 +152,12 @@ def _list(
     for key, value in grants.covered(project).items():
         click.echo(_change(loaded, project, key, value))
     llm = granted.config.llm
-    click.echo(f"then {llm.model or 'no model'} is asked of {llm.provider} at {llm.base_url or 'no address'}")
+    click.echo(f"then {llm.provider} serves {llm.model or 'no model'} at {llm.base_url or 'no address'}")
     for allowed in withheld:
         goes = "goes" if credentials else "does not go"
         click.echo(f"  and {_named(allowed)} {goes} to {allowed.endpoint}")
     if withheld and not credentials:
-        click.echo("  --with-credentials would let them go there")
+        click.echo("  --with-credentials would allow it")
 
 
 def _named(allowed: CredentialGrant) -> str:

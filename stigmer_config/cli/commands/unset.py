@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 def command(key: str, scope: Scope | Literal["fleet"], where: Where) -> None:
     """Remove KEY, or a whole section, from a file or from the fleet's store. Only its lines change.
 
-    KEY need not be one that exists: what a typing error has left in the file goes, too. A key that is not in the
-    file is fine, if there is such a key. An emptied section stays. A removal that leaves the configuration with a
-    new error is refused.
+    An unknown key can be removed, too: one that a typing error left in the file. It is no error if a known key is
+    not in the file. A section stays when it becomes empty. A removal that would cause an error is refused.
 
     \b
     Exit status:
       0  KEY is not in the file
-      1  refused, or the file could not be written: it is as it was
+      1  refused, or the file could not be written: it is unchanged
       2  there is no such key, in the file or at all
 
     \b

@@ -20,10 +20,10 @@ from ..output.problems import count, exit_status, same_terminal, tell
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @common
 def command(files: tuple[Path, ...], form: str, where: Where) -> None:
-    """Report every problem: of the configuration in force, or of each FILE by itself.
+    """Report every problem in the configuration in force, or in each FILE by itself.
 
-    A FILE is checked over the packaged defaults alone, so that it can be checked on any machine: keys that
-    only this machine has are not missed. Its mode is that of --mode, of MODE, its own, or cloud. A file
+    A FILE is checked over the packaged defaults alone, so that it can be checked on any machine: missing
+    credentials are not reported. Its mode is that of --mode, of MODE, its own, or cloud. A file
     .stigmer/config.yaml is checked as a project's. FILE - is standard input.
 
     \b

@@ -25,8 +25,8 @@ from ..output.problems import OK, exit_status, tell
 def command(form: str, where: Where) -> None:
     """Follow the files and print each effective change as it happens; end with Ctrl-C.
 
-    A change that does not load is told on standard error, and the last good configuration stays. With
-    --format json each change is one line.
+    A change that does not load is reported on standard error, and the last good configuration stays in force.
+    With --format json each change is one line.
 
     \b
     Examples:
@@ -41,7 +41,7 @@ def command(form: str, where: Where) -> None:
         raise SystemExit(exit_status(error.problems)) from None
     live.begin()
     with live:
-        click.echo("watching; Ctrl-C ends it", err=True)
+        click.echo("watching; press Ctrl-C to stop", err=True)
         with contextlib.suppress(KeyboardInterrupt):
             printer.ended.wait()
     if printer.fault is not None:
@@ -73,12 +73,12 @@ class _Printer(Reporter):
     def rejected(self, config: Config, problems: Iterable[Problem]) -> None:
         del config
         with self._printing():
-            click.echo("not taken, the last good configuration stays:", err=True)
+            click.echo("rejected; the last good configuration stays in force:", err=True)
             tell(tuple(problems))
 
     def recovered(self, config: Config) -> None:
         with self._printing():
-            click.echo(f"good again: generation {config.generation} is what the files say", err=True)
+            click.echo(f"valid again: the files match generation {config.generation}", err=True)
 
     def watching(self, config: Config, state: str, detail: str) -> None:
         del config

@@ -33,9 +33,9 @@ _HEADER = ("pid", "generation", "fingerprint", "model", "in step", "newest reloa
 def command(form: str, where: Where, *, fleet: bool, expect: int | None) -> None:
     """List the workers running on this machine, and whether each runs what is on the disk.
 
-    A worker is in step when its files are as it last took them and nothing waits for a restart; with --fleet,
-    when it runs what the fleet's store holds. It is healthy when it is in step and its newest reload was good.
-    The exit status is 4 when a worker is not healthy, when there is none at all, or when fewer than N are
+    A worker is in step when its files have not changed since it loaded them and nothing waits for a restart; with
+    --fleet, when it runs what the fleet's store has. It is healthy when it is in step and its last reload
+    succeeded. The exit status is 4 when a worker is not healthy, when there is none, or when fewer than N are
     healthy: a rollout to N workers is done when it is 0.
 
     \b

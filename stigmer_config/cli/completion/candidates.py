@@ -37,7 +37,7 @@ _FOLDED = ("aliases.", *(f"providers.{provider}." for provider in PROVIDERS))
 def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
     """Keys that have a value: what `llm.model` comes to is one."""
     del param
-    return _items(incomplete, _keys(ctx, incomplete) | dict.fromkeys(RESOLVED, "What llm.model comes to"))
+    return _items(incomplete, _keys(ctx, incomplete) | dict.fromkeys(RESOLVED, "What llm.model resolves to"))
 
 
 def complete_key_or_section(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:

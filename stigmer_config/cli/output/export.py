@@ -93,7 +93,7 @@ class Writer:
         origin = self._origin(key) if self.origins else ""
         setting = self.config.schema.find(key)
         if key in RESOLVED:
-            return _Leaf(value, f"{text(value)} (worked out, no setting)")
+            return _Leaf(value, f"{text(value)} (derived, not a setting)")
         if isinstance(value, Secret) and (not self.reveal or isinstance(value, Unread)):
             more = "" if isinstance(value, Unread) else "; --reveal prints it"
             label = str(value) if isinstance(value, Unread) else "set"

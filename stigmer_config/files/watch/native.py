@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from threading import Thread
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -26,6 +26,9 @@ from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from .path_route import Identity
 
+if TYPE_CHECKING:
+    from .inotify import FolderObserver
+
 LINUX: Final = sys.platform == "linux"
 
 # Our own reads raise none of these. Only Linux tells when a file is closed; elsewhere each write has to do.
@@ -38,6 +41,24 @@ EVENTS: Final[list[type[FileSystemEvent]]] = [
     FileMovedEvent,
     FileClosedEvent if LINUX else FileModifiedEvent,
 ]
+
+
+def _own_observer(
+    changed: Callable[[str, str, bool], None], lost: Callable[[str | None], None]
+) -> FolderObserver | None:
+    """The observer of `inotify.py`. None where it is unavailable: watchdog's public one is slower, and enough.
+
+    That is on another system, and with a watchdog whose private names or their arguments differ from those that
+    `inotify.py` was written for. Raises `OSError` when the system has nothing left to watch with.
+    """
+    if not LINUX:
+        return None
+    try:
+        from .inotify import FolderObserver
+
+        return FolderObserver(changed, lost)
+    except (ImportError, AttributeError, TypeError):
+        return None
 
 
 class Native(FileSystemEventHandler):
@@ -57,11 +78,10 @@ class Native(FileSystemEventHandler):
         self._release: Callable[[], None] = lambda: None
         self._observer: BaseObserver
         self._reader: Thread
-        if LINUX:
-            from .inotify import FolderObserver
-
-            self._observer = observer = FolderObserver(changed, lost)
-            self._reader, self._release = observer.inotify, observer.inotify.release
+        own = _own_observer(changed, lost)
+        if own is not None:
+            self._observer = own
+            self._reader, self._release = own.inotify, own.inotify.release
         else:
             self._reader = self._observer = Observer()
         try:

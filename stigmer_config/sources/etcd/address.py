@@ -80,7 +80,7 @@ def fleet_of(environment: Environment) -> tuple[Fleet | None, list[Problem]]:
         Secret(password) if password is not None else None,
     )
     if fleet.password is not None and not fleet.is_trusted:
-        message = f"{ETCD_PASSWORD} would cross the network in the clear: it is not sent"
+        message = f"{ETCD_PASSWORD} would be sent unencrypted, so it is not sent"
         warning = Problem(
             severity="warning",
             code="insecure-endpoint",
@@ -97,7 +97,7 @@ def _read_url(text: str) -> tuple[tuple[str, ...], str]:
     found = _URL.fullmatch(text)
     if "@" in text:
         raise InvalidValueError(
-            "invalid-url", f"{ETCD} holds a user or a password", f"use {ETCD_USER} and {ETCD_PASSWORD}"
+            "invalid-url", f"{ETCD} contains a user name or password", f"use {ETCD_USER} and {ETCD_PASSWORD}"
         )
     if found is None:
         raise InvalidValueError("invalid-url", f"{ETCD} must be URL/PREFIX, not {quoted(text)}", _FORM)
@@ -117,5 +117,7 @@ def _host(part: str) -> str:
 
 def _absolute(name: str, path: str | None) -> str | None:
     if path is not None and not os.path.isabs(path):
-        raise InvalidValueError("invalid-url", f"{name} must be an absolute path, not {quoted(path)}", "write it whole")
+        raise InvalidValueError(
+            "invalid-url", f"{name} must be an absolute path, not {quoted(path)}", "write the full path"
+        )
     return path

@@ -25,7 +25,7 @@ from ..yaml.parser import MAX_DEPTH, MAX_PROBLEMS, Reader
 from .address import Fleet, fleet_of
 from .snapshot import Stored
 
-UNTRUSTED = "whoever is on the way may have written it: let STIGMER_ETCD begin with https://"
+UNTRUSTED = "without TLS anyone on the network can change it: let STIGMER_ETCD start with https://"
 _MAX_SHOWN = 200  # characters of a key's name
 
 
@@ -103,7 +103,7 @@ class _Collector(Collector):
                 self.problems.append(fault)
 
     def _twice(self, name: str, origin: Origin) -> None:
-        message = f"{quoted(_key(name))} is said twice: by a key of the store, and by one above it"
+        message = f"{quoted(_key(name))} is set twice: by a key of the store, and by one above it"
         self._key_fault("duplicate-key", name, message, "remove one of them", origin)
 
     def _key_fault(self, code: str, name: str, message: str, hint: str, origin: Origin) -> None:
@@ -117,7 +117,7 @@ class _Collector(Collector):
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError:
-            self._key_fault("bad-encoding", name, "the value is not UTF-8 text", "write it anew", origin)
+            self._key_fault("bad-encoding", name, "the value is not UTF-8 text", "write it again", origin)
             return None
         reader = Reader(text, "etcd", origin.source)
         reader.names += name.split("/")  # what stands in a secret's value is not told
@@ -140,7 +140,7 @@ class _Collector(Collector):
         if not self._fleet.is_trusted or type(node.value) is not dict:
             raise InvalidValueError(
                 "secret-in-etcd",
-                f"the fleet's store may not hold {key}: whoever reads the store would have it",
+                f"the fleet's store may not hold {key}: anyone who can read the store would have it",
                 "store {file: PATH} or {env: NAME} there, and the secret on each machine"
                 if self._fleet.is_trusted
                 else "only a store behind https:// may name secrets, by {file: PATH} or {env: NAME}",
@@ -148,7 +148,7 @@ class _Collector(Collector):
         found = super()._secret(key, setting, node)
         if isinstance(found, Reference) and found.kind == "file" and not os.path.isabs(node.value["file"].value):
             message = f"{quoted(node.value['file'].value)} is no absolute path"
-            raise InvalidValueError("wrong-type", message, "write it whole: it is the same on each machine")
+            raise InvalidValueError("wrong-type", message, "write the full path: it is the same on each machine")
         return found
 
 

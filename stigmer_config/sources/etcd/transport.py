@@ -20,9 +20,9 @@ from .address import Fleet
 from .messages import Denied, EtcdError, Failure, Token, decoded, foreign
 
 try:
-    import httpx
+    import httpx2
 except ImportError as error:
-    raise ImportError("httpx is not installed: pip install 'stigmer-config[etcd]'") from error
+    raise ImportError("httpx2 is not installed: pip install 'stigmer-config[etcd]'") from error
 
 CONNECT: Final = 2.0  # seconds to reach one member
 ANSWER: Final = 5.0  # seconds for one whole answer, whichever member gives it; of a stream for its first line
@@ -49,7 +49,7 @@ class Members:
         self._sockets: set[socket.socket] = set()
         self._ended = False
 
-    def _open(self) -> httpx.Client:
+    def _open(self) -> httpx2.Client:
         fleet, context = self._fleet, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         authorities = os.environ.get("SSL_CERT_FILE")
         if fleet.is_trusted and fleet.cacert is None and authorities and not os.path.isfile(authorities):
@@ -66,9 +66,9 @@ class Members:
         except (OSError, ValueError) as error:
             named = ", ".join(path for path in (fleet.cacert, fleet.certificate, fleet.key) if path)
             raise EtcdError(f"the certificates cannot be used ({named}): {_reason(error)}") from None
-        return httpx.Client(
+        return httpx2.Client(
             verify=context,
-            timeout=httpx.Timeout(ANSWER, connect=CONNECT),
+            timeout=httpx2.Timeout(ANSWER, connect=CONNECT),
             headers={"Accept-Encoding": "identity"},
             follow_redirects=False,
             trust_env=False,  # no proxy, no .netrc: it is called where STIGMER_ETCD says
@@ -139,14 +139,14 @@ class Members:
         """What comes next on a connection."""
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise httpx.ReadTimeout("")
+            raise httpx2.ReadTimeout("")
         patience = min(left, math.inf if timeout is None else timeout)
         return read(size, patience if patience < math.inf else None)
 
     @contextlib.contextmanager
     def _post(
         self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool = False
-    ) -> Iterator[httpx.Response]:
+    ) -> Iterator[httpx2.Response]:
         """An answer of status 200 whose body is still to be read."""
         answer = self._taken(path, body, deadline, for_ever=for_ever, is_again=False)
         try:
@@ -157,12 +157,12 @@ class Members:
 
     def _taken(
         self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool, is_again: bool
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """The beginning of an answer of status 200; with a token that has ended it is asked for again, with another."""
         if self._fleet.user is not None and self._token is None and path != _AUTHENTICATE:
             self._authenticate(deadline)
         token, answer = self._token, self._answer(path, body, deadline, for_ever=for_ever)
-        if answer.status_code == httpx.codes.OK:
+        if answer.status_code == httpx2.codes.OK:
             return answer
         try:
             error = self._refused(answer, deadline)
@@ -173,10 +173,10 @@ class Members:
             raise error
         return self._taken(path, body, deadline, for_ever=for_ever, is_again=True)
 
-    def _answer(self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool) -> httpx.Response:
+    def _answer(self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool) -> httpx2.Response:
         """The beginning of an answer. Each member gets its share of the time that is left."""
         members = self._fleet.endpoints
-        fault = EtcdError("nobody was asked")
+        fault = EtcdError("no member was asked")
         for offset in range(0 if self._ended else len(members)):
             number = (self._first + offset) % len(members)
             share = max(deadline - time.monotonic(), 0.1) / (len(members) - offset)
@@ -185,19 +185,19 @@ class Members:
                 f"{members[number]}{path}",
                 json=body,
                 headers={"Authorization": self._token} if self._token else {},
-                timeout=httpx.Timeout(ANSWER, connect=min(CONNECT, share), read=None if for_ever else ANSWER),
+                timeout=httpx2.Timeout(ANSWER, connect=min(CONNECT, share), read=None if for_ever else ANSWER),
                 extensions={"trace": self._connected},
             )
             try:
                 with self._until(time.monotonic() + share):
                     answer = self._client.send(request, stream=True)
-            except (httpx.HTTPError, OSError) as error:
+            except (httpx2.HTTPError, OSError) as error:
                 reason = _reason(error)
                 fault = EtcdError(reason if len(members) == 1 else f"{members[number]}: {reason}")
                 if self._ended:
                     break
                 continue
-            if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR or offset + 1 == len(members):
+            if answer.status_code < httpx2.codes.INTERNAL_SERVER_ERROR or offset + 1 == len(members):
                 self._first = number
                 return answer
             answer.close()  # it has no leader, or is about to end: another one may do better
@@ -214,7 +214,7 @@ class Members:
             if self._ended:
                 self.interrupt()
 
-    def _refused(self, answer: httpx.Response, deadline: float) -> EtcdError:
+    def _refused(self, answer: httpx2.Response, deadline: float) -> EtcdError:
         """Why it was refused. A token that has ended is forgotten."""
         failure = Failure()
         with contextlib.suppress(EtcdError), self._until(deadline):
@@ -224,7 +224,7 @@ class Members:
         said = failure.message if failure.message.startswith("etcdserver: ") else f"status {answer.status_code}"
         if self._fleet.password is not None:  # whoever answers knows it
             said = said.replace(self._fleet.password.reveal(), MASK)
-        kind = EtcdError if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR else Denied
+        kind = EtcdError if answer.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR else Denied
         return kind(said[:200])
 
     def _authenticate(self, deadline: float) -> None:
@@ -236,19 +236,19 @@ class Members:
         self._token = token
 
 
-def _body(answer: httpx.Response) -> bytes:
+def _body(answer: httpx2.Response) -> bytes:
     data = bytearray()
     try:
         for part in answer.iter_raw():
             data += part
             if len(data) > MAX_ANSWER:
                 raise EtcdError("the answer does not end")
-    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+    except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
         raise EtcdError(f"the answer broke off: {_reason(error)}") from None
     return bytes(data)
 
 
-def _lines(answer: httpx.Response) -> Iterator[bytes]:
+def _lines(answer: httpx2.Response) -> Iterator[bytes]:
     rest = bytearray()
     try:
         for part in answer.iter_raw():
@@ -259,7 +259,7 @@ def _lines(answer: httpx.Response) -> Iterator[bytes]:
             rest += begin
             if len(rest) > MAX_ANSWER:
                 raise EtcdError("a message does not end")
-    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+    except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
         raise EtcdError(f"the watch broke off: {_reason(error)}") from None
 
 
@@ -268,11 +268,11 @@ def _reason(error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not to be trusted: {cause.verify_message}"
+            return f"its certificate is not trusted: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
             return f"TLS failed: {cause.reason or 'it ended in the middle'}"
         if isinstance(cause, OSError) and cause.strerror:
             return str(cause.strerror)
         cause = cause.__cause__ or cause.__context__
-    named = {httpx.ConnectTimeout: "nobody answers", httpx.ReadTimeout: "no answer in time"}
+    named = {httpx2.ConnectTimeout: "it cannot be reached", httpx2.ReadTimeout: "no answer in time"}
     return next((words for kind, words in named.items() if isinstance(error, kind)), type(error).__name__)

@@ -16,7 +16,7 @@ from ...core.provenance import LayerName, Origin
 from .nodes import Node
 from .scalars import scalar
 from .secret_lines import is_secretive
-from .syntax_errors import COLON_IN_BRACKETS, told
+from .syntax_errors import COLON_IN_BRACKETS, COLON_TOO_MANY, NOT_A_START, told
 
 MAX_DEPTH = 16
 MAX_EVENTS = 8192
@@ -31,6 +31,7 @@ MAX_PROBLEMS = 100
 _NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|[\ud800-\udfff\ufffe\uffff]")
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?=[ \r\n]|$)", re.MULTILINE)
+_GLUED = re.compile(r"[A-Za-z_]{1,64}:[^\s:/]")
 # A colon inside a word: never the one between a key and its value.
 _INNER_COLON = re.compile(r"""(?<=[^\s,\[\]{}"']):(?=[^\s,\[\]{}])""")
 
@@ -72,8 +73,8 @@ class Reader:
         """A problem the reading can go on after, unless there are too many."""
         self.problem(code, message, hint, node.line, node.column, key)
         if len(self.problems) >= MAX_PROBLEMS:
-            message = f"{MAX_PROBLEMS} faults: the rest of the file was not read"
-            self.problem("too-large", message, "mend these first", node.line, node.column)
+            message = f"{MAX_PROBLEMS} errors: the rest of the file was not read"
+            self.problem("too-large", message, "fix these first", node.line, node.column)
             raise _StopError
 
     def read(self) -> Node | None:
@@ -97,7 +98,13 @@ class Reader:
             self._take(self.text[:end])
         if not self.problems:
             line, column = place(self.text, end)
-            self.problem("too-large", f"more than {MAX_BRACKETS} brackets", "write it as blocks", line, column)
+            self.problem(
+                "too-large",
+                f"more than {MAX_BRACKETS} brackets",
+                "write lists and mappings as indented lines",
+                line,
+                column,
+            )
 
     def _walk(self) -> bool:
         """Reads it with the C parser. False when the text cannot be read to its end."""
@@ -156,9 +163,10 @@ class Reader:
         conflict = _CONFLICT.search(self.text)
         if conflict:
             hint = "keep one of the two versions, and remove the lines with the markers"
-            self.problem("yaml-syntax", "a conflict that git left here", hint, *place(self.text, conflict.start()))
+            self.problem("yaml-syntax", "an unresolved git merge conflict", hint, *place(self.text, conflict.start()))
             return
         code, message, hint, line, column = told(error, only_document=self.documents == 1 and not self.ended)
+        message, hint = self._explained(message, hint, line, column)
         last = place(self.text, len(self.text.rstrip()))
         if (line, column) > last:  # something is missing: what is still open is where to look
             line, column = last
@@ -166,6 +174,24 @@ class Reader:
                 line, column = self.open[-1].line, self.open[-1].column
                 message, hint = "a list or a mapping is never closed", "close it with ] or }"
         self.problem(code, message, hint, line, column)
+
+    def _explained(self, message: str, hint: str, line: int, column: int) -> tuple[str, str]:
+        """The message and the hint of a syntax error, better where the lines around it show the cause."""
+        lines = _BREAK.split(self.text)
+        here = lines[line - 1] if line <= len(lines) else ""
+        if (
+            message == NOT_A_START
+            and here[: column - 1].isspace() | (column == 1)
+            and here[column - 1 : column] == "\t"
+        ):
+            return "a tab in the indentation", "indent with spaces"
+        if message == COLON_TOO_MANY:
+            before = lines[line - 2].strip() if line > 1 else ""
+            if before.startswith("//"):
+                return message, "start a comment with #, not with //"
+            if _GLUED.match(before):
+                return message, f"put a space after the colon in line {line - 1}"
+        return message, hint
 
     def _stop(self, code: str, message: str, mark: Any) -> NoReturn:
         self.problem(code, message, "", mark.line + 1, mark.column + 1)
@@ -194,7 +220,8 @@ class Reader:
             self._forbid(node, "YAML anchors (&name)", "write the value out where it is needed")
         if event.ctag is not None:
             is_env = str(event.ctag).lower().startswith("!env")
-            self._forbid(node, "YAML tags (!name)", "write {env: NAME}" if is_env else "remove the tag")
+            hint = "write {env: NAME}" if is_env else "remove it; a secret can be {env: NAME} or {file: PATH}"
+            self._forbid(node, "YAML tags (!name)", hint)
 
     def _alias(self, event: Any) -> None:
         node = self._node(event)
@@ -209,7 +236,7 @@ class Reader:
             self._decorated(node, event)
         if len(text) > MAX_SCALAR:
             node.bad = True
-            self.fault("too-large", f"a text of more than {MAX_SCALAR} characters", "shorten it", node)
+            self.fault("too-large", f"a string of more than {MAX_SCALAR} characters", "shorten it", node)
         is_key = self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict
         # A key is what was written: `1`, `true` and `null` are names like any other.
         if event.style == "" and not is_key:
@@ -249,7 +276,7 @@ class Reader:
             if type(node.value) is not str:
                 self.lost.append(("", node))
                 if not node.bad:
-                    self._forbid(node, "keys that are lists or mappings", "a key is a name")
+                    self._forbid(node, "keys that are lists or mappings", "write a name before the colon")
             self.keys[-1] = node
             return
         self.keys[-1] = None

@@ -1,4 +1,4 @@
-"""What the parser stumbles over, told to people: code, message, hint and place.
+"""The parser's errors as problems: code, message, hint and place.
 
 `problem` and `context` of its errors are fixed phrases of libyaml; its own text may quote the file.
 """
@@ -9,16 +9,18 @@ from typing import Any, NamedTuple
 
 # Between brackets, behind a word that has no quotes.
 COLON_IN_BRACKETS = "found unexpected ':'"
+COLON_TOO_MANY = "mapping values are not allowed in this context"
+NOT_A_START = "found character that cannot start any token"
 _HINTS = {
-    "mapping values are not allowed in this context": "quote a value that holds ': ', check the indentation",
-    "found character that cannot start any token": "no tabs; quote a value that starts with @ or `",
-    "did not find expected key": "check the indentation and the quotes of this line and the one before",
+    COLON_TOO_MANY: "quote a value that contains ': ', and check the indentation",
+    NOT_A_START: "quote a value that starts with @, ` or %",
+    "did not find expected key": "check the indentation and the quotes in this line and the one before",
     "could not find expected ':'": "write it as key: value",
     "found unexpected end of stream": "a quote or a bracket is not closed",
     "did not find expected ',' or ']'": "close the list with ]",
     "did not find expected ',' or '}'": "close the mapping with }",
-    "did not find expected alphabetic or numeric character": "quote a text that starts with * or &",
-    COLON_IN_BRACKETS: "put a space after the colon, or quote the text",
+    "did not find expected alphabetic or numeric character": "quote a string that starts with * or &",
+    COLON_IN_BRACKETS: "put a space after the colon, or quote the string",
     "found unknown directive name": "remove the line",
     "found incompatible YAML document": "remove the line",
 }
@@ -61,8 +63,6 @@ def told(error: Any, *, only_document: bool) -> Fault:
 
 def _document_start(line: int, column: int, *, only_document: bool) -> Fault:
     if only_document:
-        return Fault(
-            "yaml-syntax", "a value that belongs to no key", "write it as key: value: this file is YAML", line, column
-        )
+        return Fault("yaml-syntax", "a value without a key", "this file is YAML: write key: value", line, column)
     message = "directives (%) and second documents are not allowed here"
     return Fault("yaml-forbidden", message, "keep one document, without lines that start with %", line, column)

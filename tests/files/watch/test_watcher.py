@@ -23,7 +23,11 @@ from typing import Any
 
 import pytest
 from watchdog.observers.api import BaseObserver, ObservedWatch
-from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchDescriptor
+
+try:
+    from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchDescriptor
+except ImportError:  # a watchdog with which native.py takes the public observer
+    InotifyFD = None  # type: ignore[assignment,misc]
 
 from stigmer_config.files import stable_read as settled
 from stigmer_config.files.stable_read import Gone, Reader, Settled, Unsettled, read_settled
@@ -36,6 +40,7 @@ OPS = int(os.environ.get("STIGMER_FUZZ_OPS", "80"))
 DEADLINE = 10.0  # seconds for what should take milliseconds: only a failure waits for it
 NEVER = 3600.0  # a sweep that far away finds nothing: events have to do
 
+private = pytest.mark.skipif(InotifyFD is None, reason="this watchdog has not the names that inotify.py relies on")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify, leases and /proc are Linux's")
 
 
@@ -281,6 +286,7 @@ def test_a_link_that_leads_nowhere_is_waited_out(tmp_path: Path, target: str) ->
         assert consumer.sees(path, b"a file")
 
 
+@private
 @linux
 def test_a_file_moved_out_is_seen_at_once(tmp_path: Path) -> None:
     """A move out of the folder holds nothing back: watchdog's own way takes 0.5 s."""
@@ -524,6 +530,7 @@ def test_two_hundred_lives_leave_nothing_behind(tmp_path: Path) -> None:
     assert resources() == before
 
 
+@private
 @linux
 def test_a_reader_stopped_before_it_ran_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """watchdog's own reader leaks its descriptors when it is stopped before its thread got its turn."""
@@ -608,6 +615,7 @@ def test_one_folder_that_cannot_be_watched_degrades(tmp_path: Path, monkeypatch:
         assert consumer.sees(path, b"polled")
 
 
+@private
 @linux
 @pytest.mark.parametrize("broken", ["instance", "pipe", "thread", "dispatcher"])
 def test_a_failed_start_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
@@ -661,6 +669,7 @@ def test_without_a_thread_of_its_own_it_cannot_start(tmp_path: Path, monkeypatch
     assert resources() == before
 
 
+@private
 @linux
 def test_programs_it_runs_inherit_nothing(tmp_path: Path) -> None:
     """The inotify instance is closed on exec."""
@@ -669,6 +678,7 @@ def test_programs_it_runs_inherit_nothing(tmp_path: Path) -> None:
         assert inheritable() == before
 
 
+@private
 @linux
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_emitter_is_noticed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -713,6 +723,7 @@ def test_books_that_are_wrong_are_begun_anew(tmp_path: Path, monkeypatch: pytest
         assert consumer.sees(path, b"heard")
 
 
+@private
 @linux
 @pytest.mark.parametrize("save", [swap_folder, recreate_folder])
 def test_an_overflow_marks_everything(
@@ -742,6 +753,7 @@ def test_an_overflow_marks_everything(
         assert consumer.sees(path, b"again")
 
 
+@private
 @linux
 def test_a_watch_that_ends_is_made_anew(tmp_path: Path) -> None:
     """The kernel ends a watch without the parent folder hearing of it when a file system is unmounted."""
@@ -756,6 +768,7 @@ def test_a_watch_that_ends_is_made_anew(tmp_path: Path) -> None:
         assert consumer.sees(path, b"heard")
 
 
+@private
 @linux
 def test_a_forked_child_leaves_its_parents_watches_alone(tmp_path: Path) -> None:
     """In a child, close() (as forget()) ends nothing of the parent's and takes no lock of the parent's."""
@@ -975,3 +988,39 @@ def test_random_damage_is_followed_with_watchdogs_own_emitters(tmp_path: Path, m
     """The same as on systems where watchdog's own emitters serve; their pauses and deaf spots are the sweep's."""
     monkeypatch.setattr(native, "LINUX", False)
     assert converge(tmp_path, 0.3, OPS // 3)[0] == "native"
+
+
+# What another version of watchdog may have: a name that is gone, one that is no name of this kind, other arguments.
+OTHER_WATCHDOGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "no InotifyFD": lambda patch: patch.delattr("watchdog.observers.inotify_c.InotifyFD", raising=False),
+    "no module": lambda patch: patch.setitem(sys.modules, "watchdog.observers.inotify_c", None),
+    "other arguments": lambda patch: patch.setattr("stigmer_config.files.watch.inotify.Inotify", lambda _: None),
+}
+
+
+@linux
+@pytest.mark.parametrize("other", OTHER_WATCHDOGS)
+def test_with_another_watchdog_its_public_observer_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """It is native all the same: each way to save is seen, with the sweep, and nothing stays behind."""
+    module = "stigmer_config.files.watch.inotify"
+    if other == "other arguments":
+        if InotifyFD is None:
+            pytest.skip("this watchdog has not the names, either")
+    else:
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    OTHER_WATCHDOGS[other](monkeypatch)
+    threads = threading.active_count()
+    path = tmp_path / "folder" / "config.yaml"
+    path.parent.mkdir()
+    with Consumer(path, poll=0.2) as consumer:
+        assert consumer.watcher.state == "native"
+        observer = consumer.watcher._native._observer  # type: ignore[union-attr]
+        assert type(observer).__module__.startswith("watchdog.observers.")
+        for number, save in enumerate((Path.write_bytes, swap_folder, recreate_folder, Path.write_bytes)):
+            content = f"content {number}".encode()
+            save(path, content)
+            assert consumer.sees(path, content), save
+    assert consumer.states == ["native", "stopped"]
+    assert threading.active_count() == threads

@@ -335,7 +335,7 @@ def test_over_verified_tls_the_store_is_trusted(sandbox: Sandbox, secure: Cluste
         del variables["STIGMER_ETCD_CACERT"]
         found = sandbox.problems(variables)
         assert [problem.code for problem in found] == ["etcd-unavailable"]
-        assert "certificate is not to be trusted" in found[0].message
+        assert "certificate is not trusted" in found[0].message
 
 
 @needs_openssl
@@ -470,7 +470,7 @@ def test_a_value_reads_back_as_it_was_given(
     assert done.returncode == 0, done.stderr
     with secure.keys(prefix) as keys:
         assert [value.data.decode() for value in keys.etcd.read().values.values()] == [stored]
-    assert sandbox.run("set", "--fleet", key, given).stderr.count("it was so before") == 1
+    assert sandbox.run("set", "--fleet", key, given).stderr.count("(unchanged)") == 1
 
 
 def test_a_literal_secret_is_refused_before_it_is_sent(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
@@ -742,8 +742,8 @@ def test_a_worker_that_may_only_read_works(sandbox: Sandbox, tmp_path: Path, mon
         refused = sandbox.run("set", "--fleet", "llm.timeout", "6", variables=variables)
         assert refused.returncode == 1
         assert refused.stderr == (
-            f"{variables['STIGMER_ETCD']}: the fleet's store refuses it: etcdserver: permission denied; "
-            "nothing was written\nhint: stigmer config doctor tells more of the store\n"
+            f"{variables['STIGMER_ETCD']}: the fleet's store refused it: etcdserver: permission denied; "
+            "nothing was written\nhint: stigmer config doctor shows more about the store\n"
         )
 
 
