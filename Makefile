@@ -56,7 +56,7 @@ fuzz: install ## Random inputs, and random damage to the files of a live worker,
 	@STIGMER_FORKS=300 $(BIN)/python -m pytest tests/live/test_forks.py -k storm
 	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FUZZ_OPS=2500 $(BIN)/python -m pytest tests/live/test_fuzz.py tests/files/watch/test_watcher.py -k random
 
-bench: install ## Measure against the peers (one table of one run; six minutes)
+bench: install ## Measure against the peers (one table of one run; five minutes)
 	@$(BIN)/python benchmarks/run.py
 
 docs: install ## Build the site of docs/ into site/, strict about links (`make test` does it, too)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from reference import World
 from timing import Runs, interleaved
@@ -19,6 +20,18 @@ PEERS = {
     "git config --list --show-origin": ("git", "config", "--list", "--show-origin"),
 }
 BARE = "python -c pass"
+COMPLETE = "completion of a key"
+LOAD = "import stigmer_config; load()"
+LOAD_PYDANTIC = "the same by pydantic-settings"
+# As bash asks for what `stigmer config get llm.mo` goes on with.
+_COMPLETING = {"_STIGMER_COMPLETE": "bash_complete", "COMP_WORDS": "stigmer\nconfig\nget\nllm.mo", "COMP_CWORD": "3"}
+_PYDANTIC = """\
+import sys
+sys.path.insert(0, {folder!r})
+from peer_model import Reference
+Reference.model_config["yaml_file"] = {files!r}
+Reference()
+"""
 
 
 def _run(
@@ -49,7 +62,12 @@ def measure(world: World, rounds: int) -> Runs:
     commands: dict[str, Sequence[str]] = {BARE: world.python("-c", "pass"), SHOW: SHOW.split()}
     path = world.environment()["PATH"]
     commands |= {name: command for name, command in PEERS.items() if shutil.which(command[0], path=path)}
-    return interleaved({name: _run(command, world) for name, command in commands.items()}, rounds)
+    work = {name: _run(command, world) for name, command in commands.items()}
+    work[COMPLETE] = _run(("stigmer",), world, **_COMPLETING)
+    work[LOAD] = _run(world.python("-c", LOAD.replace("load()", "stigmer_config.load()")), world)
+    pydantic = _PYDANTIC.format(folder=str(Path(__file__).parent), files=world.files)
+    work[LOAD_PYDANTIC] = _run(world.python("-c", pydantic), world)
+    return interleaved(work, rounds)
 
 
 def growth(world: World, sizes: Sequence[int], rounds: int) -> Runs:

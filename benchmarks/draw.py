@@ -29,6 +29,8 @@ CHARTS = {  # what a part measured in seconds, and the chart's title
     "cold": ("cold", "From the start of a process to its listing of the configuration"),
     "latency": ("live", "From just before a file's rename to the wake"),
     "busy": ("live", "The same beside 8 busy threads"),
+    "reload": ("trace", "One change of a file, step by step"),
+    "imports": ("trace", "What `stigmer config show --origin` imports, by package"),
     "fleet": ("fleet", "From the write of a value into etcd to the last worker that runs by it"),
 }
 # Each scheme has its own ground: the picture is readable wherever it is put.
@@ -55,6 +57,8 @@ _LOOK = """
 def pictures(parts: dict[str, Measured]) -> Iterator[tuple[Path, str]]:
     """Each chart's file and text."""
     for name, (part, title) in CHARTS.items():
+        if part not in parts:
+            continue  # not measured yet
         bars = parts[part].part.bars[name]
         yield DOCS / f"benchmarks-{name}.svg", _bars(title, _when(parts[part]), bars)
     yield DOCS / "benchmarks-goals.svg", _goals(parts)

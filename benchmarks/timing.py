@@ -37,6 +37,12 @@ def ratio(runs: Runs, name: str, base: str) -> float:
     return statistics.median(a / b for a, b in zip(runs[name], runs[base], strict=True))
 
 
+def spread(runs: Runs, name: str, base: str) -> str:
+    """The middle half of the rounds' ratios: how far the median can be believed."""
+    low, _, high = statistics.quantiles((a / b for a, b in zip(runs[name], runs[base], strict=True)), n=4)
+    return f"middle half {low:.3g} to {high:.3g}"
+
+
 def repeated(statement: str, names: Mapping[str, Any], number: int) -> Callable[[], float]:
     """A measurement of one statement, in CPU seconds per run, with its names as local variables.
 

@@ -73,8 +73,21 @@ def work(rounds: int, files: list[str]) -> dict[str, Any]:
     return {
         "load": interleaved(loads, rounds),
         "override": interleaved(overrides, rounds * 5),
+        "first override": _firsts(rounds * 5),
         "read": interleaved(reads, rounds),
     }
+
+
+def _firsts(rounds: int) -> dict[str, list[float]]:
+    """Seconds of the first override of a new Config, and of the next one."""
+    took: dict[str, list[float]] = {"first": [], "next": []}
+    for _ in range(rounds):
+        config = load()
+        for seconds in took.values():
+            start = time.perf_counter()
+            config.override(ALIAS)
+            seconds.append(time.perf_counter() - start)
+    return took
 
 
 def _check(config: Config) -> None:

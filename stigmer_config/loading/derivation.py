@@ -240,7 +240,7 @@ class Derivation:
         if llm is not None:
             return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
         view = self._resolved(overrides)
-        enforced = self._policy.overridden(view.selection, given)
+        enforced = self._policy.overridden(view.selection, given) if self._policy else ()
         found = (*problems, *enforced, *view.selection.problems, *view.resolved.problems)
         warnings = _warnings(config.warnings, found) if found or config.warnings else ()
         return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=warnings, _overrides=overrides)

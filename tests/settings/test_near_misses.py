@@ -115,7 +115,7 @@ def test_a_syntax_error_leads_to_its_cause(sandbox: Sandbox, text: str, line: in
 def test_what_is_no_mapping_is_a_type_error(sandbox: Sandbox) -> None:
     """Flags and overrides."""
     with pytest.raises(TypeError, match=r"flags must be a mapping .* not list"):
-        sandbox.load(LOCAL, flags=["llm.model=fast"])  # type: ignore[arg-type]
+        sandbox.load(LOCAL, flags=["llm.model=fast"])
     with pytest.raises(TypeError, match=r"an override must be a mapping .* not str"):
         sandbox.load(LOCAL).override("llm.model=fast")  # type: ignore[arg-type]
 
