@@ -9,17 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stigmer_config import Origin, Problem
+from stigmer_config import ConfigError, LLMConfig, Origin, Problem
 from stigmer_config.llm.catalogue import replaced
 from stigmer_config.loading.load import Loaded
 from tests.support.paths import REPOSITORY
 from tests.support.reference import FIELDS, Given, Outcome, Place, effective, packaged
 from tests.support.sandbox import Sandbox
-from tests.support.worlds import DAYS, World, layers, revealed, sandboxed
+from tests.support.worlds import DAYS, MODELS, World, layers, revealed, sandboxed
 
 # How a problem's place is compared: what concerns no one place has none here.
 _NOWHERE = {"alias-cycle", "missing-api-key", "credential-binding"}
@@ -53,7 +54,8 @@ def compare(world: World, loaded: Loaded, expected: Outcome) -> None:
     if expected.model_id is not None:
         assert (llm.model_name, llm.alias) == (expected.model_name, expected.alias)
     judged = [name for name in FIELDS if name != "api_key" or expected.values["base_url"] is not None]
-    assert {name: revealed(getattr(llm, name)) for name in judged} == {name: expected.values[name] for name in judged}
+    values = {name: revealed(getattr(llm, name)) for name in judged}
+    assert values | {"model": llm.model or None} == {name: expected.values[name] for name in judged}
     for name in judged:
         why = config.explain(f"llm.{name}")
         assert (name, _shown(why.origin)) == (name, _place(world, expected.places[name]))
@@ -70,6 +72,32 @@ def test_any_layers_come_to_what_the_rules_say(world: tuple[str, list[Given]], t
     with sandboxed() as sandbox:
         built = World(sandbox, mode, given_layers)
         compare(built, built.read(today), effective(given_layers, today))
+
+
+@given(world=layers(), today=st.sampled_from(DAYS), fallbacks=st.lists(st.sampled_from(MODELS), min_size=1, max_size=4))
+@settings(max_examples=60)
+def test_each_fallback_is_what_an_override_of_the_model_gives(
+    world: tuple[str, list[Given]], today: datetime.date, fallbacks: list[str]
+) -> None:
+    """Own key, address, limits and checks: as `override({"llm": {"model": it}})`, and none has fallbacks of its own."""
+    mode, given_layers = world
+    with sandboxed() as sandbox:
+        built = World(sandbox, mode, given_layers)
+        plain = built.read(today)
+        loaded = built.read(today, [*built.overrides, {"llm.fallbacks": fallbacks}])
+        if plain.errors:
+            return
+        refused = {p.origin.source for p in loaded.errors if p.key == "llm.fallbacks" and p.origin is not None}
+        expected: list[LLMConfig] = []
+        for item in fallbacks:
+            try:
+                expected.append(msgspec.structs.replace(plain.config.override({"llm.model": item}).llm, fallbacks=()))
+            except ConfigError:
+                assert loaded.errors, item
+                return
+        assert not refused
+        assert loaded.config.llm.fallbacks == tuple(expected)
+        assert loaded.config.llm.model_id == plain.config.llm.model_id
 
 
 LOCAL = {"MODE": "local", "ANTHROPIC_API_KEY": "k-anthropic", "OPENAI_API_KEY": "k-openai"}
