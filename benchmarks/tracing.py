@@ -57,13 +57,13 @@ def worker(rounds: int) -> dict[str, Any]:
     from stigmer_config.files import stable_read
     from stigmer_config.files.watch import inotify
     from stigmer_config.live import live_config
-    from stigmer_config.live.reload_loop import Follower
+    from stigmer_config.live.reload_loop import ReloadLoop
     from stigmer_config.loading import load
     from stigmer_config.reload import file_cache
 
     steps = Steps()
     steps.around(inotify, "read_ready", "", "inotify's thread has the event")
-    steps.around(Follower, "_on_change", "the watcher's thread has the file's name", "")
+    steps.around(ReloadLoop, "_on_change", "the watcher's thread has the file's name", "")
     steps.around(stable_read, "_attempt", "", "the file is read, and was not being written")
     steps.around(file_cache, "judged", "", "its permissions and its folder's are checked")
     steps.around(file_cache, "layer_of", "", "it is parsed, and each value checked")

@@ -17,7 +17,7 @@ import generate_api
 from stigmer_config.cli import COMMANDS, stigmer
 from stigmer_config.core.provenance import Entry
 from stigmer_config.core.secret import Secret
-from stigmer_config.settings.declarations import MODEL_FIELDS, PROVIDERS, SETTINGS, Setting, find
+from stigmer_config.settings.declarations import CORE_PROVIDERS, MODEL_FIELDS, SETTINGS, Setting, find
 from stigmer_config.settings.value_types import MAX_INT, Choice, Kind, Number, Whole
 from stigmer_config.sources.defaults import defaults_layer
 from stigmer_config.sources.variables import vendor_variables
@@ -144,7 +144,7 @@ def _default(key: str) -> str:
     local, cloud = (_shown(entries.get(key)) for entries in _DEFAULTS.values())
     if local == cloud:
         field = key.removeprefix("llm.")
-        own = field in MODEL_FIELDS and any(f"providers.{p}.{field}" in _DEFAULTS["cloud"] for p in PROVIDERS)
+        own = field in MODEL_FIELDS and any(f"providers.{p}.{field}" in _DEFAULTS["cloud"] for p in CORE_PROVIDERS)
         return "the provider's" if own else local
     return f"local {local}, cloud {cloud}"
 
@@ -158,23 +158,23 @@ def _shown(entry: Entry | None) -> str:
 
 def _providers() -> str:
     rows = [
-        (f"`providers.<provider>.{field}`", *(_default(f"providers.{provider}.{field}") for provider in PROVIDERS))
+        (f"`providers.<provider>.{field}`", *(_default(f"providers.{provider}.{field}") for provider in CORE_PROVIDERS))
         for field in MODEL_FIELDS
     ]
     note = (
         "\nWhat they take and who may set them is as for the same field of `llm`, but that Anthropic's temperature\n"
         "ends at 1. They have no variables of their own, except those of [other tools](#other-tools).\n"
     )
-    return _table(("key", *PROVIDERS), rows) + note
+    return _table(("key", *CORE_PROVIDERS), rows) + note
 
 
 def _aliases() -> str:
     rows: list[tuple[str, ...]] = []
     for key, entry in _DEFAULTS["cloud"].items():
         if key.startswith("aliases."):
-            targets = [f"`{entry.value[provider].value}`" for provider in PROVIDERS]
+            targets = [f"`{entry.value[provider].value}`" for provider in CORE_PROVIDERS]
             rows.append((f"`{key.removeprefix('aliases.')}`", *targets))
-    return _table(("alias", *PROVIDERS), rows)
+    return _table(("alias", *CORE_PROVIDERS), rows)
 
 
 def _variables() -> str:

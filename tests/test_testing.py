@@ -172,11 +172,11 @@ def test_a_callback_that_hangs_is_told() -> None:
 def test_a_live_sandbox_publishes_nothing_on_this_machine() -> None:
     """`stigmer config workers` of whoever runs the tests does not list it."""
     from stigmer_config import Environment
-    from stigmer_config.workers import state
+    from stigmer_config.workers import local_workers
 
     with sandbox() as world, live(world):
-        assert [worker.pid for worker in state.running(world.environment)] == [os.getpid()]
-        assert os.getpid() not in [worker.pid for worker in state.running(Environment.capture())]
+        assert [worker.pid for worker in local_workers.running(world.environment)] == [os.getpid()]
+        assert os.getpid() not in [worker.pid for worker in local_workers.running(Environment.capture())]
 
 
 def test_many_sandboxes_live_side_by_side() -> None:

@@ -110,6 +110,7 @@ def config() -> None:
       defaults  packaged, by mode: local (Ollama) or cloud (Anthropic)
       vendor    ANTHROPIC_API_KEY, OPENAI_API_KEY, OLLAMA_HOST, ...
       site      the machine's config.yaml
+      etcd      the fleet's store, where STIGMER_ETCD names one
       user      ~/.stigmer/config.yaml
       project   .stigmer/config.yaml of this folder or one above
       env       MODE, STIGMER_LLM_MODEL, STIGMER_LLM_PROVIDER, ...

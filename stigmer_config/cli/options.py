@@ -1,4 +1,4 @@
-"""What the commands share: the options all of them take, loading, keys, exit statuses, problems on stderr."""
+"""What the commands share: the options that all of them take, loading, and keys."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..core.provenance import Layer
 from ..loading.load import Loaded, read
 from ..loading.request import Request
 from ..settings.schema import Schema
-from ..sources.applications import neighbour
-from .applications import Found, applications, mentions
+from ..sources.app_entries import neighbour
+from .app_discovery import KnownApps, applications, mentions
 
 
 def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
@@ -52,7 +52,7 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(
         mode: str | None, project_dir: Path | None, apps: tuple[str, ...], *, no_project: bool, **rest: Any
     ) -> None:
-        where = Where(mode, False if no_project else project_dir, apps, mentioned=mentions(rest.values()))
+        where = CommandContext(mode, False if no_project else project_dir, apps, mentioned=mentions(rest.values()))
         command(where=where, **rest)
 
     return wrapped
@@ -70,7 +70,7 @@ def html_option(command: Callable[..., None]) -> Callable[..., None]:
     return option(command)
 
 
-class Where:
+class CommandContext:
     """Which configuration a command is about."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Where:
         self._mentioned = mentioned
 
     @functools.cached_property
-    def applications(self) -> Found:
+    def applications(self) -> KnownApps:
         """The applications that this command knows."""
         return applications(Environment.capture(), self.project_dir, self._apps, mentioned=self._mentioned)
 

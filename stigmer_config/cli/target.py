@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.problems import printable
-from ..editing.candidate import NoTarget, Refused, Scope, Target, target
+from ..editing.candidate import EditRejected, EditTarget, NoTarget, Scope, target
 from ..editing.keys import EditError
 from ..editing.write import Change, Outcome, write
 from ..files.atomic_write import SaveError
-from .options import Where
+from .options import CommandContext
 from .output.problems import FAULTY, exit_status, tell
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def fleet_scoped(command: Callable[..., None]) -> Callable[..., None]:
     return _one_of(command, "fleet", "user", "project")
 
 
-def stored(where: Where, edit: Callable[[Store], Outcome]) -> tuple[Store, Outcome]:
+def stored(where: CommandContext, edit: Callable[[Store], Outcome]) -> tuple[Store, Outcome]:
     """Edits the fleet's store. Exits with what is wrong (1, or 3 for `untrusted-key`)."""
     from ..editing.etcd import StoreError, store  # most machines have no fleet
 
@@ -61,19 +61,19 @@ def stored(where: Where, edit: Callable[[Store], Outcome]) -> tuple[Store, Outco
         outcome = edit(aimed)
     except NoTarget as error:
         raise click.UsageError(printable(str(error))) from error
-    except Refused as refusal:
+    except EditRejected as refusal:
         tell(refusal.problems)
         say("nothing was written: the fleet's store is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except (StoreError, ImportError) as error:
-        say(f"{place(aimed)}: {printable(str(error))}")
+        say(f"{target_place(aimed)}: {printable(str(error))}")
         say("hint: stigmer config doctor shows more about the store")
         raise SystemExit(FAULTY) from None
     tell_outcome(aimed, outcome)
     return aimed, outcome
 
 
-def file_of(where: Where, scope: Scope) -> Target:
+def file_of(where: CommandContext, scope: Scope) -> EditTarget:
     """The file to write. Raises a usage error (exit 2) where there is none of that scope."""
     try:
         return target(where.request(), scope)
@@ -81,16 +81,16 @@ def file_of(where: Where, scope: Scope) -> Target:
         raise click.UsageError(printable(str(error))) from error
 
 
-def written(aimed: Target, change: Change, keys: Collection[str] = ()) -> Outcome:
+def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Outcome:
     """Makes an edit. Exits with what is wrong (1, or 3 for `untrusted-key`): then the file is as it was."""
     try:
         outcome = write(aimed, change, keys)
-    except Refused as refusal:
+    except EditRejected as refusal:
         tell(refusal.problems)
-        say(f"nothing was written: {place(aimed)} is unchanged")
+        say(f"nothing was written: {target_place(aimed)} is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except EditError as error:
-        say(f"{place(aimed)}: {error}")
+        say(f"{target_place(aimed)}: {error}")
         say("hint: stigmer config edit opens it in your editor; nothing was written")
         raise SystemExit(FAULTY) from None
     except SaveError as error:
@@ -99,23 +99,25 @@ def written(aimed: Target, change: Change, keys: Collection[str] = ()) -> Outcom
     return outcome
 
 
-def tell_outcome(aimed: Target | Store, outcome: Outcome) -> None:
+def tell_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
     """Says what is worth knowing about a file that was written."""
     if not outcome.durable:
-        say(f"{place(aimed)} is written, but the disk did not confirm it: a power failure may restore the old version")
+        say(
+            f"{target_place(aimed)} is written, but the disk did not confirm it: a power failure may restore the old version"
+        )
     if outcome.trusted:
         say("what you set here is trusted on this machine; others must run: stigmer config trust")
     known = set(outcome.before.problems)
     tell(p for p in outcome.after.problems if p.severity == "warning" and p not in known)
 
 
-def failed(aimed: Target, error: SaveError) -> None:
+def failed(aimed: EditTarget, error: SaveError) -> None:
     """Says why a file could not be written, and exits."""
-    say(f"{printable(str(error))}\nnothing was written: {place(aimed)} is unchanged")
+    say(f"{printable(str(error))}\nnothing was written: {target_place(aimed)} is unchanged")
     raise SystemExit(FAULTY) from None
 
 
-def place(aimed: Target | Store, line: int | None = None) -> str:
+def target_place(aimed: EditTarget | Store, line: int | None = None) -> str:
     """The file, or the store, as a message names it."""
     return printable(aimed.path) + (f":{line}" if line else "")
 

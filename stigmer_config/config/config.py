@@ -13,9 +13,9 @@ from ..core.secret import without_password
 from ..files.paths import expanded
 from ..settings.declarations import (
     CHILDREN,
+    CORE_PROVIDERS,
     MERGED_FIELDS,
     PROVIDER_FIELDS,
-    PROVIDERS,
     SETTINGS,
     Mode,
     Setting,
@@ -23,7 +23,7 @@ from ..settings.declarations import (
 from ..settings.frozen import Frozen
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_key
-from .applications import NONE, Applications
+from .app_values import NONE, Applications
 from .sections import (
     BackendConfig,
     LLMConfig,
@@ -281,7 +281,7 @@ def _keys(config: Config) -> Iterator[str]:
     yield from _PATHS
     yield from config.application_keys
     for provider, settings in config.providers.items():
-        if provider not in PROVIDERS:
+        if provider not in CORE_PROVIDERS:
             for field in PROVIDER_FIELDS:
                 if getattr(settings, field) is not None:
                     yield f"providers.{provider}.{field}"

@@ -59,7 +59,7 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
     origin: Origin
 
 
-class Refused(msgspec.Struct, frozen=True):
+class RefusedEntry(msgspec.Struct, frozen=True):
     """An entry that vetting took out of a layer, and why."""
 
     entry: Entry
@@ -84,7 +84,7 @@ class Layer(MaskedRepr, frozen=True, eq=False):
     source: str
     status: Status
     entries: Mapping[str, Entry] = {}
-    refused: Mapping[str, Refused] = {}
+    refused: Mapping[str, RefusedEntry] = {}
     faulty: Mapping[str, Origin] = {}
     named: Mapping[str, Origin] = {}
     granted: frozenset[str] = frozenset()
@@ -156,7 +156,7 @@ def placed(value: Any, origin: Origin) -> Entry:
 
 def plain_value(entry: Entry) -> Any:
     """An entry's value with the values of its parts, where it has parts."""
-    by_name = targets(entry)
+    by_name = alias_targets(entry)
     if by_name is not None:
         return {name: part.value for name, part in by_name.items()}
     value: Any = entry.value
@@ -172,6 +172,6 @@ def items(entry: Entry) -> tuple[Entry, ...]:
     return tuple(item if isinstance(item, Entry) else Entry(item, entry.origin) for item in values)
 
 
-def targets(entry: Entry) -> Mapping[str, Entry] | None:
+def alias_targets(entry: Entry) -> Mapping[str, Entry] | None:
     """The entry's provider → entry mapping, for an alias that is one; else None."""
     return cast("Mapping[str, Entry]", entry.value) if type(entry.value) is dict else None

@@ -14,7 +14,7 @@ from ..core.provenance import Layer
 from ..trust import grants
 
 
-def earned(environment: Environment, before: Layer, after: Layer) -> grants.Trust | None:
+def trust_after_edit(environment: Environment, before: Layer, after: Layer) -> grants.Trust | None:
     """What the edited file is trusted with; None where the record says it, or where it is not trusted.
 
     A file with a fault says less than what stands in it: mending it may let in what came with the project.
@@ -31,7 +31,7 @@ def earned(environment: Environment, before: Layer, after: Layer) -> grants.Trus
 
 
 @contextlib.contextmanager
-def recorded(environment: Environment, after: Layer, trust: grants.Trust | None) -> Iterator[None]:
+def recording_trust(environment: Environment, after: Layer, trust: grants.Trust | None) -> Iterator[None]:
     """Records the trust for the time after the file is in place, and takes it back when that fails.
 
     It is there before the file is, so that a worker that sees the new file finds it trusted; until the file is

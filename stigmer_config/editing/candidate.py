@@ -20,12 +20,12 @@ from ..sources.checked_read import MAX_BYTES, Contents, failed, read_contents
 from ..sources.config_file import layer_of
 from ..sources.discovery import NO_FOLDER, NO_HOME, Project, new_project_file, project_file, user_file
 from ..trust.grants import Trust
-from .auto_trust import earned
+from .auto_trust import trust_after_edit
 
 Scope = Literal["user", "project"]
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
+class EditRejected(Exception):  # noqa: N818 - an answer, not a fault of ours
     """The edit was not made, for the `problems` that its result would have."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -37,7 +37,7 @@ class NoTarget(Exception):  # noqa: N818 - the same
     """There is no file of that scope here. It says why."""
 
 
-class Target(msgspec.Struct, frozen=True):
+class EditTarget(msgspec.Struct, frozen=True):
     """The file that is edited, and the load that it is a part of."""
 
     layer: Scope
@@ -83,7 +83,7 @@ class Candidate(MaskedRepr, frozen=True):
     trust: Trust | None
 
 
-def candidate(target: Target, contents: Contents, data: bytes) -> Candidate:
+def candidate(target: EditTarget, contents: Contents, data: bytes) -> Candidate:
     """`data` in the place of what stands in the file."""
     new = Contents(data)
     if len(data) > MAX_BYTES:
@@ -92,11 +92,11 @@ def candidate(target: Target, contents: Contents, data: bytes) -> Candidate:
     before, after = (
         layer_of(one, target.path, target.layer, schema=target.request.schema)[0] for one in (contents, new)
     )
-    trust = earned(target.request.environment, before, after) if target.layer == "project" else None
+    trust = trust_after_edit(target.request.environment, before, after) if target.layer == "project" else None
     return Candidate(data, target.load(new, trust), (before, after), trust)
 
 
-def target(request: Request, scope: Scope) -> Target:
+def target(request: Request, scope: Scope) -> EditTarget:
     """The file of a scope. Raises `NoTarget`."""
     if scope == "user":
         path = user_file(request.environment)
@@ -104,12 +104,12 @@ def target(request: Request, scope: Scope) -> Target:
             raise NoTarget(f"{NO_HOME}; set STIGMER_HOME to a folder for your file")
         if not os.path.isabs(path):
             raise NoTarget(f"STIGMER_HOME is relative, and {NO_FOLDER}")
-        return Target("user", path, request)
+        return EditTarget("user", path, request)
     path = _project_path(request)
     folder = os.path.dirname(os.path.dirname(path))
     if not os.path.isdir(folder):
         raise NoTarget(f"there is no folder {folder}")
-    return Target("project", path, msgspec.structs.replace(request, project=Project(path)))
+    return EditTarget("project", path, msgspec.structs.replace(request, project=Project(path)))
 
 
 def _project_path(request: Request) -> str:

@@ -14,12 +14,12 @@ from ..core.problems import Problem
 from ..core.provenance import Layer
 from ..loading.load import Loaded, read
 from ..loading.request import ReadFleet, Request
-from ..settings.providers import packaged_providers
+from ..settings.packaged_providers import packaged_providers
 from ..sources.etcd.address import Fleet, fleet_of
 from ..sources.etcd.layer import etcd_layer
 from ..sources.etcd.snapshot import Event, Stored, Value
-from ..sources.yaml.parser import Reader
-from .candidate import NoTarget, Refused, new_errors
+from ..sources.yaml.parser import YamlReader
+from .candidate import EditRejected, NoTarget, new_errors
 from .keys import without
 from .patches import EditError
 from .write import Outcome
@@ -87,12 +87,12 @@ class Store(msgspec.Struct, frozen=True):
 
 
 def store(request: Request) -> Store:
-    """The store that this machine's variables name. Raises `NoTarget`, or `Refused` for variables that are wrong."""
+    """The store that this machine's variables name. Raises `NoTarget`, or `EditRejected` for variables that are wrong."""
     fleet, problems = fleet_of(request.environment)
     if fleet is not None:
         return Store(fleet, request)
     if problems:
-        raise Refused(problems)
+        raise EditRejected(problems)
     raise NoTarget("no fleet store is configured: set STIGMER_ETCD, for example to https://etcd.example:2379/stigmer")
 
 
@@ -115,7 +115,7 @@ def _key(name: str) -> str:
 def text_of(value: Any) -> str:
     """A value as the store holds it: what would stand behind the colon in a file, on one line."""
     if isinstance(value, str):
-        reader = Reader(value, "etcd", "")
+        reader = YamlReader(value, "etcd", "")
         node = reader.read()
         if node is not None and not reader.problems and node.value == value:
             return value
@@ -128,8 +128,8 @@ Changes = Mapping[str, bytes | None]  # by the key's name in the store; None rem
 def put(target: Store, values: Mapping[str, bytes], providers: Collection[str] = ()) -> Outcome:
     """Sets keys in the store, all of them or none.
 
-    The result is judged first, and written only if nothing changed meanwhile. Raises `Refused` and `StoreError`: in
-    each case the store is as it was, unless the error says otherwise.
+    The result is judged first, and written only if nothing changed meanwhile. Raises `EditRejected` and `StoreError`:
+    in each case the store is as it was, unless the error says otherwise.
     """
     wanted = {name_of(key, providers): data for key, data in values.items()}
     return _edit(
@@ -195,7 +195,7 @@ def _try(etcd: Any, target: Store, keys: Collection[str], change: Callable[[Stor
     changes = change(stored)
     if not changes:
         return Outcome(before, before, changed=False)
-    _judge(target, stored, _with(stored, changes, stored.revision + 1), before, keys)
+    _validate(target, stored, _with(stored, changes, stored.revision + 1), before, keys)
     try:
         revision = etcd.write(changes, stored)
     except Denied as error:
@@ -213,8 +213,8 @@ def _with(stored: Stored, changes: Changes, revision: int) -> Stored:
     )
 
 
-def _judge(target: Store, stored: Stored, wanted: Stored, before: Loaded, keys: Collection[str]) -> None:
-    """Raises `Refused` for errors that were not there before, on this machine or on one that has only the store."""
+def _validate(target: Store, stored: Stored, wanted: Stored, before: Loaded, keys: Collection[str]) -> None:
+    """Raises `EditRejected` for errors that were not there before, here or on a machine that has only the store."""
     mode = before.config.mode
     pairs = (
         (before, target.load(wanted)),
@@ -227,4 +227,4 @@ def _judge(target: Store, stored: Stored, wanted: Stored, before: Loaded, keys: 
         if problem.code not in _LOCAL
     ]
     if new:
-        raise Refused(list(dict.fromkeys(new)))
+        raise EditRejected(list(dict.fromkeys(new)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..settings.providers import packaged_providers
+from ..settings.packaged_providers import packaged_providers
 from .patches import EditError, Patch, Patches
 from .spans import Piece, plain, spans
 

@@ -1,6 +1,7 @@
 """YAML text → pieces: where each key and each value begins and ends, and how it is written.
 
-It is `yaml_text`'s own reading, with its refusals; the spans are kept beside it, so that only editing pays.
+It reads with `sources/yaml/parser.py`, which refuses the same things; the spans are kept beside the nodes, so that
+only editing pays for them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 
 from ..core.provenance import LayerName
 from ..sources.yaml.nodes import Node
-from ..sources.yaml.parser import Reader
+from ..sources.yaml.parser import YamlReader
 
 # A line ends where the parser says so (YAML 1.1's breaks).
 BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
@@ -70,7 +71,7 @@ class Spans(msgspec.Struct, frozen=True):
     readable: bool
 
 
-class _SpanReader(Reader):
+class _SpanReader(YamlReader):
     """A reading that keeps each node's span, style and key."""
 
     def __init__(self, text: str, layer: LayerName, source: str) -> None:

@@ -11,8 +11,8 @@ from ..core.problems import Problem
 from ..files.atomic_write import ChangedError, Locked, SaveError, locked
 from ..loading.load import Loaded
 from ..sources.checked_read import Contents
-from .auto_trust import recorded
-from .candidate import Candidate, Refused, Target, candidate, new_errors
+from .auto_trust import recording_trust
+from .candidate import Candidate, EditRejected, EditTarget, candidate, new_errors
 from .patches import EditError
 
 # What stands in the file → its new bytes, or None for no change.
@@ -36,16 +36,16 @@ class Outcome(msgspec.Struct, frozen=True):
     durable: bool = True
 
 
-def write(target: Target, change: Change, keys: Collection[str] = ()) -> Outcome:
+def write(target: EditTarget, change: Change, keys: Collection[str] = ()) -> Outcome:
     """Makes one edit.
 
-    The result must have no error of `keys` in the file, old or new. Raises `Refused`,
+    The result must have no error of `keys` in the file, old or new. Raises `EditRejected`,
     `SaveError`, and what `change` raises: in each case the file is as it was.
     """
     outcome = None
     try:
         if not os.path.isdir(os.path.dirname(target.path)):
-            _judged(target, change, keys)  # no folder is made for an edit that is refused
+            _validated(target, change, keys)  # no folder is made for an edit that is refused
         with locked(target.path, follow=target.layer == "user") as file:
             for _ in range(_TRIES):
                 outcome = _try(target, file, change, keys)
@@ -60,27 +60,27 @@ def write(target: Target, change: Change, keys: Collection[str] = ()) -> Outcome
         raise SaveError(f"{target.path}: {error.strerror}") from error
 
 
-def _judged(target: Target, change: Change, keys: Collection[str]) -> tuple[Contents, Loaded, Candidate | None]:
+def _validated(target: EditTarget, change: Change, keys: Collection[str]) -> tuple[Contents, Loaded, Candidate | None]:
     """What stands there, the load with it, and what takes its place: None when nothing has to be done."""
     contents = target.contents()
     before = target.load(contents)
     if contents.data is None and contents.problems:
-        raise Refused(contents.problems)
+        raise EditRejected(contents.problems)
     if any(not problem.key for problem in contents.problems):  # others can write it: it may not be its owner's
-        raise Refused([problem for problem in contents.problems if not problem.key])
+        raise EditRejected([problem for problem in contents.problems if not problem.key])
     try:
         data = change(contents)
     except EditError:
         faults = _unreadable(before, target)
         if faults:
-            raise Refused(faults) from None
+            raise EditRejected(faults) from None
         raise
     if data is None or data == contents.data:
         return contents, before, None
     made = candidate(target, contents, data)
     new = new_errors(before, made.loaded, target.layer, keys)
     if new:
-        raise Refused(_from_the_first(new, before, made))
+        raise EditRejected(_from_the_first(new, before, made))
     return contents, before, made
 
 
@@ -93,20 +93,20 @@ def _from_the_first(new: Sequence[Problem], before: Loaded, made: Candidate) -> 
     return [*there, *(msgspec.structs.replace(p, hint=f"fix the file's other errors first; {p.hint}") for p in new)]
 
 
-def _try(target: Target, file: Locked, change: Change, keys: Collection[str]) -> Outcome | None:
+def _try(target: EditTarget, file: Locked, change: Change, keys: Collection[str]) -> Outcome | None:
     """None when somebody without our lock changed the file meanwhile."""
-    contents, before, made = _judged(target, change, keys)
+    contents, before, made = _validated(target, change, keys)
     if made is None:
         return Outcome(before, before, changed=False)
     try:
-        with recorded(target.request.environment, made.layers[1], made.trust):
+        with recording_trust(target.request.environment, made.layers[1], made.trust):
             _put(target, file, contents, made.data)
     except ChangedError:
         return None
     return Outcome(before, made.loaded, changed=True, trusted=made.trust is not None, durable=file.durable)
 
 
-def _put(target: Target, file: Locked, contents: Contents, data: bytes) -> None:
+def _put(target: EditTarget, file: Locked, contents: Contents, data: bytes) -> None:
     try:
         file.replace(data, contents.data, target.mode)
     except KeyboardInterrupt:
@@ -114,7 +114,7 @@ def _put(target: Target, file: Locked, contents: Contents, data: bytes) -> None:
             raise
 
 
-def _unreadable(loaded: Loaded, target: Target) -> tuple[Problem, ...]:
+def _unreadable(loaded: Loaded, target: EditTarget) -> tuple[Problem, ...]:
     """The faults that keep the target's file from being edited by key."""
     return tuple(
         problem

@@ -28,7 +28,7 @@ TRIES: Final = 3  # reads in a row that may collide with a writer before we step
 FIRST_PAUSE: Final = 0.001  # seconds until the next try after that, doubled up to LAST_PAUSE
 LAST_PAUSE: Final = 0.05
 
-Opener = Callable[[Path | str, int], int]  # a path and the flags of os.open → a descriptor
+OpenFunction = Callable[[Path | str, int], int]  # a path and the flags of os.open → a descriptor
 
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR)
 
@@ -105,7 +105,7 @@ class _Attempt(NamedTuple):
 
 
 def read_settled(
-    path: Path | str, limit: int = LIMIT, *, earlier: Unsettled | None = None, opener: Opener = os.open
+    path: Path | str, limit: int = LIMIT, *, earlier: Unsettled | None = None, opener: OpenFunction = os.open
 ) -> Settled | Gone | Unsettled:
     """Reads up to `limit` bytes (and one more) of the file at `path`, once it has settled.
 
@@ -125,7 +125,7 @@ def read_settled(
     return _judge(attempt, limit, earlier)
 
 
-def _attempt(path: Path | str, limit: int, opener: Opener) -> _Attempt:
+def _attempt(path: Path | str, limit: int, opener: OpenFunction) -> _Attempt:
     """One open, one read. Few calls: each lets the interpreter's lock go, which costs 5 ms beside a busy thread."""
     descriptor = opener(path, os.O_RDONLY | SAFE)
     try:
@@ -191,7 +191,7 @@ def _judge(attempt: _Attempt, limit: int, earlier: Unsettled | None) -> Settled 
     return Settled(attempt.data, attempt.status, attempt.acl, attempt.is_link)
 
 
-class Reader:
+class StableReader:
     """Reads files again and again, and remembers what each is waiting for. For one thread at a time.
 
     A file that had content and is gone or empty is unsettled for GRACE seconds: an editor between two steps is no
@@ -204,7 +204,7 @@ class Reader:
         self._emptied: dict[Path, float] = {}  # since when, in time.monotonic()
         self._full: set[Path] = set()  # had content when last settled
 
-    def read(self, path: Path, *, opener: Opener = os.open) -> Settled | Gone | Unsettled:
+    def read(self, path: Path, *, opener: OpenFunction = os.open) -> Settled | Gone | Unsettled:
         """As `read_settled`: after an `Unsettled`, call again in `retry_in` seconds or at the next change."""
         result = read_settled(path, self._limit, earlier=self._waiting.pop(path, None), opener=opener)
         if isinstance(result, Unsettled):

@@ -20,9 +20,9 @@ from ..config.sections import LLMConfig
 from ..core.problems import ConfigError, Problem
 from ..core.provenance import Origin
 from ..llm.catalogue import catalogue
-from ..llm.resolve import refused
+from ..llm.resolve import why_unsupported
 from ..settings.declarations import Setting, find
-from ..settings.providers import COMPANIES
+from ..settings.packaged_providers import COMPANIES
 from ..settings.urls import same_url
 from ..settings.value_types import InvalidValueError
 from ..sources.defaults import packaged_url
@@ -153,7 +153,7 @@ def _replaced(llm: LLMConfig, values: Mapping[str, Any]) -> LLMConfig:
         except InvalidValueError as fault:
             raise _error(fault.code, name, fault.message, fault.hint, source) from None
         effort = values.get("reasoning_effort", llm.reasoning_effort)
-        refusal = None if value is None else refused(name, value, llm.provider, llm.kind, facts, effort)
+        refusal = None if value is None else why_unsupported(name, value, llm.provider, llm.kind, facts, effort)
         if refusal is not None:
             raise _error("unsupported-parameter", name, refusal, f"leave {name} out, or change the model", source)
     return msgspec.structs.replace(llm, **changes)

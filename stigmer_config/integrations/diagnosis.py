@@ -11,7 +11,7 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..core.problems import ConfigError
 from ..secrets.references import Unread
-from ..settings.providers import key_variables
+from ..settings.packaged_providers import key_variables
 from .http import WireError, redirect_target, safe, said
 
 CheckState = Literal["ok", "warning", "failed"]

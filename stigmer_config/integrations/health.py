@@ -10,7 +10,7 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..llm.catalogue import catalogue
 from ..secrets.references import Unread
-from ..settings.providers import COMPANIES, key_variables
+from ..settings.packaged_providers import COMPANIES, key_variables
 from ..settings.urls import is_loopback, same_url
 from ..sources.defaults import packaged_url
 from . import ollama

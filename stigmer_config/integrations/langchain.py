@@ -15,7 +15,7 @@ from typing import Any
 from ..config.sections import LLMConfig
 from ..core.secret import MASK
 from ..llm.catalogue import catalogue
-from ..llm.resolve import refused
+from ..llm.resolve import why_unsupported
 from ..settings.urls import is_loopback, same_url
 from ..sources.defaults import packaged_url
 from .client_environment import client_options
@@ -34,7 +34,9 @@ def _temperature(llm: LLMConfig) -> float | None:
     """The temperature, where the model takes one."""
     facts = catalogue().find(llm.model_id, llm.provider)
     effort = llm.reasoning_effort
-    if llm.temperature is None or refused("temperature", llm.temperature, llm.provider, llm.kind, facts, effort):
+    if llm.temperature is None or why_unsupported(
+        "temperature", llm.temperature, llm.provider, llm.kind, facts, effort
+    ):
         return None
     return llm.temperature
 

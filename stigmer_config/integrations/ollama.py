@@ -16,7 +16,7 @@ import msgspec
 from ..core.decoding import from_json
 from ..core.problems import nearest
 from ..core.secret import Secret
-from ..llm.catalogue import Model, catalogue
+from ..llm.catalogue import ModelFacts, catalogue
 from .http import WireError, ask, at_once, lines, safe
 
 GIB = 2**30
@@ -143,7 +143,7 @@ def parameters(name: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def recommended(memory: int) -> tuple[Model, ...]:
+def recommended(memory: int) -> tuple[ModelFacts, ...]:
     """Known models that call tools and run well in so many bytes of memory, the largest first.
 
     Ollama's rule: 8 GB for 7 billion parameters, 16 for 13, 32 for 33; that is one GiB for each billion.

@@ -23,7 +23,7 @@ from ..loading.request import request as load_request
 from ..reload.reloader import Reloader
 from .log_events import Reporter, logging_aside
 from .provider_check import Readiness
-from .reload_loop import Follower
+from .reload_loop import ReloadLoop
 from .results import Closed, Forked, Rejected, Reloaded, Status, Unchanged
 from .subscribers import Callback, Subscribers
 from .waiters import Waiters
@@ -68,7 +68,7 @@ class LiveConfig:
         if reloader is None:
             raise TypeError("LiveConfig() is not called directly: use LiveConfig.start(…), which loads and follows")
         self._reporter = reporter if reporter is not None else Reporter()
-        self._follower = Follower(reloader, self._reporter, self._swap, self._notify, publishes=publishes)
+        self._follower = ReloadLoop(reloader, self._reporter, self._swap, self._notify, publishes=publishes)
         self.current = self._follower.last_good.current
         self._forked = False
         self._follows_forks = follow_forks

@@ -22,7 +22,7 @@ FAULTY = 1.0  # seconds between two reads of everything while the newest load is
 _REVOKED = frozenset({"untrusted-key", "credential-binding"})  # the errors of a project whose grant is gone
 
 
-class Follower:
+class ReloadLoop:
     """Follows the files of one worker from `begin` on.
 
     `swap(new)` gets each Config that becomes current, `notify(old, new, changes)` each that differs from the last.

@@ -16,7 +16,7 @@ OLD_FACTS = 90  # days after which the catalogue's facts are stale
 WARN_DAYS = 60
 
 
-class Model(msgspec.Struct, frozen=True):
+class ModelFacts(msgspec.Struct, frozen=True):
     """What is known about one model. A field that is None is unknown, and then nothing of it is checked.
 
     `context` and `output` are limits in tokens; `temperature` and `reasoning` tell whether the model takes
@@ -46,7 +46,7 @@ class Model(msgspec.Struct, frozen=True):
 
 class _File(msgspec.Struct, frozen=True):
     as_of: datetime.date
-    models: dict[str, dict[str, Model]]
+    models: dict[str, dict[str, ModelFacts]]
     foreign_prefixes: dict[str, str | None]
 
 
@@ -57,19 +57,19 @@ class Catalogue:
     """
 
     def __init__(
-        self, as_of: datetime.date, models: tuple[Model, ...], foreign_prefixes: Mapping[str, str | None] = {}
+        self, as_of: datetime.date, models: tuple[ModelFacts, ...], foreign_prefixes: Mapping[str, str | None] = {}
     ) -> None:
         self.as_of = as_of
         self.models = models
         self.foreign_prefixes = foreign_prefixes
         self._by_name = {name: model for model in models for name in (model.id, *model.names)}
 
-    def find(self, name: str, provider: str | None = None) -> Model | None:
+    def find(self, name: str, provider: str | None = None) -> ModelFacts | None:
         """The model of that id or name; with `provider`, only if it is that provider's."""
         model = self._by_name.get(name)
         return model if model is not None and provider in (None, model.provider) else None
 
-    def successor(self, model: Model, today: datetime.date) -> Model | None:
+    def successor(self, model: ModelFacts, today: datetime.date) -> ModelFacts | None:
         """The first in the line of replacements that is not retired, or None."""
         seen = {model.id}
         while model.replacement and model.replacement not in seen:

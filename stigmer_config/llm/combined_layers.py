@@ -10,9 +10,9 @@ from ..core.layer_stack import LayerStack
 from ..core.merge import merge
 from ..core.provenance import Entry, Layer
 from .catalogue import Catalogue
+from .declared_providers import known_providers, provider_of
 from .model_strings import ModelNames
 from .provider_selection import CredentialGrant, ProviderSelection, SelectionInputs, select
-from .providers import known_providers, provider_of
 
 
 class CombinedLayers(msgspec.Struct, frozen=True, eq=False):

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from ..core.problems import Problem, nearest
-from ..core.provenance import Entry, Hop, targets
-from ..settings.providers import PROVIDERS, packaged_providers
+from ..core.provenance import Entry, Hop, alias_targets
+from ..settings.packaged_providers import CORE_PROVIDERS, packaged_providers
 from .catalogue import Catalogue
 
 _SHOWN = 24  # the most aliases of a cycle that a message shows
@@ -101,7 +101,7 @@ class ModelNames:
                 visited[text] = len(visited)
                 target = self._target(text, provider)
                 if target is None:
-                    expansion = Expansion(None, missing=text, has=tuple(targets(self.aliases[text]) or ()))
+                    expansion = Expansion(None, missing=text, has=tuple(alias_targets(self.aliases[text]) or ()))
                 else:
                     text = target.value
         cache |= dict.fromkeys(visited, expansion)
@@ -110,7 +110,7 @@ class ModelNames:
     def _target(self, alias: str, provider: str | None) -> Entry | None:
         """What an alias means for a provider, or None where its mapping has no entry for it."""
         entry = self.aliases[alias]
-        by_provider = targets(entry)
+        by_provider = alias_targets(entry)
         return entry if by_provider is None else by_provider.get(provider or "")
 
     def named_by(self, text: str, *, gateway: bool) -> str | None:
@@ -148,11 +148,11 @@ class ModelNames:
         found: list[Problem] = []
         reported: set[int] = set()  # ids: every alias that leads to a cycle shares its tuple
         cycles: set[frozenset[str]] = set()
-        mentioned = dict.fromkeys(PROVIDERS)
+        mentioned = dict.fromkeys(CORE_PROVIDERS)
         for entry in self.aliases.values():
-            mentioned.update(dict.fromkeys(targets(entry) or ()))
+            mentioned.update(dict.fromkeys(alias_targets(entry) or ()))
         for name, entry in sorted(self.aliases.items()):
-            by_provider = targets(entry)
+            by_provider = alias_targets(entry)
             starts: list[tuple[str | None, Entry]] = [(None, entry)]
             if by_provider is not None:
                 starts = list(by_provider.items())
@@ -165,7 +165,9 @@ class ModelNames:
                             cycles.add(frozenset(end.cycle))
                             found.append(_cycle(name, end.cycle, target))
                     elif own_provider is not None and end.prefix not in (None, provider):
-                        found.append(foreign(f"aliases.{name}", end, provider, target, f"its entry is for {provider}"))
+                        found.append(
+                            provider_mismatch(f"aliases.{name}", end, provider, target, f"its entry is for {provider}")
+                        )
         return found
 
 
@@ -179,7 +181,7 @@ def _cycle(name: str, cycle: tuple[str, ...], entry: Entry) -> Problem:
     return Problem(code="alias-cycle", key=f"aliases.{name}", message=message, hint=hint, origin=entry.origin)
 
 
-def foreign(key: str, end: Expansion, provider: str, entry: Entry, use: str) -> Problem:
+def provider_mismatch(key: str, end: Expansion, provider: str, entry: Entry, use: str) -> Problem:
     """`provider-mismatch`: `entry` leads to a model of another provider than the one it is used for."""
     owner = end.prefix or "another provider"
     message = f"{end.name} is a model of {owner}, and {use}"

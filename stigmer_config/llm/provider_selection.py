@@ -18,10 +18,10 @@ from ..core.layer_stack import LayerStack
 from ..core.problems import Problem, Severity
 from ..core.provenance import Entry, Layer
 from ..settings.declarations import FREE_FIELDS, LLM_FIELDS, MERGED_FIELDS
-from ..settings.providers import COMPANIES, PROVIDERS
+from ..settings.packaged_providers import COMPANIES, CORE_PROVIDERS
 from ..settings.urls import same_url
-from .model_strings import ModelNames, foreign
-from .providers import is_gateway, provider_of
+from .declared_providers import is_gateway, provider_of
+from .model_strings import ModelNames, provider_mismatch
 
 # The fields of the keys under `llm`, which belong to the provider in force.
 _OWN_FIELDS = {f"llm.{field}": field for field in LLM_FIELDS}
@@ -195,7 +195,7 @@ class _State:
         self.named_by: Entry | None = None
         self.layers: list[Layer] = []
         self.owners: list[Owners] = []
-        self.chosen: dict[str, Mapping[str, Entry]] = {provider: {} for provider in PROVIDERS}
+        self.chosen: dict[str, Mapping[str, Entry]] = {provider: {} for provider in CORE_PROVIDERS}
         self.own: dict[str, dict[str, Entry]] = {}  # of `chosen`, the mappings that nothing else has
         self.shared: Mapping[str, Entry] = {}
         self.free: dict[str, Entry] = {}
@@ -340,7 +340,7 @@ class _State:
                 continue
             end = self.inputs.names.expand(entry.value, provider)
             if end.prefix not in (None, provider):
-                self.problems.append(foreign(key, end, provider, entry, f"{key} is for {provider}"))
+                self.problems.append(provider_mismatch(key, end, provider, entry, f"{key} is for {provider}"))
         provider_entry, model = entries.get("llm.provider"), entries.get("llm.model")
         if provider_entry is not None and provider_entry.value != "auto" and model is not None:
             self._check_model(model, owners.of(layer, "llm.model"))
@@ -371,7 +371,7 @@ class _State:
         if named not in (None, provider):
             end = msgspec.structs.replace(names.expand(model.value, None), prefix=named)
             use = f"llm.provider beside it is {provider}"
-            self.problems.append(foreign("llm.model", end, provider, model, use))
+            self.problems.append(provider_mismatch("llm.model", end, provider, model, use))
 
 
 def _temperature_problem(message: str, temperature: Entry, severity: Severity) -> Problem:
@@ -380,7 +380,7 @@ def _temperature_problem(message: str, temperature: Entry, severity: Severity) -
 
 
 def _kind(provider: str, chosen: Mapping[str, Entry]) -> str:
-    if provider in PROVIDERS:
+    if provider in CORE_PROVIDERS:
         return provider
     entry = chosen.get("kind")
     return entry.value if entry is not None else "openai"

@@ -10,15 +10,15 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..core.frozen_map import EMPTY, FrozenMap
 from ..core.problems import Problem, Severity
-from ..core.provenance import Entry, Origin, Reason, targets
+from ..core.provenance import Entry, Origin, Reason, alias_targets
 from ..core.secret import Secret
-from ..secrets.references import Opener
+from ..secrets.references import SecretResolver
 from ..settings.declarations import MERGED_FIELDS, MODEL_FIELDS
-from ..settings.providers import key_variables, packaged_providers
+from ..settings.packaged_providers import key_variables, packaged_providers
 from ..settings.request_fields import is_credential
 from ..settings.urls import is_loopback, origin_of
-from .catalogue import WARN_DAYS, Model
-from .model_strings import Expansion, foreign
+from .catalogue import WARN_DAYS, ModelFacts
+from .model_strings import Expansion, provider_mismatch
 from .provider_selection import CredentialGrant, Pinned, ProviderSelection
 
 _PLAIN_FIELDS = frozenset(MODEL_FIELDS) - MERGED_FIELDS - {"model", "base_url", "api_key"}
@@ -34,7 +34,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
     llm: LLMConfig
     entries: dict[str, Entry]
-    facts: Model | None
+    facts: ModelFacts | None
     expansion: Expansion
     reasons: dict[int, Reason]
     problems: tuple[Problem, ...]
@@ -47,7 +47,7 @@ class _Resolution:
 
     __slots__ = ("entries", "kind", "opener", "problems", "provider", "reasons", "selection", "today", "withheld")
 
-    def __init__(self, selection: ProviderSelection, today: datetime.date, opener: Opener | None) -> None:
+    def __init__(self, selection: ProviderSelection, today: datetime.date, opener: SecretResolver | None) -> None:
         self.selection = selection
         self.opener = opener
         self.today = today
@@ -136,7 +136,7 @@ class _Resolution:
             self._insecure(entry, url)
         return FrozenMap(found) if found else EMPTY
 
-    def _model(self, model: Entry | None, end: Expansion) -> tuple[Model | None, str]:
+    def _model(self, model: Entry | None, end: Expansion) -> tuple[ModelFacts | None, str]:
         """What is known about the model at the end, and the id to send."""
         if end.missing is not None:
             shown = f"the alias '{end.missing}' has no entry for {self.provider}; it has: {', '.join(end.has)}"
@@ -176,9 +176,11 @@ class _Resolution:
         way = {model.origin, *(hop.origin for hop in end.hops)}
         reported = (*self.selection.names.problems(), *self.selection.problems)
         if not any(problem.code == "provider-mismatch" and problem.origin in way for problem in reported):
-            self.problems.append(foreign("llm.model", end, self.provider, model, f"the provider is {self.provider}"))
+            self.problems.append(
+                provider_mismatch("llm.model", end, self.provider, model, f"the provider is {self.provider}")
+            )
 
-    def _retiring(self, facts: Model, left: int, model: Entry | None, end: Expansion) -> tuple[Model, str]:
+    def _retiring(self, facts: ModelFacts, left: int, model: Entry | None, end: Expansion) -> tuple[ModelFacts, str]:
         """What is called in place of a model that leaves, or has left.
 
         One that only the package chose moves on by itself, keeping its name; one that a person chose is that person's
@@ -200,7 +202,7 @@ class _Resolution:
             self.problem("model-retired", "model", message, hint, model, "warning")
         return facts, facts.id
 
-    def _change(self, standing: Model, model: Entry | None, end: Expansion) -> str:
+    def _change(self, standing: ModelFacts, model: Entry | None, end: Expansion) -> str:
         """How to change to another model where the old one was chosen."""
         origin = end.hops[-1].origin if end.hops else model.origin if model is not None else None
         key = f"aliases.{end.hops[-1].name}" if end.hops else "llm.model"
@@ -213,14 +215,14 @@ class _Resolution:
         if origin.layer == "env":
             return f"export {origin.source}={name}"
         if origin.layer in ("user", "project"):
-            if end.hops and targets(self.selection.names.aliases[end.hops[-1].name]) is not None:
+            if end.hops and alias_targets(self.selection.names.aliases[end.hops[-1].name]) is not None:
                 key += f".{self.provider}"
             return f"stigmer config set {'--project ' if origin.layer == 'project' else ''}{key} {name}"
         return f"set {key} to {name} in {origin.source}"
 
-    def _parameter(self, field: str, entry: Entry, facts: Model | None, model: Entry | None) -> None:
+    def _parameter(self, field: str, entry: Entry, facts: ModelFacts | None, model: Entry | None) -> None:
         effort = self.entries.get("reasoning_effort")
-        refusal = refused(field, entry.value, self.provider, self.kind, facts, effort.value if effort else None)
+        refusal = why_unsupported(field, entry.value, self.provider, self.kind, facts, effort.value if effort else None)
         if refusal is None:
             return
         if model is not None and self.selection.rank(entry) == self.selection.rank(model):
@@ -323,7 +325,7 @@ class _Resolution:
         self.problem("insecure-endpoint", "base_url", message, "use https", self.entries.get("base_url"), "warning")
 
 
-def resolve(selection: ProviderSelection, today: datetime.date, opener: Opener | None) -> Resolved:
+def resolve(selection: ProviderSelection, today: datetime.date, opener: SecretResolver | None) -> Resolved:
     """The effective LLM of a selection. `opener` reads its key; without one the key is None.
 
     Faults are in `problems`; then the values are those that could be determined.
@@ -331,7 +333,9 @@ def resolve(selection: ProviderSelection, today: datetime.date, opener: Opener |
     return _Resolution(selection, today, opener).resolve()
 
 
-def refused(field: str, value: Any, provider: str, kind: str, facts: Model | None, effort: str | None) -> str | None:
+def why_unsupported(
+    field: str, value: Any, provider: str, kind: str, facts: ModelFacts | None, effort: str | None
+) -> str | None:
     """Why a provider of that kind or the model does not take a parameter; None when it does, or that is unknown."""
     if field == "num_ctx" and kind != "ollama":
         return f"num_ctx is for Ollama only, and the provider is {provider}"

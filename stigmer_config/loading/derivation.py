@@ -9,25 +9,30 @@ from typing import Any
 
 import msgspec
 
-from ..config.applications import NONE as NO_APPLICATIONS
-from ..config.applications import Applications, applications, completed, hidden, with_values
+from ..config.app_values import NONE as NO_APPLICATIONS
+from ..config.app_values import Applications, applications, completed, hidden, with_values
 from ..config.config import RESOLVED, Config
 from ..config.sections import LLMConfig, provider_settings, section
 from ..core.frozen_map import FrozenMap
 from ..core.problems import ConfigError, Problem, has_errors
-from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, items, plain_value, targets
+from ..core.provenance import Entry, Explanation, Layer, Loser, Origin, Reason, alias_targets, items, plain_value
 from ..llm.combined_layers import CombinedLayers
+from ..llm.declared_providers import foreign_prefix, model_strings
 from ..llm.provider_selection import CredentialGrant, ProviderSelection
-from ..llm.providers import foreign_prefix, model_strings
-from ..llm.resolve import Resolved, refused, resolve
-from ..secrets.references import Opener
+from ..llm.resolve import Resolved, resolve, why_unsupported
+from ..secrets.references import SecretResolver
 from ..settings.declarations import BUILT_IN, FREE_FIELDS, KEY_LISTS, SETTINGS
-from ..settings.providers import PROVIDERS, packaged_providers
+from ..settings.packaged_providers import CORE_PROVIDERS, packaged_providers
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_name
 from ..settings.value_types import no_provider
 from ..sources.mapping import Pairs, entries_of, read_pairs
-from ..trust.credential_binding import endpoint, exposed, moved, passed_over
+from ..trust.credential_binding import (
+    credential_endpoint,
+    exposed_credentials,
+    moved_credentials,
+    passed_over_credentials,
+)
 from ..trust.enforced_keys import Policy
 
 # Secrets that are read at each load, whichever provider is in force.
@@ -89,7 +94,7 @@ class Derivation:
         baseline: CombinedLayers,
         today: datetime.date,
         overrides: Iterable[Pairs],
-        opener: Opener,
+        opener: SecretResolver,
         schema: Schema = BUILT_IN,
         policy: Policy | None = None,
     ) -> None:
@@ -106,7 +111,9 @@ class Derivation:
         self._applications = NO_APPLICATIONS
         if schema.apps or any(key.startswith("apps.") for key in self.winners):
             self.winners = self._with_applications(self.winners)
-        self._passed_over = passed_over(self.winners, baseline.winners, self.selection.inputs.granted, schema)
+        self._passed_over = passed_over_credentials(
+            self.winners, baseline.winners, self.selection.inputs.granted, schema
+        )
         unknown = [self._unknown_providers(pairs) for pairs in overrides]
         self.overrides = tuple(pairs for pairs, faults in zip(overrides, unknown, strict=True) if not faults)
         self._view = self._resolved(self.overrides)
@@ -117,7 +124,7 @@ class Derivation:
             *self._view.resolved.problems,
         )
         found += tuple(self._policy.overridden(self._view.selection, _given(self.overrides))) if self.overrides else ()
-        self.problems = (*found, *self._passed_over.values(), *exposed(self.winners))
+        self.problems = (*found, *self._passed_over.values(), *exposed_credentials(self.winners))
         self._values = self._read_values()
         if self.winners is not combined.winners:
             self._applications, faults = applications(schema, self._values, self.winners)
@@ -140,7 +147,7 @@ class Derivation:
         if not changes:
             return before, []
         after, problems = with_values(before, changes)
-        return after, [*problems, *moved(before.values, after.values, changes, self.schema)]
+        return after, [*problems, *moved_credentials(before.values, after.values, changes, self.schema)]
 
     def _resolved(self, overrides: tuple[Pairs, ...]) -> _View:
         selection = self.selection.with_overrides(map(_layer, overrides))
@@ -262,7 +269,7 @@ class Derivation:
         if value is None or (field == "temperature" and llm.kind == "anthropic" and value > 1):
             return True
         facts = self.names.catalogue.find(llm.model_id, llm.provider)
-        return refused(field, value, llm.provider, llm.kind, facts, llm.reasoning_effort) is not None
+        return why_unsupported(field, value, llm.provider, llm.kind, facts, llm.reasoning_effort) is not None
 
     def _unknown_providers(self, pairs: Pairs) -> list[Problem]:
         """What names a provider in an override that does not exist."""
@@ -316,7 +323,7 @@ class Derivation:
         if alias not in config.aliases:
             raise unknown_name("alias", alias, config.aliases)
         value, packaged = config.aliases[alias], packaged_providers()
-        of_interest = {*PROVIDERS, config.llm.provider, *(value if isinstance(value, Mapping) else ())}
+        of_interest = {*CORE_PROVIDERS, config.llm.provider, *(value if isinstance(value, Mapping) else ())}
         providers = [one for one in self.names.providers if one in of_interest or one not in packaged]
         expansions = {provider: self.names.expand(alias, provider) for provider in providers}
         return {
@@ -332,7 +339,7 @@ class Derivation:
             layer = Layer("execution", "override", "loaded", {"llm.provider": entry})
             found += resolve(self.selection.with_override(layer), self.today, opener=None).withheld
         found += (
-            CredentialGrant(key, self.winners[key].origin.source, endpoint(key, self.winners, self.schema))
+            CredentialGrant(key, self.winners[key].origin.source, credential_endpoint(key, self.winners, self.schema))
             for key in self._passed_over
         )
         return tuple(dict.fromkeys(found))
@@ -353,7 +360,7 @@ class Derivation:
         if key in KEY_LISTS:
             return True
         winner = self.winners.get(key)
-        mine, all_targets = targets(entry), targets(winner) if winner else None
+        mine, all_targets = alias_targets(entry), alias_targets(winner) if winner else None
         if mine is None or all_targets is None:
             return False
         return all(all_targets.get(provider) is target for provider, target in mine.items())

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..config.applications import FAILED_CHECK
+from ..config.app_values import FAILED_CHECK
 from ..config.config import Config
 from ..core.environment import Environment
 from ..core.layer_stack import LayerStack
@@ -18,8 +18,8 @@ from ..core.problems import ConfigError, Problem
 from ..core.provenance import Status
 from ..llm.catalogue import catalogue
 from ..llm.combined_layers import combine
-from ..llm.providers import without_unknown_providers
-from ..secrets.references import Opener, Unopened
+from ..llm.declared_providers import without_unknown_providers
+from ..secrets.references import SecretResolver, Unopened
 from ..settings.apps import with_defaults
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
@@ -103,10 +103,10 @@ def read(request: Request, generation: int = 1) -> Loaded:
     """Loads. Problems do not raise: they are in the result, but for one that prevents merging (`ConfigError`)."""
     problems = list(request.app_problems)
     layers = read_layers(request, problems)
-    return judge(request, layers, problems, generation)
+    return load_layers(request, layers, problems, generation)
 
 
-def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = (), generation: int = 1) -> Loaded:
+def load_layers(request: Request, layers: LayerStack, problems: Iterable[Problem] = (), generation: int = 1) -> Loaded:
     """Loads from layers that are read already, with the problems of reading them."""
     problems = list(problems)
     layers, policy, refused = enforce(layers, catalogue(), request.environment.today, request.schema)
@@ -126,7 +126,7 @@ def judge(request: Request, layers: LayerStack, problems: Iterable[Problem] = ()
         vetted.baseline,
         request.environment.today,
         overrides,
-        request.opener or Opener(request.environment, runs=request.runs_commands),
+        request.opener or SecretResolver(request.environment, runs=request.runs_commands),
         request.schema,
         policy,
     )

@@ -11,7 +11,7 @@ from ..core.environment import Environment
 from ..core.masked_repr import MaskedRepr
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
-from ..secrets.references import Opener
+from ..secrets.references import SecretResolver
 from ..settings.apps import schema_of
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
@@ -67,7 +67,7 @@ class Request(MaskedRepr, frozen=True):
     project: Project | None = None
     keep_mode: str | None = None
     runs_commands: bool = True
-    opener: Opener | None = None
+    opener: SecretResolver | None = None
     trust: grants.Trust | None = None
     schema: Schema = BUILT_IN
     app_problems: tuple[Problem, ...] = ()

@@ -10,10 +10,10 @@ import msgspec
 
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
-from ..files.stable_read import Gone, Reader, Unsettled
+from ..files.stable_read import Gone, StableReader, Unsettled
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
-from ..sources.checked_read import MAX_BYTES, Contents, failed, judged, opener_of, unreadable
+from ..sources.checked_read import MAX_BYTES, Contents, check_permissions, failed, opener_of, unreadable
 from ..sources.config_file import layer_of
 
 Identity = tuple[int, int]  # device and inode
@@ -37,7 +37,7 @@ class FileCache:
     def __init__(self, schema: Schema = BUILT_IN) -> None:
         self.waiting: dict[Path, float] = {}
         self._schema = schema
-        self._reader = Reader(MAX_BYTES)
+        self._reader = StableReader(MAX_BYTES)
         self._kept: dict[tuple[LayerName, str], _CachedFile] = {}
         self._identities: dict[str, Identity] = {}
 
@@ -104,4 +104,6 @@ class FileCache:
         if isinstance(result, Gone):
             return unreadable(path, layer, FileNotFoundError())
         self._identities[path] = (result.status.st_dev, result.status.st_ino)
-        return judged(path, layer, uid, result.data, result.status, result.acl, opener, is_link=result.is_link)
+        return check_permissions(
+            path, layer, uid, result.data, result.status, result.acl, opener, is_link=result.is_link
+        )

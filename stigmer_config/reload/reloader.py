@@ -13,7 +13,7 @@ import msgspec
 
 from ..core.environment import Environment
 from ..core.problems import Problem
-from ..loading.load import Loaded, judge, read
+from ..loading.load import Loaded, load_layers, read
 from ..loading.request import Request
 from ..sources import discovery as places
 from ..sources.misplaced import misplaced_files
@@ -23,7 +23,7 @@ from .file_cache import FileCache
 from .secret_cache import SecretCache
 
 if TYPE_CHECKING:
-    from ..sources.etcd.follower import KeptFleet
+    from ..sources.etcd.follower import FleetFollower
 
 SETTLE = 2.5  # seconds that the first load waits for a writer in the middle of a file
 
@@ -41,7 +41,7 @@ class Reloader:
         request: Request,
         secrets: SecretCache | None = None,
         began: datetime.date | None = None,
-        fleet: KeptFleet | None = None,
+        fleet: FleetFollower | None = None,
     ) -> None:
         self._files = FileCache(request.schema)
         self.fleet = fleet or _fleet(request)
@@ -137,7 +137,7 @@ class Reloader:
         opener = self._secrets.opener()
         environment = self._request.environment.with_today(self._today())
         request = msgspec.structs.replace(self._request, environment=environment, opener=opener, trust=grants.NONE)
-        loaded = judge(request, good.layers)
+        loaded = load_layers(request, good.layers)
         self._secrets.keep(opener, loaded.layers, good=False)
         return loaded
 
@@ -206,7 +206,7 @@ class Reloader:
 
     def _recorded(self) -> grants.Grant | None:
         path = self._project.path
-        return grants.recorded(self._request.environment, path) if os.path.isabs(path) else None
+        return grants.recorded_grant(self._request.environment, path) if os.path.isabs(path) else None
 
     def _look_around(self) -> tuple[Path, ...]:
         environment = self._request.environment
@@ -216,12 +216,12 @@ class Reloader:
         return tuple(looked_at)
 
 
-def _fleet(request: Request) -> KeptFleet | None:
+def _fleet(request: Request) -> FleetFollower | None:
     if request.environment.variable("STIGMER_ETCD") is None:
         return None
-    from ..sources.etcd.follower import KeptFleet  # most machines have no fleet
+    from ..sources.etcd.follower import FleetFollower  # most machines have no fleet
 
-    return KeptFleet(request.environment, schema=request.schema)
+    return FleetFollower(request.environment, schema=request.schema)
 
 
 def _status(loaded: Loaded, name: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from ..core.environment import Environment
 from ..core.provenance import Layer
 from ..core.secret import Secret
-from ..files.stable_read import FIRST_PAUSE, Reader, Settled, Signature, Unsettled, signature
-from ..secrets.references import MAX_BYTES, Opener, Reference, Unavailable, references_in
+from ..files.stable_read import FIRST_PAUSE, Settled, Signature, StableReader, Unsettled, signature
+from ..secrets.references import MAX_BYTES, Reference, SecretResolver, Unavailable, references_in
 
 Found = Secret | Unavailable  # a secret, or why there is none
 Fetch = Callable[[Reference], Found]
@@ -30,7 +30,7 @@ class SecretCache:
         self.runs = runs
         self.waiting: dict[Path, float] = {}
         self.files: dict[Path, Reference] = {}
-        self._reader = Reader(MAX_BYTES)
+        self._reader = StableReader(MAX_BYTES)
         self._found: dict[Reference, Found] = {}
         self._unused: dict[Path, Signature | None] = {}  # files that no load has opened: as they were
         self._commands = dict(commands or {})
@@ -45,11 +45,11 @@ class SecretCache:
         """A cache for a forked child, which runs no command again."""
         return SecretCache(self.environment, runs=self.runs, commands=self._commands)
 
-    def opener(self) -> LoadOpener:
+    def opener(self) -> CachingResolver:
         """The opener for the next load."""
-        return LoadOpener(self)
+        return CachingResolver(self)
 
-    def keep(self, opener: LoadOpener, layers: Iterable[Layer], *, good: bool) -> None:
+    def keep(self, opener: CachingResolver, layers: Iterable[Layer], *, good: bool) -> None:
         """After a load of these layers. A good one drops the secrets that nothing refers to any more."""
         opener.is_loading = False
         named = [one for layer in layers for entry in layer.entries.values() for one in references_in(entry.value)]
@@ -63,7 +63,7 @@ class SecretCache:
         """Reads these files again (None: all, and runs failed commands). Returns whether any secret has changed."""
         self.waiting = {}
         changed = paths is None and self._forget_failures()
-        opener = LoadOpener(self)
+        opener = CachingResolver(self)
         for path, reference in self.files.items():
             if paths is not None and path not in paths:
                 continue
@@ -123,7 +123,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class LoadOpener(Opener):
+class CachingResolver(SecretResolver):
     """Opens references for one load, and then, in any thread, for what is derived from its Config."""
 
     def __init__(self, kept: SecretCache) -> None:

@@ -113,7 +113,7 @@ def references_in(value: Any) -> Iterator[Reference]:
         yield from (part.value for part in value.values() if isinstance(part.value, Reference))
 
 
-class Opener:
+class SecretResolver:
     """Reads references in one world, each once. With `runs`, commands are run."""
 
     def __init__(self, environment: Environment, *, runs: bool) -> None:
@@ -200,7 +200,7 @@ def _credential(data: bytes) -> Secret | Unavailable:
         return Unavailable(fault.message, fault.code, fault.hint)
 
 
-class Unopened(Opener):
+class Unopened(SecretResolver):
     """Opens nothing: what another process, or another machine, could read need not be ours to read."""
 
     def __init__(self, environment: Environment) -> None:

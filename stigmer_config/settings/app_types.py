@@ -183,7 +183,7 @@ class ListOf(Kind, frozen=True):
         return self.check([self.item.parse(part, what) for part in parts], what)
 
 
-class Named(Kind, frozen=True):
+class MappingType(Kind, frozen=True):
     """A mapping of free names to values, or a section of its own: its keys are settings themselves."""
 
     free: bool

@@ -13,7 +13,7 @@ import msgspec
 
 from ..core.provenance import Entry, Layer, Origin
 from ..core.secret import Secret, without_password
-from .app_types import Limits, Named, kind_of, limits_of, parts
+from .app_types import Limits, MappingType, kind_of, limits_of, parts
 from .declarations import BUILT_IN
 from .frozen import Frozen, FrozenDict, frozen
 from .schema import NAME, Access, Reload, Schema, Setting
@@ -353,7 +353,7 @@ class _Builder:
 
     def _mark(self, key: str, declared: Declared, *, free: bool, nullable: bool = True) -> None:
         """The setting that a section is by itself: for null, and for a mapping without names."""
-        self.settings.append(_setting(key, Named(free), declared, nullable=nullable))
+        self.settings.append(_setting(key, MappingType(free), declared, nullable=nullable))
 
     def _check_struct(self, key: str, cls: type) -> None:
         config = cls.__struct_config__  # type: ignore[attr-defined]
@@ -396,7 +396,7 @@ class _Builder:
 
 def _setting(key: str, kind: Any, declared: Declared, *, nullable: bool) -> Setting:
     is_secret = isinstance(kind, Credential) or isinstance(getattr(kind, "item", None), Credential)
-    if declared.access == "secret" and not is_secret and not isinstance(kind, Named):
+    if declared.access == "secret" and not is_secret and not isinstance(kind, MappingType):
         raise TypeError(f"{key}: access is secret, so its type is Secret")
     section = key.rpartition(".")[0]
     return Setting(
@@ -440,7 +440,7 @@ def _check(made: App) -> None:
         if found is None:
             raise TypeError(f"{key}: a mapping's names are letters, digits, _ and -, 64 at most")
         try:
-            if not isinstance(found.kind, Named):
+            if not isinstance(found.kind, MappingType):
                 found.check(value, key)
         except InvalidValueError as fault:
             raise TypeError(f"the default of {fault.message}") from None

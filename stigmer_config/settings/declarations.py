@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from .providers import PROVIDERS
+from .packaged_providers import CORE_PROVIDERS
 from .request_fields import Headers, ModelList, Parameters
 from .schema import NAME, Access, Reload, Schema, Setting
 from .urls import Address, Url
@@ -15,7 +15,7 @@ from .value_types import (
     KeyList,
     Kind,
     LogLevel,
-    Model,
+    ModelString,
     Number,
     ProviderName,
     Switch,
@@ -30,7 +30,13 @@ _EFFORTS = ("none", "minimal", "low", "medium", "high")
 # The fields that `llm` and each `providers.<provider>` share:
 # name, kind, access, nullable, documentation.
 _MODEL_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
-    ("model", Model(), "open", False, "The model: an alias (fast), a friendly name, a model id, or provider:model."),
+    (
+        "model",
+        ModelString(),
+        "open",
+        False,
+        "The model: an alias (fast), a friendly name, a model id, or provider:model.",
+    ),
     ("base_url", Url(), "protected", True, "The address of the provider's API. None means the packaged one."),
     ("api_key", Credential(), "secret", True, "The provider's API key."),
     ("max_tokens", Whole(1, 10_000_000), "open", True, "The maximum number of tokens in one answer."),
@@ -49,7 +55,7 @@ _MODEL_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
 )
 # The fields that a provider alone has.
 _PROVIDER_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
-    ("kind", Choice("kind", PROVIDERS), "protected", False, "The protocol that the provider speaks."),
+    ("kind", Choice("kind", CORE_PROVIDERS), "protected", False, "The protocol that the provider speaks."),
     ("headers", Headers(), "forbidden", True, "Headers of every request to the provider: masked like secrets."),
 )
 
@@ -98,7 +104,7 @@ def _llm() -> list[Setting]:
 def _provider(provider: str) -> list[Setting]:
     """The settings of one provider; of any that is declared, for `<name>`."""
     own: dict[str, Kind] = {}
-    if provider in PROVIDERS:
+    if provider in CORE_PROVIDERS:
         own["kind"] = Choice("kind", (provider,))
     if provider == "anthropic":
         own["temperature"] = Number(0, 1)
@@ -146,7 +152,7 @@ BUILT_IN = Schema(
             reload="restart",
         ),
         *_llm(),
-        *(setting for provider in (*PROVIDERS, NAME) for setting in _provider(provider)),
+        *(setting for provider in (*CORE_PROVIDERS, NAME) for setting in _provider(provider)),
         *_section(
             "temporal",
             "protected",
@@ -237,7 +243,7 @@ BUILT_IN = Schema(
         ),
         Setting(
             key="aliases.<name>",
-            kind=Model(),
+            kind=ModelString(),
             doc="A nickname for a model: a model string, another alias, or a mapping provider → model string.",
             access="open",
             reload="live",
@@ -256,11 +262,11 @@ suggest = BUILT_IN.suggest
 __all__ = [
     "BUILT_IN",
     "CHILDREN",
+    "CORE_PROVIDERS",
     "FREE_FIELDS",
     "LLM_FIELDS",
     "MERGED_FIELDS",
     "MODEL_FIELDS",
-    "PROVIDERS",
     "PROVIDER_FIELDS",
     "SETTINGS",
     "VARIABLES",

@@ -11,7 +11,7 @@ from typing import Any
 from ..core.frozen_map import FrozenMap
 from ..core.problems import quoted
 from ..core.secret import Masked, Secret
-from .value_types import MAX_INT, InvalidValueError, Kind, Model, described, shape
+from .value_types import MAX_INT, InvalidValueError, Kind, ModelString, described, shape
 
 MAX_FALLBACKS = 8
 # What a project may set: how the next token is chosen. Everything else may reach further (store, service_tier).
@@ -150,7 +150,7 @@ class ModelList(Kind, frozen=True):
         if not isinstance(value, str):
             message = f"{what} must be {self.expects}, and one of its items is {described(value)}"
             raise InvalidValueError("wrong-type", message, "for example [gpt-6-luna, claude-haiku-5-5]")
-        return Model().check(value, what)
+        return ModelString().check(value, what)
 
     def parse(self, text: str, what: str) -> tuple[str, ...]:
         return self.check([part.strip() for part in text.strip("[] ").split(",") if part.strip()], what)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from .near_misses import is_no_value
-from .providers import PROVIDER_NAME
+from .packaged_providers import PROVIDER_NAME
 from .value_types import InvalidValueError, Kind
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ..core.problems import Problem, did_you_mean, quoted, shown_name
 from ..core.provenance import Origin
 from ..core.secret import Secret
 from .near_misses import number_hint, switch_hint
-from .providers import PROVIDER_NAME, packaged_providers
+from .packaged_providers import PROVIDER_NAME, packaged_providers
 
 MAX_INT = 2**63 - 1
 
@@ -252,7 +252,7 @@ class Number(Kind, frozen=True):
         return self.check(float(text), what)
 
 
-class Model(Kind, frozen=True):
+class ModelString(Kind, frozen=True):
     """An alias, a friendly name, a model id or `provider:model`. It ends in URLs and in commands."""
 
     @property

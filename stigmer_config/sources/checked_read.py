@@ -87,7 +87,7 @@ def _read(path: str, layer: LayerName, uid: int) -> Contents:
     finally:
         with contextlib.suppress(OSError):  # what was read is read
             os.close(descriptor)
-    return judged(path, layer, uid, data, status, acl, opener)
+    return check_permissions(path, layer, uid, data, status, acl, opener)
 
 
 def opener_of(layer: LayerName) -> ProjectOpener | None:
@@ -95,7 +95,7 @@ def opener_of(layer: LayerName) -> ProjectOpener | None:
     return ProjectOpener() if layer == "project" else None
 
 
-def judged(
+def check_permissions(
     path: str,
     layer: LayerName,
     uid: int,

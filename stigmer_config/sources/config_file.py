@@ -13,7 +13,7 @@ from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
 from .checked_read import Contents, read_contents
 from .entries import Collector
-from .yaml.parser import Reader, place
+from .yaml.parser import YamlReader, line_and_column
 from .yaml.secret_lines import hidden_lines
 
 # With these the whole file counts for nothing: its bytes are not what its owner wrote.
@@ -69,7 +69,7 @@ def _parsed(
     except UnicodeDecodeError as error:
         problems.append(_not_utf8(data, error, path, layer))
         return Layer(layer, path, "error", why=problems[-1].message, digest=digest), problems
-    reader = Reader(text, layer, path)
+    reader = YamlReader(text, layer, path)
     tree = reader.read()
     problems += reader.problems
     collector = Collector(layer, path, schema)
@@ -106,7 +106,7 @@ def _all_lines(text: str) -> frozenset[int]:
 
 def _secret_lines(text: str, layer: LayerName, path: str, schema: Schema) -> frozenset[int]:
     """Read again for them: few texts have a fault to show, and a layer is kept for long."""
-    reader = Reader(text, layer, path)
+    reader = YamlReader(text, layer, path)
     return hidden_lines(text, reader.read(), reader.lost, schema)
 
 
@@ -128,7 +128,7 @@ def _decoded(data: bytes) -> str:
 
 def _not_utf8(data: bytes, error: UnicodeDecodeError, path: str, layer: LayerName) -> Problem:
     before = data[: error.start].decode("utf-8").removeprefix("\ufeff")
-    line, column = place(before, len(before))
+    line, column = line_and_column(before, len(before))
     hint = "save it as UTF-8" + (" (it starts like UTF-16)" if _is_wide(data) else "")
     origin = Origin(layer, path, line, column)
     return Problem(code="bad-encoding", message="the file is not UTF-8 text", hint=hint, origin=origin)

@@ -1,4 +1,4 @@
-"""Where configuration files are looked for, and the variables that name the fleet's store."""
+"""Where configuration files are looked for."""
 
 from __future__ import annotations
 

@@ -14,17 +14,17 @@ from ..secrets import references
 from ..settings.declarations import BUILT_IN, KEY_LISTS
 from ..settings.frozen import FrozenDict
 from ..settings.interpolation import uninterpolated
-from ..settings.providers import PROVIDER_NAME, packaged_providers
+from ..settings.packaged_providers import PROVIDER_NAME, packaged_providers
 from ..settings.request_fields import Headers, ModelList, Parameters
 from ..settings.schema import NAME, Schema, Setting
-from ..settings.value_types import InvalidValueError, Model, shape
-from . import applications, stigmer_cli
-from .applications import plain
+from ..settings.value_types import InvalidValueError, ModelString, shape
+from . import app_entries, stigmer_cli
+from .app_entries import plain
 from .yaml.nodes import Node
 from .yaml.parser import MAX_PROBLEMS
 
 ALIAS_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-MODEL = Model()
+MODEL = ModelString()
 _GLUED = "put a space after the colon"
 # A key and its value without the space, and what other formats look like.
 _GLUED_TEXT = re.compile(r"[a-z_]{1,64}:[^\s:/]")
@@ -149,20 +149,20 @@ class Collector:
         self.apps = {}
         for name, child in (node.value or {}).items():
             found = {
-                key: Entry(value, self._origin(at)) for key, value, at in applications.leaves(f"apps.{name}", child)
+                key: Entry(value, self._origin(at)) for key, value, at in app_entries.leaves(f"apps.{name}", child)
             }
             self.apps |= found
             if name in self.schema.children["apps"]:
                 self._section(f"apps.{name}", child)
             else:
                 self.entries |= {
-                    key: Entry(applications.masked(key, entry.value), entry.origin) for key, entry in found.items()
+                    key: Entry(app_entries.masked(key, entry.value), entry.origin) for key, entry in found.items()
                 }
                 self._note_neighbour(name, self._origin(child, of_key=True))
 
     def _note_neighbour(self, name: str, origin: Origin) -> None:
         """Warns of an application's name that is nearly a registered one."""
-        near = applications.neighbour(name, self.schema.children["apps"])
+        near = app_entries.neighbour(name, self.schema.children["apps"])
         if near is not None:
             message = f"no application is registered as {quoted(shown_name(name))}: its settings have no effect here"
             hint = f"did you mean apps.{near}?"

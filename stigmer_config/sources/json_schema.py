@@ -12,9 +12,9 @@ from typing import Any
 
 from ..core.secret import Secret
 from ..settings.declarations import BUILT_IN, Mode
-from ..settings.providers import PROVIDERS
+from ..settings.packaged_providers import CORE_PROVIDERS
 from ..settings.schema import NAME, Schema, Setting
-from ..settings.value_types import Model
+from ..settings.value_types import ModelString
 from . import stigmer_cli
 from .defaults import defaults_layer
 from .json_types import ALIAS_NAME, PROVIDER_NAME, definitions, shape
@@ -31,7 +31,7 @@ _DOCS = {
     "llm": "The model in force: who serves it, which one, where, and its parameters.",
     "providers": "Each provider's own settings, for when it is the active one.",
     f"providers.{NAME}": "Another provider: a packaged one, or one of your own with a kind and a base_url.",
-    **{f"providers.{provider}": f"Settings for when {provider} is the active provider." for provider in PROVIDERS},
+    **{f"providers.{provider}": f"Settings for when {provider} is the active provider." for provider in CORE_PROVIDERS},
     "temporal": "Where the worker gets its work.",
     "backend": "The Stigmer backend.",
     "sandbox": "Where an agent's tools run.",
@@ -107,7 +107,7 @@ def _setting(setting: Setting, known: Schema) -> dict[str, Any]:
     }
     if setting.variable:
         rules["x-variable"] = setting.variable
-    if isinstance(setting.kind, Model):
+    if isinstance(setting.kind, ModelString):
         rules["examples"] = _examples(setting.key)
     return {**rules, **(_or_null(accepted) if setting.nullable else accepted)}
 
@@ -160,13 +160,13 @@ def _aliases() -> dict[str, Any]:
 
 def _alias() -> dict[str, Any]:
     setting = "A nickname for a model: a model string, another alias, or a mapping provider → model string."
-    shapes = [shape(Model()), {"type": "object", "$ref": "#/$defs/targets"}]
+    shapes = [shape(ModelString()), {"type": "object", "$ref": "#/$defs/targets"}]
     return {"description": setting, "x-class": "open", "x-reload": "live", "anyOf": shapes}
 
 
 def _examples(key: str) -> list[str]:
     """What an editor offers: the built-in aliases and the packaged models, of its provider if it has one."""
-    own = [provider for provider in PROVIDERS if key.startswith(f"providers.{provider}.")]
+    own = [provider for provider in CORE_PROVIDERS if key.startswith(f"providers.{provider}.")]
     entries = defaults_layer("cloud").entries
     aliases = {key.removeprefix("aliases."): entry for key, entry in entries.items() if key.startswith("aliases.")}
-    return [*aliases, *(entries[f"providers.{provider}.model"].value for provider in own or PROVIDERS)]
+    return [*aliases, *(entries[f"providers.{provider}.model"].value for provider in own or CORE_PROVIDERS)]

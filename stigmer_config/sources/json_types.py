@@ -7,7 +7,7 @@ from typing import Any
 
 from ..settings.app_types import Boolean, Integer, Limits, ListOf, Real, String
 from ..settings.declarations import CHILDREN, SETTINGS
-from ..settings.providers import PROVIDERS, packaged_providers
+from ..settings.packaged_providers import CORE_PROVIDERS, packaged_providers
 from ..settings.request_fields import MAX_FALLBACKS, Headers, ModelList, Parameters
 from ..settings.schema import NAME
 from ..settings.urls import Address, Url
@@ -19,7 +19,7 @@ from ..settings.value_types import (
     KeyList,
     Kind,
     LogLevel,
-    Model,
+    ModelString,
     Number,
     ProviderName,
     Switch,
@@ -87,7 +87,7 @@ def _(kind: Number) -> dict[str, Any]:
 
 
 @shape.register
-def _(kind: Model) -> dict[str, Any]:
+def _(kind: ModelString) -> dict[str, Any]:
     del kind
     return {"type": "string", "$ref": "#/$defs/model"}
 
@@ -170,7 +170,7 @@ def _(kind: ProviderName) -> dict[str, Any]:
 @shape.register
 def _(kind: ModelList) -> dict[str, Any]:
     del kind
-    return {"type": "array", "items": shape(Model()), "maxItems": MAX_FALLBACKS}
+    return {"type": "array", "items": shape(ModelString()), "maxItems": MAX_FALLBACKS}
 
 
 @shape.register
@@ -189,11 +189,11 @@ def _(kind: Headers) -> dict[str, Any]:
 
 def _targets() -> dict[str, Any]:
     """An alias that means another model for each provider."""
-    docs = {provider: f"The model when {provider} is in force." for provider in PROVIDERS}
-    properties = {provider: {"description": doc, **shape(Model())} for provider, doc in docs.items()}
+    docs = {provider: f"The model when {provider} is in force." for provider in CORE_PROVIDERS}
+    properties = {provider: {"description": doc, **shape(ModelString())} for provider, doc in docs.items()}
     return {
         "properties": properties,
-        "patternProperties": {PROVIDER_NAME: shape(Model())},
+        "patternProperties": {PROVIDER_NAME: shape(ModelString())},
         **_CLOSED,
         "minProperties": 1,
     }

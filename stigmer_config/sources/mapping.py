@@ -11,10 +11,10 @@ from ..core.provenance import Entry, LayerName, Origin, placed
 from ..core.secret import Secret
 from ..settings.declarations import BUILT_IN, KEY_LISTS
 from ..settings.interpolation import uninterpolated
-from ..settings.providers import PROVIDER_NAME, packaged_providers
+from ..settings.packaged_providers import PROVIDER_NAME, packaged_providers
 from ..settings.schema import NAME, Schema
 from ..settings.value_types import InvalidValueError
-from .applications import given_leaves, masked
+from .app_entries import given_leaves, masked
 from .entries import ALIAS_NAME, MODEL, unknown_item
 
 # What a mapping gives, flat: key, value, key, value, … in the settings' types. Overrides are kept so: they must stay

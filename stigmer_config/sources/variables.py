@@ -12,7 +12,7 @@ from ..core.problems import Problem, has_errors
 from ..core.provenance import Entry, Layer, LayerName, Origin, Status
 from ..settings.declarations import BUILT_IN
 from ..settings.interpolation import uninterpolated
-from ..settings.providers import packaged_providers
+from ..settings.packaged_providers import packaged_providers
 from ..settings.schema import Schema, Setting
 from ..settings.value_types import InvalidValueError
 from .unknown_variables import unknown_variables

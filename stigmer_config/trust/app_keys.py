@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..config.applications import completed, hidden
+from ..config.app_values import completed, hidden
 from ..core.layer_stack import LayerStack
 from ..core.provenance import Entry
 from ..settings.frozen import FrozenDict

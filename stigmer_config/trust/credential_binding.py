@@ -23,7 +23,7 @@ BOUND = {
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?(?P<host>[^/?#@]+)")
 
 
-def bound(winners: Iterable[str], schema: Schema) -> dict[str, tuple[str, ...]]:
+def bound_credentials(winners: Iterable[str], schema: Schema) -> dict[str, tuple[str, ...]]:
     """Every credential that is bound, an application's own included, and the keys that say where it is sent."""
     found = dict(BOUND)
     if schema.apps:
@@ -35,17 +35,17 @@ def bound(winners: Iterable[str], schema: Schema) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def endpoint(key: str, winners: Mapping[str, Entry], schema: Schema = BUILT_IN) -> str:
+def credential_endpoint(key: str, winners: Mapping[str, Entry], schema: Schema = BUILT_IN) -> str:
     """Where a bound credential is sent, as `host:port`; of an address with a scheme, that and the host."""
-    parts = bound(winners, schema)[key]
+    parts = bound_credentials(winners, schema)[key]
     return _sent_to(parts, _values(winners, parts))
 
 
 def _sent_to(parts: Iterable[str], values: Mapping[str, Any]) -> str:
-    return ":".join(_place(str(values[part])) for part in parts if part in values)
+    return ":".join(_scheme_and_host(str(values[part])) for part in parts if part in values)
 
 
-def _place(address: str) -> str:
+def _scheme_and_host(address: str) -> str:
     found = _ADDRESS.match(address)
     return f"{found['scheme']}://{found['host']}".lower() if found is not None else address
 
@@ -54,12 +54,12 @@ def _values(winners: Mapping[str, Entry], parts: Iterable[str]) -> dict[str, Any
     return {part: winners[part].value for part in parts if part in winners}
 
 
-def moved(
+def moved_credentials(
     before: Mapping[str, Any], after: Mapping[str, Any], changes: Mapping[str, Any], schema: Schema
 ) -> list[Problem]:
     """The credentials that an override would send elsewhere than they were given for."""
     found: list[Problem] = []
-    for key, parts in bound(after, schema).items():
+    for key, parts in bound_credentials(after, schema).items():
         if not key.startswith("apps.") or after.get(key) is None or key in changes:
             continue
         here, given_for = _sent_to(parts, after), _sent_to(parts, before)
@@ -71,7 +71,7 @@ def moved(
     return found
 
 
-def passed_over(
+def passed_over_credentials(
     winners: Mapping[str, Entry],
     trusted: Mapping[str, Entry],
     granted: frozenset[CredentialGrant],
@@ -79,7 +79,7 @@ def passed_over(
 ) -> dict[str, Problem]:
     """The credentials that must not be used, because a project sends them elsewhere: key → problem."""
     found: dict[str, Problem] = {}
-    for key, parts in bound(winners, schema).items():
+    for key, parts in bound_credentials(winners, schema).items():
         entry = winners.get(key)
         here, given_for = _sent_to(parts, _values(winners, parts)), _sent_to(parts, _values(trusted, parts))
         if entry is None or entry.value is None or here == given_for:
@@ -93,7 +93,7 @@ def passed_over(
     return found
 
 
-def exposed(winners: Mapping[str, Entry]) -> list[Problem]:
+def exposed_credentials(winners: Mapping[str, Entry]) -> list[Problem]:
     """The warning for a Temporal key that would cross the network in the clear."""
     key, tls, address = (winners.get(f"temporal.{name}") for name in ("api_key", "tls", "address"))
     if key is None or key.value is None or tls is None or tls.value is not False or address is None:

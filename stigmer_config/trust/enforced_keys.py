@@ -14,15 +14,15 @@ import msgspec
 
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem
-from ..core.provenance import STARTING_MODE, Entry, Layer, Origin, Refused, plain_value
+from ..core.provenance import STARTING_MODE, Entry, Layer, Origin, RefusedEntry, plain_value
 from ..llm.catalogue import Catalogue
 from ..llm.combined_layers import CombinedLayers, combine
 from ..llm.provider_selection import ProviderSelection
 from ..llm.resolve import resolve
-from ..settings.declarations import BUILT_IN, PROVIDERS, SETTINGS
+from ..settings.declarations import BUILT_IN, CORE_PROVIDERS, SETTINGS
 from ..settings.schema import Schema
 from .app_keys import PREFIX, FixedValues
-from .credential_binding import bound
+from .credential_binding import bound_credentials
 from .vetting import Vetted
 
 KEY = "enforced"
@@ -73,7 +73,7 @@ class Policy:
             return
         self.rules[key] = Rule(key, plain_value(entry), place)
         selection = combined.selection
-        for part in bound((key,), self._schema).get(key, ()):
+        for part in bound_credentials((key,), self._schema).get(key, ()):
             entry_of_part = combined.winners.get(part)
             if entry_of_part is not None:
                 self._watch(part, plain_value(entry_of_part), key, place)
@@ -217,7 +217,7 @@ class _Admission:
         self.stack_with = stack_with
         self.baseline = baseline
         self.granted = granted
-        self.refused: dict[str, Refused] = {}
+        self.refused: dict[str, RefusedEntry] = {}
         self.problems: list[Problem] = []
 
     def admit(self, problems: list[Problem]) -> Layer:
@@ -232,7 +232,7 @@ class _Admission:
                 steering[key] = entry
             else:
                 rest[key] = entry
-        kept = self._admitted(rest, steering, None) if steering else rest
+        kept = self._admitted(rest, steering) if steering else rest
         implied = self.layer.implied_provider
         if implied is not None and self._changed(kept, implied) is not None:
             what = self._changed(kept, implied) or ""
@@ -244,7 +244,7 @@ class _Admission:
         ordered = {key: entry for key, entry in self.layer.entries.items() if key in kept}
         return self._with(ordered, implied, {**self.layer.refused, **self.refused})
 
-    def _admitted(self, kept: dict[str, Entry], waiting: dict[str, Entry], _what: None) -> dict[str, Entry]:
+    def _admitted(self, kept: dict[str, Entry], waiting: dict[str, Entry]) -> dict[str, Entry]:
         """`kept` with those of the waiting entries that change nothing: together where that does, else by halves."""
         together = {**kept, **waiting}
         what = self._changed(together, None)
@@ -256,21 +256,21 @@ class _Admission:
             return kept
         rows = list(waiting.items())
         half = len(rows) // 2
-        kept = self._admitted(kept, dict(rows[:half]), None)
-        return self._admitted(kept, dict(rows[half:]), None)
+        kept = self._admitted(kept, dict(rows[:half]))
+        return self._admitted(kept, dict(rows[half:]))
 
     def _changed(self, entries: dict[str, Entry], implied: Entry | None) -> str | None:
         stack = LayerStack(self.stack_with(self._with(entries, implied, self.layer.refused)))
         return self.policy.changed_by(combine(stack, self.catalogue, self.baseline, self.granted))
 
-    def _with(self, entries: dict[str, Entry], implied: Entry | None, refused: Mapping[str, Refused]) -> Layer:
+    def _with(self, entries: dict[str, Entry], implied: Entry | None, refused: Mapping[str, RefusedEntry]) -> Layer:
         granted = self.layer.granted & entries.keys()
         return msgspec.structs.replace(
             self.layer, entries=entries, implied_provider=implied, refused=refused, granted=granted
         )
 
     def _refuse(self, key: str, entry: Entry, what: str) -> None:
-        self.refused[key] = Refused(entry, "enforced")
+        self.refused[key] = RefusedEntry(entry, "enforced")
         self.problems.append(self.policy.refusal(what, key, entry))
 
 
@@ -288,7 +288,7 @@ def _effective(selection: ProviderSelection, keys: Iterable[str], today: datetim
 
 def _meaning(combined: CombinedLayers, key: str) -> Any:
     """What an alias stands for, for each provider."""
-    ends = (combined.names.expand(key.removeprefix("aliases."), provider) for provider in PROVIDERS)
+    ends = (combined.names.expand(key.removeprefix("aliases."), provider) for provider in CORE_PROVIDERS)
     return tuple((end.prefix, end.name) for end in ends)
 
 

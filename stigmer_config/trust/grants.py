@@ -22,14 +22,14 @@ import msgspec
 from ..core.decoding import from_json
 from ..core.environment import Environment
 from ..core.problems import Problem
-from ..core.provenance import Entry, Layer, Origin, plain_value, targets
+from ..core.provenance import Entry, Layer, Origin, alias_targets, plain_value
 from ..files.paths import real_path
 from ..llm.catalogue import catalogue
+from ..llm.declared_providers import model_strings
 from ..llm.model_strings import ModelNames, is_ollama_cloud
 from ..llm.provider_selection import CredentialGrant
-from ..llm.providers import model_strings
 from ..settings.declarations import find
-from ..settings.providers import is_router, packaged_providers
+from ..settings.packaged_providers import is_router, packaged_providers
 from ..settings.request_fields import OPEN_PARAMETERS
 from .records import UntrustworthyError, folder_of, move_record, read_record, remove_record, write_record
 
@@ -95,7 +95,9 @@ def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
         return entry.value is None or not OPEN_PARAMETERS.issuperset(entry.value)
     if key.startswith("aliases."):
         is_model = names.catalogue.find(key.removeprefix("aliases.")) is not None
-        return is_model or not _ROUTERS.isdisjoint(targets(entry) or ()) or _strings_name_provider(key, entry, names)
+        return (
+            is_model or not _ROUTERS.isdisjoint(alias_targets(entry) or ()) or _strings_name_provider(key, entry, names)
+        )
     return key == "llm.provider" or _strings_name_provider(key, entry, names)
 
 
@@ -134,7 +136,7 @@ def _name(project_file: str, *, pending: bool = False) -> str:
     return f"{digest_of_path}{'.pending' if pending else ''}.json"
 
 
-def recorded(environment: Environment, project_file: str) -> Grant | None:
+def recorded_grant(environment: Environment, project_file: str) -> Grant | None:
     """The record of a project's file, or None: where there is none, or one that must not be believed."""
     return _read(environment, project_file, [])
 

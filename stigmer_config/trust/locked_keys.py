@@ -7,12 +7,12 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.provenance import Entry, Layer, Origin, plain_value, targets
+from ..core.provenance import Entry, Layer, Origin, alias_targets, plain_value
 from ..llm.combined_layers import CombinedLayers
+from ..llm.declared_providers import provider_of
 from ..llm.provider_selection import ProviderSelection
-from ..llm.providers import provider_of
 from ..llm.resolve import resolve
-from ..settings.declarations import BUILT_IN, LLM_FIELDS, PROVIDERS
+from ..settings.declarations import BUILT_IN, CORE_PROVIDERS, LLM_FIELDS
 from ..settings.schema import Schema
 from . import app_keys
 
@@ -31,7 +31,7 @@ def _switch(provider: str) -> Layer:
 def _switches(selection: ProviderSelection) -> Iterable[Layer]:
     """Overrides to the three providers, and to each that a layer says more of than where it is."""
     said = {provider for layer in selection.layers if layer.name != "defaults" for provider in _mentioned(layer)}
-    return map(_switch, (*PROVIDERS, *sorted(said - {*PROVIDERS})))
+    return map(_switch, (*CORE_PROVIDERS, *sorted(said - {*CORE_PROVIDERS})))
 
 
 def _mentioned(layer: Layer) -> Iterable[str]:
@@ -40,7 +40,7 @@ def _mentioned(layer: Layer) -> Iterable[str]:
         if provider and field not in ("kind", "base_url", "api_key", "headers"):
             yield provider
         elif key.startswith("aliases."):
-            yield from targets(entry) or ()
+            yield from alias_targets(entry) or ()
 
 
 class Locks:
@@ -68,7 +68,7 @@ class Locks:
     def watched(self) -> list[str]:
         """The locked keys whose effective value other keys can change."""
         fields = [f"llm.{field}" for field in _FIELDS]
-        models = [f"providers.{provider}.model" for provider in PROVIDERS]
+        models = [f"providers.{provider}.model" for provider in CORE_PROVIDERS]
         aliases = [name for name in self._names if name.startswith("aliases.")]
         return [*(key for key in (*fields, *models) if self.on(key)), *aliases]
 
@@ -88,7 +88,7 @@ def effective_values(combined: CombinedLayers, keys: list[str], today: datetime.
             values[key] = model and (model.value, _meaning(combined, model.value, provider))
         elif key.startswith("aliases."):
             name = key.removeprefix("aliases.")
-            values[key] = [_meaning(combined, name, provider) for provider in PROVIDERS]
+            values[key] = [_meaning(combined, name, provider) for provider in CORE_PROVIDERS]
     return values
 
 

@@ -18,15 +18,15 @@ import msgspec
 
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem, worded
-from ..core.provenance import Entry, Layer, Reason, Refused, items, plain_value, targets
+from ..core.provenance import Entry, Layer, Reason, RefusedEntry, alias_targets, items, plain_value
 from ..core.secret import MASK, Secret
 from ..llm.catalogue import Catalogue
 from ..llm.combined_layers import CombinedLayers, combine
+from ..llm.declared_providers import provider_of
 from ..llm.model_strings import is_ollama_cloud
 from ..llm.provider_selection import ProviderSelection
-from ..llm.providers import provider_of
-from ..settings.declarations import BUILT_IN, PROVIDERS
-from ..settings.providers import is_router
+from ..settings.declarations import BUILT_IN, CORE_PROVIDERS
+from ..settings.packaged_providers import is_router
 from ..settings.request_fields import OPEN_PARAMETERS
 from ..settings.schema import Schema
 from .grants import NONE, Trust
@@ -96,7 +96,7 @@ class Vetting:
         self.credentials = trust.credentials
         self.catalogue: Catalogue = baseline.names.catalogue
         self.entries = dict(layer.entries)
-        self.refused: dict[str, Refused] = {}
+        self.refused: dict[str, RefusedEntry] = {}
         self.problems: list[Problem] = []
         self.locks = Locks(baseline, schema)
         self._built: tuple[Layer, CombinedLayers] | None = None
@@ -141,11 +141,11 @@ class Vetting:
     def _refuse(self, key: str, code: str, message: str, hint: str, reason: Reason | None) -> None:
         entry = self.entries.pop(key)
         if reason is not None and key not in self.layer.faulty:
-            self.refused[key] = Refused(entry, reason)
+            self.refused[key] = RefusedEntry(entry, reason)
         self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=entry.origin))
         if key == "llm.provider" and reason is not None and "llm.model" in self.entries:
             # It was meant for the refused provider.
-            self.refused["llm.model"] = Refused(self.entries.pop("llm.model"), reason)
+            self.refused["llm.model"] = RefusedEntry(self.entries.pop("llm.model"), reason)
 
     def _forbidden(self) -> None:
         for key in list(self.entries):
@@ -307,13 +307,13 @@ class Vetting:
 
 def _leads_away(entry: Entry, combined: CombinedLayers) -> bool:
     """Whether an alias's target is a model of another provider than the one in force, or of Ollama's cloud."""
-    by_provider = targets(entry)
+    by_provider = alias_targets(entry)
     names, selection = combined.names, combined.selection
     if by_provider is None:
         gateway = selection.is_gateway(selection.provider)
         if names.named_by(entry.value, gateway=gateway) not in (None, selection.provider):
             return True
-        by_provider = dict.fromkeys((*PROVIDERS, selection.provider), entry)
+        by_provider = dict.fromkeys((*CORE_PROVIDERS, selection.provider), entry)
     return any(_is_elsewhere(selection, target, provider) for provider, target in by_provider.items())
 
 
@@ -339,7 +339,7 @@ def _shown(entry: Entry) -> Any:
     """An entry's value as a message shows it."""
     if isinstance(entry.value, Secret):
         return MASK
-    by_provider: Mapping[str, Entry] | None = targets(entry)
+    by_provider: Mapping[str, Entry] | None = alias_targets(entry)
     if by_provider is not None:
         return ", ".join(f"{provider}: {target.value}" for provider, target in by_provider.items())
     return plain_value(entry)

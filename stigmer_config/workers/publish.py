@@ -32,7 +32,7 @@ from ..settings.declarations import VARIABLES
 from ..sources.variables import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
 from .folders import folders
 from .liveness import WorkerLock, remove
-from .state import MAX_STATE, SourceState, Startup, WorkerState
+from .local_workers import MAX_STATE, SourceState, Startup, WorkerState
 
 _LONGEST, _MOST = 500, 200  # characters, and items, of a state that is too long
 # Variables that decide which files are read and trusted, beside those that set a key.

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from stigmer_config import LiveConfig
 from stigmer_config.cli import COMMANDS
-from stigmer_config.settings.declarations import PROVIDERS, SETTINGS
+from stigmer_config.settings.declarations import CORE_PROVIDERS, SETTINGS
 from stigmer_config.settings.value_types import Choice
 from tests.support.cli_tools import COMMAND, ask, variables_of
 from tests.support.sandbox import Sandbox
@@ -99,7 +99,7 @@ def test_a_shell_lists_the_choices(sandbox: Sandbox, name: str) -> None:
     """Where several words fit, they are listed."""
     with shell(sandbox, name) as terminal:
         terminal.type("stigmer config set llm.provider ", "\t", "\t")
-        for word in PROVIDERS:
+        for word in CORE_PROVIDERS:
             terminal.wait(word)
         terminal.type(CLEAR, "stigmer config diff cl", "\t")
         terminal.wait("diff cloud")
@@ -143,10 +143,10 @@ def test_commands_keys_and_aliases_are_offered(sandbox: Sandbox) -> None:
     assert completed(sandbox, "config", "explain", "aliases.fa") == {"aliases.fast", "aliases.fable"}
     sandbox_keys = {key for key in SETTINGS if key.startswith("sandbox.")}
     assert completed(sandbox, "config", "show", "sand") == {"sandbox", *sandbox_keys}
-    assert completed(sandbox, "config", "get", "prov") == {f"providers.{provider}." for provider in PROVIDERS}
+    assert completed(sandbox, "config", "get", "prov") == {f"providers.{provider}." for provider in CORE_PROVIDERS}
     ollama = {key for key in SETTINGS if key.startswith("providers.ollama.")}
     assert completed(sandbox, "config", "set", "providers.ollama.") == ollama
-    assert completed(sandbox, "config", "set", "aliases.fable.") == {f"aliases.fable.{p}" for p in PROVIDERS}
+    assert completed(sandbox, "config", "set", "aliases.fable.") == {f"aliases.fable.{p}" for p in CORE_PROVIDERS}
     assert completed(sandbox, "config", "trust", "--") >= {"--show", "--revoke", "--with-credentials"}
 
 

@@ -146,12 +146,12 @@ def main():
     from stigmer_config.core.environment import Environment
     from stigmer_config.integrations import ollama
     from stigmer_config.sources.etcd import messages
-    from stigmer_config.workers import fleet, state
+    from stigmer_config.workers import fleet, local_workers
     for kind in (messages.Line, messages.Range, messages.Transaction, messages.LeaseLine):
         messages.decoded(b"{}", kind)
     fleet.decoded(b"{}")
     ollama._context({"x.context_length": b"1"})
-    state.running(Environment.capture())
+    local_workers.running(Environment.capture())
 faults = []
 barrier = threading.Barrier(16)
 def use():

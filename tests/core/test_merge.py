@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stigmer_config.core.merge import _object_merge, merge
-from stigmer_config.core.provenance import Entry, Layer, LayerName, Origin, targets
+from stigmer_config.core.provenance import Entry, Layer, LayerName, Origin, alias_targets
 from tests.support.paths import REPOSITORY
 from tests.support.sandbox import Sandbox
 
@@ -100,7 +100,7 @@ def entry(name: LayerName, key: str, value: Any) -> Entry:
 
 
 def plain(found: Entry) -> Any:
-    by_provider = targets(found)
+    by_provider = alias_targets(found)
     return found.value if by_provider is None else {name: target.value for name, target in by_provider.items()}
 
 
@@ -121,7 +121,7 @@ def test_each_merged_value_keeps_its_own_origin(values: list[dict[str, Any]]) ->
     for key, found in merge([layer(name, one) for name, one in said.items()]).items():
         givers = [name for name, one in said.items() if key in one]
         assert found.origin == Origin(givers[-1], key)
-        for inner, target in (targets(found) or {}).items():
+        for inner, target in (alias_targets(found) or {}).items():
             last = [name for name, one in said.items() if inner in _mapping(one.get(key))]
             assert target.origin == Origin(last[-1], f"{key}.{inner}")
 

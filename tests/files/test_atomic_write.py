@@ -377,12 +377,12 @@ def test_a_write_that_fails_takes_its_trust_back(
 
     if granted:
         edit("backend.endpoint", "localhost:1")
-    before = grants.recorded(environment, aimed.path)
+    before = grants.recorded_grant(environment, aimed.path)
     monkeypatch.setattr(saving, "os", _Os(replace=full, link=full))
     with pytest.raises(SaveError, match="No space left"):
         edit("temporal.namespace", "other")
     monkeypatch.undo()
-    after = grants.recorded(environment, aimed.path)
+    after = grants.recorded_grant(environment, aimed.path)
     assert (before and before.digest) == (after and after.digest)
     assert sandbox.load(CLOUD).backend.endpoint == ("localhost:1" if granted else "localhost:8080")
     edit("temporal.namespace", "other")

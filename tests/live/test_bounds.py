@@ -16,7 +16,7 @@ from structlog.testing import LogCapture
 
 from stigmer_config import ConfigError, LiveConfig, Rejected
 from stigmer_config.core.problems import MOST_SHOWN
-from stigmer_config.workers.state import running
+from stigmer_config.workers.local_workers import running
 from tests.support.sandbox import Sandbox
 
 LOCAL = {"MODE": "local"}

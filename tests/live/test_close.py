@@ -17,8 +17,8 @@ from stigmer_config import Closed, Forked, LiveConfig, Reloaded
 from stigmer_config.live.log_events import Reporter
 from stigmer_config.loading.request import request
 from stigmer_config.reload.reloader import Reloader
+from stigmer_config.workers import local_workers
 from stigmer_config.workers import publish as published_module
-from stigmer_config.workers import state
 from tests.support.live_tools import DEADLINE, Calls, living, logged, resources, save, takes, until, world
 from tests.support.sandbox import Sandbox
 
@@ -426,4 +426,4 @@ def test_a_full_disk_disturbs_nobody(sandbox: Sandbox, monkeypatch: pytest.Monke
                 assert sorted(entry.name for entry in path.parent.iterdir()) == [path.name, f"{path.stem}.lock"]
         save(sandbox.user_file, "mode: local\nllm: {timeout: 2}\n")
         takes(live, timeout=2.0)
-        assert until(lambda: [worker.generation for worker in state.running(world(sandbox))] == [3])
+        assert until(lambda: [worker.generation for worker in local_workers.running(world(sandbox))] == [3])

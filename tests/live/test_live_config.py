@@ -18,7 +18,7 @@ from watchdog.observers.api import BaseObserver
 
 from stigmer_config import Config, ConfigError, LiveConfig, Rejected, Reloaded, Unchanged, load
 from stigmer_config.files import stable_read as settled
-from stigmer_config.files.watch.schedule import Ledger
+from stigmer_config.files.watch.due_files import DueFiles
 from stigmer_config.llm.catalogue import catalogue
 from stigmer_config.llm.provider_selection import CredentialGrant
 from stigmer_config.loading.load import read
@@ -276,7 +276,7 @@ def test_wherever_it_fails_the_change_is_taken_and_told(
 def hearing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its events, and with all of them lost: the sweep has to find what they would have told."""
     if request.param == "sweep":
-        monkeypatch.setattr(Ledger, "event", lambda *_: None)
+        monkeypatch.setattr(DueFiles, "event", lambda *_: None)
 
 
 @pytest.mark.usefixtures("hearing")

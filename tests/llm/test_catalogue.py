@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from stigmer_config.llm.catalogue import Model, catalogue
+from stigmer_config.llm.catalogue import ModelFacts, catalogue
 from tests.support.reference import PROVIDERS, belongs_to, models, packaged
 from tests.support.sandbox import Sandbox
 
@@ -90,9 +90,9 @@ def test_what_replaces_a_model_takes_what_it_took() -> None:
 def test_days_left_counts_to_the_day_itself() -> None:
     """0 on the day, negative after it, None when nothing is announced."""
     day = datetime.date(2026, 11, 30)
-    model = Model(retires=day)
+    model = ModelFacts(retires=day)
     assert [model.days_left(day - datetime.timedelta(days=n)) for n in (60, 0, -1)] == [60, 0, -1]
-    assert Model().days_left(day) is None
+    assert ModelFacts().days_left(day) is None
 
 
 @pytest.mark.parametrize("mode", ["local", "cloud"])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from stigmer_config.integrations.chat import chat_model
-from stigmer_config.llm.catalogue import Catalogue, Model, catalogue
+from stigmer_config.llm.catalogue import Catalogue, ModelFacts, catalogue
 from tests.support.catalogue_drift import Drift, Sdk, chosen_by_the_package, drifts, installed
 from tests.support.fake_providers import FakeProviders
 from tests.support.sandbox import Sandbox
@@ -36,13 +36,13 @@ def test_the_sdks_data_is_really_read() -> None:
     assert chosen["local: aliases.fast.ollama"] == ("ollama", "llama3.2:3b")
 
 
-NEW = Model(provider="openai", id="new")
-OLD = Model(provider="openai", id="old", names=("older",), retires=DAY("2026-12-01"), replacement="new")
+NEW = ModelFacts(provider="openai", id="new")
+OLD = ModelFacts(provider="openai", id="old", names=("older",), retires=DAY("2026-12-01"), replacement="new")
 
 
 def matters(
     sdk: Sdk,
-    models: tuple[Model, ...] = (NEW, OLD),
+    models: tuple[ModelFacts, ...] = (NEW, OLD),
     today: str = "2026-06-01",
     chosen: Mapping[str, tuple[str, str]] | None = None,
 ) -> list[Drift]:
@@ -68,12 +68,12 @@ def test_what_agrees_is_no_contradiction() -> None:
         (Sdk(frozenset({"old"}), {}), (OLD,), "is not in the catalogue"),
         (
             Sdk(frozenset({"old"}), {}),
-            (Model(provider="openai", id="old", names=("older",), retires=DAY("2026-01-01")),),
+            (ModelFacts(provider="openai", id="old", names=("older",), retires=DAY("2026-01-01")),),
             "nothing replaces it",
         ),
     ],
 )
-def test_each_contradiction_is_found(sdk: Sdk, models: tuple[Model, ...], words: str) -> None:
+def test_each_contradiction_is_found(sdk: Sdk, models: tuple[ModelFacts, ...], words: str) -> None:
     """A moved end, a choice that is gone, a replacement that is not there: each fails the check."""
     (drift,) = matters(sdk, models)
     assert words in drift.text
@@ -82,7 +82,7 @@ def test_each_contradiction_is_found(sdk: Sdk, models: tuple[Model, ...], words:
 def test_other_differences_are_only_notes() -> None:
     """A model that only the SDK knows, and a limit that LangChain has otherwise, are in the report, no more."""
     sdk = Sdk(frozenset({"old", "new", "newest"}), {"ancient": DAY("2020-01-01")}, {"new": {"max_output_tokens": 7}})
-    models = (Model(provider="openai", id="new", output=8), OLD)
+    models = (ModelFacts(provider="openai", id="new", output=8), OLD)
     found = list(drifts(Catalogue(DAY("2026-06-01"), models), {"openai": sdk}, {}, DAY("2026-06-01")))
     assert {drift.model for drift in found if not drift.matters} == {"newest", "ancient", "new"}
 

@@ -11,7 +11,7 @@ import pytest
 
 from stigmer_config import Config
 from stigmer_config.llm.catalogue import catalogue
-from stigmer_config.settings.providers import PROVIDER_NAME, PROVIDERS, packaged_providers
+from stigmer_config.settings.packaged_providers import CORE_PROVIDERS, PROVIDER_NAME, packaged_providers
 from tests.support.sandbox import Sandbox
 
 REQUIRED = {"openrouter", "groq", "mistralai", "deepseek", "xai", "together", "google", "lmstudio", "vllm", "litellm"}
@@ -45,11 +45,11 @@ def test_address_and_variable_are_those_of_the_providers_own_package(provider: s
 
 def test_every_line_is_whole() -> None:
     """Each has a kind, an address (the three have theirs in the modes' files) and a page that lists its models."""
-    assert packaged_providers().keys() >= REQUIRED | set(PROVIDERS)
+    assert packaged_providers().keys() >= REQUIRED | set(CORE_PROVIDERS)
     for name, provider in packaged_providers().items():
         assert PROVIDER_NAME.fullmatch(name)
-        assert provider.kind in PROVIDERS
-        assert (provider.base_url is None) == (name in PROVIDERS)
+        assert provider.kind in CORE_PROVIDERS
+        assert (provider.base_url is None) == (name in CORE_PROVIDERS)
         assert provider.models.startswith("https://")
         assert name not in catalogue().foreign_prefixes
 
@@ -68,7 +68,7 @@ def loaded(sandbox: Sandbox, provider: str) -> Config:
     return sandbox.load({"MODE": "local", **keys}, flags={"llm.model": f"{provider}:some-model"})
 
 
-@pytest.mark.parametrize("provider", sorted(set(packaged_providers()) - set(PROVIDERS)))
+@pytest.mark.parametrize("provider", sorted(set(packaged_providers()) - set(CORE_PROVIDERS)))
 def test_a_prefix_and_the_providers_own_variable_are_enough(sandbox: Sandbox, provider: str) -> None:
     """No file at all: the packaged address, the key from its variable."""
     config = loaded(sandbox, provider)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stigmer_config import Problem
-from stigmer_config.settings.declarations import CHILDREN, PROVIDERS, SETTINGS
+from stigmer_config.settings.declarations import CHILDREN, CORE_PROVIDERS, SETTINGS
 from tests.support.edit_styles import Made, files
 from tests.support.paths import REPOSITORY
 from tests.support.sandbox import Sandbox
@@ -199,7 +199,7 @@ def test_an_unknown_key_is_one_to_both(world: Sandbox, section: str, name: str) 
         assert not accepts(document)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", CORE_PROVIDERS)
 def test_a_secret_may_stand_elsewhere(world: Sandbox, provider: str) -> None:
     """References are accepted where secrets are, and only in their three forms."""
     key = f"providers.{provider}.api_key"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stigmer_config.llm.catalogue import Catalogue, Model, catalogue
+from stigmer_config.llm.catalogue import Catalogue, ModelFacts, catalogue
 from stigmer_config.sources.defaults import defaults_layer
 
 
@@ -129,7 +129,7 @@ def _ends(known: Catalogue, provider: str, sdk: Sdk) -> Iterable[Drift]:
             yield Drift(name, f"its end moved: {model.retires} in the catalogue, {day} in the SDK", matters=True)
 
 
-def _facts(model: Model, profile: Mapping[str, Any]) -> Iterable[Drift]:
+def _facts(model: ModelFacts, profile: Mapping[str, Any]) -> Iterable[Drift]:
     pairs = {
         "context": (model.context, profile.get("max_input_tokens")),
         "output": (model.output, profile.get("max_output_tokens")),

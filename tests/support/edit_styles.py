@@ -14,7 +14,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from stigmer_config.settings.declarations import SETTINGS
-from stigmer_config.settings.providers import PROVIDERS
+from stigmer_config.settings.packaged_providers import CORE_PROVIDERS
 from stigmer_config.settings.request_fields import ModelList
 from stigmer_config.settings.urls import Address, Url
 from stigmer_config.settings.value_types import (
@@ -22,7 +22,7 @@ from stigmer_config.settings.value_types import (
     Credential,
     KeyList,
     Kind,
-    Model,
+    ModelString,
     Number,
     ProviderName,
     Switch,
@@ -40,7 +40,7 @@ _MODELS = st.sampled_from(["fast", "claude-sonnet-4.5", "qwen2.5-coder:7b", "ope
 
 _FIXED: dict[type[Kind], st.SearchStrategy[Any]] = {
     Switch: st.booleans(),
-    Model: _MODELS,
+    ModelString: _MODELS,
     ModelList: st.lists(st.sampled_from(["qwen3:4b", "llama3.2:3b", "gemma3:4b"]), min_size=1, max_size=3),
     ProviderName: st.sampled_from(["anthropic", "ollama", "openai", "auto"]),
     Url: st.sampled_from(["http://localhost:11434", "https://api.example.com/v1", "https://[::1]:8443/x"]),
@@ -255,7 +255,7 @@ def aliases(draw: Draw) -> dict[str, Any]:
         if draw(st.booleans()):
             found[f"aliases.{name}"] = draw(_MODELS)
         else:
-            for provider in draw(st.lists(st.sampled_from(PROVIDERS), unique=True, min_size=1)):
+            for provider in draw(st.lists(st.sampled_from(CORE_PROVIDERS), unique=True, min_size=1)):
                 found[f"aliases.{name}.{provider}"] = draw(_MODELS)
     return found
 

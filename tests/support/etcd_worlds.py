@@ -12,7 +12,7 @@ from stigmer_config import Environment, Problem
 from stigmer_config.core.provenance import Layer
 from stigmer_config.loading.load import Loaded, read
 from stigmer_config.loading.request import Request, request
-from stigmer_config.settings.declarations import PROVIDERS
+from stigmer_config.settings.declarations import CORE_PROVIDERS
 from stigmer_config.sources.etcd.address import Fleet, fleet_of
 from stigmer_config.sources.etcd.layer import etcd_layer
 from stigmer_config.sources.etcd.snapshot import Stored, Value
@@ -74,5 +74,5 @@ def keys_of(values: Mapping[str, Any]) -> dict[str, str]:
             found[f"aliases/{key[8:]}"] = json.dumps(value)
         else:
             found[key.replace(".", "/")] = json.dumps(value)
-    assert set(PROVIDERS) == {"anthropic", "ollama", "openai"}
+    assert set(CORE_PROVIDERS) == {"anthropic", "ollama", "openai"}
     return found

@@ -14,7 +14,7 @@ import sys
 import time
 
 from stigmer_config import Change, Config, LiveConfig
-from stigmer_config.files.watch import native
+from stigmer_config.files.watch import os_events
 
 
 def refuse(*_: object) -> None:
@@ -28,7 +28,7 @@ def tell(number: int, new: Config, _changes: tuple[Change, ...] = ()) -> None:
 
 
 def main(count: int) -> None:
-    native.Native.__init__ = refuse  # type: ignore[method-assign, assignment]
+    os_events.Native.__init__ = refuse  # type: ignore[method-assign, assignment]
     with contextlib.ExitStack() as ends:
         for number in range(count):
             live = ends.enter_context(LiveConfig.start(mode="local", project_dir=False))

@@ -22,9 +22,9 @@ from stigmer_config.core.layer_stack import LayerStack
 from stigmer_config.core.provenance import Layer, LayerName, Origin, plain_value
 from stigmer_config.llm.provider_selection import ProviderSelection
 from stigmer_config.llm.resolve import resolve
-from stigmer_config.loading.load import Loaded, judge
+from stigmer_config.loading.load import Loaded, load_layers
 from stigmer_config.loading.request import Request
-from stigmer_config.settings.providers import is_router
+from stigmer_config.settings.packaged_providers import is_router
 from stigmer_config.settings.urls import origin_of
 from stigmer_config.sources.defaults import defaults_layer
 from stigmer_config.sources.mapping import from_mapping
@@ -95,7 +95,7 @@ class Example:
 
     def load(self, project: Mapping[str, Any], trust: Trust) -> Loaded:
         """The load with this in the project's file, and this trust."""
-        return judge(Request(ENVIRONMENT, trust=trust), self.with_project(project))
+        return load_layers(Request(ENVIRONMENT, trust=trust), self.with_project(project))
 
     def with_project(self, project: Mapping[str, Any]) -> LayerStack:
         rank = next(n for n, layer in enumerate(self.layers) if layer.name == "env")

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from stigmer_config import Environment
-from stigmer_config.workers import state
+from stigmer_config.workers import local_workers
 from stigmer_config.workers.folders import folders
 from stigmer_config.workers.liveness import WorkerLock, living
 from tests.support import live_tools
 from tests.support.cli_tools import COMMAND
 from tests.support.live_tools import until, world
 from tests.support.sandbox import Sandbox
-from tests.workers.test_state import ask, environment_of, worker
+from tests.workers.test_local_workers import ask, environment_of, worker
 
 WORKER = """
 import sys
@@ -213,7 +213,7 @@ def test_what_a_cleaner_removes_comes_back(sandbox: Sandbox, lose: Callable[[Pat
     """Without any change of the configuration: the sweep notices within a second. No file is left over at the end."""
     with live_tools.living(sandbox):
         lose(_state_file(sandbox))
-        assert until(lambda: [found.pid for found in state.running(world(sandbox))] == [os.getpid()])
+        assert until(lambda: [found.pid for found in local_workers.running(world(sandbox))] == [os.getpid()])
     assert not [path for path in (sandbox.root / "run").rglob("*") if path.is_file()]
 
 

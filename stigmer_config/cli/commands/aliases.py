@@ -8,7 +8,7 @@ import click
 
 from ...config.config import Config
 from ...core.problems import printable
-from ..options import Where, common
+from ..options import CommandContext, common
 from ..output import render
 from ..output.problems import exit_status, tell
 from ..output.table import Cell, columns
@@ -17,7 +17,7 @@ from ..output.table import Cell, columns
 @click.command("aliases")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @common
-def command(form: str, where: Where) -> None:
+def command(form: str, where: CommandContext) -> None:
     """Show which model each alias stands for, by provider.
 
     The provider in force is marked with *; - means that the alias has no entry for that provider. Define
@@ -59,4 +59,4 @@ def _json(config: Config, name: str, meaning: dict[str, str | None]) -> dict[str
 
 
 def _place(config: Config, name: str) -> tuple[Cell, Cell]:
-    return render.place(config.explain(f"aliases.{name}").origin)
+    return render.origin_cells(config.explain(f"aliases.{name}").origin)

@@ -7,13 +7,13 @@ import os
 import click
 
 from ..completion import shells
-from ..options import Where, capture, common
+from ..options import CommandContext, capture, common
 
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(list(shells.SHELLS)), required=False)
 @common
-def command(shell: str | None, where: Where) -> None:
+def command(shell: str | None, where: CommandContext) -> None:
     """Print the shell script that completes stigmer's commands, options, keys, aliases and values.
 
     Without SHELL, the script is for the shell that $SHELL names. It calls stigmer at each TAB, so it need not be

@@ -13,9 +13,9 @@ from ...core.problems import Problem
 from ...core.provenance import Change
 from ...core.secret import MASK, Secret
 from ...loading.load import Loaded, read, read_alone
-from ...workers import state
+from ...workers import local_workers
 from ..completion.candidates import complete_side, complete_worker
-from ..options import Where, capture, common, html_option
+from ..options import CommandContext, capture, common, html_option
 from ..output import changes as diffs
 from ..output import render
 from ..output.problems import OK, exit_status, tell
@@ -38,7 +38,7 @@ _MODES = ("local", "cloud")
 @html_option
 @common
 def command(
-    one: str | None, other: str | None, worker: int | None, form: str, page: TextIO | None, where: Where
+    one: str | None, other: str | None, worker: int | None, form: str, page: TextIO | None, where: CommandContext
 ) -> None:
     """Compare effective values. A and B are modes (local, cloud) or files, each over the defaults alone.
 
@@ -70,27 +70,27 @@ def command(
     raise SystemExit(exit_status(problems) or healthy)
 
 
-def _two(one: str, other: str, where: Where) -> tuple[tuple[Change, ...], list[Problem], int]:
+def _two(one: str, other: str, where: CommandContext) -> tuple[tuple[Change, ...], list[Problem], int]:
     before, after = _side(one, where), _side(other, where)
     # Whether this machine has a key says nothing about the difference of two modes.
     problems = [p for p in (*before.problems, *after.problems) if p.code != "missing-api-key"]
     return before.config.diff(after.config), list(dict.fromkeys(problems)), OK
 
 
-def _side(name: str, where: Where) -> Loaded:
+def _side(name: str, where: CommandContext) -> Loaded:
     if name in _MODES:
-        return Where(name, where.project_dir).load()
+        return CommandContext(name, where.project_dir).load()
     return read_alone(capture(), Path(name), where.mode, schema=where.schema)
 
 
 def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
     """What differs between what a worker has and what it would load now; 4 when it is not healthy."""
-    workers = [worker for worker in state.running(capture()) if worker.pid == pid]
+    workers = [worker for worker in local_workers.running(capture()) if worker.pid == pid]
     if not workers:
         raise click.UsageError(f"no worker runs as process {pid}: stigmer config workers lists them")
     # Each container has a process 1: the one of this container first, then the newest.
     worker = max(workers, key=lambda worker: (worker.host == socket.gethostname(), worker.started))
-    loaded = read(state.request_of(worker, capture()))
+    loaded = read(local_workers.request_of(worker, capture()))
     has, now = worker.values, {key: _comparable(value) for key, value in loaded.config.effective()}
     now["mode"] = loaded.wanted_mode
     changes = [
@@ -105,7 +105,7 @@ def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
         for key in dict.fromkeys([*now, *has])
         if has.get(key) != now.get(key)
     ]
-    return tuple(changes), list(loaded.problems), OK if state.is_healthy(worker) else UNHEALTHY
+    return tuple(changes), list(loaded.problems), OK if local_workers.is_healthy(worker) else UNHEALTHY
 
 
 def _comparable(value: Any) -> Any:

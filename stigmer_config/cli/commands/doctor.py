@@ -11,7 +11,7 @@ import msgspec
 
 from ...integrations.doctor import Finding, examine
 from ...loading.load import read
-from ..options import Where, common
+from ..options import CommandContext, common
 from ..output import render
 from ..output.problems import exit_status
 from ..output.table import fold, terminal_width
@@ -32,7 +32,7 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", 
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @common
-def command(form: str, timeout: float, where: Where, *, probe: bool) -> None:
+def command(form: str, timeout: float, where: CommandContext, *, probe: bool) -> None:
     """Check everything that a worker needs to get an answer, and suggest fixes.
 
     Files, permissions, trust, the configuration's problems, whether the provider answers, whether the model is
@@ -93,7 +93,7 @@ def _table(findings: Sequence[Finding]) -> None:
 
 def _place(finding: Finding) -> str:
     """`llm.model, user ~/.stigmer/config.yaml:3:10`."""
-    place = " ".join(cell.text for cell in render.place(finding.origin) if cell.text)
+    place = " ".join(cell.text for cell in render.origin_cells(finding.origin) if cell.text)
     return ", ".join(part for part in (finding.check.key, place) if part)
 
 

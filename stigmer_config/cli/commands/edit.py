@@ -16,16 +16,16 @@ from pathlib import Path
 import click
 
 from ...core.problems import Problem, printable
-from ...editing.candidate import Refused, Scope, Target, candidate, new_errors
+from ...editing.candidate import EditRejected, EditTarget, Scope, candidate, new_errors
 from ...editing.starter import SCHEMA, schema_path, starter
 from ...editing.write import write
 from ...files.atomic_write import SaveError
 from ...files.paths import NO_LINK, SAFE
 from ...loading.load import Loaded
 from ...sources.checked_read import MAX_BYTES, Contents
-from ..options import Where, common
+from ..options import CommandContext, common
 from ..output.problems import FAULTY, OK, exit_status, tell
-from ..target import file_of, place, say, scoped, tell_outcome
+from ..target import file_of, say, scoped, target_place, tell_outcome
 
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # These open a file at a line when asked with +LINE.
@@ -35,7 +35,7 @@ _JUMPING = frozenset({"vi", "vim", "nvim", "view", "nano", "emacs", "emacsclient
 @click.command("edit")
 @scoped
 @common
-def command(scope: Scope, where: Where) -> None:
+def command(scope: Scope, where: CommandContext) -> None:
     """Open a file in $VISUAL or $EDITOR, and check the result before it replaces the file.
 
     You edit a copy. If the result has errors, you can edit again or discard it. An editor that returns at once
@@ -58,7 +58,7 @@ def command(scope: Scope, where: Where) -> None:
     try:
         status = _Session(aimed, contents, editor, Path(folder)).run()
     except _KeptError as kept:
-        say(f"{kept}\nnothing was written: {place(aimed)} is unchanged; your edit is kept in {kept.path}")
+        say(f"{kept}\nnothing was written: {target_place(aimed)} is unchanged; your edit is kept in {kept.path}")
         raise SystemExit(FAULTY) from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -104,7 +104,7 @@ def _editor(variables: Mapping[str, str]) -> list[str]:
 class _Session:
     """One person at one copy."""
 
-    def __init__(self, aimed: Target, contents: Contents, editor: Sequence[str], folder: Path) -> None:
+    def __init__(self, aimed: EditTarget, contents: Contents, editor: Sequence[str], folder: Path) -> None:
         self.aimed = aimed
         self.contents = contents
         self.editor = editor
@@ -139,7 +139,7 @@ class _Session:
             if answer == "s":
                 return self._save(data)
             if answer == "d":
-                say(f"nothing was written: {place(self.aimed)} is unchanged")
+                say(f"nothing was written: {target_place(self.aimed)} is unchanged")
                 return exit_status(faults)
             line = faults[0].origin.line if faults[0].origin is not None else None
 
@@ -184,9 +184,9 @@ class _Session:
             outcome = write(self.aimed, unless_changed)
         except SaveError as error:
             raise _KeptError(str(error), self.copy) from error
-        except Refused as refusal:
+        except EditRejected as refusal:
             tell(refusal.problems)
             raise _KeptError("the configuration would have new errors", self.copy) from refusal
-        say(f"{place(self.aimed)} is written")
+        say(f"{target_place(self.aimed)} is written")
         tell_outcome(self.aimed, outcome)
         return OK

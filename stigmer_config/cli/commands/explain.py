@@ -15,7 +15,7 @@ from ...loading.derivation import definition
 from ...secrets.references import Unread
 from ...settings.schema import Setting
 from ..completion.candidates import complete_key
-from ..options import Where, common, concerning, html_option, require_alias, require_key
+from ..options import CommandContext, common, concerning, html_option, require_alias, require_key
 from ..output import render
 from ..output.problems import exit_status, tell
 from ..output.table import Cell, columns, fold, terminal_width
@@ -45,7 +45,7 @@ _ACCESS = {
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @html_option
 @common
-def command(key: str, form: str, page: TextIO | None, where: Where) -> None:
+def command(key: str, form: str, page: TextIO | None, where: CommandContext) -> None:
     """Explain why KEY has its value: what each layer set, lowest first, and which one won.
 
     The value in force is marked with *. The steps of an alias and the definition of the key follow.
@@ -131,7 +131,7 @@ def _text(config: Config, explanation: Explanation) -> None:
     if explanation.hops:
         click.echo("\nalias:")
         hops: list[list[Cell | str]] = [
-            [f"  {printable(hop.name)} → {printable(hop.target)}", *render.place(hop.origin)]
+            [f"  {printable(hop.name)} → {printable(hop.target)}", *render.origin_cells(hop.origin)]
             for hop in explanation.hops
         ]
         columns(hops, give_way=2)
@@ -165,12 +165,12 @@ def _waterfall(config: Config, explanation: Explanation) -> list[list[Cell | str
     rows: list[list[Cell | str]] = []
     losers = list(reversed(explanation.losers))
     for loser in losers:
-        layer, place = render.place(loser.origin, lost=True)
+        layer, place = render.origin_cells(loser.origin, lost=True)
         lost = Cell(render.text(loser.value), render.LOST)
         rows.append(["   ", layer, lost, place, Cell(loser.reason, {"dim": True})])
     origin = explanation.origin
     if origin is not None:
-        layer, place = render.place(origin)
+        layer, place = render.origin_cells(origin)
         # What a model string came to stands in no layer: the string does.
         given = config.value("llm.model") if explanation.key in RESOLVED else explanation.value
         above = [n for n, loser in enumerate(losers) if _RANKS[loser.origin.layer] > _RANKS[origin.layer]]

@@ -10,7 +10,7 @@ import click
 from ...config.sections import plain
 from ...core.problems import printable
 from ..completion.candidates import complete_key
-from ..options import Where, common, concerning, require_alias, require_key
+from ..options import CommandContext, common, concerning, require_alias, require_key
 from ..output.problems import exit_status, tell
 
 
@@ -18,7 +18,7 @@ from ..output.problems import exit_status, tell
 @click.argument("key", shell_complete=complete_key)
 @click.option("--reveal", is_flag=True, help="Print a secret instead of masking it.")
 @common
-def command(key: str, where: Where, *, reveal: bool) -> None:
+def command(key: str, where: CommandContext, *, reveal: bool) -> None:
     """Print the bare effective value of KEY, for scripts.
 
     A key without a value prints nothing; a list or a mapping is printed as JSON. Besides the keys of the

@@ -6,19 +6,19 @@ import os
 
 import click
 
-from ...editing.candidate import Scope, Target
+from ...editing.candidate import EditTarget, Scope
 from ...editing.starter import schema_path, starter
 from ...files.atomic_write import ChangedError, SaveError, locked
 from ...sources.checked_read import Contents
-from ..options import Where, common
+from ..options import CommandContext, common
 from ..output.problems import FAULTY
-from ..target import failed, file_of, place, say, scoped, written
+from ..target import failed, file_of, say, scoped, target_place, written
 
 
 @click.command("init")
 @scoped
 @common
-def command(scope: Scope, where: Where) -> None:
+def command(scope: Scope, where: CommandContext) -> None:
     """Write a short commented starter file, never over an existing one.
 
     schema.json is written beside it, so that editors can complete and check the file offline.
@@ -38,21 +38,21 @@ def command(scope: Scope, where: Where) -> None:
 
     schema = _schema_written(aimed)
     written(aimed, first)
-    say(f"{place(aimed)} is written{schema}; {_edit(aimed)} opens it")
+    say(f"{target_place(aimed)} is written{schema}; {_edit(aimed)} opens it")
 
 
-def _edit(aimed: Target) -> str:
+def _edit(aimed: EditTarget) -> str:
     """The command that opens the file."""
     return f"stigmer config edit{' --project' * (aimed.layer == 'project')}"
 
 
-def _refuse_existing(aimed: Target) -> None:
+def _refuse_existing(aimed: EditTarget) -> None:
     if os.path.lexists(aimed.path):
-        say(f"{place(aimed)} already exists and was not changed\nhint: {_edit(aimed)} opens it")
+        say(f"{target_place(aimed)} already exists and was not changed\nhint: {_edit(aimed)} opens it")
         raise SystemExit(FAULTY)
 
 
-def _schema_written(aimed: Target) -> str:
+def _schema_written(aimed: EditTarget) -> str:
     """Puts the schema beside the file, unless one lies there."""
     from ...sources.json_schema import text
 

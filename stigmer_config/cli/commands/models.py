@@ -16,15 +16,15 @@ from ...integrations import ollama
 from ...integrations.diagnosis import diagnose
 from ...integrations.http import WireError
 from ...integrations.listing import Listed, listed_models
-from ...llm.catalogue import OLD_FACTS, Model, catalogue
-from ...llm.providers import is_gateway
+from ...llm.catalogue import OLD_FACTS, ModelFacts, catalogue
+from ...llm.declared_providers import is_gateway
 from ...loading.load import read
 from ...secrets.references import Unread
-from ...settings.providers import COMPANIES
+from ...settings.packaged_providers import COMPANIES
 from ...settings.urls import is_loopback
 from ...sources.defaults import packaged_url
 from ..completion.candidates import complete_named_provider, complete_pull
-from ..options import Where, common, concerning
+from ..options import CommandContext, common, concerning
 from ..output import render
 from ..output.problems import exit_status, tell
 from ..output.pull_progress import let_pull
@@ -51,7 +51,7 @@ from ..output.table import Cell, columns
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @common
 def command(
-    provider: str | None, pull: str | None, timeout: float, form: str, where: Where, *, everything: bool
+    provider: str | None, pull: str | None, timeout: float, form: str, where: CommandContext, *, everything: bool
 ) -> None:
     """List the known models, and what Ollama has installed. The model in force is marked with *.
 
@@ -174,23 +174,25 @@ class _Known:
         self.installed = server.installed if isinstance(server, ollama.Server) else None
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        listed: tuple[Model, ...] = catalogue().models
+        listed: tuple[ModelFacts, ...] = catalogue().models
         ids = {model.id for model in listed if model.provider == self.provider}
         listed += tuple(
-            Model(provider=self.provider, id=one.id, context=one.context) for one in self.offered if one.id not in ids
+            ModelFacts(provider=self.provider, id=one.id, context=one.context)
+            for one in self.offered
+            if one.id not in ids
         )
         yield from map(self._row, listed)
         ids = {model.id for model in listed if model.provider == "ollama"}
         for one in self.installed or ():
             if one.name not in ids:
                 tools = None if one.capabilities is None else "tools" in one.capabilities
-                yield self._row(Model(provider="ollama", id=one.name, tools=tools))
+                yield self._row(ModelFacts(provider="ollama", id=one.name, tools=tools))
         if self.llm.model_id and not any(self._in_force(model) for model in listed):
             known = self.llm.provider == "ollama" and self._installed(self.llm.model_id)
             if not known:
-                yield self._row(Model(provider=self.llm.provider, id=self.llm.model_id))
+                yield self._row(ModelFacts(provider=self.llm.provider, id=self.llm.model_id))
 
-    def _row(self, model: Model) -> dict[str, Any]:
+    def _row(self, model: ModelFacts) -> dict[str, Any]:
         left = model.days_left(self.today)
         one = self._installed(model.id) if model.provider == "ollama" else None
         asked = model.provider == "ollama" and self.installed is not None
@@ -211,7 +213,7 @@ class _Known:
             "size": one.size if one is not None else None,
         }
 
-    def _in_force(self, model: Model) -> bool:
+    def _in_force(self, model: ModelFacts) -> bool:
         return (model.provider, model.id) == (self.llm.provider, self.llm.model_id)
 
     def _installed(self, name: str) -> ollama.Installed | None:
@@ -267,7 +269,7 @@ def _server(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> 
     }
 
 
-def _recommended(llm: LLMConfig | None) -> tuple[Model, ...]:
+def _recommended(llm: LLMConfig | None) -> tuple[ModelFacts, ...]:
     """What suits this machine, if it is the one that serves."""
     memory = ollama.machine_memory()
     if memory is None or llm is None or not is_loopback(llm.base_url or ""):

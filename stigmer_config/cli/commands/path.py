@@ -9,7 +9,7 @@ import click
 from ...core.problems import printable
 from ...core.provenance import Layer
 from ...loading.load import Loaded
-from ..options import Where, common
+from ..options import CommandContext, common
 from ..output import render
 from ..output.problems import exit_status, tell
 from ..output.table import Cell, columns
@@ -26,7 +26,7 @@ _STYLES: dict[str, dict[str, Any]] = {
 @click.command("path")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @common
-def command(form: str, where: Where) -> None:
+def command(form: str, where: CommandContext) -> None:
     """List every place that was looked at, lowest layer first, with what was found there.
 
     \b

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from ..options import Where, common
+from ..options import CommandContext, common
 from ..output.problems import tell
 
 
 @click.command("schema")
 @common
-def command(where: Where) -> None:
+def command(where: CommandContext) -> None:
     """Print the JSON Schema (2020-12) of the configuration file, for editors and other tools.
 
     `stigmer config init` writes it beside the file; print it again after an upgrade.

@@ -12,7 +12,7 @@ from ...config.config import RESOLVED
 from ...core.problems import did_you_mean, printable
 from ...core.provenance import Entry, plain_value
 from ...core.secret import MASK, Secret
-from ...editing.candidate import Scope, Target
+from ...editing.candidate import EditTarget, Scope
 from ...editing.keys import with_value
 from ...editing.write import Outcome
 from ...loading.load import Loaded, read
@@ -20,14 +20,14 @@ from ...secrets.references import Reference
 from ...settings.declarations import Setting
 from ...settings.request_fields import Headers, Parameters, is_credential
 from ...settings.value_types import InvalidValueError
-from ...sources.applications import plain
+from ...sources.app_entries import plain
 from ...sources.checked_read import Contents
-from ...sources.yaml.parser import Reader
+from ...sources.yaml.parser import YamlReader
 from ...sources.yaml.scalars import scalar
 from ..completion.candidates import complete_key_to_set, complete_value
-from ..options import Where, common, require_key
+from ..options import CommandContext, common, require_key
 from ..output import render
-from ..target import file_of, fleet_scoped, place, say, stored, written
+from ..target import file_of, fleet_scoped, say, stored, target_place, written
 
 if TYPE_CHECKING:
     from ...editing.etcd import Store
@@ -42,7 +42,9 @@ _MOST = 64 * 1024  # characters of a value
 @click.option("--stdin", is_flag=True, help="Read the value from standard input.")
 @fleet_scoped
 @common
-def command(key: str, values: tuple[str, ...], scope: Scope | Literal["fleet"], where: Where, *, stdin: bool) -> None:
+def command(
+    key: str, values: tuple[str, ...], scope: Scope | Literal["fleet"], where: CommandContext, *, stdin: bool
+) -> None:
     """Set KEY to VALUE in a file, or in the fleet's store. Nothing else in the file changes.
 
     VALUE is read as the key's type; null means none. A secret is never given on the command line: leave VALUE
@@ -118,7 +120,7 @@ def _assignments(key: str, values: tuple[str, ...], *, stdin: bool) -> dict[str,
 
 
 def _in_store(
-    where: Where, settings: Mapping[str, Setting], given: Mapping[str, str | None], *, stdin: bool
+    where: CommandContext, settings: Mapping[str, Setting], given: Mapping[str, str | None], *, stdin: bool
 ) -> tuple[Store, Outcome]:
     """Sets keys in the fleet's store. A secret's place may be there, and never the secret."""
     from ...editing.etcd import put, text_of  # most machines have no fleet
@@ -194,7 +196,7 @@ def _raw(setting: Setting, key: str, text: str | None) -> Any:
 
 def _mapping(setting: Setting, key: str, text: str) -> Any:
     """A mapping of parameters or headers, from JSON or YAML's `{name: value}`, as the file is to hold it."""
-    reader = Reader(text, "flags", key)
+    reader = YamlReader(text, "flags", key)
     node = reader.read()
     if node is None or reader.problems or type(node.value) is not dict:
         return scalar(text)  # the load refuses it, and says what it must be
@@ -224,14 +226,14 @@ def _providers(load: Callable[[], Loaded], keys: Iterable[str]) -> Collection[st
     return config.providers
 
 
-def _tell(aimed: Target | Store, key: str, outcome: Outcome) -> None:
+def _tell(aimed: EditTarget | Store, key: str, outcome: Outcome) -> None:
     """Says what stands where now, and whether it counts."""
     owner, entry = _entry(aimed, key, outcome)
     setting = aimed.request.schema.find(key)
     is_hidden = setting is not None and setting.is_secret and not isinstance(entry.value, Reference | None)
     value = MASK if is_hidden else render.text(_shown(setting, entry))
     before = "" if outcome.changed else " (unchanged)"
-    where = printable(str(entry.origin)) if aimed.layer == "etcd" else place(aimed, entry.origin.line)
+    where = printable(str(entry.origin)) if aimed.layer == "etcd" else target_place(aimed, entry.origin.line)
     say(f"{where}: {printable(key)} = {value}{before}")
     explanation = outcome.after.config.explain(owner)
     lost = next((loser for loser in explanation.losers if loser.origin == entry.origin), None)
@@ -258,7 +260,7 @@ _REASONS = {
 }
 
 
-def _entry(aimed: Target | Store, key: str, outcome: Outcome) -> tuple[str, Entry]:
+def _entry(aimed: EditTarget | Store, key: str, outcome: Outcome) -> tuple[str, Entry]:
     """The key's entry in the file as it is now, and the key it belongs to: an alias's, for one provider's."""
     layer = next(layer for layer in outcome.after.layers if layer.name == aimed.layer)
     if key in layer.entries:

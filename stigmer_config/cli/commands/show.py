@@ -15,7 +15,7 @@ from ...loading.load import Loaded
 from ...settings.schema import Schema, Setting
 from ...sources.flags import from_command_line
 from ..completion.candidates import complete_assignment, complete_key_or_section, complete_model, complete_provider
-from ..options import Where, common, html_option, require_alias, require_key
+from ..options import CommandContext, common, html_option, require_alias, require_key
 from ..output import render
 from ..output.problems import exit_status, same_terminal, tell
 from ..output.table import Cell, columns
@@ -57,7 +57,7 @@ from ..output.table import Cell, columns
 @html_option
 @click.option("--reveal", is_flag=True, help="Print secrets instead of masking them.")
 @common
-def command(keys: tuple[str, ...], form: str, where: Where, **options: Any) -> None:
+def command(keys: tuple[str, ...], form: str, where: CommandContext, **options: Any) -> None:
     """Show the effective configuration: what is in force after all layers.
 
     KEY is a key (llm.model) or a section (llm). Without one, all keys that have a value are shown, but
@@ -179,17 +179,19 @@ def _table(loaded: Loaded, shown: list[str], wanted: tuple[str, ...], options: d
     for key in told:
         explanation = explained[key]
         value = _value(config, key, explanation.origin, reveal=options["reveal"])
-        rows.append([printable(key), value, *_place(explanation.origin, options)])
+        rows.append([printable(key), value, *_origin_cells(explanation.origin, options)])
         for loser in explanation.losers if options["everything"] else ():
             lost = Cell(render.text(loser.value, reveal=options["reveal"]), render.LOST)
-            rows.append([Cell(f"  {loser.reason}", {"dim": True}), lost, *_place(loser.origin, options, lost=True)])
+            rows.append(
+                [Cell(f"  {loser.reason}", {"dim": True}), lost, *_origin_cells(loser.origin, options, lost=True)]
+            )
     columns(rows, give_way=3 if options["origin"] else None, whole=1)
     if not options["origin"]:
         _tell_colours(explained[key].origin for key in told)
 
 
-def _place(origin: Origin | None, options: dict[str, Any], *, lost: bool = False) -> tuple[Cell, ...]:
-    return render.place(origin, lost=lost) if options["origin"] else ()
+def _origin_cells(origin: Origin | None, options: dict[str, Any], *, lost: bool = False) -> tuple[Cell, ...]:
+    return render.origin_cells(origin, lost=lost) if options["origin"] else ()
 
 
 def _tell_colours(origins: Iterable[Origin | None]) -> None:

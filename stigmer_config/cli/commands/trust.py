@@ -16,7 +16,7 @@ from ...loading.load import Loaded, read
 from ...loading.request import Request
 from ...sources.discovery import NO_HOME
 from ...trust import grants
-from ..options import Where, common
+from ..options import CommandContext, common
 from ..output import render
 from ..output.problems import FAULTY, OK, tell
 
@@ -31,7 +31,7 @@ from ..output.problems import FAULTY, OK, tell
     help="Also allow your keys to be sent to the project's endpoints.",
 )
 @common
-def command(where: Where, *, shows: bool, revokes: bool, credentials: bool) -> None:
+def command(where: CommandContext, *, shows: bool, revokes: bool, credentials: bool) -> None:
     """Allow the project's file to set endpoints, providers and other protected settings.
 
     It lists exactly what would change and asks for confirmation; the default is No. The grant covers these
@@ -84,7 +84,7 @@ def _whole(project: Layer) -> Layer:
 def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     whole = _whole(project)
     covered = grants.covered(whole)
-    grant = grants.recorded(request.environment, project.source)
+    grant = grants.recorded_grant(request.environment, project.source)
     digest = grants.digest(covered)
     trusted = bool(grants.decide(request.environment, whole).covered)
     click.echo(f"project: {printable(project.source)}")

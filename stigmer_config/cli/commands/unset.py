@@ -9,14 +9,14 @@ import click
 
 from ...config.config import RESOLVED
 from ...core.problems import printable
-from ...editing.candidate import Scope, Target
+from ...editing.candidate import EditTarget, Scope
 from ...editing.keys import without
 from ...editing.write import Outcome
 from ...loading.load import Loaded, read
 from ..completion.candidates import complete_key_to_unset
-from ..options import Where, common, require_key
+from ..options import CommandContext, common, require_key
 from ..output import render
-from ..target import file_of, fleet_scoped, place, say, stored, written
+from ..target import file_of, fleet_scoped, say, stored, target_place, written
 
 if TYPE_CHECKING:
     from ...editing.etcd import Store
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.argument("key", shell_complete=complete_key_to_unset)
 @fleet_scoped
 @common
-def command(key: str, scope: Scope | Literal["fleet"], where: Where) -> None:
+def command(key: str, scope: Scope | Literal["fleet"], where: CommandContext) -> None:
     """Remove KEY, or a whole section, from a file or from the fleet's store. Only its lines change.
 
     An unknown key can be removed, too: one that a typing error left in the file. It is no error if a known key is
@@ -49,12 +49,14 @@ def command(key: str, scope: Scope | Literal["fleet"], where: Where) -> None:
     aimed, outcome = _removed(where, scope, key)
     if outcome is None or not outcome.changed:
         require_key(key, where.schema, sections=True)
-        say(f"{printable(key)} is not set in {place(aimed)}")
+        say(f"{printable(key)} is not set in {target_place(aimed)}")
         return
-    say(f"{place(aimed)}: {printable(key)} is removed{_in_force(key, outcome.before, outcome.after)}")
+    say(f"{target_place(aimed)}: {printable(key)} is removed{_in_force(key, outcome.before, outcome.after)}")
 
 
-def _removed(where: Where, scope: Scope | Literal["fleet"], key: str) -> tuple[Target | Store, Outcome | None]:
+def _removed(
+    where: CommandContext, scope: Scope | Literal["fleet"], key: str
+) -> tuple[EditTarget | Store, Outcome | None]:
     """Removes the key. No outcome: there is no file, and none is made."""
     if scope == "fleet":
         from ...editing.etcd import remove  # most machines have no fleet

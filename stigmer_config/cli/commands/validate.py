@@ -10,7 +10,7 @@ import click
 from ...core.problems import Problem
 from ...loading.load import read_alone
 from ...sources.checked_read import MAX_BYTES
-from ..options import Where, capture, common
+from ..options import CommandContext, capture, common
 from ..output import render
 from ..output.problems import count, exit_status, same_terminal, tell
 
@@ -19,7 +19,7 @@ from ..output.problems import count, exit_status, same_terminal, tell
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @common
-def command(files: tuple[Path, ...], form: str, where: Where) -> None:
+def command(files: tuple[Path, ...], form: str, where: CommandContext) -> None:
     """Report every problem in the configuration in force, or in each FILE by itself.
 
     A FILE is checked over the packaged defaults alone, so that it can be checked on any machine: missing

@@ -14,7 +14,7 @@ from ...core.provenance import Change
 from ...live.live_config import LiveConfig
 from ...live.log_events import Reporter
 from ...reload.reloader import Reloader
-from ..options import Where, common
+from ..options import CommandContext, common
 from ..output import changes as diffs
 from ..output.problems import OK, exit_status, tell
 
@@ -22,7 +22,7 @@ from ..output.problems import OK, exit_status, tell
 @click.command("watch")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @common
-def command(form: str, where: Where) -> None:
+def command(form: str, where: CommandContext) -> None:
     """Follow the files and print each effective change as it happens; end with Ctrl-C.
 
     A change that does not load is reported on standard error, and the last good configuration stays in force.

@@ -10,9 +10,9 @@ import click
 import msgspec
 
 from ...core.problems import printable
-from ...editing.candidate import NoTarget, Refused
-from ...workers import state
-from ..options import Where, capture, common
+from ...editing.candidate import EditRejected, NoTarget
+from ...workers import local_workers
+from ..options import CommandContext, capture, common
 from ..output import render
 from ..output.problems import FAULTY, OK, exit_status, tell
 from ..output.table import Cell, columns
@@ -30,7 +30,7 @@ _HEADER = ("pid", "generation", "fingerprint", "model", "in step", "newest reloa
 @click.option("--fleet", is_flag=True, help="List the workers of the whole fleet, from the store STIGMER_ETCD names.")
 @click.option("--expect", type=click.IntRange(1), metavar="N", help="Fail unless at least N workers are healthy.")
 @common
-def command(form: str, where: Where, *, fleet: bool, expect: int | None) -> None:
+def command(form: str, where: CommandContext, *, fleet: bool, expect: int | None) -> None:
     """List the workers running on this machine, and whether each runs what is on the disk.
 
     A worker is in step when its files have not changed since it loaded them and nothing waits for a restart; with
@@ -46,12 +46,12 @@ def command(form: str, where: Where, *, fleet: bool, expect: int | None) -> None
     """
     if fleet:
         raise SystemExit(_fleet(where, form, expect))
-    running = state.running(capture())
+    running = local_workers.running(capture())
     if form == "json":
         click.echo(render.json_text([_document(worker) for worker in running]))
     elif running:
         _table(running)
-    healthy = sum(map(state.is_healthy, running))
+    healthy = sum(map(local_workers.is_healthy, running))
     if not running:
         click.echo("no worker is running", err=True)
     _report_missing(healthy, expect)
@@ -69,7 +69,7 @@ def _report_missing(healthy: int, expect: int | None) -> None:
         click.echo(f"{expect} {noun} expected, {healthy} healthy and in step", err=True)
 
 
-def _table(running: Sequence[state.WorkerState]) -> None:
+def _table(running: Sequence[local_workers.WorkerState]) -> None:
     several = len({worker.host for worker in running}) > 1
     header = [Cell(title, {"bold": True}) for title in (("host",) if several else ()) + _HEADER]
     rows = [[*([printable(worker.host)] if several else []), *_row(worker)] for worker in running]
@@ -80,7 +80,7 @@ def _table(running: Sequence[state.WorkerState]) -> None:
             click.echo("\n".join(map(printable, fault.split("\n"))))
 
 
-def _fleet(where: Where, form: str, expect: int | None) -> int:
+def _fleet(where: CommandContext, form: str, expect: int | None) -> int:
     """Lists the fleet's workers. The exit status."""
     from ...editing.etcd import store  # most machines have no fleet
     from ...workers.fleet import is_healthy, listed
@@ -90,7 +90,7 @@ def _fleet(where: Where, form: str, expect: int | None) -> int:
         stored, workers = listed(aimed.fleet)
     except NoTarget as error:
         raise click.UsageError(printable(str(error))) from error
-    except Refused as refusal:
+    except EditRejected as refusal:
         tell(refusal.problems)
         return exit_status(refusal.problems)
     except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback
@@ -127,7 +127,7 @@ def _fleet_row(worker: FleetWorker, digest: str) -> list[Cell | str]:
     return [*map(printable, known), step, reload, _age(worker)]
 
 
-def _document(worker: state.WorkerState) -> dict[str, object]:
+def _document(worker: local_workers.WorkerState) -> dict[str, object]:
     return {
         "pid": worker.pid,
         "host": worker.host,
@@ -136,29 +136,29 @@ def _document(worker: state.WorkerState) -> dict[str, object]:
         "fingerprint": worker.fingerprint,
         "model": worker.model,
         "started": worker.started.isoformat(),
-        "in_step": state.in_step(worker),
-        "behind": [source.path for source in state.behind(worker)],
+        "in_step": local_workers.in_step(worker),
+        "behind": [source.path for source in local_workers.behind(worker)],
         "restart_required": list(worker.restart_required),
         "rejected": list(worker.rejected),
     }
 
 
-def _row(worker: state.WorkerState) -> list[Cell | str]:
+def _row(worker: local_workers.WorkerState) -> list[Cell | str]:
     reload = Cell("rejected", {"fg": "red"}) if worker.rejected else Cell("ok", {"fg": "green"})
     model, age = printable(worker.model), _age(worker)
     return [str(worker.pid), str(worker.generation), worker.fingerprint[:12], model, _step(worker), reload, age]
 
 
-def _step(worker: state.WorkerState) -> Cell:
+def _step(worker: local_workers.WorkerState) -> Cell:
     if worker.restart_required:
         return Cell(f"no: restart for {', '.join(worker.restart_required)}", {"fg": "yellow"})
-    behind = [source.path for source in state.behind(worker)]
+    behind = [source.path for source in local_workers.behind(worker)]
     if behind:
         return Cell(f"no: {printable(', '.join(behind))} changed", {"fg": "yellow"})
     return Cell("yes", {"fg": "green"})
 
 
-def _age(worker: state.WorkerState | FleetWorker) -> str:
+def _age(worker: local_workers.WorkerState | FleetWorker) -> str:
     seconds = int((datetime.datetime.now(datetime.UTC) - worker.started).total_seconds())
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:

@@ -16,12 +16,12 @@ from ...config.config import RESOLVED, Config
 from ...core.problems import printable
 from ...core.provenance import LayerName
 from ...loading.load import Loaded, read
-from ...settings.declarations import PROVIDERS
-from ...settings.providers import packaged_providers
+from ...settings.declarations import CORE_PROVIDERS
+from ...settings.packaged_providers import packaged_providers
 from ...settings.schema import NAME, Schema, Setting
-from ...settings.value_types import Choice, Model, ProviderName, Switch
-from ..applications import mentions
-from ..options import Where, capture
+from ...settings.value_types import Choice, ModelString, ProviderName, Switch
+from ..app_discovery import mentions
+from ..options import CommandContext, capture
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _PLAIN = re.compile(r"[A-Za-z0-9._/@][A-Za-z0-9._:/@+=-]*")
 _DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")
 # Sections that would fill the screen: their keys are offered once the section is typed.
-_FOLDED = ("aliases.", *(f"providers.{provider}." for provider in PROVIDERS))
+_FOLDED = ("aliases.", *(f"providers.{provider}." for provider in CORE_PROVIDERS))
 
 
 def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
@@ -120,9 +120,9 @@ def complete_side(ctx: click.Context, param: click.Parameter, incomplete: str) -
 def complete_worker(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
     """The processes of running workers."""
     del ctx, param
-    from ...workers import state
+    from ...workers import local_workers
 
-    return _items(incomplete, {str(worker.pid): worker.model for worker in state.running(capture())})
+    return _items(incomplete, {str(worker.pid): worker.model for worker in local_workers.running(capture())})
 
 
 def _items(incomplete: str, words: Mapping[str, str]) -> Words:
@@ -173,7 +173,7 @@ def _values(ctx: click.Context, key: str, incomplete: str) -> dict[str, str]:
         words = dict.fromkeys((*setting.kind.choices, *setting.kind.extra), "")
     elif isinstance(setting.kind, ProviderName):
         words = dict.fromkeys((*_providers(ctx), "auto"), "")
-    elif isinstance(setting.kind, Model):
+    elif isinstance(setting.kind, ModelString):
         own = key.split(".")[1] if key.startswith("providers.") else None
         words = _models(ctx, incomplete) if own is None else _aliases(ctx) | _known(own, every=bool(incomplete))
     # Alone it would be put onto the line at once.
@@ -217,11 +217,11 @@ def _aliases(ctx: click.Context) -> dict[str, str]:
     return {name: config.meaning(name)[config.llm.provider] or "" for name in sorted(config.aliases)}
 
 
-def _where(ctx: click.Context, begun: str = "") -> Where:
+def _where(ctx: click.Context, begun: str = "") -> CommandContext:
     asked: Mapping[str, Any] = ctx.params
     project_dir: Any = False if asked.get("no_project") else asked.get("project_dir")
     named = mentions([begun, *asked.values()])
-    return Where(asked.get("mode"), project_dir, tuple(asked.get("apps") or ()), mentioned=named)
+    return CommandContext(asked.get("mode"), project_dir, tuple(asked.get("apps") or ()), mentioned=named)
 
 
 def _loaded(ctx: click.Context) -> Loaded | None:

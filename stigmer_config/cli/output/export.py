@@ -14,10 +14,10 @@ from ...config.sections import plain
 from ...core.problems import printable
 from ...core.secret import Secret
 from ...llm.catalogue import catalogue
+from ...llm.declared_providers import is_gateway
 from ...llm.model_strings import ModelNames, split
-from ...llm.providers import is_gateway
 from ...secrets.references import Unread
-from ...settings.providers import packaged_providers
+from ...settings.packaged_providers import packaged_providers
 from ...sources.defaults import defaults_layer
 from .render import text
 

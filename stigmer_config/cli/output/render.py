@@ -117,7 +117,7 @@ def layer_json(layer: Layer) -> dict[str, Any]:
     return {"layer": layer.name, "source": layer.source, "status": layer.status}
 
 
-def place(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Cell]:
+def origin_cells(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Cell]:
     """An origin as two cells: `user` and `~/.stigmer/config.yaml:2:10`; in its layer's colour unless it `lost`."""
     if origin is None:
         return Cell(""), Cell("")

@@ -1,9 +1,10 @@
 """Paths in, batches of changed paths out. Knows no configuration.
 
-    watcher.py   one thread: what is due, who is told, the sweep
-    routes.py    the folders a path's resolution passes through
-    native.py    file events, as hints; watchdog is known here and in inotify.py alone
-    inotify.py   watchdog on Linux, without its pauses, its leaks and a thread per folder
+    watcher.py     one thread: reports the changed paths, and sweeps for what no event reported
+    due_files.py   which paths are due to be looked at, and when
+    path_route.py  the folders that a path's resolution passes through
+    os_events.py   file events, as hints; only this module and inotify.py import watchdog
+    inotify.py     watchdog on Linux, without its pauses, its leaks and a thread per folder
 
 watchdog is imported when a Watcher starts, not before.
 """

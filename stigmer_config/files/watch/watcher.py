@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from ...core import forks
 from ..stable_read import Signature, signature
+from .due_files import CHANGED, CREATED, MOVED, Absence, DueFiles, File
 from .path_route import Identity, identity, walk
-from .schedule import CHANGED, CREATED, MOVED, Absence, File, Ledger
 
 if TYPE_CHECKING:
-    from .native import Native
+    from .os_events import Native
 
 State = Literal["native", "polling", "degraded", "stopped"]
 
@@ -63,7 +63,7 @@ class Watcher:
         self._on_sweep = on_sweep
         self._on_error = on_error or _report
         self._poll = poll
-        self._ledger = Ledger()
+        self._ledger = DueFiles()
         self._ledger.put(paths)
         self._native: Native | None = None
         self._fault = ""
@@ -106,7 +106,7 @@ class Watcher:
 
     def forget(self) -> None:
         """In a forked child: lets go of the parent's descriptors. Its watches stay, its locks are not waited for."""
-        self._ledger = Ledger()
+        self._ledger = DueFiles()
         self._ledger.close()
         self._thread, self.state = None, "stopped"
         native, self._native = self._native, None
@@ -228,7 +228,7 @@ class Watcher:
 
     def _open(self) -> None:
         try:
-            from .native import Native
+            from .os_events import Native
 
             self._native = Native(self._ledger.event, self._ledger.lost)
         except Exception as error:  # noqa: BLE001  no instance, thread or descriptor left, no watchdog: polling does without

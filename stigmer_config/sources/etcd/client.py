@@ -18,14 +18,14 @@ from .messages import (
     Line,
     Message,
     Range,
-    Refused,
     Transaction,
     Watched,
+    WatchRefused,
     data_of,
     data_text,
     decoded,
-    foreign,
     key_text,
+    not_etcd_answer,
 )
 from .snapshot import Stored, Value
 from .transport import ANSWER, MAX_ANSWER, Members
@@ -48,7 +48,7 @@ class Etcd(Members):
         if found.more or len(found.kvs) > MAX_KEYS:
             raise EtcdError(f"more than {MAX_KEYS} keys below {self._fleet.prefix}/")
         if not found.header.revision:  # no etcd is at 0: what looks like an empty store is none
-            raise foreign()
+            raise not_etcd_answer()
         values = {self._name(kv.key): Value(data_of(kv.value), kv.mod_revision) for kv in found.kvs}
         return Stored(found.header.cluster_id, found.header.revision, values)
 
@@ -59,7 +59,7 @@ class Etcd(Members):
         """
         try:
             yield from self._watch(revision)
-        except Refused:
+        except WatchRefused:
             if not self.forget_token():
                 raise
             yield from self._watch(revision)
@@ -141,7 +141,7 @@ class Etcd(Members):
     def _name(self, key: str) -> str:
         name, prefix = data_of(key).decode("utf-8", "backslashreplace"), f"{self._fleet.prefix}/"
         if not name.startswith(prefix):
-            raise foreign()
+            raise not_etcd_answer()
         return name.removeprefix(prefix)
 
 
@@ -149,11 +149,11 @@ def _watched(line: Line) -> Watched:
     """What a line of a watch tells. Raises for its end."""
     told = line.result
     if line.error is not None or told is None:
-        raise Refused("the watch was refused")
+        raise WatchRefused("the watch was refused")
     if told.compact_revision:
         raise Compacted("the history was compacted")
     if told.canceled:
-        raise Refused("the watch was refused") if told.created else EtcdError("the watch was cancelled")
+        raise WatchRefused("the watch was refused") if told.created else EtcdError("the watch was cancelled")
     return told
 
 

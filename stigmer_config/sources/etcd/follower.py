@@ -39,7 +39,7 @@ LAST_PAUSE: Final = 5.0
 LAST_WORD: Final = 1.0  # seconds in which the fleet can be told that a worker ends
 
 
-class KeptFleet:
+class FleetFollower:
     """Follows one store for one worker.
 
     `read_fleet` gives the layer of the newest state; `follow` begins to keep that up to date. `state` is `degraded`
@@ -64,9 +64,9 @@ class KeptFleet:
         self._threads: list[threading.Thread] = []
         self._etcds: list[Etcd] = []
 
-    def anew(self) -> KeptFleet:
+    def anew(self) -> FleetFollower:
         """The same for a forked child."""
-        return KeptFleet(self._environment, self._stored, self._schema)
+        return FleetFollower(self._environment, self._stored, self._schema)
 
     def read_fleet(self, environment: Environment) -> FleetLayer:
         """The layer of the newest state that was seen; at first it is read."""

@@ -21,7 +21,7 @@ from ..checked_read import MAX_BYTES
 from ..entries import Collector
 from ..variables import ETCD
 from ..yaml.nodes import Node
-from ..yaml.parser import MAX_DEPTH, MAX_PROBLEMS, Reader
+from ..yaml.parser import MAX_DEPTH, MAX_PROBLEMS, YamlReader
 from .address import Fleet, fleet_of
 from .snapshot import Stored
 
@@ -119,7 +119,7 @@ class _Collector(Collector):
         except UnicodeDecodeError:
             self._key_fault("bad-encoding", name, "the value is not UTF-8 text", "write it again", origin)
             return None
-        reader = Reader(text, "etcd", origin.source)
+        reader = YamlReader(text, "etcd", origin.source)
         reader.names += name.split("/")  # what stands in a secret's value is not told
         read = reader.read()
         for problem in reader.problems:

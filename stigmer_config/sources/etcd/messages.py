@@ -25,11 +25,11 @@ class Denied(EtcdError):  # noqa: N818 - an answer, not a fault
     """The store understood, and does not do it: nothing was written."""
 
 
-class Refused(EtcdError):  # noqa: N818 - an answer, not a fault
+class WatchRefused(EtcdError):  # noqa: N818 - an answer, not a fault
     """A watch did not begin: also what a token that has ended is told, by an answer of status 200."""
 
 
-def foreign() -> EtcdError:
+def not_etcd_answer() -> EtcdError:
     """The error of an answer that etcd would not give."""
     return EtcdError("the answer is not etcd's")
 
@@ -125,7 +125,7 @@ def decoded(data: bytes, kind: type[T]) -> T:
     try:
         return from_json(data, kind, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise foreign() from None
+        raise not_etcd_answer() from None
 
 
 def key_text(key: str) -> str:
@@ -143,4 +143,4 @@ def data_of(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise foreign() from None
+        raise not_etcd_answer() from None

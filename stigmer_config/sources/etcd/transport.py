@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from ...core.secret import MASK
 from .address import Fleet
-from .messages import Denied, EtcdError, Failure, Token, decoded, foreign
+from .messages import Denied, EtcdError, Failure, Token, decoded, not_etcd_answer
 
 try:
     import httpx2
@@ -232,7 +232,7 @@ class Members:
         body = {"name": fleet.user, "password": fleet.password.reveal() if fleet.password is not None else ""}
         token = self.call(_AUTHENTICATE, body, Token, deadline).token
         if not (token.isascii() and token.isprintable()):  # it will be a header
-            raise foreign()
+            raise not_etcd_answer()
         self._token = token
 
 

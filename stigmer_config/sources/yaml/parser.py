@@ -40,7 +40,7 @@ class _StopError(Exception):
     """The text cannot be read any further."""
 
 
-class Reader:
+class YamlReader:
     """One reading of one text.
 
     `problems` collects what was found on the way. `lost` has what was left out of the tree with its name: the
@@ -81,7 +81,7 @@ class Reader:
         """The root node; None when the text holds nothing, or nothing readable."""
         bad = _NOT_YAML.search(self.text)
         if bad:
-            line, column = place(self.text, bad.start())
+            line, column = line_and_column(self.text, bad.start())
             self.problem("yaml-syntax", "a character that YAML does not allow", "remove it", line, column)
         elif self.text.count("[") + self.text.count("{") > MAX_BRACKETS:
             self._refuse()
@@ -97,7 +97,7 @@ class Reader:
         with contextlib.suppress(YAMLError):  # it is cut off there
             self._take(self.text[:end])
         if not self.problems:
-            line, column = place(self.text, end)
+            line, column = line_and_column(self.text, end)
             self.problem(
                 "too-large",
                 f"more than {MAX_BRACKETS} brackets",
@@ -163,11 +163,13 @@ class Reader:
         conflict = _CONFLICT.search(self.text)
         if conflict:
             hint = "keep one of the two versions, and remove the lines with the markers"
-            self.problem("yaml-syntax", "an unresolved git merge conflict", hint, *place(self.text, conflict.start()))
+            self.problem(
+                "yaml-syntax", "an unresolved git merge conflict", hint, *line_and_column(self.text, conflict.start())
+            )
             return
         code, message, hint, line, column = told(error, only_document=self.documents == 1 and not self.ended)
         message, hint = self._explained(message, hint, line, column)
-        last = place(self.text, len(self.text.rstrip()))
+        last = line_and_column(self.text, len(self.text.rstrip()))
         if (line, column) > last:  # something is missing: what is still open is where to look
             line, column = last
             if self.open and "node content" in message:
@@ -302,7 +304,7 @@ class Reader:
         self.fault("duplicate-key", f"{shown} is given twice", hint, key, path)
 
 
-def place(text: str, index: int) -> tuple[int, int]:
+def line_and_column(text: str, index: int) -> tuple[int, int]:
     """The 1-based line and column of a character of the text, by index."""
     starts = [found.end() for found in _BREAK.finditer(text, 0, index)]
     return len(starts) + 1, index - (starts[-1] if starts else 0) + 1
@@ -314,6 +316,6 @@ def parse(text: str, layer: LayerName, source: str) -> tuple[Node | None, list[P
     The tree is None when the text holds nothing or cannot be read. It takes under 1 s and 64 MiB for any
     text of 64 KiB.
     """
-    reader = Reader(text, layer, source)
+    reader = YamlReader(text, layer, source)
     root = reader.read()
     return root, reader.problems

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...core.problems import nearest
 from ...settings.declarations import BUILT_IN
-from ...settings.providers import PROVIDER_NAME
+from ...settings.packaged_providers import PROVIDER_NAME
 from ...settings.schema import Schema
 
 if TYPE_CHECKING:

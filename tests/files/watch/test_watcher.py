@@ -30,9 +30,9 @@ except ImportError:  # a watchdog with which native.py takes the public observer
     InotifyFD = None  # type: ignore[assignment,misc]
 
 from stigmer_config.files import stable_read as settled
-from stigmer_config.files.stable_read import Gone, Reader, Settled, Unsettled, read_settled
-from stigmer_config.files.watch import State, Watcher, native
-from stigmer_config.files.watch.schedule import Ledger
+from stigmer_config.files.stable_read import Gone, Settled, StableReader, Unsettled, read_settled
+from stigmer_config.files.watch import State, Watcher, os_events
+from stigmer_config.files.watch.due_files import DueFiles
 from tests.support.paths import REPOSITORY
 from tests.support.vandals import BlobVandal, acting, is_whole
 
@@ -57,7 +57,7 @@ class Consumer:
         self.errors: list[BaseException] = []
         self.before_read: Callable[[], None] = lambda: None
         self._changed = threading.Condition()
-        self._reader = Reader()
+        self._reader = StableReader()
         self.watcher = Watcher(
             paths, self._take, on_state=lambda state, _: self.states.append(state), on_error=self._error, poll=poll
         )
@@ -426,7 +426,7 @@ def test_what_raises_no_event_is_found_by_the_sweep(tmp_path: Path) -> None:
 
 def test_a_link_that_leads_nowhere_is_told_without_its_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dangling link is another thing than no file at all: made between the walk and the watch, it has no event."""
-    monkeypatch.setattr(Ledger, "event", lambda *_: None)
+    monkeypatch.setattr(DueFiles, "event", lambda *_: None)
     path = tmp_path / "folder" / "config.yaml"
     path.parent.mkdir()
     told: queue.SimpleQueue[frozenset[Path]] = queue.SimpleQueue()
@@ -923,7 +923,7 @@ def test_a_read_that_falls_short_does_not_count(tmp_path: Path, monkeypatch: pyt
 def test_a_vanished_or_emptied_file_counts_after_its_grace(tmp_path: Path) -> None:
     """An editor between two steps is no news; a file that was never there, or always empty, is told at once."""
     path = tmp_path / "config.yaml"
-    reader = Reader()
+    reader = StableReader()
     assert reader.read(path) == Gone()
     for vanish in (path.unlink, partial(os.truncate, path, 0)):
         path.write_bytes(b"content")
@@ -986,7 +986,7 @@ def test_random_damage_is_followed_by_polling_alone(tmp_path: Path, monkeypatch:
 @linux
 def test_random_damage_is_followed_with_watchdogs_own_emitters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same as on systems where watchdog's own emitters serve; their pauses and deaf spots are the sweep's."""
-    monkeypatch.setattr(native, "LINUX", False)
+    monkeypatch.setattr(os_events, "LINUX", False)
     assert converge(tmp_path, 0.3, OPS // 3)[0] == "native"
 
 

@@ -114,7 +114,7 @@ def test_reload_asks_the_store(
     sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`reload()` takes what stands there now, whatever a watch told."""
-    monkeypatch.setattr(kept_fleet.KeptFleet, "_watch", lambda _, etcd: etcd.close())
+    monkeypatch.setattr(kept_fleet.FleetFollower, "_watch", lambda _, etcd: etcd.close())
     with living(sandbox, one.variables(prefix)) as live:
         keys.put("llm/timeout", "3")
         live.reload()
@@ -524,7 +524,7 @@ def test_a_write_that_was_judged_by_an_older_state_is_judged_again(
 ) -> None:
     """Compare and swap: what came in between counts, and may be the reason to refuse it."""
     from stigmer_config.editing import etcd as store
-    from stigmer_config.editing.candidate import Refused
+    from stigmer_config.editing.candidate import EditRejected
     from stigmer_config.loading.request import request
 
     keys.put("aliases/one", "qwen3:8b")
@@ -539,7 +539,7 @@ def test_a_write_that_was_judged_by_an_older_state_is_judged_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Etcd, "write", late)
-        with pytest.raises(Refused, match="alias-cycle"):
+        with pytest.raises(EditRejected, match="alias-cycle"):
             store.put(target, {"aliases.two": b"one"})
     assert "aliases/two" not in keys.etcd.read().values
 
@@ -550,7 +550,7 @@ def test_a_write_that_relied_on_what_was_removed_meanwhile_is_judged_again(
 ) -> None:
     """A removal in between counts as a change does, though it leaves no revision behind."""
     from stigmer_config.editing import etcd as store
-    from stigmer_config.editing.candidate import Refused
+    from stigmer_config.editing.candidate import EditRejected
     from stigmer_config.loading.request import request
 
     target = store.store(request(environment=world(sandbox, secure.variables(prefix, secure=True))))
@@ -567,7 +567,7 @@ def test_a_write_that_relied_on_what_was_removed_meanwhile_is_judged_again(
 
         with monkeypatch.context() as patch:
             patch.setattr(Etcd, "write", late)
-            with pytest.raises(Refused, match="at most 1 for anthropic"):
+            with pytest.raises(EditRejected, match="at most 1 for anthropic"):
                 store.put(target, {"llm.temperature": b"1.5"})
         assert met
         assert set(keys.etcd.read().values) == {"llm/timeout"}

@@ -45,7 +45,7 @@ class File:
         self.quick = False  # it cannot be watched natively
 
 
-class Ledger:
+class DueFiles:
     """For any thread, but for what says otherwise."""
 
     def __init__(self) -> None:

@@ -15,8 +15,8 @@ import msgspec
 
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem, did_you_mean, nearest, quoted
-from ..core.provenance import Entry, Layer, Origin, items, targets
-from ..settings.providers import COMPANIES, PROVIDERS, in_order, packaged_providers
+from ..core.provenance import Entry, Layer, Origin, alias_targets, items
+from ..settings.packaged_providers import COMPANIES, CORE_PROVIDERS, in_order, packaged_providers
 from ..settings.urls import same_url
 from ..settings.value_types import no_provider
 from .catalogue import Catalogue
@@ -38,7 +38,7 @@ def provider_of(key: str) -> tuple[str, str]:
 def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool:
     """Whether a provider may serve any name: each but the three, and anthropic or openai at another URL."""
     if provider not in COMPANIES:
-        return provider not in PROVIDERS
+        return provider not in CORE_PROVIDERS
     return url is not None and not same_url(url, packaged_url)
 
 
@@ -150,7 +150,7 @@ class _Judgement:
                 else:
                     self._problem(fault.code, key, fault.message, fault.hint, entry.origin)
                 del entries[key]
-            elif key.startswith("aliases.") and targets(entry) is not None:
+            elif key.startswith("aliases.") and alias_targets(entry) is not None:
                 self._targets(layer, key, known, entries)
             if key in entries and _may_hold_model_strings(key):
                 self._prefixes(key, entries[key], known, entries)
@@ -184,7 +184,7 @@ class _Judgement:
 
     def _targets(self, layer: Layer, key: str, known: Collection[str], entries: dict[str, Entry]) -> None:
         """The entries of an alias for providers that do not exist."""
-        by_provider = targets(entries[key]) or {}
+        by_provider = alias_targets(entries[key]) or {}
         lost = [provider for provider in by_provider if provider not in known]
         if not lost:
             return
@@ -237,7 +237,7 @@ def _may_hold_model_strings(key: str) -> bool:
 def model_strings(key: str, entry: Entry) -> Iterator[tuple[str, Entry]]:
     """The model strings in an entry, each with the key to report it under."""
     if key.startswith("aliases."):
-        by_provider = targets(entry)
+        by_provider = alias_targets(entry)
         if by_provider is None:
             yield key, entry
         else:

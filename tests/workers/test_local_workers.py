@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from stigmer_config import LiveConfig
-from stigmer_config.workers import liveness, state
+from stigmer_config.workers import liveness, local_workers
 from tests.support.cli_tools import ANSI, COMMAND, on_terminal, variables_of
 from tests.support.live_tools import DEADLINE, LOCAL, living, rejected, save, takes, until, world
 from tests.support.sandbox import Sandbox
@@ -285,7 +285,7 @@ def test_what_is_no_state_is_passed_over(sandbox: Sandbox, content: bytes) -> No
         other.with_name("folder.json").mkdir()
         os.mkfifo(other.with_name("pipe.json"))
         other.with_name("link.json").symlink_to(own)
-        assert [found.pid for found in state.running(world(sandbox))] == [os.getpid()]
+        assert [found.pid for found in local_workers.running(world(sandbox))] == [os.getpid()]
         assert other.exists()
 
 
@@ -324,7 +324,7 @@ def test_a_lost_runtime_folder_is_made_again(sandbox: Sandbox) -> None:
         shutil.rmtree(sandbox.root / "run")
         save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
         takes(live, timeout=1.0)
-        assert until(lambda: [found.generation for found in state.running(world(sandbox))] == [2])
+        assert until(lambda: [found.generation for found in local_workers.running(world(sandbox))] == [2])
 
 
 def test_a_folder_need_not_be_utf_8(sandbox: Sandbox) -> None:
@@ -334,8 +334,8 @@ def test_a_folder_need_not_be_utf_8(sandbox: Sandbox) -> None:
     with living(sandbox, {"LC_ALL": os.fsdecode(b"\xff")}) as live:
         save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
         takes(live, timeout=1.0)
-        assert until(lambda: [found.generation for found in state.running(world(sandbox))] == [2])
-        assert state.in_step(state.running(world(sandbox))[0])
+        assert until(lambda: [found.generation for found in local_workers.running(world(sandbox))] == [2])
+        assert local_workers.in_step(local_workers.running(world(sandbox))[0])
 
 
 # -- diff ------------------------------------------------------------------------------------------------------------
@@ -571,7 +571,7 @@ def test_the_last_rejection_of_a_live_config_is_published(sandbox: Sandbox) -> N
     with living(sandbox) as live:
         save(sandbox.user_file, "llm: [")
         assert rejected(live)
-        assert until(lambda: state.running(world(sandbox))[0].rejected)
+        assert until(lambda: local_workers.running(world(sandbox))[0].rejected)
         save(sandbox.user_file, LOCAL)
-        assert until(lambda: not state.running(world(sandbox))[0].rejected)
-        assert state.is_healthy(state.running(world(sandbox))[0])
+        assert until(lambda: not local_workers.running(world(sandbox))[0].rejected)
+        assert local_workers.is_healthy(local_workers.running(world(sandbox))[0])

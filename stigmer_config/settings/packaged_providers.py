@@ -12,7 +12,7 @@ from ..core import data_files
 from ..core.decoding import from_json
 
 # These three have defaults of their own in each mode, and name the protocols that every provider speaks one of.
-PROVIDERS = ("anthropic", "ollama", "openai")
+CORE_PROVIDERS = ("anthropic", "ollama", "openai")
 PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 # Their packaged address is the company's own: it always needs a key, and serves that company's models only.
 COMPANIES = frozenset({"anthropic", "openai"})
@@ -47,7 +47,7 @@ def packaged_providers() -> dict[str, Provider]:
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Names of providers as messages list them: the three first, then the others by name."""
-    return tuple(sorted(names, key=lambda name: (name not in PROVIDERS, name)))
+    return tuple(sorted(names, key=lambda name: (name not in CORE_PROVIDERS, name)))
 
 
 def key_variables(provider: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 GROUP = "stigmer_config.apps"
 
 
-class Found(NamedTuple):
+class KnownApps(NamedTuple):
     """What a command knows of applications, and a warning for each that could not be loaded."""
 
     schema: Schema = BUILT_IN
@@ -51,10 +51,10 @@ def applications(
     named: Sequence[str] = (),
     *,
     mentioned: bool = False,
-) -> Found:
+) -> KnownApps:
     """The applications for one command; `named` are those of `--app`."""
     if not named and not mentioned and not _is_used(environment):
-        return Found()
+        return KnownApps()
     closed = _closed(environment, project_dir)
     sys.path[:] = [path for path in sys.path if not _is_inside(path or os.getcwd(), closed)]
     classes: list[type] = []
@@ -193,7 +193,7 @@ def _quiet() -> Iterator[None]:
             os.close(saved)
 
 
-def _schema(classes: list[type], problems: list[Problem]) -> Found:
+def _schema(classes: list[type], problems: list[Problem]) -> KnownApps:
     """The schema of the classes, without those that contradict another."""
     from ..settings.apps import app_of, schema_of
 
@@ -205,7 +205,7 @@ def _schema(classes: list[type], problems: list[Problem]) -> Found:
             problems.append(_warning(app_of(cls).source, str(error), "uninstall one of them"))
             continue
         kept.append(cls)
-    return Found(schema_of(kept), tuple(problems))
+    return KnownApps(schema_of(kept), tuple(problems))
 
 
 def _warning(source: str, why: str, hint: str) -> Problem:
