@@ -266,7 +266,7 @@ def test_a_reading_command_imports_what_it_uses_and_no_more(sandbox: Sandbox, ar
     assert sorted(got & HEAVY) == []
     entered = {package(name.removeprefix("stigmer_config").removeprefix(".")) for name in ours}
     assert sorted(entered & ABOVE) == []
-    parts = ("applications", "options", "completion.candidates", "output.problems", "output.render", "output.table")
+    parts = ("app_discovery", "options", "completion.candidates", "output.problems", "output.render", "output.table")
     allowed = {"commands", "completion", "output", f"commands.{argv[0]}", *parts}
     assert {name for name in ours if name.startswith("stigmer_config.cli.")} <= {
         f"stigmer_config.cli.{part}" for part in allowed

@@ -102,9 +102,8 @@ def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Ou
 def tell_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
     """Says what is worth knowing about a file that was written."""
     if not outcome.durable:
-        say(
-            f"{target_place(aimed)} is written, but the disk did not confirm it: a power failure may restore the old version"
-        )
+        place = target_place(aimed)
+        say(f"{place} is written, but the disk did not confirm it: a power failure may restore the old version")
     if outcome.trusted:
         say("what you set here is trusted on this machine; others must run: stigmer config trust")
     known = set(outcome.before.problems)

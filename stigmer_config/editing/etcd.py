@@ -87,7 +87,7 @@ class Store(msgspec.Struct, frozen=True):
 
 
 def store(request: Request) -> Store:
-    """The store that this machine's variables name. Raises `NoTarget`, or `EditRejected` for variables that are wrong."""
+    """The store that this machine's variables name. Raises `NoTarget`, or `EditRejected` for wrong variables."""
     fleet, problems = fleet_of(request.environment)
     if fleet is not None:
         return Store(fleet, request)
