@@ -160,4 +160,5 @@ def provider_settings(names: Iterable[str], values: Mapping[str, Any]) -> Iterat
             _, provider, field = key.split(".", 2)
             fields.setdefault(provider, dict.fromkeys(PROVIDER_FIELDS))[field] = value
     for name in names:
-        yield name, ProviderConfig(**fields.get(name) or dict.fromkeys(PROVIDER_FIELDS))
+        own: dict[str, Any] = fields.get(name) or dict.fromkeys(PROVIDER_FIELDS)
+        yield name, ProviderConfig(**own)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from stigmer_config import LiveConfig
 from stigmer_config.cli import COMMANDS
 from stigmer_config.settings.declarations import CORE_PROVIDERS, SETTINGS
+from stigmer_config.settings.packaged_providers import packaged_providers
 from stigmer_config.settings.value_types import Choice
 from tests.support.cli_tools import COMMAND, ask, variables_of
 from tests.support.sandbox import Sandbox
@@ -146,7 +147,7 @@ def test_commands_keys_and_aliases_are_offered(sandbox: Sandbox) -> None:
     assert completed(sandbox, "config", "get", "prov") == {f"providers.{provider}." for provider in CORE_PROVIDERS}
     ollama = {key for key in SETTINGS if key.startswith("providers.ollama.")}
     assert completed(sandbox, "config", "set", "providers.ollama.") == ollama
-    assert completed(sandbox, "config", "set", "aliases.fable.") == {f"aliases.fable.{p}" for p in CORE_PROVIDERS}
+    assert completed(sandbox, "config", "set", "aliases.fable.") == {f"aliases.fable.{p}" for p in packaged_providers()}
     assert completed(sandbox, "config", "trust", "--") >= {"--show", "--revoke", "--with-credentials"}
 
 

@@ -287,7 +287,7 @@ def test_a_swap_between_display_and_record_is_asked_again(sandbox: Sandbox) -> N
         asked += process.stderr.read(1)
     sandbox.write(project=ASKS.replace("corp.example", "swapped.example"))
     out, error = process.communicate("y\nn\n", timeout=30)
-    assert "changed meanwhile" in error
+    assert "has changed in the meantime" in error
     assert "swapped.example" in out
     assert process.returncode == 1
     assert not list((sandbox.home / ".state").rglob("*.json"))

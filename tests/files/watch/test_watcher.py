@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import importlib
 import logging
 import os
 import queue
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -990,9 +992,18 @@ def test_random_damage_is_followed_with_watchdogs_own_emitters(tmp_path: Path, m
     assert converge(tmp_path, 0.3, OPS // 3)[0] == "native"
 
 
+def without_inotify_fd(patch: pytest.MonkeyPatch) -> None:
+    """Our module finds no `InotifyFD`; watchdog's own modules, which are loaded, keep theirs."""
+    importlib.import_module("watchdog.observers.inotify")
+    real = importlib.import_module("watchdog.observers.inotify_c")
+    fewer = types.ModuleType(real.__name__)
+    fewer.__dict__.update({name: value for name, value in vars(real).items() if name != "InotifyFD"})
+    patch.setitem(sys.modules, real.__name__, fewer)
+
+
 # What another version of watchdog may have: a name that is gone, one that is no name of this kind, other arguments.
 OTHER_WATCHDOGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "no InotifyFD": lambda patch: patch.delattr("watchdog.observers.inotify_c.InotifyFD", raising=False),
+    "no InotifyFD": without_inotify_fd,
     "no module": lambda patch: patch.setitem(sys.modules, "watchdog.observers.inotify_c", None),
     "other arguments": lambda patch: patch.setattr("stigmer_config.files.watch.inotify.Inotify", lambda _: None),
 }
