@@ -13,7 +13,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -52,7 +52,7 @@ class Startup(msgspec.Struct, frozen=True):
     site_dir: str
     state_dir: str
     mode: str | None
-    project_dir: str | Literal[False] | None
+    project_dir: str | bool | None  # False: none; msgspec before 0.22 has no Literal[False]
     variables: dict[str, str]
     flags: dict[str, Any]
     implied_provider: str | None
@@ -137,7 +137,7 @@ def request_of(worker: WorkerState, here: Environment) -> Request:
     project_dir = startup.project_dir
     given = load_request(
         mode=startup.mode,
-        project_dir=Path(project_dir) if isinstance(project_dir, str) else project_dir,
+        project_dir=Path(project_dir) if isinstance(project_dir, str) else None if project_dir is None else False,
         flags=startup.flags,
         overrides=startup.overrides,
         require=startup.require,
