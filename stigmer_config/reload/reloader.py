@@ -183,10 +183,17 @@ class Reloader:
     def _find_project(self) -> bool:
         """Looks for the project's file. Whether it stands elsewhere than before."""
         before, found = self._project, self._search()
+        has_changed = False
+        if found != before and before.why_none is None and Path(before.path) not in self._files.waiting:
+            # It may have gone between the read and the search; only a read knows since when (contract, section 7).
+            waiting = self._files.waiting
+            has_changed = self._files.refresh({Path(before.path)})
+            self._files.waiting = {**waiting, **self._files.waiting}
+            found = self._search()
         self._found = found
         self._search_pending = found != before and Path(before.path) in self._files.waiting
         if found == before or self._search_pending:  # it may be back at once
-            return False
+            return has_changed
         if found.why_none is None and not self._files.has_settled(found.path, "project", self._request.environment.uid):
             return False
         if before.path != found.path:

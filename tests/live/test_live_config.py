@@ -498,6 +498,27 @@ def test_a_vanished_or_emptied_file_counts_after_a_moment(sandbox: Sandbox, empt
         assert time.monotonic() - begin >= settled.GRACE
 
 
+def test_a_file_that_vanishes_during_a_reload_counts_after_a_moment(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the read of the files and the search for a project's file it is not gone at once, either."""
+    save(sandbox.project_file, "llm: {timeout: 9}\n")
+    with living(sandbox) as live:
+        gone: list[float] = []
+        search = Reloader._search
+
+        def vanishes_first(reloader: Reloader) -> object:
+            if not gone:
+                gone.append(time.monotonic())
+                sandbox.project_file.unlink()
+            return search(reloader)
+
+        monkeypatch.setattr(Reloader, "_search", vanishes_first)
+        assert isinstance(live.reload(), Unchanged)
+        takes(live, timeout=None)
+        assert time.monotonic() - gone[0] >= settled.GRACE
+
+
 def test_a_file_that_is_back_at_once_was_never_gone(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """An editor that moves the old file away before it writes the new one changes nothing in between."""
     clock = Clock()
