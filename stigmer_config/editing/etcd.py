@@ -14,7 +14,7 @@ from ..core.problems import Problem
 from ..core.provenance import Layer
 from ..loading.load import Loaded, read
 from ..loading.request import ReadFleet, Request
-from ..settings.packaged_providers import packaged_providers
+from ..settings.packaged_providers import is_provider
 from ..sources.etcd.address import Fleet, fleet_of
 from ..sources.etcd.layer import etcd_layer
 from ..sources.etcd.snapshot import Event, Stored, Value
@@ -104,7 +104,7 @@ def name_of(key: str, providers: Collection[str] = ()) -> str:
     if not key.startswith("aliases."):
         return key.replace(".", "/")
     alias, _, provider = key.removeprefix("aliases.").rpartition(".")
-    is_entry = alias and (provider in packaged_providers() or provider in providers)
+    is_entry = alias and is_provider(provider, providers)
     return f"aliases/{alias}/{provider}" if is_entry else f"aliases/{key[8:]}"
 
 
@@ -201,7 +201,7 @@ def _try(etcd: Any, target: Store, keys: Collection[str], change: Callable[[Stor
     except Denied as error:
         raise StoreError(f"the fleet's store refused it: {error}; nothing was written") from None
     except EtcdError as error:
-        raise StoreError(f"{error}; whether it was written, stigmer config get {min(keys)} tells") from None
+        raise StoreError(f"{error}; stigmer config get {min(keys)} shows whether it was written") from None
     if revision is None:
         return None
     return Outcome(before, target.load(_with(stored, changes, revision)), changed=True)

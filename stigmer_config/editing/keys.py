@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..settings.packaged_providers import packaged_providers
+from ..settings.packaged_providers import is_provider
 from .patches import EditError, Patch, Patches
 from .spans import Piece, plain, spans
 
@@ -85,7 +85,7 @@ def _names(root: Piece | None, key: str, providers: Collection[str]) -> tuple[st
     alias, _, provider = name.rpartition(".")
     aliases = root.value.get("aliases") if root is not None and type(root.value) is dict else None
     known = aliases is not None and type(aliases.value) is dict and name in aliases.value
-    is_entry = alias and (provider in packaged_providers() or provider in providers) and not known
+    is_entry = alias and is_provider(provider, providers) and not known
     return (section, alias, provider) if is_entry else (section, name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -48,6 +48,11 @@ def packaged_providers() -> dict[str, Provider]:
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Names of providers as messages list them: the three first, then the others by name."""
     return tuple(sorted(names, key=lambda name: (name not in CORE_PROVIDERS, name)))
+
+
+def is_provider(name: str, declared: Collection[str]) -> bool:
+    """Whether `name` is a provider: a packaged one, or one of those that are declared."""
+    return name in packaged_providers() or name in declared
 
 
 def key_variables(provider: str) -> tuple[str, ...]:
