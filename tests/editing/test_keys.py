@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from stigmer_config.core.provenance import plain_value
 from stigmer_config.editing.keys import EditError, with_value, without
 from stigmer_config.editing.spans import plain, spans
 from tests.support.edit_styles import KEYS, Made, files, settings_and_values, values
@@ -162,7 +163,7 @@ def test_the_load_reads_the_value_that_was_set(
     sandbox.user_file.write_bytes(with_value(made.data, key, value))
     layer = next(layer for layer in sandbox.read().layers if layer.name == "user")
     assert layer.status == "loaded"
-    loaded = layer.entries[key].value
+    loaded = plain_value(layer.entries[key])
     expected = tuple(value) if isinstance(value, list) else value
     assert (loaded.reveal() if hasattr(loaded, "reveal") else loaded) == expected
 
