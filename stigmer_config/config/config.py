@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
@@ -40,9 +41,13 @@ T = TypeVar("T")
 
 # What the model string came to: effective values like any key's, without being keys.
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
-# Every key but the aliases', with the section (or provider) that has its value, and the name it has there.
+# Every key but the aliases', with the section (or `providers.<name>`) that has its value, and the field there.
 _PLACES = {key: (key.rpartition(".")[0], key.rpartition(".")[2]) for key in (*SETTINGS, *RESOLVED)}
-_OWNERS = tuple(dict.fromkeys(owner for owner, _ in _PLACES.values()))
+# The same by section, in the order of the keys.
+_SECTIONS = tuple(
+    (owner, tuple((key, field) for key, (_, field) in rows))
+    for owner, rows in itertools.groupby(_PLACES.items(), lambda row: row[1][0])
+)
 _FALLBACKS = "llm.fallbacks"
 
 
@@ -141,15 +146,13 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
     @property
     def fingerprint(self) -> str:
         """32 hex digits over every effective value and the resolved model, but no secret."""
-        return fingerprint_of(self, dict(self.effective()))
+        return fingerprint_of(self, self._values())
 
     def value(self, key: str) -> Any:
         """The effective value of a key, `llm.model_name`, `llm.model_id` or `llm.alias`; None when not set.
 
         Raises `KeyError`, with the nearest key, for one that does not exist.
         """
-        if key == _FALLBACKS:
-            return tuple(fallback.model for fallback in self.llm.fallbacks) or None
         place = _PLACES.get(key)
         if place is None:
             if key.startswith("apps."):
@@ -161,28 +164,27 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
             if setting is None or owner.removeprefix("providers.") not in self.providers:
                 raise unknown_key(key, self.schema)
             place = owner, field
-        return _field(self._owner(place[0]), place[1])
-
-    def _owner(self, name: str) -> Any:
-        """What has the fields of a section, of `providers.<name>`, or ("") of the top; None where there is none."""
-        if name.startswith("providers."):
-            return self.providers[name.removeprefix("providers.")]
-        return getattr(self, name) if name else self
+        return _field(_section(self, place[0]), place[1])
 
     def effective(self) -> Iterator[tuple[str, Any]]:
         """Every key with its effective value, the resolved model's included, in the settings' order."""
-        owners = {name: self._owner(name) for name in _OWNERS}  # once each: a worker does this at every change
-        for key, (owner, field) in _PLACES.items():
-            yield key, self.value(key) if key == _FALLBACKS else _field(owners[owner], field)
-        for key in self.application_keys:
-            yield key, self.value(key)
+        yield from self._values().items()
+
+    def _values(self, unlike: Config | None = None) -> dict[str, Any]:
+        """The effective values by key; with `unlike` only of the sections that differ from that Config's."""
+        found: dict[str, Any] = {}
+        for name, fields in _SECTIONS:
+            part = _section(self, name)
+            if unlike is None or part != _section(unlike, name):
+                found |= {key: _field(part, field) for key, field in fields}
+        found |= self._applications.values
         for provider, settings in self.providers.items():
-            if provider not in CORE_PROVIDERS:
-                for field in PROVIDER_FIELDS:
-                    if getattr(settings, field) is not None:
-                        yield f"providers.{provider}.{field}", _field(settings, field)
-        for name, target in self.aliases.items():
-            yield f"aliases.{name}", target
+            if provider not in CORE_PROVIDERS and (unlike is None or settings != unlike.providers.get(provider)):
+                own = [field for field in PROVIDER_FIELDS if getattr(settings, field) is not None]
+                found |= {f"providers.{provider}.{field}": _field(settings, field) for field in own}
+        if unlike is None or self.aliases != unlike.aliases:
+            found |= {f"aliases.{name}": target for name, target in self.aliases.items()}
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Every effective value as nested dicts and lists, for `json.dumps`, a web framework or a test.
@@ -228,7 +230,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         """What changes from this Config to `new`, by effective values, secrets included (masked)."""
         if self == new:
             return ()
-        before, after = dict(self.effective()), dict(new.effective())
+        before, after = self._values(new), new._values(self)
         pairs = ((key, _value(self, before, key), _value(new, after, key)) for key in before | after)
         rows = [(key, *_two(self, new, old, now, key)) for key, old, now in pairs]
         return tuple(
@@ -278,10 +280,21 @@ def nested(values: Iterable[tuple[str, Any]], *, reveal: bool = False) -> dict[s
     return tree
 
 
-def _field(owner: Any, name: str) -> Any:
-    """The value of a field of a section, None for a section that is None; an empty mapping counts as none."""
-    value = None if owner is None else getattr(owner, name)
-    return (value or None) if name in MERGED_FIELDS else value
+def _section(config: Config, name: str) -> Any:
+    """What has the fields of a section, of `providers.<name>`, or ("") of the top; None where there is none."""
+    if name.startswith("providers."):
+        return config.providers[name.removeprefix("providers.")]
+    return getattr(config, name) if name else config
+
+
+def _field(section: Any, name: str) -> Any:
+    """The value of a field of a section: None for a section that is None, and for a mapping that is empty."""
+    value = None if section is None else getattr(section, name)
+    if name in MERGED_FIELDS:
+        return value or None
+    if name == "fallbacks" and value is not None:
+        return tuple(fallback.model for fallback in value) or None
+    return value
 
 
 def fingerprint_of(config: Config, values: Mapping[str, Any]) -> str:

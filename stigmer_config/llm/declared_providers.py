@@ -8,7 +8,7 @@ declares.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -44,34 +44,36 @@ def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool
 
 def known_providers(layers: Iterable[Layer]) -> Collection[str]:
     """The packaged providers and those that these layers declare."""
-    kinds = {
-        key[len("providers.") : -len(".kind")]
-        for layer in layers
-        if layer.name != "defaults"
-        for key in layer.entries
-        if key.endswith(".kind") and key.startswith("providers.")
-    }
-    urls = {f"providers.{name}.base_url" for name in kinds - packaged_providers().keys()}
-    found = {url for layer in layers if layer.name != "defaults" for url in urls if url in layer.entries}
-    declared = {provider_of(url)[0] for url in found}
+    layers = [layer for layer in layers if layer.name != "defaults"]
+    names = {name for layer in layers for name in _declarations_in(layer)}
+    declared = [
+        name
+        for name in names
+        if all(any(f"providers.{name}.{field}" in layer.entries for layer in layers) for field in _DECLARATION)
+    ]
     return dict.fromkeys(in_order((*packaged_providers(), *declared))) if declared else packaged_providers()
 
 
-def _declarations(layers: Iterable[Layer]) -> dict[str, set[str]]:
+def _declarations(layers: Iterable[Layer]) -> dict[str, frozenset[str]]:
     """What is said of each provider that is not packaged: kind, base_url. A faulty value counts, too."""
-    packaged = packaged_providers()
-    found: dict[str, set[str]] = {}
+    found: dict[str, frozenset[str]] = {}
     for layer in layers:
-        if layer.name == "defaults":
-            continue
-        for key in (*layer.entries, *layer.faulty, *layer.named):
-            if not key.startswith("providers."):
-                continue
+        for provider, fields in _declarations_in(layer).items():
+            found[provider] = found.get(provider, frozenset()) | fields
+    return found
+
+
+@functools.lru_cache(maxsize=16)  # needed several times in a load, of the same layers in each reload
+def _declarations_in(layer: Layer) -> Mapping[str, frozenset[str]]:
+    packaged = packaged_providers()
+    found: dict[str, frozenset[str]] = {}
+    if layer.name == "defaults":
+        return found
+    for key in (*layer.entries, *layer.faulty, *layer.named):
+        if key.startswith("providers."):
             provider, field = provider_of(key)
             if provider not in packaged:
-                fields = found.setdefault(provider, set())
-                if field in _DECLARATION:
-                    fields.add(field)
+                found[provider] = found.get(provider, frozenset()) | {field}.intersection(_DECLARATION)
     return found
 
 
