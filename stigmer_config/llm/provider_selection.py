@@ -109,8 +109,7 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
 
     def with_override(self, layer: Layer) -> ProviderSelection:
         """The selection with one execution layer on top."""
-        state = _State(self.inputs)
-        state.resume(self)
+        state = _State(self.inputs, self)
         state.add(layer)
         return state.result(self.pins)
 
@@ -172,7 +171,7 @@ def select(layers: LayerStack, inputs: SelectionInputs) -> ProviderSelection:
 
 
 class _State:
-    """A selection in the making."""
+    """A selection in the making: a new one, or one that continues from a selection, which stays as it is."""
 
     __slots__ = (
         "candidates",
@@ -190,28 +189,20 @@ class _State:
         "shared",
     )
 
-    def __init__(self, inputs: SelectionInputs) -> None:
+    def __init__(self, inputs: SelectionInputs, base: ProviderSelection | None = None) -> None:
         self.inputs = inputs
-        self.provider = self.claimed = "anthropic"
-        self.named_by: Entry | None = None
-        self.layers: list[Layer] = []
-        self.owners: list[Owners] = []
-        self.chosen: dict[str, Mapping[str, Entry]] = {provider: {} for provider in CORE_PROVIDERS}
         self.own: dict[str, dict[str, Entry]] = {}  # of `chosen`, the mappings that nothing else has
-        self.shared: Mapping[str, Entry] = {}
-        self.free: dict[str, Entry] = {}
-        self.left_out: frozenset[int] = frozenset()
-        self.candidates: dict[str, tuple[Pinned, ...]] = {}
-        self.problems: list[Problem] = []
-
-    def resume(self, selection: ProviderSelection) -> None:
-        """Continues from a selection, which stays as it is."""
-        self.provider, self.claimed, self.named_by = selection.provider, selection.claimed, selection.named_by
-        self.layers, self.owners = list(selection.layers), list(selection.owners)
-        self.chosen = dict(selection.chosen)
-        self.shared, self.free, self.left_out = selection.shared, dict(selection.free), selection.left_out
-        self.candidates = dict(selection.candidates)
-        self.problems = list(selection.problems)
+        self.provider: str = base.provider if base else "anthropic"
+        self.claimed: str = base.claimed if base else "anthropic"
+        self.named_by: Entry | None = base.named_by if base else None
+        self.layers: list[Layer] = [*base.layers] if base else []
+        self.owners: list[Owners] = [*base.owners] if base else []
+        self.chosen: dict[str, Mapping[str, Entry]] = {**base.chosen} if base else {key: {} for key in CORE_PROVIDERS}
+        self.shared: Mapping[str, Entry] = base.shared if base else {}
+        self.free: dict[str, Entry] = {**base.free} if base else {}
+        self.left_out: frozenset[int] = base.left_out if base else frozenset()
+        self.candidates: dict[str, tuple[Pinned, ...]] = {**base.candidates} if base else {}
+        self.problems: list[Problem] = [*base.problems] if base else []
 
     def result(self, pins: Mapping[str, str | None]) -> ProviderSelection:
         return ProviderSelection(
@@ -335,8 +326,10 @@ class _State:
         Returns the entry to leave out.
         """
         entry = layer.entries.get("llm.temperature")
+        if entry is None or (entry.value or 0) <= 1:
+            return None
         owner = owners.of(layer, "llm.temperature")
-        if entry is None or (entry.value or 0) <= 1 or _kind(owner, self.of(owner)) != "anthropic":
+        if _kind(owner, self.of(owner)) != "anthropic":
             return None
         message = f"llm.temperature must be at least 0 and at most 1 for {owner}, not {entry.value:g}"
         names = self.inputs.names
