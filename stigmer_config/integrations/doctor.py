@@ -27,6 +27,7 @@ from .diagnosis import Check, CheckState, diagnose
 from .health import Health, check_provider
 from .http import at_once, safe
 from .listing import listed_models
+from .protocols import PROTOCOLS
 
 # The problems that make up a check; all others are the configuration's.
 _GROUPS = {
@@ -39,7 +40,6 @@ _GROUPS = {
 }
 _GROUP_OF = {code: group for group, codes in _GROUPS.items() for code in codes.split()}
 _PROBE_TOKENS = 64
-_MODULES = {"anthropic": "langchain_anthropic", "ollama": "langchain_ollama", "openai": "langchain_openai"}
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -245,9 +245,9 @@ def _age(known: Catalogue, today: datetime.date) -> Iterable[Check]:
 
 def _client(llm: LLMConfig) -> Check:
     """The client library, and whether the very client that a worker uses can be built from it here."""
-    module = _MODULES[llm.kind]
-    name = module.replace("_", "-")
-    if importlib.util.find_spec(module) is None:
+    protocol = PROTOCOLS[llm.kind]
+    name = protocol.distribution
+    if importlib.util.find_spec(protocol.module) is None:
         fix = f"pip install 'stigmer-config[{llm.kind}]'"
         return Check("client", "warning", f"{name} is not installed: chat_model() needs it", fix)
     if not llm.model_id or not llm.base_url:

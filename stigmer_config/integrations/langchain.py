@@ -16,6 +16,7 @@ from ..config.sections import LLMConfig
 from ..core.secret import MASK
 from ..llm.catalogue import catalogue
 from ..llm.resolve import why_unsupported
+from ..settings.packaged_providers import ProviderKind
 from ..settings.urls import is_loopback, same_url
 from ..sources.defaults import packaged_url
 from .client_environment import client_options
@@ -227,7 +228,7 @@ def _http_clients(sdk: Any, llm: LLMConfig) -> tuple[Any, Any]:
     return sdk.DefaultHttpxClient(**sync), sdk.DefaultAsyncHttpxClient(**asynchronous)
 
 
-MAKERS: Mapping[str, Callable[[Any, LLMConfig, dict[str, Any]], Any]] = {
+MAKERS: Mapping[ProviderKind, Callable[[Any, LLMConfig, dict[str, Any]], Any]] = {
     "anthropic": _anthropic,
     "ollama": _ollama,
     "openai": _openai,

@@ -32,9 +32,10 @@ from ..sources.variables import env_layer
 from ..trust import grants
 from ..trust.enforced_keys import Policy, enforce, restrict_project
 from ..trust.vetting import Vetted, vet
-from .derivation import Derivation, read_override
+from .derivation import Derivation
 from .excerpts import with_excerpts
 from .layers import chosen_mode, read_layers, without_start
+from .overrides import read_override
 from .request import ProjectDir, Request, request
 
 STANDARD_INPUT = "<stdin>"

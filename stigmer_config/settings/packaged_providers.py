@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Iterable
+from typing import Literal, get_args
 
 import msgspec
 
 from ..core import data_files
 from ..core.decoding import from_json
 
-# These three have defaults of their own in each mode, and name the protocols that every provider speaks one of.
-CORE_PROVIDERS = ("anthropic", "ollama", "openai")
+# The protocols: every provider speaks one.
+ProviderKind = Literal["anthropic", "ollama", "openai"]
+# The providers that the protocols are named after. They have defaults of their own in each mode.
+CORE_PROVIDERS: tuple[str, ...] = get_args(ProviderKind)
 PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 # Their packaged address is the company's own: it always needs a key, and serves that company's models only.
 COMPANIES = frozenset({"anthropic", "openai"})
