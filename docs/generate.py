@@ -54,7 +54,10 @@ _PLACES = (
     ("STIGMER_ETCD", "A fleet's store: `https://host:2379[,host:2379…]/prefix`. Requires the extra `etcd`."),
     ("STIGMER_ETCD_CACERT", "A file with the CA that signed the store's certificate. Default: the system's CAs."),
     ("STIGMER_ETCD_CERT, STIGMER_ETCD_KEY", "Files with this machine's client certificate for the store and its key."),
-    ("STIGMER_ETCD_USER, STIGMER_ETCD_PASSWORD", "User and password for the store. The password is sent over https only."),
+    (
+        "STIGMER_ETCD_USER, STIGMER_ETCD_PASSWORD",
+        "User and password for the store. The password is sent over https only.",
+    ),
     (
         "STIGMER_TRUST_PROJECT",
         "The digest that `stigmer config trust --show` prints. Trusts the project's file in this process.",
@@ -68,8 +71,8 @@ _FORMATS = """\
 | `show` | a table. On a terminal it fits the width; in a pipe nothing is shortened. `NO_COLOR` and `TERM=dumb` turn \
 colours off |
 | `show --format json` | the values, nested as in a file, with secrets masked |
-| `show --origin --format json` | one document with `mode`, `ok`, `fingerprint`, `layers`, `values` (each with `value`, \
-`origin`, `shadowed`), `resolved` and `problems` |
+| `show --origin --format json` | one document with `mode`, `ok`, `fingerprint`, `layers`, `values` (each with \
+`value`, `origin`, `shadowed`), `resolved` and `problems` |
 | `show --format yaml` | a configuration file with the same effective values. Without `--reveal`, secrets are comments |
 | `show --format env` | variables that a shell can source: `set -a; . ./stigmer.env` |
 | `show --html FILE`, `explain --html FILE`, `diff --html FILE` | a self-contained web page, with secrets masked |
@@ -94,8 +97,8 @@ _LIMITS = """\
   Anchors, aliases, tags, merge keys, directives and duplicate keys are errors.
 - A project's file may be a symbolic link only within the project, and not into `.git`. A file may not be a device or a
   pipe.
-- A model name has at most 256 characters: `A-Z a-z 0-9 . _ : / @ + -`. A URL starts with `http://` or `https://` and has
-  no user name or password.
+- A model name has at most 256 characters: `A-Z a-z 0-9 . _ : / @ + -`. A URL starts with `http://` or `https://` and
+  has no user name or password.
 - A model that is not in the packaged catalogue works, but its limits and parameters are not checked.
 - Linux is where everything is tested. macOS and Windows should work; file events, forks, permissions and `workers` are
   less tested there.
@@ -104,7 +107,15 @@ _LIMITS = """\
 
 def page() -> str:
     """The whole page."""
-    parts = [_HEAD, "## Keys\n", _KEYS, _keys(), "### Defaults of each provider\n", _providers(), "### Built-in aliases\n"]
+    parts = [
+        _HEAD,
+        "## Keys\n",
+        _KEYS,
+        _keys(),
+        "### Defaults of each provider\n",
+        _providers(),
+        "### Built-in aliases\n",
+    ]
     parts += [_aliases(), "## Variables\n", _variables(), "## Commands\n", *_commands()]
     parts += ["## Formats\n", _FORMATS, "## Exit statuses\n", _STATUSES, "## Limits\n", _LIMITS]
     return "\n".join(parts)
@@ -171,8 +182,8 @@ def _providers() -> str:
         for field in MODEL_FIELDS
     ]
     note = (
-        "\nEach takes the same values as the field of `llm` with the same name and may be set by the same layers, except\n"
-        "that Anthropic's temperature is at most 1. There are variables only for the keys and addresses that\n"
+        "\nEach takes the same values as the field of `llm` with the same name and may be set by the same layers,\n"
+        "except that Anthropic's temperature is at most 1. There are variables only for the keys and addresses that\n"
         "[other tools](#other-tools) define. A provider of your own also has a `kind` and `headers`:\n"
         "[Providers and gateways](providers.md#add-a-provider-or-a-gateway-of-your-own).\n"
     )
