@@ -34,7 +34,7 @@ _GONE: Final = (errno.ENOENT, errno.ENOTDIR)
 
 
 class Signature(NamedTuple):
-    """The status fields that change when a file does: if equal, same file and (on a fine-grained clock) same content."""
+    """The status fields that change when a file does: if equal, it is the same file and, given a fine clock, content."""
 
     device: int
     inode: int

@@ -105,7 +105,7 @@ class Watcher:
             self._thread.join()
 
     def forget(self) -> None:
-        """In a forked child: closes its copies of the descriptors. Keeps the parent's watches, and waits for no lock."""
+        """In a forked child: closes its copies of the descriptors. Keeps the parent's watches. Waits for no lock."""
         self._ledger = DueFiles()
         self._ledger.close()
         self._thread, self.state = None, "stopped"
