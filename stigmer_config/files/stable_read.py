@@ -34,7 +34,7 @@ _GONE: Final = (errno.ENOENT, errno.ENOTDIR)
 
 
 class Signature(NamedTuple):
-    """The status fields that change when a file does: if equal, it is the same file and, given a fine clock, content."""
+    """The status fields that change when a file does: if equal, the file and (given a fine clock) its content are."""
 
     device: int
     inode: int
