@@ -23,6 +23,7 @@ from ..llm.catalogue import OLD_FACTS, Catalogue, catalogue, replaced
 from ..loading.load import Loaded
 from ..settings.declarations import find
 from ..sources.stigmer_cli import counterparts
+from .bounded_answers import bounded_answers
 from .diagnosis import Check, CheckState, diagnose
 from .health import Health, check_provider
 from .http import at_once, safe
@@ -40,6 +41,7 @@ _GROUPS = {
 }
 _GROUP_OF = {code: group for group, codes in _GROUPS.items() for code in codes.split()}
 _PROBE_TOKENS = 64
+_PROBE_BYTES = 1 << 20  # of one answer: many times what so few tokens take
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -86,7 +88,8 @@ def probe_model(llm: LLMConfig, timeout: float) -> Check:
 
     llm = msgspec.structs.replace(llm, fallbacks=())  # one of them would answer in its place
     small = min(llm.max_tokens or _PROBE_TOKENS, _PROBE_TOKENS)
-    model = chat_model(llm, max_tokens=small, timeout=timeout, max_retries=0)
+    with bounded_answers(_PROBE_BYTES):
+        model = chat_model(llm, max_tokens=small, timeout=timeout, max_retries=0)
     started = time.monotonic()
     answer = at_once({"probe": lambda: model.invoke("Answer with the word: pong")}, timeout)["probe"]
     if isinstance(answer, Exception):
