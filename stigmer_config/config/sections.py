@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NoReturn, cast
 
 from ..core.frozen_map import EMPTY
 from ..core.secret import Secret, without_password
@@ -152,13 +152,45 @@ def section(name: str, values: Mapping[str, Any]) -> Any:
     return _SECTIONS[name](**fields)
 
 
-def provider_settings(names: Iterable[str], values: Mapping[str, Any]) -> Iterator[tuple[str, ProviderConfig]]:
-    """These providers' own settings from the merged values of all keys."""
-    fields: dict[str, dict[str, Any]] = {}
-    for key, value in values.items():
-        if key.startswith("providers."):
-            _, provider, field = key.split(".", 2)
-            fields.setdefault(provider, dict.fromkeys(PROVIDER_FIELDS))[field] = value
-    for name in names:
-        own: dict[str, Any] = fields.get(name) or dict.fromkeys(PROVIDER_FIELDS)
-        yield name, ProviderConfig(**own)
+class Providers(Mapping[str, ProviderConfig]):
+    """Each provider's own settings, put together when they are first read: most of many are never in use.
+
+    `value` gives the effective value of a key. Immutable, except for a cache.
+    """
+
+    __slots__ = ("_found", "_names", "_value")
+
+    def __init__(self, names: Iterable[str], value: Callable[[str], Any]) -> None:
+        self._names = dict.fromkeys(names)
+        self._value = value
+        self._found: dict[str, ProviderConfig] = {}
+
+    def __getitem__(self, name: str) -> ProviderConfig:
+        found = self._found.get(name)
+        if found is None:
+            if name not in self._names:
+                raise KeyError(name)
+            fields: dict[str, Any] = {field: self._value(f"providers.{name}.{field}") for field in PROVIDER_FIELDS}
+            found = self._found[name] = ProviderConfig(**fields)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.items()))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __copy__(self) -> Providers:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Providers:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a part of a Config cannot be pickled: call load() in the other process instead")

@@ -36,7 +36,7 @@ class CredentialGrant(NamedTuple):
 
 
 class Pinned(msgspec.Struct, frozen=True):
-    """A credential, its key, and the URL it was given for; None: the provider's in `ProviderSelection.pins`."""
+    """A credential, its key, and the URL it was given for; None: what `ProviderSelection.pin` says of the provider."""
 
     key: str
     entry: Entry
@@ -77,8 +77,8 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
     `named_by` is the entry that named `provider`; `claimed` is the provider that would be in force if untrusted entries
     counted. `owners` has the owners at each of `layers`, `chosen` by provider and field the winning entry among those
     that belong to it, `shared` what belongs to every provider, `free` what overrides say for every provider,
-    `left_out` the ids of entries that no provider takes. `candidates` are each provider's credentials, lowest first,
-    and `pins` the URL that each provider's credentials were given for.
+    `left_out` the ids of entries that no provider takes. `candidates` are each provider's credentials, lowest first.
+    `pinned_by` is the selection whose URLs they were given for; None: this one.
     """
 
     inputs: SelectionInputs
@@ -92,7 +92,7 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
     free: Mapping[str, Entry]
     left_out: frozenset[int]
     candidates: Mapping[str, tuple[Pinned, ...]]
-    pins: Mapping[str, str | None]
+    pinned_by: ProviderSelection | None
     problems: tuple[Problem, ...]
 
     @property
@@ -111,7 +111,7 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         state = _State(self.inputs)
         state.resume(self)
         state.add(layer)
-        return state.result(self.pins)
+        return state.result(self.pinned_by or self)
 
     def rows(self) -> Iterator[tuple[Layer, Owners]]:
         """The layers with their owners, highest first."""
@@ -138,6 +138,10 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         """The URL in force for a provider: none means the packaged one for those that have a fixed one."""
         return _endpoint(provider, self.of(provider), self.inputs)
 
+    def pin(self, provider: str) -> str | None:
+        """The URL that a provider's credentials were given for: by the layers without the project and overrides."""
+        return (self.pinned_by or self).endpoint(provider)
+
     def needs_key(self, provider: str, url: str | None) -> bool:
         """Whether a provider wants a key at a URL, where none was written."""
         if self.kind(provider) == "ollama":
@@ -163,11 +167,7 @@ def select(layers: LayerStack, inputs: SelectionInputs) -> ProviderSelection:
     state = _State(inputs)
     for layer in layers:
         state.add(layer)
-    baseline = inputs.baseline
-    providers = dict.fromkeys((*state.chosen, *(baseline.chosen if baseline is not None else ())))
-    if baseline is not None:
-        return state.result({provider: baseline.endpoint(provider) for provider in providers})
-    return state.result({provider: _endpoint(provider, state.of(provider), inputs) for provider in providers})
+    return state.result(inputs.baseline)
 
 
 class _State:
@@ -212,7 +212,7 @@ class _State:
         self.candidates = dict(selection.candidates)
         self.problems = list(selection.problems)
 
-    def result(self, pins: Mapping[str, str | None]) -> ProviderSelection:
+    def result(self, pinned_by: ProviderSelection | None) -> ProviderSelection:
         return ProviderSelection(
             inputs=self.inputs,
             layers=tuple(self.layers),
@@ -225,7 +225,7 @@ class _State:
             free=self.free,
             left_out=self.left_out,
             candidates=self.candidates,
-            pins=pins,
+            pinned_by=pinned_by,
             problems=tuple(self.problems),
         )
 
