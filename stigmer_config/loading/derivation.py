@@ -1,4 +1,4 @@
-"""Vetted layers → Config, and from a Config its overrides."""
+"""Derives a Config from vetted layers, and overrides from a Config."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ from ..trust.enforced_keys import Policy
 from .explanations import History, explain_llm, explain_overridden
 from .overrides import layer_of, override_origin, read_override, rows, unknown_providers, with_parameters
 
-# Secrets that are read at each load, whichever provider is in force.
+# Secrets that are read at each load, independent of the provider in force.
 _USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password", "temporal.api_key"})
 
-# The types of values that are neither secrets nor made of parts.
+# The types of values that are neither secrets nor composite.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class _View(msgspec.Struct, frozen=True):
-    """One Config's provider selection and what it resolves to."""
+    """The provider selection of one Config and its resolution."""
 
     selection: ProviderSelection
     resolved: Resolved
 
 
 class Derivation:
-    """What Configs are made from: the layers of one load, combined.
+    """The combined layers of one load, from which Configs are derived.
 
-    `baseline` are the layers without the project. `problems` are those of the selection and the resolution; reading and
-    vetting report their own.
+    `baseline` are the layers without the project. `problems` has the problems of the selection and the resolution;
+    reading and vetting report their own.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Derivation:
                 self.problems += tuple(faults)
 
     def _with_applications(self, winners: Mapping[str, Entry]) -> dict[str, Entry]:
-        """The winners, of an application's mappings and the values in their places those that count."""
+        """The winning entries, without those of an application that another value at the same key hides."""
         order: dict[str, int] = {layer.name: rank for rank, layer in enumerate(self.layers)}
         mine = {key: entry for key, entry in winners.items() if key.startswith("apps.")}
         gone = hidden(mine, order)
@@ -118,7 +118,7 @@ class Derivation:
         return {key: entry for key, entry in winners.items() if key not in gone and key not in marks} | missing
 
     def _overridden(self, before: Applications, pairs: Pairs) -> tuple[Applications, list[Problem]]:
-        """The applications' settings with one override's."""
+        """The applications' settings with those of an override."""
         changes = {key: value for key, value in rows(pairs) if key.startswith("apps.")}
         if not changes:
             return before, []
@@ -130,7 +130,7 @@ class Derivation:
         return _View(selection, resolve_with_fallbacks(selection, self.today, self._opener))
 
     def config(self, generation: int, warnings: Iterable[Problem]) -> Config:
-        """The Config of this derivation."""
+        """Builds the Config."""
         values = self._values
         aliases = {name: _alias_value(entry) for name, entry in self.names.aliases.items()}
         return Config(
@@ -153,7 +153,7 @@ class Derivation:
         )
 
     def _read_values(self) -> dict[str, Any]:
-        """The winning values but the providers' own; of the secrets those that are used, the others unread."""
+        """The winning values, but for the providers' own. Reads the secrets that are used; the others are `Unread`."""
         values: dict[str, Any] = {}
         for key, entry in self.winners.items():
             if key.startswith("providers.") or key in self._passed_over:
@@ -219,11 +219,11 @@ class Derivation:
         return self._view if config._overrides == self.overrides else self._resolved(config._overrides)
 
     def fallback_keys(self, config: Config) -> tuple[Origin | None, ...]:
-        """Where the API key of each of `llm.fallbacks` comes from; None for one that has none."""
+        """The origin of the API key of each of `llm.fallbacks`; None for one without a key."""
         return self._view_of(config).resolved.fallback_keys
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
-        """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
+        """The model that an alias means, by provider. Raises `KeyError` for an alias that does not exist."""
         if alias not in config.aliases:
             raise unknown_name("alias", alias, config.aliases)
         value, packaged = config.aliases[alias], packaged_providers()
@@ -236,7 +236,7 @@ class Derivation:
         }
 
     def withheld_credentials(self) -> tuple[CredentialGrant, ...]:
-        """The credentials that a project would send elsewhere, whichever provider is in force: a grant for each."""
+        """A grant for each credential that a project would send elsewhere, for any provider in force."""
         found: list[CredentialGrant] = []
         for provider in self.names.providers:
             entry = Entry(provider, override_origin("llm.provider"))
@@ -250,7 +250,7 @@ class Derivation:
 
 
 def _glance(entry: Entry, secrets: Mapping[Reference, Secret | Unavailable]) -> Any:
-    """An entry's value as it can be shown without reading anything."""
+    """An entry's value for showing, without reading anything."""
     value = plain_value(entry)
     if type(value) is dict:
         return FrozenMap({name: glance(part, secrets) for name, part in value.items() if part is not None})
@@ -258,7 +258,7 @@ def _glance(entry: Entry, secrets: Mapping[Reference, Secret | Unavailable]) -> 
 
 
 def _warnings(before: tuple[Problem, ...], found: tuple[Problem, ...]) -> tuple[Problem, ...]:
-    """The warnings after an override: those about `llm` are replaced, the others stay. Raises `ConfigError`."""
+    """The warnings after an override: replaces those about `llm`, keeps the others. Raises `ConfigError`."""
     errors = [problem for problem in found if problem.severity == "error"]
     if errors:
         raise ConfigError(errors)
