@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, cast
 
-from ..core.frozen_map import EMPTY
+from ..core.frozen_map import EMPTY, FrozenMapping
 from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
 from ..settings.declarations import PROVIDER_FIELDS, Mode
@@ -152,7 +152,7 @@ def section(name: str, values: Mapping[str, Any]) -> Any:
     return _SECTIONS[name](**fields)
 
 
-class Providers(Mapping[str, ProviderConfig]):
+class Providers(FrozenMapping):
     """Each provider's own settings, put together when they are first read: most of many are never in use.
 
     `value` gives the effective value of a key. Immutable, except for a cache.
@@ -179,18 +179,3 @@ class Providers(Mapping[str, ProviderConfig]):
 
     def __len__(self) -> int:
         return len(self._names)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self.items()))
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-    def __copy__(self) -> Providers:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Providers:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a part of a Config cannot be pickled: call load() in the other process instead")
