@@ -37,7 +37,7 @@ class CredentialGrant(NamedTuple):
 
 
 class Pinned(msgspec.Struct, frozen=True):
-    """A credential, its key, and the URL it is pinned to; None: the provider's in `ProviderSelection.pins`."""
+    """A credential, its key, and the URL it is pinned to; None: the provider's, by `ProviderSelection.pin`."""
 
     key: str
     entry: Entry
@@ -78,8 +78,8 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
     `named_by` is the entry that named `provider`; `claimed` is the provider that would be in force if untrusted entries
     counted. `owners` has the owners at each of `layers`, `chosen` the winning entry by provider and field, `shared` the
     entries that belong to every provider, `free` those of overrides for every provider, `left_out` the ids of entries
-    that no provider takes. `candidates` are each provider's credentials, lowest first, and `pins` the URL that each
-    provider's credentials are pinned to.
+    that no provider takes. `candidates` are each provider's credentials, lowest first. `pinned_by` is the selection
+    whose URLs they are pinned to; None: this one.
     """
 
     inputs: SelectionInputs
@@ -93,7 +93,7 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
     free: Mapping[str, Entry]
     left_out: frozenset[int]
     candidates: Mapping[str, tuple[Pinned, ...]]
-    pins: Mapping[str, str | None]
+    pinned_by: ProviderSelection | None
     problems: tuple[Problem, ...]
 
     @property
@@ -112,7 +112,7 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         state = _State(self.inputs)
         state.resume(self)
         state.add(layer)
-        return state.result(self.pins)
+        return state.result(self.pinned_by or self)
 
     def rows(self) -> Iterator[tuple[Layer, Owners]]:
         """The layers with their owners, highest first."""
@@ -139,6 +139,10 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         """The URL in force for a provider; without one, the packaged URL of a provider that has a fixed one."""
         return _endpoint(provider, self.of(provider), self.inputs)
 
+    def pin(self, provider: str) -> str | None:
+        """The URL that a provider's credentials are pinned to: that of the layers without the project and overrides."""
+        return (self.pinned_by or self).endpoint(provider)
+
     def needs_key(self, provider: str, url: str | None) -> bool:
         """Whether a provider needs a key at a URL, if none is configured."""
         if self.kind(provider) == "ollama":
@@ -164,11 +168,7 @@ def select(layers: LayerStack, inputs: SelectionInputs) -> ProviderSelection:
     state = _State(inputs)
     for layer in layers:
         state.add(layer)
-    baseline = inputs.baseline
-    providers = dict.fromkeys((*state.chosen, *(baseline.chosen if baseline is not None else ())))
-    if baseline is not None:
-        return state.result({provider: baseline.endpoint(provider) for provider in providers})
-    return state.result({provider: _endpoint(provider, state.of(provider), inputs) for provider in providers})
+    return state.result(inputs.baseline)
 
 
 class _State:
@@ -213,7 +213,7 @@ class _State:
         self.candidates = dict(selection.candidates)
         self.problems = list(selection.problems)
 
-    def result(self, pins: Mapping[str, str | None]) -> ProviderSelection:
+    def result(self, pinned_by: ProviderSelection | None) -> ProviderSelection:
         return ProviderSelection(
             inputs=self.inputs,
             layers=tuple(self.layers),
@@ -226,7 +226,7 @@ class _State:
             free=self.free,
             left_out=self.left_out,
             candidates=self.candidates,
-            pins=pins,
+            pinned_by=pinned_by,
             problems=tuple(self.problems),
         )
 
