@@ -1,4 +1,4 @@
-"""Config: the frozen snapshot that workers read."""
+"""`Config`: the frozen snapshot that workers read."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from .sections import (
 
 T = TypeVar("T")
 
-# What the model string came to: effective values like any key's, without being keys.
+# The resolved model: effective values that are not keys.
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
-# Every key but the aliases', with the section (or `providers.<name>`) that has its value, and the field there.
+# Every key except the aliases, with the section (or `providers.<name>`) of its value, and the field there.
 _PLACES = {key: (key.rpartition(".")[0], key.rpartition(".")[2]) for key in (*SETTINGS, *RESOLVED)}
 # The same by section, in the order of the keys.
 _SECTIONS = tuple(
@@ -52,7 +52,7 @@ _FALLBACKS = "llm.fallbacks"
 
 
 class Deriver(Protocol):
-    """What a Config was built by, and asks for everything that is not a plain value."""
+    """The interface to what a Config was derived from, for everything that is not a plain value."""
 
     def override(self, config: Config, values: Mapping[str, Any]) -> Config: ...
 
@@ -64,12 +64,11 @@ class Deriver(Protocol):
 
 
 class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=True):
-    """One whole configuration, frozen. Take it once per execution and keep it as long as you like.
+    """A whole configuration, frozen. Take it once per execution and keep it as long as you like.
 
-    `redis` is None in local mode. `aliases` has each alias as it was given: a model string, or a mapping
-    provider → model string. `generation` counts the changes of a LiveConfig, from 1. `warnings` are the
-    problems that did not keep it from loading. Two Configs are equal when every effective value and every
-    secret is.
+    `redis` is None in local mode. `aliases` has each alias as it was written: a model string, or a mapping
+    provider → model string. `generation` counts the changes of a LiveConfig, from 1. `warnings` are the problems that
+    did not prevent loading. Two Configs are equal when all effective values and all secrets are.
     """
 
     mode: Mode
@@ -91,7 +90,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     @classmethod
     def load_from_env(cls) -> Config:
-        """`load()`, with `backend.api_key` required in cloud mode, as the seed's worker does.
+        """Calls `load()`, with `backend.api_key` required in cloud mode, like the seed's worker.
 
         Raises `ConfigError` with every problem.
         """
@@ -104,7 +103,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return self.mode == "local"
 
     def get_sandbox_config(self) -> dict[str, str]:
-        """The sandbox as the seed's worker passes it on.
+        """The sandbox in the form that the seed's worker uses.
 
         `{"type": "filesystem", "root_dir": …}`, with `~` expanded, or `{"type": "daytona"[, "snapshot_id": …]}`.
         """
@@ -116,7 +115,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return {"type": "daytona", "snapshot_id": sandbox.snapshot_id}
 
     def app(self, settings: type[T]) -> T:
-        """An application's own settings: the struct of the class that `@app(…)` made, with the effective values.
+        """An application's own settings: an instance of its `@app(…)` class with the effective values.
 
         Raises `KeyError` when this Config was loaded without it (`apps=[…]`), `TypeError` for another class.
         """
@@ -130,7 +129,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     @property
     def schema(self) -> Schema:
-        """Every setting that this Config knows, those of its applications included."""
+        """Every setting of this Config, including those of its applications."""
         return self._applications.schema
 
     @property
@@ -145,7 +144,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits over every effective value and the resolved model, but no secret."""
+        """A digest of 32 hex digits of every effective value and the resolved model, without secrets."""
         return fingerprint_of(self, self._values())
 
     def value(self, key: str) -> Any:
@@ -204,30 +203,31 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return self._deriver.explain(self, key)
 
     def meaning(self, alias: str) -> dict[str, str | None]:
-        """What an alias stands for now, by provider: a model's name, or None where it has none.
+        """The model that an alias means, by provider: a model's name, or None where it has none.
 
-        The providers are the three, the one in force, those that are declared, and those the alias has an entry for.
+        The providers are anthropic, openai and ollama, the one in force, the declared ones, and those in the alias's
+        mapping.
 
         Raises `KeyError` for an alias that does not exist.
         """
         return self._deriver.meaning(self, alias)
 
     def fallback_keys(self) -> tuple[Origin | None, ...]:
-        """Where the API key of each of `llm.fallbacks` comes from; None for one that has none."""
+        """The origin of the API key of each of `llm.fallbacks`; None for one without a key."""
         return self._deriver.fallback_keys(self) if self.llm.fallbacks else ()
 
     def override(self, values: Mapping[str, Any]) -> Config:
         """A new Config with `values` as one more layer on top, dotted or nested.
 
-        They are of `llm.*`, and of an application's own settings those that are declared `per_execution=True`.
+        Allowed keys are `llm.*`, and applications' settings that are declared `per_execution=True`.
 
-        Provider, alias, credential and checks are worked out anew; a None means none, an empty string
-        counts as unset. The generation stays. Raises `ConfigError`.
+        Provider, alias and credential are resolved again, and all checks repeated. None means no value, an empty string
+        counts as unset. The generation stays the same. Raises `ConfigError`.
         """
         return self._deriver.override(self, values)
 
     def diff(self, new: Config) -> tuple[Change, ...]:
-        """What changes from this Config to `new`, by effective values, secrets included (masked)."""
+        """The effective values that differ in `new`, secrets included (masked)."""
         if self == new:
             return ()
         before, after = self._values(new), new._values(self)
@@ -256,7 +256,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return self is other or self._parts() == other._parts()
 
     def __ne__(self, other: object) -> bool:
-        # The base class has one of its own, which would compare identities.
+        # The base class's method would compare identities.
         return not self == other
 
     def __hash__(self) -> int:
@@ -267,11 +267,11 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
 
 def nested(values: Iterable[tuple[str, Any]], *, reveal: bool = False) -> dict[str, Any]:
-    """Keys and their values as a configuration file nests them; secrets are masked unless `reveal`."""
+    """Keys and values, nested as in a configuration file; secrets are masked unless `reveal`."""
     tree: dict[str, Any] = {}
     for key, value in values:
         section, _, name = key.partition(".")
-        # An alias's name may hold dots: it is one name.
+        # An alias's name may contain dots: it is one name.
         parts = [section, name] if section == "aliases" else key.split(".")
         below = tree
         for part in parts[:-1]:
@@ -312,7 +312,7 @@ def fingerprint_of(config: Config, values: Mapping[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=4096)  # the same keys for each Config of a worker
 def _holds_secrets(schema: Schema, key: str) -> bool:
-    """Whether a key's value is a secret, or holds some."""
+    """Whether a key's value is a secret, or contains one."""
     setting = schema.find(key)
     holds_some = key.startswith("providers.") and key.endswith(".headers")
     return setting is not None and (setting.is_secret or holds_some)
@@ -329,7 +329,7 @@ def _value(config: Config, values: Mapping[str, Any], key: str) -> Any:
 
 
 def _two(old: Config, new: Config, before: Any, after: Any, key: str) -> tuple[Any, Any]:
-    """A key's two values. Fallbacks of the same names that mean other models now are shown with what they mean."""
+    """A key's two values. Fallbacks with the same names and other models are shown with their models."""
     if key != _FALLBACKS or before != after or old.llm.fallbacks == new.llm.fallbacks:
         return before, after
     return _meant(old.llm.fallbacks), _meant(new.llm.fallbacks)

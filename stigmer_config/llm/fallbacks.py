@@ -1,4 +1,4 @@
-"""The fallbacks of a model: each is resolved as an override of `llm.model` would be."""
+"""The fallback models: each is resolved like an override of `llm.model`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .resolve import Resolved, resolve
 def resolve_with_fallbacks(
     selection: ProviderSelection, today: datetime.date, opener: SecretResolver | None
 ) -> Resolved:
-    """What a selection resolves to, `llm.fallbacks` included. The problems of a fallback have its item's place."""
+    """Resolves a selection, including `llm.fallbacks`. The problems of a fallback have its item's place."""
     resolved = resolve(selection, today, opener)
     entry = resolved.entries.get("fallbacks")
     if entry is None or not entry.value:
@@ -40,6 +40,6 @@ def resolve_with_fallbacks(
 def _of_fallback(problem: Problem, item: Entry) -> Problem:
     message = f"the fallback {item.value}: {problem.message}"
     hint = problem.hint
-    if problem.code.startswith("model-"):  # it is an item of a list, which no command changes by itself
+    if problem.code.startswith("model-"):  # it is a list's item, which no command can change separately
         hint = "put another model in its place: stigmer config models"
     return msgspec.structs.replace(problem, key="llm.fallbacks", message=message, hint=hint, origin=item.origin)

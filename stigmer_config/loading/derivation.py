@@ -1,4 +1,4 @@
-"""Vetted layers → Config, and from a Config its overrides."""
+"""Derives a Config from vetted layers, and overrides from a Config."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import msgspec
 from ..config.app_values import NONE as NO_APPLICATIONS
 from ..config.app_values import Applications, applications, completed, hidden, with_values
 from ..config.config import Config
-from ..config.sections import provider_settings, section
+from ..config.sections import Providers, section
 from ..core.frozen_map import FrozenMap
 from ..core.problems import ConfigError, Problem, has_errors
 from ..core.provenance import Entry, Explanation, Layer, Origin, plain_value
+from ..core.secret import Secret
 from ..llm.combined_layers import CombinedLayers
 from ..llm.fallbacks import resolve_with_fallbacks
 from ..llm.provider_selection import CredentialGrant, ProviderSelection
 from ..llm.resolve import Resolved, resolve
-from ..secrets.references import SecretResolver
+from ..secrets.references import Reference, SecretResolver, Unavailable, glance
 from ..settings.declarations import BUILT_IN
 from ..settings.packaged_providers import CORE_PROVIDERS, packaged_providers
 from ..settings.schema import Schema
@@ -36,25 +37,25 @@ from ..trust.enforced_keys import Policy
 from .explanations import History, explain_llm, explain_overridden
 from .overrides import layer_of, override_origin, read_override, rows, unknown_providers, with_parameters
 
-# Secrets that are read at each load, whichever provider is in force.
+# Secrets that are read at each load, independent of the provider in force.
 _USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password", "temporal.api_key"})
 
-# The types of values that are neither secrets nor made of parts.
+# The types of values that are neither secrets nor composite.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class _View(msgspec.Struct, frozen=True):
-    """One Config's provider selection and what it resolves to."""
+    """The provider selection of one Config and its resolution."""
 
     selection: ProviderSelection
     resolved: Resolved
 
 
 class Derivation:
-    """What Configs are made from: the layers of one load, combined.
+    """The combined layers of one load, from which Configs are derived.
 
-    `baseline` are the layers without the project. `problems` are those of the selection and the resolution; reading and
-    vetting report their own.
+    `baseline` are the layers without the project. `problems` has the problems of the selection and the resolution;
+    reading and vetting report their own.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Derivation:
         )
         self.problems = (*found, *self._passed_over.values(), *exposed_credentials(self.winners))
         self._values = self._read_values()
+        self._secrets = dict(opener.results)  # those that overrides read later are no part of this Config's providers
         if self.winners is not combined.winners:
             self._applications, faults = applications(schema, self._values, self.winners)
             self.problems += tuple(faults)
@@ -108,7 +110,7 @@ class Derivation:
                 self.problems += tuple(faults)
 
     def _with_applications(self, winners: Mapping[str, Entry]) -> dict[str, Entry]:
-        """The winners, of an application's mappings and the values in their places those that count."""
+        """The winning entries, without those of an application that another value at the same key hides."""
         order: dict[str, int] = {layer.name: rank for rank, layer in enumerate(self.layers)}
         mine = {key: entry for key, entry in winners.items() if key.startswith("apps.")}
         gone = hidden(mine, order)
@@ -116,7 +118,7 @@ class Derivation:
         return {key: entry for key, entry in winners.items() if key not in gone and key not in marks} | missing
 
     def _overridden(self, before: Applications, pairs: Pairs) -> tuple[Applications, list[Problem]]:
-        """The applications' settings with one override's."""
+        """The applications' settings with those of an override."""
         changes = {key: value for key, value in rows(pairs) if key.startswith("apps.")}
         if not changes:
             return before, []
@@ -128,13 +130,13 @@ class Derivation:
         return _View(selection, resolve_with_fallbacks(selection, self.today, self._opener))
 
     def config(self, generation: int, warnings: Iterable[Problem]) -> Config:
-        """The Config of this derivation."""
+        """Builds the Config."""
         values = self._values
         aliases = {name: _alias_value(entry) for name, entry in self.names.aliases.items()}
         return Config(
             mode=self.mode,
             llm=self._view.resolved.llm,
-            providers=FrozenMap(provider_settings(self.names.providers, values)),
+            providers=Providers(self.names.providers, self._provider_value),
             aliases=FrozenMap(aliases),
             temporal=section("temporal", values),
             backend=section("backend", values),
@@ -151,10 +153,10 @@ class Derivation:
         )
 
     def _read_values(self) -> dict[str, Any]:
-        """The winning values; of the secrets those that are used, the others unread."""
+        """The winning values, but for the providers' own. Reads the secrets that are used; the others are `Unread`."""
         values: dict[str, Any] = {}
         for key, entry in self.winners.items():
-            if key in self._passed_over:
+            if key.startswith("providers.") or key in self._passed_over:
                 continue
             if type(entry.value) in _PLAIN and not key.startswith("apps."):
                 values[key] = entry.value
@@ -162,7 +164,7 @@ class Derivation:
                 values[key], unavailable = self._opener.open_all(key, entry)
                 self.problems += tuple(unavailable)
             else:
-                values[key] = self._glance(entry)
+                values[key] = _glance(entry, self._opener.results)
         return values
 
     def _is_used_secret(self, key: str) -> bool:
@@ -171,12 +173,9 @@ class Derivation:
         setting = self.schema.find(key)
         return setting is not None and setting.is_secret
 
-    def _glance(self, entry: Entry) -> Any:
-        """An entry's value as it can be shown without reading anything."""
-        value = plain_value(entry)
-        if type(value) is dict:
-            return FrozenMap({name: self._opener.glance(part) for name, part in value.items() if part is not None})
-        return self._opener.glance(value)
+    def _provider_value(self, key: str) -> Any:
+        entry = self.winners.get(key)
+        return _glance(entry, self._secrets) if entry is not None else None
 
     def _is_unused_redis(self, key: str) -> bool:
         return key.startswith("redis.") and self.mode == "local"
@@ -219,11 +218,11 @@ class Derivation:
         return self._view if config._overrides == self.overrides else self._resolved(config._overrides)
 
     def fallback_keys(self, config: Config) -> tuple[Origin | None, ...]:
-        """Where the API key of each of `llm.fallbacks` comes from; None for one that has none."""
+        """The origin of the API key of each of `llm.fallbacks`; None for one without a key."""
         return self._view_of(config).resolved.fallback_keys
 
     def meaning(self, config: Config, alias: str) -> dict[str, str | None]:
-        """What an alias stands for, by provider. Raises `KeyError` for one that does not exist."""
+        """The model that an alias means, by provider. Raises `KeyError` for an alias that does not exist."""
         if alias not in config.aliases:
             raise unknown_name("alias", alias, config.aliases)
         value, packaged = config.aliases[alias], packaged_providers()
@@ -236,7 +235,7 @@ class Derivation:
         }
 
     def withheld_credentials(self) -> tuple[CredentialGrant, ...]:
-        """The credentials that a project would send elsewhere, whichever provider is in force: a grant for each."""
+        """A grant for each credential that a project would send elsewhere, for any provider in force."""
         found: list[CredentialGrant] = []
         for provider in self.names.providers:
             entry = Entry(provider, override_origin("llm.provider"))
@@ -249,8 +248,16 @@ class Derivation:
         return tuple(dict.fromkeys(found))
 
 
+def _glance(entry: Entry, secrets: Mapping[Reference, Secret | Unavailable]) -> Any:
+    """An entry's value for showing, without reading anything."""
+    value = plain_value(entry)
+    if type(value) is dict:
+        return FrozenMap({name: glance(part, secrets) for name, part in value.items() if part is not None})
+    return glance(value, secrets)
+
+
 def _warnings(before: tuple[Problem, ...], found: tuple[Problem, ...]) -> tuple[Problem, ...]:
-    """The warnings after an override: those about `llm` are replaced, the others stay. Raises `ConfigError`."""
+    """The warnings after an override: replaces those about `llm`, keeps the others. Raises `ConfigError`."""
     errors = [problem for problem in found if problem.severity == "error"]
     if errors:
         raise ConfigError(errors)

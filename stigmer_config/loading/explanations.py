@@ -1,4 +1,4 @@
-"""Why a key has its value: the entry that won, and why each of the others did not."""
+"""Explains a key's value: the entry that won, and why each of the others did not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .overrides import override_origin, rows
 
 
 class History(NamedTuple):
-    """What every layer says of one load's keys. `is_unused`: this mode has no use for the key's section."""
+    """Every layer's entries of one load. `is_unused`: the key's section is not used in this mode."""
 
     layers: LayerStack
     winners: Mapping[str, Entry]
@@ -26,7 +26,7 @@ class History(NamedTuple):
     is_unused: bool = False
 
     def explain(self, key: str, value: Any) -> Explanation:
-        """Why a key that is not of `llm` has its value."""
+        """Explains the value of a key outside `llm`."""
         winner = self.winners.get(key) if key not in self.passed_over else None
         losers = [
             Loser(
@@ -38,7 +38,7 @@ class History(NamedTuple):
         return Explanation(key, value, winner.origin if winner and not self.is_unused else None, tuple(losers))
 
     def _entries(self, key: str) -> Iterator[tuple[Entry, Reason | None]]:
-        """Every entry of a key, highest layer first, with why it was refused if it was."""
+        """Every entry of a key, highest layer first; for a refused one, with the reason."""
         for layer in reversed(self.layers):
             if key in layer.refused:
                 yield layer.refused[key].entry, layer.refused[key].reason
@@ -60,9 +60,9 @@ class History(NamedTuple):
 
 
 def explain_overridden(history: History, key: str, value: Any, below: Any, overrides: tuple[Pairs, ...]) -> Explanation:
-    """Why an application's key has its value under overrides, of which the newest that sets it wins.
+    """Explains the value of an application's key under overrides: the newest override that sets it wins.
 
-    `below` is its value without them.
+    `below` is the explanation without overrides.
     """
     base = history.explain(key, below)
     layers = [dict(rows(pairs)) for pairs in reversed(overrides)]
@@ -75,7 +75,7 @@ def explain_overridden(history: History, key: str, value: Any, below: Any, overr
 
 
 def explain_llm(selection: ProviderSelection, resolved: Resolved, key: str, value: Any) -> Explanation:
-    """Why a key of `llm` has its value: what one provider selection resolves to."""
+    """Explains the value of a key of `llm` from a provider selection and its resolution."""
     if key == "llm.provider":
         winner = selection.named_by
         entry_keys: tuple[str, ...] = ("llm.provider",)

@@ -1,4 +1,4 @@
-"""One execution's overrides: reading them, and what the parameters among them change by themselves."""
+"""One execution's overrides: reads them, and applies those that only change independent parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..settings.schema import Schema
 from ..settings.value_types import no_provider
 from ..sources.mapping import Pairs, entries_of, read_pairs
 
-# Overriding these alone changes neither provider, model nor credential: key → field, and whether a model may refuse it.
+# Overriding only these changes no provider, model or credential: key → field, and whether a model may refuse it.
 _INDEPENDENT = {
     "llm.temperature": ("temperature", True),
     "llm.num_ctx": ("num_ctx", True),
@@ -31,12 +31,12 @@ _ORIGINS = {key: Origin("execution", f"override[{key}]") for key in SETTINGS}
 
 
 def override_origin(key: str) -> Origin:
-    """The place of a key that an override sets."""
+    """The origin of a key that an override sets."""
     return _ORIGINS.get(key) or Origin("execution", f"override[{key}]")
 
 
 def read_override(values: Mapping[str, Any], schema: Schema = BUILT_IN) -> tuple[Pairs, list[Problem]]:
-    """The pairs of one override, and its faults."""
+    """Reads an override: its pairs and its faults."""
     return read_pairs(values, "execution", override_origin, schema)
 
 
@@ -46,12 +46,12 @@ def rows(pairs: Pairs) -> Iterator[tuple[str, Any]]:
 
 
 def layer_of(pairs: Pairs) -> Layer:
-    """An override as the layer it is."""
+    """The layer of an override."""
     return Layer("execution", "override", "loaded", entries_of(pairs, override_origin))
 
 
 def with_parameters(llm: LLMConfig, pairs: Pairs, catalogue: Catalogue) -> LLMConfig | None:
-    """`llm` with independent parameters changed; None when the override needs a new resolution."""
+    """`llm` with only independent parameters changed; None when the override needs a new resolution."""
     if llm.fallbacks:
         return None
     changes: dict[str, Any] = {}
@@ -64,7 +64,7 @@ def with_parameters(llm: LLMConfig, pairs: Pairs, catalogue: Catalogue) -> LLMCo
 
 
 def _may_cause_problem(llm: LLMConfig, field: str, value: Any, catalogue: Catalogue) -> bool:
-    """Whether a parameter's new value is refused, or may end a warning about the old one."""
+    """Whether a parameter's new value may be refused, or may end a warning about the old one."""
     if value is None or (field == "temperature" and llm.kind == "anthropic" and value > 1):
         return True
     facts = catalogue.find(llm.model_id, llm.provider)
@@ -72,7 +72,7 @@ def _may_cause_problem(llm: LLMConfig, field: str, value: Any, catalogue: Catalo
 
 
 def unknown_providers(pairs: Pairs, providers: Collection[str], catalogue: Catalogue) -> list[Problem]:
-    """What names a provider in an override that does not exist."""
+    """The problems of an override that names a provider that does not exist."""
     found: list[Problem] = []
     for key, value in rows(pairs):
         if key == "llm.provider" and value != "auto" and value not in providers:

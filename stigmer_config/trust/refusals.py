@@ -1,4 +1,4 @@
-"""What vetting has refused of a layer, and the problem that each refusal is."""
+"""The entries that vetting refuses in a layer, and a problem for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .locked_keys import Locks
 
 
 class Terms(NamedTuple):
-    """How messages call the layer that is vetted, and the remedies they name."""
+    """The name of the vetted layer in messages, and the remedies they suggest."""
 
     who: str
     remedy: str
@@ -43,26 +43,26 @@ _NO_VALUE = _NoValue()
 
 
 class Refusals:
-    """The entries of an untrusted layer that are left, those that were refused, and the problems."""
+    """The remaining entries of an untrusted layer, the refused ones, and the problems."""
 
     def __init__(self, layer: Layer, baseline: CombinedLayers, locks: Locks, terms: Terms) -> None:
         self.layer = layer
         self.baseline = baseline
         self.locks = locks
         self.terms = terms
-        # Presence counts: a value that no layer may have is an attempt like any other.
+        # Presence counts: an invalid value is an attempt like any other.
         self.entries = {**layer.entries, **{key: Entry(_NO_VALUE, origin) for key, origin in layer.faulty.items()}}
         self.refused: dict[str, RefusedEntry] = {}
         self.problems: list[Problem] = []
 
     def refuse(self, key: str, code: str, message: str, hint: str, reason: Reason | None) -> None:
-        """Takes an entry out of the layer. `reason` is what `explain` gives; None: it does not show the entry."""
+        """Removes an entry from the layer. `reason` is for `explain`; None: it does not show the entry."""
         entry = self.entries.pop(key)
         if reason is not None and key not in self.layer.faulty:
             self.refused[key] = RefusedEntry(entry, reason)
         self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=entry.origin))
         if key == "llm.provider" and reason is not None and "llm.model" in self.entries:
-            # It was meant for the refused provider.
+            # It was for the refused provider.
             self.refused["llm.model"] = RefusedEntry(self.entries.pop("llm.model"), reason)
 
     def refuse_locked(self, key: str, lock: str) -> None:
@@ -73,7 +73,7 @@ class Refusals:
         self.refuse(key, "locked-key", message, self.terms.removal, "locked")
 
     def refuse_untrusted(self, key: str, remedy: str = "") -> None:
-        """Refuses a key that only a trusted project may set; the message has its value with the layer and without."""
+        """Refuses a key that only a trusted project may set; the message shows its value with and without the layer."""
         entry, current = self.entries[key], self._current(key)
         place = f"{entry.origin.source}:{entry.origin.line}" if entry.origin.line else entry.origin.source
         message = f"{key}: {worded(current[0])} ({current[1]}) → {worded(_shown(entry))} ({place})"

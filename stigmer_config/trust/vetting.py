@@ -1,10 +1,10 @@
-"""What a project file may not do. It arrives with a clone and may be hostile.
+"""Vets a project's file, which arrives with a clone and may be hostile.
 
-Vetting removes from the project's layer whatever its key class, a lock or the provider rules refuse. The provider, the
-credential and the endpoint are then those that the trusted layers and the granted entries alone give. Secrets, the mode
-and locked keys are refused even where a grant covers them.
+Vetting removes the entries that a key's access class, a lock or the provider rules refuse. Provider, credential and
+endpoint are then decided only by the trusted layers and the granted entries. Secrets, the mode and locked keys are
+refused even if a grant covers them.
 
-A store without verified TLS is vetted in the same way, because anyone on the way may have written its answers; the
+A store without verified TLS is vetted in the same way, because anyone on the network may have forged its answers; the
 project has no influence on that.
 """
 
@@ -36,7 +36,7 @@ _STEERING = ("llm.", "providers.", "aliases.")
 
 
 class Vetted(NamedTuple):
-    """The layers after vetting, combined, and what was refused. `baseline` is the same without the project."""
+    """The combined layers after vetting, and the refusals. `baseline` is the same without the project."""
 
     combined: CombinedLayers
     baseline: CombinedLayers
@@ -44,7 +44,7 @@ class Vetted(NamedTuple):
 
 
 class Vetting(Refusals):
-    """One vetting of one untrusted layer: the rules. `baseline` is the stack without it."""
+    """The rules, applied to one untrusted layer. `baseline` is the stack without it."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Vetting(Refusals):
         self._built: tuple[Layer, CombinedLayers] | None = None
 
     def vet(self) -> tuple[CombinedLayers, list[Problem]]:
-        """The stack with what is left of the layer, and what was refused in it."""
+        """The stack with the remaining entries of the layer, and the refusals."""
         self._forbidden()
         self._locked()
         self._protected()
@@ -87,7 +87,7 @@ class Vetting(Refusals):
         return combined.replace_layer(built, vetted), self.problems
 
     def _build(self) -> tuple[Layer, CombinedLayers]:
-        """What is left of the layer, and the stack combined with it; built again only after a refusal."""
+        """The layer's remaining entries and the stack combined with them; built again only after a refusal."""
         if self._built is None or self._built[0].entries.keys() != self.entries.keys():
             entries = dict(self.entries)
             layer = msgspec.structs.replace(self.layer, entries=entries, granted=self.granted & entries.keys())
@@ -97,7 +97,7 @@ class Vetting(Refusals):
 
     @property
     def combined(self) -> CombinedLayers:
-        """The stack with what is left of the layer."""
+        """The stack with the layer's remaining entries."""
         return self._build()[1]
 
     def _forbidden(self) -> None:
@@ -114,7 +114,7 @@ class Vetting(Refusals):
                 self.refuse(key, "forbidden-in-project", message, "move it to ~/.stigmer/config.yaml", None)
 
     def _locked(self) -> None:
-        for key in sorted(self.entries):  # llm.model before llm.provider, with which it falls
+        for key in sorted(self.entries):  # llm.model before llm.provider, which takes the model with it
             lock = self.locks.on(key)
             if lock is not None:
                 self.refuse_locked(key, lock)
@@ -126,11 +126,11 @@ class Vetting(Refusals):
                 continue
             if key not in self.layer.faulty:
                 self.refuse_untrusted(key)
-            elif not self.granted:  # nothing to grant before it is fixed
+            elif not self.granted:  # it must be fixed before it can be granted
                 self.refuse_untrusted(key, f"fix or remove it; {self.terms.remedy}")
 
     def _parameters(self) -> None:
-        """Of a mapping of parameters a project may set some, and take none away."""
+        """Vets a mapping of parameters: a project may set some, and remove none."""
         for key in [key for key in self.entries if key.endswith(".parameters") and key not in self.granted]:
             entry = self.entries[key]
             parts = entry.value if type(entry.value) is dict else {}
@@ -158,7 +158,7 @@ class Vetting(Refusals):
                 return
 
     def _claims_other_provider(self) -> bool:
-        """Whether another provider would be in force if entries without a grant counted."""
+        """Whether another provider would be in force if ungranted entries counted."""
         return self.combined.selection.claimed != self.combined.selection.provider
 
     def _provider(self) -> None:
@@ -182,7 +182,7 @@ class Vetting(Refusals):
         return next(owners.of(layer, key) for known, owners in combined.selection.rows() if known is layer)
 
     def _fallbacks(self) -> None:
-        """Refuses fallbacks of other providers than those in use without the layer."""
+        """Refuses fallbacks to providers that are not in use without the layer."""
         entry = self.entries.get("llm.fallbacks")
         if entry is None or not entry.value or "llm.fallbacks" in self.granted:
             return
@@ -196,17 +196,17 @@ class Vetting(Refusals):
                 return
 
     def _providers_own_models(self) -> None:
-        """A provider's own model is a model too: the same rule against Ollama's cloud, and behind a router."""
+        """Applies the rules on Ollama's cloud and on routers to the models under `providers`, too."""
         for key in [key for key in self.entries if key.startswith("providers.") and key not in self.granted]:
             provider, field = provider_of(key)
             if field == "model" and _is_elsewhere(self.combined.selection, self.entries[key], provider):
                 self.refuse_untrusted(key)
 
     def _locked_in_effect(self) -> None:
-        """A locked model, alias or other `llm` key keeps its effective value, whatever in the project would change it.
+        """Keeps the effective value of a locked model, alias or other `llm` key, whichever entry would change it.
 
-        Entries are admitted together where they change nothing, else by halves; one that changes a locked value
-        by itself is refused.
+        Entries are admitted together if they change no locked value, else by halves; a single entry that changes one is
+        refused.
         """
         watched = self.locks.watched()
         steering = [key for key in self.entries if key.startswith(_STEERING)]
@@ -217,7 +217,7 @@ class Vetting(Refusals):
 
     def _admit(self, waiting: dict[str, Entry], watched: list[str], before: dict[str, Any]) -> None:
         if "llm.provider" in self.refused:
-            waiting = {key: entry for key, entry in waiting.items() if key != "llm.model"}  # it falls with it
+            waiting = {key: entry for key, entry in waiting.items() if key != "llm.model"}  # it is refused, too
         self.entries |= waiting
         after = effective_values(self.combined, watched, self.today)
         changed = next((key for key in watched if after[key] != before[key]), None)
@@ -235,7 +235,7 @@ class Vetting(Refusals):
 
 
 def _leads_away(entry: Entry, combined: CombinedLayers) -> bool:
-    """Whether an alias's target is a model of another provider than the one in force, or of Ollama's cloud."""
+    """Whether an alias's target is a model of another provider than the one in force, or in Ollama's cloud."""
     by_provider = alias_targets(entry)
     names, selection = combined.names, combined.selection
     if by_provider is None:
@@ -247,7 +247,7 @@ def _leads_away(entry: Entry, combined: CombinedLayers) -> bool:
 
 
 def _is_elsewhere(selection: ProviderSelection, entry: Entry, provider: str) -> bool:
-    """Whether others than the provider's own machines may read the prompt: behind a router, or in Ollama's cloud."""
+    """Whether another company may receive the prompt: through a router, or in Ollama's cloud."""
     if is_router(provider):
         return True
     end = selection.names.expand(entry.value, provider)
@@ -271,7 +271,7 @@ def vet(
     trust: Trust = NONE,
     schema: Schema = BUILT_IN,
 ) -> Vetted:
-    """Vets the project's layer, and before it a store without verified TLS. `trust` is what the user has granted."""
+    """Vets a store without verified TLS, then the project's layer. `trust` has the user's grants."""
     problems: list[Problem] = []
     store, project = layers.find("etcd"), layers.project
     others = layers.without(project)
