@@ -22,10 +22,10 @@ from ..llm.provider_selection import CredentialGrant, ProviderSelection
 from ..llm.resolve import Resolved, resolve, why_unsupported
 from ..secrets.references import SecretResolver
 from ..settings.declarations import BUILT_IN, FREE_FIELDS, KEY_LISTS, SETTINGS
+from ..settings.model_types import no_provider
 from ..settings.packaged_providers import CORE_PROVIDERS, packaged_providers
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_name
-from ..settings.value_types import no_provider
 from ..sources.mapping import Pairs, entries_of, read_pairs
 from ..trust.credential_binding import (
     credential_endpoint,
