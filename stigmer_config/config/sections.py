@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
-from ..core.frozen_map import EMPTY
+from ..core.frozen_map import EMPTY, FrozenMapping
 from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
 from ..settings.declarations import PROVIDER_FIELDS, SECTIONS, Mode
 from ..settings.frozen import Frozen
+from ..settings.packaged_providers import ProviderKind
 from .structs import made
 
-ProviderKind = Literal["anthropic", "ollama", "openai"]
 Effort = Literal["none", "minimal", "low", "medium", "high"]
 
 
@@ -90,13 +90,30 @@ def section(name: str, values: Mapping[str, Any]) -> Any:
     return made(node, name, {field: values.get(f"{name}.{field}") for field, _ in node.fields})
 
 
-def provider_settings(names: Iterable[str], values: Mapping[str, Any]) -> Iterator[tuple[str, ProviderConfig]]:
-    """These providers' own settings from the merged values of all keys."""
-    fields: dict[str, dict[str, Any]] = {}
-    for key, value in values.items():
-        if key.startswith("providers."):
-            _, provider, field = key.split(".", 2)
-            fields.setdefault(provider, dict.fromkeys(PROVIDER_FIELDS))[field] = value
-    for name in names:
-        own: dict[str, Any] = fields.get(name) or dict.fromkeys(PROVIDER_FIELDS)
-        yield name, ProviderConfig(**own)
+class Providers(FrozenMapping):
+    """Each provider's own settings, put together when they are first read: most of many are never in use.
+
+    `value` gives the effective value of a key. Immutable, except for a cache.
+    """
+
+    __slots__ = ("_found", "_names", "_value")
+
+    def __init__(self, names: Iterable[str], value: Callable[[str], Any]) -> None:
+        self._names = dict.fromkeys(names)
+        self._value = value
+        self._found: dict[str, ProviderConfig] = {}
+
+    def __getitem__(self, name: str) -> ProviderConfig:
+        found = self._found.get(name)
+        if found is None:
+            if name not in self._names:
+                raise KeyError(name)
+            fields: dict[str, Any] = {field: self._value(f"providers.{name}.{field}") for field in PROVIDER_FIELDS}
+            found = self._found[name] = ProviderConfig(**fields)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

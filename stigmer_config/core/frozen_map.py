@@ -6,8 +6,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 
-class FrozenMap(Mapping[str, Any]):
+class FrozenMapping(Mapping[str, Any]):
     """A mapping that never changes, compares by content and can be hashed."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.items()))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __copy__(self) -> FrozenMapping:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenMapping:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a part of a Config cannot be pickled: call load() in the other process instead")
+
+
+class FrozenMap(FrozenMapping):
+    """A frozen copy of a mapping."""
 
     __slots__ = ("_items",)
 
@@ -22,21 +43,6 @@ class FrozenMap(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._items)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._items)
-
-    def __copy__(self) -> FrozenMap:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenMap:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a part of a Config cannot be pickled: call load() in the other process instead")
 
 
 EMPTY = FrozenMap()  # shared: a worker keeps many Configs

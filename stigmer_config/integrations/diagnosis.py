@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -49,6 +51,12 @@ def diagnose(error: BaseException, llm: LLMConfig) -> Check:
     return _refusal(happened, llm)
 
 
+def not_in_force(check: Check, provider: str) -> Check:
+    """The same check for a provider that is not in force: its settings are in its own section, not under `llm`."""
+    own = functools.partial(_OWN_SETTING.sub, rf"providers.{provider}.\1")
+    return msgspec.structs.replace(check, fix=own(check.fix), key=own(check.key))
+
+
 class _Happened(msgspec.Struct, frozen=True):
     """A failed request in a word (`WireError.trouble`, or `error` for one told in the middle of an answer)."""
 
@@ -58,8 +66,9 @@ class _Happened(msgspec.Struct, frozen=True):
 
 
 def _happened(error: BaseException) -> _Happened:
-    if isinstance(error, WireError):
-        return _Happened(error.trouble, error.detail, error.status)
+    ours = next((one for one in _chain(error) if isinstance(one, WireError)), None)
+    if ours is not None:
+        return _Happened(ours.trouble, ours.detail, ours.status)
     told = next((one for one in _chain(error) if isinstance(getattr(one, "status_code", None), int)), None)
     status: int = getattr(told, "status_code", 0)
     if told is not None and status >= 400:
@@ -193,6 +202,7 @@ def _not_found(llm: LLMConfig, detail: str) -> Check:
 
 _PATH = ("check the path of llm.base_url", "llm.base_url")
 _BLAMED = ("temperature", "max_tokens", "num_ctx", "reasoning_effort")
+_OWN_SETTING = re.compile(rf"\bllm\.(base_url|api_key|{'|'.join(_BLAMED)})\b")
 
 
 def _blamed(detail: str) -> str:

@@ -1,4 +1,4 @@
-"""What a setting's type accepts, as JSON Schema: types → shapes, and the forms of texts that they refer to."""
+"""Value types as JSON Schema: a shape for each type, and the string formats that the shapes refer to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..settings.schema import NAME
 from ..settings.urls import Address, Url
 from ..settings.value_types import MAX_INT, MIN_INT, Boolean, Choice, Credential, Float, Integer, String, ValueType
 
-# Python's `$` matches before a last line break, JavaScript's does not: this one never does.
+# Python's `$` matches before a final newline, JavaScript's does not: this one never does.
 _END = r"$(?!\n)"
 _PORT = (
     "(?=[0-9]{1,5}(?![0-9]))0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -32,7 +32,7 @@ _ANY_CASE = "|".join("".join(f"[{c}{c.upper()}]" for c in provider) for provider
 
 @functools.singledispatch
 def shape(value_type: ValueType) -> dict[str, Any]:
-    """What a type accepts, as JSON Schema."""
+    """The values that a type accepts, as JSON Schema."""
     raise NotImplementedError(type(value_type).__name__)
 
 
@@ -159,7 +159,7 @@ def _(value_type: Headers) -> dict[str, Any]:
 
 
 def _targets() -> dict[str, Any]:
-    """An alias that means another model for each provider."""
+    """An alias with a model for each provider."""
     docs = {provider: f"The model when {provider} is in force." for provider in CORE_PROVIDERS}
     properties = {provider: {"description": doc, **shape(ModelString())} for provider, doc in docs.items()}
     return {
@@ -171,7 +171,7 @@ def _targets() -> dict[str, Any]:
 
 
 def _reference() -> dict[str, Any]:
-    """Where a secret stands, instead of the secret (`references`)."""
+    """A reference to a secret (`references`)."""
     text = {"type": "string", "minLength": 1}
     argv = {
         "type": "array",
@@ -200,7 +200,7 @@ def _ipv6() -> str:
     return rf"\[(?:{'|'.join(forms)})\]"
 
 
-# Texts of a form: the pattern, and what an editor says where it is not met.
+# String formats: the pattern, and the message of an editor for a string that does not match.
 _FORMS = {
     "model": (
         rf"^(?!.*(?:\.\.|//))(?!(?:{_ANY_CASE}):{_END})[A-Za-z0-9._:/@+-]{{1,256}}{_END}",
@@ -219,6 +219,6 @@ _FORMS = {
 
 
 def definitions() -> dict[str, Any]:
-    """What the shapes refer to. A form stands beside the type where it is used, so that null may stand there too."""
+    """The definitions that the shapes refer to. A format does not include the type, so a shape can also allow null."""
     forms = {name: {"pattern": pattern, "patternErrorMessage": told} for name, (pattern, told) in _FORMS.items()}
     return {**forms, "targets": _targets(), "reference": _reference()}
