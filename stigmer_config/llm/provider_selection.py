@@ -113,6 +113,10 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         state.add(layer)
         return state.result(self.pins)
 
+    def with_model(self, model: Entry) -> ProviderSelection:
+        """The selection for another model, such as one of `llm.fallbacks`: that of an override."""
+        return self.with_override(Layer("execution", "override", "loaded", {"llm.model": model}))
+
     def rows(self) -> Iterator[tuple[Layer, Owners]]:
         """The layers with their owners, highest first."""
         return zip(reversed(self.layers), reversed(self.owners), strict=True)

@@ -111,9 +111,8 @@ class Derivation:
         self._applications = NO_APPLICATIONS
         if schema.apps or any(key.startswith("apps.") for key in self.winners):
             self.winners = self._with_applications(self.winners)
-        self._passed_over = passed_over_credentials(
-            self.winners, baseline.winners, self.selection.inputs.granted, schema
-        )
+        passed_over = passed_over_credentials(self.winners, baseline.winners, self.selection.inputs.granted, schema)
+        self._passed_over = {key: problem for key, problem in passed_over.items() if not self._is_unused_redis(key)}
         unknown = [self._unknown_providers(pairs) for pairs in overrides]
         self.overrides = tuple(pairs for pairs, faults in zip(overrides, unknown, strict=True) if not faults)
         self._view = self._resolved(self.overrides)
@@ -164,7 +163,7 @@ class Derivation:
         problems = list(resolved.problems)
         known = {*map(id, selection.problems)}
         for item in items(entry):
-            switched = selection.with_override(Layer("execution", "override", "loaded", {"llm.model": item}))
+            switched = selection.with_model(item)
             fallback = resolve(switched, self.today, self._opener)
             found.append(fallback.llm)
             keys.append(fallback.entries["api_key"].origin if fallback.llm.api_key is not None else None)
