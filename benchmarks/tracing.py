@@ -58,16 +58,15 @@ def worker(rounds: int) -> dict[str, Any]:
     from stigmer_config.files.watch import inotify
     from stigmer_config.live import live_config
     from stigmer_config.live.reload_loop import ReloadLoop
-    from stigmer_config.loading import load
-    from stigmer_config.reload import file_cache
+    from stigmer_config.reload import file_cache, reloader
 
     steps = Steps()
     steps.around(inotify, "read_ready", "", "inotify's thread has the event")
     steps.around(ReloadLoop, "_on_change", "the watcher's thread has the file's name", "")
     steps.around(stable_read, "_attempt", "", "the file is read, and was not being written")
-    steps.around(file_cache, "judged", "", "its permissions and its folder's are checked")
+    steps.around(file_cache, "check_permissions", "", "its permissions and its folder's are checked")
     steps.around(file_cache, "layer_of", "", "it is parsed, and each value checked")
-    steps.around(load, "judge", "", "all layers are vetted, merged and resolved")
+    steps.around(reloader, "load_layers", "", "all layers are vetted, merged and resolved")
     steps.around(Config, "diff", "", "it is compared with the one in use")
     steps.around(live_config.LiveConfig, "_swap", "", "live.current is the new one")
     called = threading.Event()
@@ -143,7 +142,6 @@ def trace_part(world: World, *, quick: bool) -> Part:
         cwd=world.project,
         env=world.environment(),
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         check=True,
     )
     found = json.loads(done.stdout)

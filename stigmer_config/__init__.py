@@ -1,6 +1,6 @@
 """Layered configuration with hot reload for LLM agent workers.
 
-`load()` reads every layer and returns one frozen `Config`; `LiveConfig.start()` keeps one current.
+`load()` reads every layer and returns a frozen `Config`; `LiveConfig.start()` returns one that follows its files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""For your own tests: a Config in one line, a world to load from, and reloads without a sleep.
+"""Helpers for your own tests: a Config in one line, a sandbox to load from, and reloads without a sleep.
 
 ```python
 from stigmer_config.testing import live, make_config, sandbox
@@ -13,8 +13,8 @@ def test_my_cache_follows_a_reload():
         assert cache.model == worker.current.llm.model_id
 ```
 
-Nothing of this machine counts: no variable, no file, no date (it is the packaged catalogue's, so that no model
-retires under your tests), and nothing is left behind.
+Nothing of this machine is used: no variable, no file, no date (the date is the packaged catalogue's, so that no model
+retires during your tests). Nothing is left behind.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ from .settings.schema import Schema
 
 __all__ = ["API_KEY", "Live", "Sandbox", "live", "make_config", "sandbox"]
 
-API_KEY = "test-key-of-nobody"  # what `make_config` and `sandbox` have for Anthropic and OpenAI
+API_KEY = "test-key-of-nobody"  # the key of Anthropic and OpenAI in `make_config` and `sandbox`
 _KEYS = {"ANTHROPIC_API_KEY": API_KEY, "OPENAI_API_KEY": API_KEY}
-_PAUSE = 0.005  # seconds between two looks at a file that is not yet taken
+_PAUSE = 0.005  # seconds between two checks of a file that is not loaded yet
 
 
 def make_config(
     values: Mapping[str, Any] | None = None, *, mode: str = "local", apps: Iterable[type] = (), **sections: Any
 ) -> Config:
-    """A Config of the packaged defaults with these values on top, as `load(flags=…)` takes them.
+    """A Config of the packaged defaults and these values, in the form of `load(flags=…)`.
 
     Reads no variable and no file: `make_config(llm={"model": "fast"})`, `make_config({"llm.timeout": 5})`.
     Anthropic and OpenAI have the key `API_KEY`. An application's own settings are values of `apps`:
@@ -74,9 +74,9 @@ def _no_file(
 
 
 class Sandbox:
-    """A home, a project, a place for the site file, and variables; `environment` is all of it for `load`.
+    """A home, a project, a path for the site file, and variables; `environment` combines them for `load`.
 
-    `variables` may be changed until something is started in it.
+    `variables` may be changed until something is started in the sandbox.
     """
 
     def __init__(
@@ -105,23 +105,23 @@ class Sandbox:
 
     @property
     def environment(self) -> Environment:
-        """This world, with the project as its working folder."""
+        """The sandbox as an environment, with the project as its working folder."""
         return _environment(self.home, self.project, self.site_dir, self.variables, self.today)
 
     def write_user(self, text: str) -> Path:
-        """Puts this user file there, in one step. Its path."""
+        """Writes the user file atomically. Returns its path."""
         return _replace(self.user_file, text)
 
     def write_project(self, text: str) -> Path:
-        """Puts this project file there, in one step. Its path."""
+        """Writes the project file atomically. Returns its path."""
         return _replace(self.project_file, text)
 
     def write_site(self, text: str) -> Path:
-        """Puts this site file there, in one step. Its path."""
+        """Writes the site file atomically. Returns its path."""
         return _replace(self.site_file, text)
 
     def load(self, **arguments: Any) -> Config:
-        """`load(…)` in this world. Raises `ConfigError`."""
+        """Calls `load(…)` in this sandbox. Raises `ConfigError`."""
         return load(environment=self.environment, **arguments)
 
 
@@ -152,7 +152,7 @@ class Live:
     def __init__(self, world: Sandbox, config: LiveConfig, arguments: Mapping[str, Any], timeout: float) -> None:
         self.config = config
         self._world = world
-        self._arguments = {**arguments, "mode": config.current.mode}  # it stays in its mode
+        self._arguments = {**arguments, "mode": config.current.mode}  # it keeps its mode
         self._timeout = timeout
 
     @property
@@ -162,9 +162,9 @@ class Live:
     def apply(
         self, text: str | None, file: Literal["user", "project", "site"] = "user"
     ) -> Reloaded | Unchanged | Rejected:
-        """Puts this text into the file (None removes the file), and returns once that is taken or rejected.
+        """Writes this text to the file (None removes the file), and returns once it is accepted or rejected.
 
-        When it was taken, every callback it concerns has run. Raises `TimeoutError` when one does not come back.
+        If it was accepted, every callback it concerns has run. Raises `TimeoutError` when one does not return.
         """
         path: Path = getattr(self._world, f"{file}_file")
         with self._called() as has_been_called:
@@ -180,7 +180,7 @@ class Live:
 
     @contextlib.contextmanager
     def _called(self) -> Iterator[threading.Event]:
-        """What is set when all callbacks have run: the last one sets it."""
+        """An event that is set when all callbacks have run: the last one sets it."""
         called = threading.Event()
         unsubscribe = self.config.subscribe(lambda _new, _changes: called.set())
         try:
@@ -189,7 +189,7 @@ class Live:
             unsubscribe()
 
     def _outcome(self, before: Config) -> Reloaded | Unchanged | Rejected:
-        """What came of it, whoever was first: this, or the watcher. A vanished file counts after a moment."""
+        """The result of the reload, by this thread or by the watcher. A vanished file counts after a moment."""
         deadline = time.monotonic() + self._timeout
         while True:
             outcome = self.config.reload()
@@ -211,9 +211,9 @@ class Live:
 
 @contextlib.contextmanager
 def live(world: Sandbox, *, timeout: float = 10.0, **arguments: Any) -> Iterator[Live]:
-    """A running LiveConfig in this world; `arguments` are those of `LiveConfig.start`. Closed at the end.
+    """A running LiveConfig in this sandbox; `arguments` are those of `LiveConfig.start`. Closed at the end.
 
-    `timeout` is in seconds, for `apply`. Raises `ConfigError` when the files are not good at the start.
+    `timeout` is for `apply`, in seconds. Raises `ConfigError` when the files are faulty at the start.
     """
     with LiveConfig.start(environment=world.environment, **arguments) as config:
         yield Live(world, config, arguments, timeout)

@@ -1,4 +1,4 @@
-"""The applications' part of a Config: effective values by key, and each application's struct."""
+"""The applications' part of a Config: the effective value of each key, and each application's struct."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..settings.frozen import Frozen, FrozenDict
 from ..settings.schema import Schema, Setting
 
 FAILED_CHECK = "failed-check"
-_LONGEST = 400  # characters of an application's own message
+_LONGEST = 400  # the most characters of an application's own message
 
 
 class Applications(Frozen, frozen=True, eq=False):
-    """What the registered applications have, and what stands below `apps` of others.
+    """The values of registered applications, and the keys below `apps` of others.
 
-    `values` has the effective value of every key of a registered application: a mapping without names, and a section
-    that is None, are values by themselves. `structs` has what `Config.app` returns; one that its own check refused is
-    missing. Two are equal when the values are.
+    `values` has the effective value of every key of a registered application; an empty mapping and a section that is
+    None count as values. `structs` has the structs that `Config.app` returns, without those that their own check
+    refused. Two objects are equal when their values are.
     """
 
     schema: Schema = BUILT_IN
     values: Mapping[str, Any] = {}
     structs: Mapping[type, Any] = {}
     unregistered: Mapping[str, Any] = {}
-    passwords: tuple[Secret, ...] = ()  # of addresses: kept, so that the log leaves them out
+    passwords: tuple[Secret, ...] = ()  # passwords in addresses: kept alive, so that the log masks them
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Applications) and (self is other or self.values == other.values)
@@ -59,7 +59,7 @@ NONE = Applications()
 def applications(
     schema: Schema, values: Mapping[str, Any], winners: Mapping[str, Entry]
 ) -> tuple[Applications, list[Problem]]:
-    """What merged values come to, and the faults that the applications' own checks found."""
+    """The applications' values and structs of merged values, and the faults that the applications' own checks found."""
     below = {key: value for key, value in values.items() if key.startswith("apps.")}
     if not below and not schema.apps:
         return NONE, []
@@ -78,11 +78,11 @@ def applications(
 
 
 def with_values(before: Applications, changes: Mapping[str, Any]) -> tuple[Applications, list[Problem]]:
-    """The same with an override's values."""
+    """A copy with an override's values."""
     values = {**before.values, **before.unregistered}
     for key, value in changes.items():
         for other in [one for one in values if one.startswith(f"{key}.") or key.startswith(f"{one}.")]:
-            del values[other]  # of a mapping and None at one key, the newer counts
+            del values[other]  # when a key has a mapping and None, the newer one counts
         values[key] = value
     origins = {key: Entry(value, Origin("execution", f"override[{key}]")) for key, value in changes.items()}
     missing, marks = completed(before.schema, values)
@@ -92,9 +92,9 @@ def with_values(before: Applications, changes: Mapping[str, Any]) -> tuple[Appli
 
 
 def completed(schema: Schema, values: Mapping[str, Any]) -> tuple[dict[str, Entry], set[str]]:
-    """What is missing of structs that are there, from their defaults; and the marks of such that have no more to say.
+    """Fills in the defaults of structs that exist, and drops the marks that are no longer needed.
 
-    A struct that may be None, or a mapping's item, is there once one of its keys is set, or by `{}`.
+    A nullable struct, or a mapping's item, exists once one of its keys is set, or by `{}`.
     """
     missing: dict[str, Entry] = {}
     marks: set[str] = set()
@@ -114,7 +114,7 @@ def completed(schema: Schema, values: Mapping[str, Any]) -> tuple[dict[str, Entr
 
 
 def _sections(key: str) -> Iterator[str]:
-    """The sections above a key, from those of an application on."""
+    """The sections above a key, from the application's section down."""
     parts = key.split(".")
     return (".".join(parts[:depth]) for depth in range(3, len(parts)))
 
@@ -135,14 +135,14 @@ def _nested(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         below: dict[str, Any] = tree
         for section in sections:
             found = below.setdefault(section, {})
-            # Below a value that is no section there is nothing.
+            # A value that is not a section has no keys below it.
             below = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
         below[name] = value
     return tree
 
 
 def _made(node: Node, key: str, tree: Any) -> Any:
-    """What a declaration makes of the values of its keys."""
+    """The struct that a declaration makes from the values of its keys."""
     if isinstance(node, Setting):
         return tree
     if tree is None or not isinstance(tree, dict):
@@ -157,12 +157,12 @@ def _struct(node: StructNode, key: str, tree: Mapping[str, Any]) -> Any:
     fields = {name: _made(below, f"{key}.{name}", tree.get(name)) for name, below in node.fields}
     try:
         return node.cls(**fields)
-    except (Exception, SystemExit) as error:  # whatever an application's check does is its fault, and a place
+    except (Exception, SystemExit) as error:  # any exception of an application's check is a fault with a place
         raise _CheckError(key, error) from error
 
 
 def _problem(app: App, failed: _CheckError, winners: Mapping[str, Entry]) -> Problem:
-    """The fault at the section, at its highest value: that is the one to change."""
+    """The fault of a section, at the place of its highest value, which is the one to change."""
     message = f"the check of {app.source} raised {type(failed.error).__name__}"
     if isinstance(failed.error, ValueError):
         try:
@@ -191,9 +191,9 @@ def _passwords(values: Mapping[str, Any]) -> Iterator[Secret]:
 
 
 def hidden(winners: Mapping[str, Entry], order: Mapping[str, int]) -> set[str]:
-    """The keys below `apps` that do not count: of a mapping and another value at one key, the higher layer's does.
+    """The keys below `apps` that are hidden: of a mapping and another value at one key, the higher layer's counts.
 
-    `order` has each layer's rank by its name.
+    `order` maps each layer's name to its rank.
     """
     found: set[str] = set()
     for key, entry in winners.items():

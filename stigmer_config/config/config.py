@@ -1,4 +1,4 @@
-"""Config: the frozen snapshot that workers read."""
+"""`Config`: the frozen snapshot that workers read."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from .sections import (
 
 T = TypeVar("T")
 
-# What the model string came to: effective values like any key's, without being keys.
+# The resolved model: effective values that are not keys.
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
-# Every key but the aliases', with the way to its value.
+# Every key except the aliases, with the attribute path to its value.
 _PATHS = {key: tuple(key.split(".")) for key in (*SETTINGS, *RESOLVED)}
 _SECTIONS = tuple(name for name in CHILDREN[""] if name != "apps")
 _FALLBACKS = "llm.fallbacks"
 
 
 class Deriver(Protocol):
-    """What a Config was built by, and asks for everything that is not a plain value."""
+    """The interface to what a Config was derived from, for everything that is not a plain value."""
 
     def override(self, config: Config, values: Mapping[str, Any]) -> Config: ...
 
@@ -58,12 +58,11 @@ class Deriver(Protocol):
 
 
 class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=True):
-    """One whole configuration, frozen. Take it once per execution and keep it as long as you like.
+    """A whole configuration, frozen. Take it once per execution and keep it as long as you like.
 
-    `redis` is None in local mode. `aliases` has each alias as it was given: a model string, or a mapping
-    provider → model string. `generation` counts the changes of a LiveConfig, from 1. `warnings` are the
-    problems that did not keep it from loading. Two Configs are equal when every effective value and every
-    secret is.
+    `redis` is None in local mode. `aliases` has each alias as it was written: a model string, or a mapping
+    provider → model string. `generation` counts the changes of a LiveConfig, from 1. `warnings` are the problems that
+    did not prevent loading. Two Configs are equal when all effective values and all secrets are.
     """
 
     mode: Mode
@@ -85,7 +84,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     @classmethod
     def load_from_env(cls) -> Config:
-        """`load()`, with `backend.api_key` required in cloud mode, as the seed's worker does.
+        """Calls `load()`, with `backend.api_key` required in cloud mode, like the seed's worker.
 
         Raises `ConfigError` with every problem.
         """
@@ -98,7 +97,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return self.mode == "local"
 
     def get_sandbox_config(self) -> dict[str, str]:
-        """The sandbox as the seed's worker passes it on.
+        """The sandbox in the form that the seed's worker uses.
 
         `{"type": "filesystem", "root_dir": …}`, with `~` expanded, or `{"type": "daytona"[, "snapshot_id": …]}`.
         """
@@ -110,7 +109,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return {"type": "daytona", "snapshot_id": sandbox.snapshot_id}
 
     def app(self, settings: type[T]) -> T:
-        """An application's own settings: the struct of the class that `@app(…)` made, with the effective values.
+        """An application's own settings: an instance of its `@app(…)` class with the effective values.
 
         Raises `KeyError` when this Config was loaded without it (`apps=[…]`), `TypeError` for another class.
         """
@@ -124,7 +123,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     @property
     def schema(self) -> Schema:
-        """Every setting that this Config knows, those of its applications included."""
+        """Every setting of this Config, including those of its applications."""
         return self._applications.schema
 
     @property
@@ -138,14 +137,14 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return tuple(self._applications.unregistered)
 
     def _is_secret(self, key: str) -> bool:
-        """Whether a key's value is a secret, or holds some."""
+        """Whether a key's value is a secret, or contains one."""
         setting = self.schema.find(key)
         holds_some = key.startswith("providers.") and key.endswith(".headers")
         return setting is not None and (setting.is_secret or holds_some)
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits over every effective value and the resolved model, but no secret."""
+        """A digest of 32 hex digits of every effective value and the resolved model, without secrets."""
         import hashlib
 
         values = {key: value for key, value in self.effective() if not self._is_secret(key)}
@@ -198,36 +197,37 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return self._deriver.explain(self, key)
 
     def meaning(self, alias: str) -> dict[str, str | None]:
-        """What an alias stands for now, by provider: a model's name, or None where it has none.
+        """The model that an alias means, by provider: a model's name, or None where it has none.
 
-        The providers are the three, the one in force, those that are declared, and those the alias has an entry for.
+        The providers are anthropic, openai and ollama, the one in force, the declared ones, and those in the alias's
+        mapping.
 
         Raises `KeyError` for an alias that does not exist.
         """
         return self._deriver.meaning(self, alias)
 
     def fallback_keys(self) -> tuple[Origin | None, ...]:
-        """Where the API key of each of `llm.fallbacks` comes from; None for one that has none."""
+        """The origin of the API key of each of `llm.fallbacks`; None for one without a key."""
         return self._deriver.fallback_keys(self) if self.llm.fallbacks else ()
 
     def override(self, values: Mapping[str, Any]) -> Config:
         """A new Config with `values` as one more layer on top, dotted or nested.
 
-        They are of `llm.*`, and of an application's own settings those that are declared `per_execution=True`.
+        Allowed keys are `llm.*`, and applications' settings that are declared `per_execution=True`.
 
-        Provider, alias, credential and checks are worked out anew; a None means none, an empty string
-        counts as unset. The generation stays. Raises `ConfigError`.
+        Provider, alias and credential are resolved again, and all checks repeated. None means no value, an empty string
+        counts as unset. The generation stays the same. Raises `ConfigError`.
         """
         return self._deriver.override(self, values)
 
     def diff(self, new: Config) -> tuple[Change, ...]:
-        """What changes from this Config to `new`, by effective values, secrets included (masked)."""
+        """The effective values that differ in `new`, secrets included (masked)."""
         others = {name for name in _SECTIONS if getattr(self, name) != getattr(new, name)}
         if self._applications != new._applications:
             others.add("apps")
         named = not others.isdisjoint(("aliases", "apps", "providers"))
         keys = dict.fromkeys((*_keys(self), *_keys(new))) if named else _PATHS
-        # Most often one provider of a dozen has changed.
+        # Usually only one provider of a dozen has changed.
         same = tuple(f"providers.{name}." for name, one in self.providers.items() if one == new.providers.get(name))
         rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others and not key.startswith(same)]
         return tuple(
@@ -253,7 +253,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         return self is other or self._parts() == other._parts()
 
     def __ne__(self, other: object) -> bool:
-        # The base class has one of its own, which would compare identities.
+        # The base class's method would compare identities.
         return not self == other
 
     def __hash__(self) -> int:
@@ -264,11 +264,11 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
 
 def nested(values: Iterable[tuple[str, Any]], *, reveal: bool = False) -> dict[str, Any]:
-    """Keys and their values as a configuration file nests them; secrets are masked unless `reveal`."""
+    """Keys and values, nested as in a configuration file; secrets are masked unless `reveal`."""
     tree: dict[str, Any] = {}
     for key, value in values:
         section, _, name = key.partition(".")
-        # An alias's name may hold dots: it is one name.
+        # An alias's name may contain dots: it is one name.
         parts = [section, name] if section == "aliases" else key.split(".")
         below = tree
         for part in parts[:-1]:
@@ -298,7 +298,7 @@ def _value(config: Config, key: str) -> Any:
 
 
 def _two(old: Config, new: Config, key: str) -> tuple[Any, Any]:
-    """A key's two values. Fallbacks of the same names that mean other models now are shown with what they mean."""
+    """A key's two values. Fallbacks with the same names and other models are shown with their models."""
     before, after = _value(old, key), _value(new, key)
     if key != _FALLBACKS or before != after or old.llm.fallbacks == new.llm.fallbacks:
         return before, after

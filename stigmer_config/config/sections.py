@@ -10,8 +10,8 @@ from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
 from ..settings.declarations import PROVIDER_FIELDS, Mode
 from ..settings.frozen import Frozen
+from ..settings.packaged_providers import ProviderKind
 
-ProviderKind = Literal["anthropic", "ollama", "openai"]
 Effort = Literal["none", "minimal", "low", "medium", "high"]
 
 

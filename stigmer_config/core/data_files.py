@@ -1,4 +1,4 @@
-"""The data files that ship with the package: in the wheel beside the code, in a checkout at its top."""
+"""The data files that ship with the package: beside the code in a wheel, at the top of a checkout."""
 
 from __future__ import annotations
 

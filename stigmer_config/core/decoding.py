@@ -1,8 +1,8 @@
-"""Typed decoding with msgspec, safe for threads that do it first and at once.
+"""Typed decoding with msgspec, safe when several threads decode a type for the first time.
 
 msgspec 0.22 crashes the interpreter when two threads build the decoder of one type at the same time. Here each
-decoder is built once, under one lock: types share parts, so that one lock per type would not be enough. Nothing else
-in the package calls `msgspec.convert` or builds a decoder (tests/core/test_decoding.py).
+decoder is built once, under one lock (types share parts, so one lock per type is not enough). Nothing else in the
+package calls `msgspec.convert` or builds a decoder (tests/core/test_decoding.py).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import msgspec
 T = TypeVar("T")
 
 _decoders: dict[tuple[Any, bool], msgspec.json.Decoder[Any]] = {}
-_building = threading.RLock()  # re-entrant for a signal handler that comes in the middle of it
+_building = threading.RLock()  # re-entrant: a signal handler may interrupt a build
 
 
 def json_decoder(kind: type[T], *, strict: bool = True) -> msgspec.json.Decoder[T]:
-    """The decoder of JSON to `kind`, which every thread may use at the same time."""
+    """The decoder of JSON to `kind`. Threads may use it concurrently."""
     decoder = _decoders.get((kind, strict))
     if decoder is None:
         with _building:
@@ -32,18 +32,18 @@ def json_decoder(kind: type[T], *, strict: bool = True) -> msgspec.json.Decoder[
 
 
 def from_json(data: bytes | str, kind: type[T], *, strict: bool = True) -> T:
-    """A `kind` from JSON. Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError`."""
+    """Decodes JSON to a `kind`. Raises `msgspec.MsgspecError`, `UnicodeDecodeError` or `RecursionError`."""
     return json_decoder(kind, strict=strict).decode(data)
 
 
 def from_builtins(value: Any, kind: type[T], *, strict: bool = True) -> T:
-    """A `kind` from plain dicts, lists and scalars. Raises `msgspec.ValidationError`."""
-    json_decoder(kind, strict=strict)  # from now on the type is known to msgspec
+    """Converts plain dicts, lists and scalars to a `kind`. Raises `msgspec.ValidationError`."""
+    json_decoder(kind, strict=strict)  # from now on msgspec has cached the type
     return msgspec.convert(value, kind, strict=strict)
 
 
 def _before_fork() -> None:
-    _building.acquire(timeout=1.0)  # a type that was known by half at a fork would crash the child
+    _building.acquire(timeout=1.0)  # a type that is half built at a fork would crash the child
 
 
 def _after_fork_in_parent() -> None:

@@ -18,8 +18,8 @@ class Environment(MaskedRepr, frozen=True):
 
     `cwd` is None when the working folder is gone, `home` when the user has none. `site_dir` is platformdirs' site
     config folder for `stigmer`, `state_dir` its user state folder (None without a home), `config_dir` its user config
-    folder, where no file of ours belongs. All of them are absolute. Tests pass what they need; everything
-    else comes from `capture()`.
+    folder, which this package does not use for files. All paths are absolute. Tests pass the fields they need;
+    `capture()` fills in the rest.
     """
 
     _shown = ("cwd", "home", "uid", "today")
@@ -49,7 +49,7 @@ class Environment(MaskedRepr, frozen=True):
         import platformdirs
 
         cwd = cwd if cwd is not None else _working_folder()
-        if home is not None:  # the folders are that home's, not this process's user's
+        if home is not None:  # the folders of that home, not of this process's user
             state_dir = state_dir or home / ".local" / "state" / "stigmer"
             config_dir: Path | None = home / ".config" / "stigmer"
         else:
@@ -74,19 +74,19 @@ class Environment(MaskedRepr, frozen=True):
         return self.variables.get(name) or None
 
     def absolute(self, path: str | os.PathLike[str]) -> str:
-        """A path as it is opened: `~` is the home, and a relative path starts at the working folder.
+        """The path made absolute: `~` is the home, and a relative path starts at the working folder.
 
-        It stays relative when what it starts at does not exist.
+        It stays relative when that folder does not exist.
         """
         return _absolute(os.fspath(path), self.cwd, self.home)
 
     def with_today(self, today: datetime.date) -> Environment:
-        """The same environment on another day: a reload re-reads the date, never the variables."""
+        """A copy with today's date: a reload re-reads the date, never the variables."""
         return msgspec.structs.replace(self, today=today)
 
 
 def process_variables() -> Mapping[str, str]:
-    """The variables of this process now: what libraries read while they are imported."""
+    """The current variables of this process, which libraries read while they are imported."""
     return os.environ
 
 
@@ -98,7 +98,7 @@ def _working_folder() -> Path | None:
 
 
 def _home(variables: Mapping[str, str], cwd: Path | None) -> Path | None:
-    """The home, as an absolute path: `HOME`, else what the system's user database says."""
+    """The home, as an absolute path: `HOME`, else the one in the system's user database."""
     found = variables.get("HOME") or os.path.expanduser("~")
     if found.startswith("~"):  # neither
         return None

@@ -1,8 +1,8 @@
-"""What makes a fork safe while threads of ours run: it waits until none of them is in the middle of something.
+"""Makes a fork safe while threads of this package run: the fork waits until none of them is inside a `section`.
 
-A child gets a copy of every lock as it is at the fork, and no thread that would ever release it. So whatever our
-threads do under locks of others (a log call above all) they do in a `section`, and a fork waits for the end of those
-that have begun, WAIT seconds at most, while no other begins. Locks of our own are made anew in the child besides.
+A child gets a copy of every lock in its state at the fork, but not the thread that would release it. So our threads
+use other packages' locks (a log call above all) only in a `section`. A fork waits at most WAIT seconds for the running
+sections to end, and no new one begins meanwhile. Our own locks are also replaced in the child.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ WAIT: Final = 1.0  # seconds; contract, section 5
 
 
 class ForkGate:
-    """Counts the threads in sections, and closes for forks. `before`, `in_parent` and `in_child` are the fork's.
+    """Counts the threads in sections, and blocks new ones during a fork, which calls `before`, `in_parent`, `in_child`.
 
-    Re-entrant: a thread that is in a section may begin others, and the forking thread may always.
+    Re-entrant: a thread inside a section may begin others, and the forking thread always may.
     """
 
     def __init__(self) -> None:
-        self._inside: dict[int, int] = {}  # how many sections each thread is in
-        self._forking: list[int] = []  # the threads that fork
-        self._stuck: set[int] = set()  # threads that a fork has waited for in vain: the next one does not
+        self._inside: dict[int, int] = {}  # number of sections that each thread is in
+        self._forking: list[int] = []  # the forking threads
+        self._stuck: set[int] = set()  # threads for which a fork has timed out: the next fork does not wait for them
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
     def section(self) -> Iterator[None]:
-        """What is done in here no fork of another thread cuts in two, unless it takes more than WAIT seconds."""
+        """No fork by another thread happens within this block, unless the block takes more than WAIT seconds."""
         thread = threading.get_ident()
         with self._changed:
             if thread not in self._inside and thread not in self._forking:
-                # Not for ever: the fork may wait for a lock that this thread has.
+                # Bounded: the fork may be waiting for a lock that this thread holds.
                 self._changed.wait_for(lambda: not self._forking, 2 * WAIT)
             self._inside[thread] = self._inside.get(thread, 0) + 1
         try:
@@ -60,14 +60,14 @@ class ForkGate:
                     self._stuck |= self._inside.keys() - {thread}
 
     def in_parent(self) -> None:
-        """Opens for the other threads."""
+        """Lets the other threads begin sections again."""
         with self._changed:
-            with contextlib.suppress(ValueError):  # an interrupt came before it was there
+            with contextlib.suppress(ValueError):  # an interrupt came before it was added
                 self._forking.remove(threading.get_ident())
             self._changed.notify_all()
 
     def in_child(self) -> None:
-        """The forking thread is the only one that is left."""
+        """Only the forking thread is left."""
         thread = threading.get_ident()
         lost = self._inside.keys() - {thread}
         self._inside = {thread: self._inside[thread]} if thread in self._inside else {}
@@ -79,15 +79,14 @@ class ForkGate:
 def _free_streams() -> None:
     """Frees the locks of the standard streams.
 
-    A thread that is not in this process may hold them in the middle of writing to a full pipe. What it had not
-    written yet is for the parent to write.
+    A thread of the parent may have held them while writing to a full pipe. The parent writes the rest of its output.
     """
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         buffer = getattr(stream, "buffer", None)
         if type(buffer) is io.BufferedWriter:
             with contextlib.suppress(OSError, ValueError):  # closed or detached
                 buffer.__init__(buffer.raw)  # type: ignore[misc]  # a new lock is all that it makes beside the buffer
-    with contextlib.suppress(Exception):  # no public name: structlog's print loggers hold a lock of each stream's
+    with contextlib.suppress(Exception):  # no public name: structlog's print loggers hold a lock for each stream
         for lock in list(sys.modules["structlog._output"].WRITE_LOCKS.values()):
             lock._at_fork_reinit()  # noqa: SLF001
 
@@ -98,10 +97,10 @@ _is_registered = False
 
 
 def register() -> None:
-    """Makes forks wait from now on. Any number of times; before a process has threads of ours.
+    """Registers the fork handlers. Idempotent. Call it before this package starts threads in the process.
 
-    After logging, whose own lock a fork takes first and gives back last: the other way round a thread that logs
-    could wait for a fork that waits for it.
+    Handlers registered later run earlier before a fork: these must run before those of `logging`, because a thread that
+    logs could otherwise wait for a fork that waits for it.
     """
     global _is_registered  # noqa: PLW0603
     import logging  # noqa: F401

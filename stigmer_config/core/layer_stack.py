@@ -8,7 +8,7 @@ from .provenance import Layer, LayerName
 
 
 class LayerStack(tuple[Layer, ...]):
-    """The layers of one load, lowest first. Immutable: what changes a stack returns a new one."""
+    """The layers of one load, lowest first. Immutable: methods that change it return a new stack."""
 
     __slots__ = ()
 

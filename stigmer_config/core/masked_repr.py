@@ -1,4 +1,4 @@
-"""A `repr` that names the fields it shows, for what may hold a secret: error reporters capture local variables."""
+"""A `repr` with an allowlist of fields, for objects that may hold a secret: error reporters capture local variables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class MaskedRepr(msgspec.Struct, frozen=True):
-    """Shows the type and the fields in `_shown`, to `repr` and to rich alike."""
+    """Shows only the type and the fields in `_shown`, in `repr` and in rich."""
 
     _shown: ClassVar[tuple[str, ...]] = ()
 

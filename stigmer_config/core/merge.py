@@ -1,4 +1,4 @@
-"""Layers → the entry that wins, for each key. The only module that imports dynaconf.
+"""Merges layers to the winning entry of each key. The only module that imports dynaconf.
 
 | older | newer | result |
 |---|---|---|
@@ -7,9 +7,9 @@
 | anything else | anything | the newer |
 | `locked` | `locked` | both |
 
-dynaconf's `object_merge` merges the mappings that several layers give; it is imported when that happens first. It
-opens no file and runs no loader. Keys are wrapped in tuples and values are entries, so that nothing in a file can be
-one of dynaconf's reserved names (`dynaconf_merge`, …), be folded in case, split at dots, cast or evaluated.
+dynaconf's `object_merge` merges mappings that several layers give; it is imported on first need. It opens no file and
+runs no loader. Keys are wrapped in tuples and values are entries, so dynaconf treats nothing in a file as one of its
+reserved names (`dynaconf_merge`, …), and changes no case, splits no dots, casts and evaluates nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .provenance import Entry, Layer, Origin, alias_targets
 
 
 def _object_merge() -> Callable[..., dict[Any, Any]]:
-    """Dynaconf's merge. Raises `ConfigError` when a variable of dynaconf's own breaks its import."""
+    """Dynaconf's merge. Raises `ConfigError` when one of dynaconf's own variables breaks its import."""
     try:
         from dynaconf.utils import object_merge
     except (ValueError, TypeError) as error:  # dynaconf converts its variables while it is imported
@@ -40,18 +40,18 @@ def _broken_import(error: Exception) -> Problem:
     return Problem(code="wrong-type", message=message, hint=f"unset {name}", origin=Origin("env", name))
 
 
-_UNITED = ("locked", "enforced")  # lists to which every layer adds
+_UNITED = ("locked", "enforced")  # lists that are the union of all layers
 
 
 def merge(layers: Iterable[Layer], prefix: str = "") -> dict[str, Entry]:
     """The winning entry of each key that starts with `prefix`; `layers` are lowest first.
 
-    An alias that several layers give as a mapping becomes one mapping, at the place of the highest;
+    An alias that several layers give as a mapping becomes one mapping, with the origin of the highest;
     `locked` and `enforced` are the unions of all layers. Raises `ConfigError` when dynaconf cannot be imported.
     """
     layers = list(layers)
     winners: dict[str, Entry] = {}
-    mappings: set[str] = set()  # the keys for which one mapping is above another
+    mappings: set[str] = set()  # the keys that have mappings in two adjacent layers
     for layer in layers:
         entries = layer.entries
         if prefix:
@@ -71,7 +71,7 @@ def merge(layers: Iterable[Layer], prefix: str = "") -> dict[str, Entry]:
 
 
 def _merged_mappings(layers: Sequence[Layer], keys: set[str]) -> dict[str, Any]:
-    """Some keys as dynaconf merges them: for each a mapping (name,) → entry, or the entry that replaced it."""
+    """Some keys, merged by dynaconf: for each a mapping (name,) → entry, or the entry that replaced it."""
     if not keys:
         return {}
     object_merge = _object_merge()
@@ -84,7 +84,7 @@ def _merged_mappings(layers: Sequence[Layer], keys: set[str]) -> dict[str, Any]:
 
 
 def _wrapped(layer: Layer, keys: set[str]) -> dict[Any, Any]:
-    """Some entries of a layer as dynaconf gets them: a new dict each time, because `object_merge` writes into it."""
+    """Some entries of a layer, in the form for dynaconf: a new dict each time, because `object_merge` changes it."""
     return {
         (key,): {(name,): target for name, target in entry.value.items()} if type(entry.value) is dict else entry
         for key, entry in layer.entries.items()

@@ -1,4 +1,4 @@
-"""Faults, each with its place and its fix, and the one exception that carries them.
+"""Faults, each with its place and its fix, and the exception that carries them.
 
 `ConfigError` is a `ValueError`; its `problems` are every fault of every layer, errors first.
 """
@@ -15,8 +15,8 @@ from .provenance import Origin
 
 Severity = Literal["error", "warning"]
 
-# Control characters, the marks that reorder text on a screen (https://trojansource.codes), and what is not seen at all
-# (Unicode's Default_Ignorable_Code_Point): a message or a table must show them, never obey or hide them.
+# Control characters, marks that reorder text on a screen (https://trojansource.codes), and invisible characters
+# (Unicode's Default_Ignorable_Code_Point): a message or a table must show them escaped.
 _UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     r"\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
@@ -37,7 +37,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def quoted(value: object, limit: int = 60) -> str:
-    """A value as a message shows it: escaped, in quotes when it is text, cut after `limit` characters."""
+    """A value for a message: escaped, in quotes if it is a string, cut after `limit` characters."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -55,29 +55,29 @@ _WORD = re.compile(r"[A-Za-z0-9._:/@+~-]{1,200}")
 
 
 def is_word(value: str) -> bool:
-    """Whether a text can be shown without quotes: nothing in it could pass for a part of the message."""
+    """Whether a string can be shown without quotes: nothing in it could be mistaken for a part of the message."""
     return _WORD.fullmatch(value) is not None
 
 
 def worded(value: object) -> str:
-    """A word as it is, anything else `quoted`: what could pass for a part of the message stands in quotes."""
+    """A word unchanged, anything else `quoted`, so that it cannot be mistaken for a part of the message."""
     return value if isinstance(value, str) and is_word(value) else quoted(value)
 
 
-# A name as people write them, up to where a provider's key begins (sk-… with a digit in it).
+# A usual name, up to where a provider's key begins (sk-… with a digit in it).
 _NAME_START = re.compile(r"(?:(?!sk-[^0-9]*[0-9])[A-Za-z0-9_.-]){0,64}")
 
 
 def shown_name(name: str) -> str:
-    """An unknown key's name, as far as it is one: behind a forgotten colon may stand a secret."""
+    """The part of an unknown key that looks like a name: where a colon was forgotten, a secret may follow."""
     plain = _NAME_START.match(name)
     start = plain.group() if plain else ""
     return name if start == name else f"{start}…"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `name`, or None when nothing is near."""
-    import difflib  # only a message needs it
+    """The choice most similar to `name`, or None when none is similar enough."""
+    import difflib  # imported late: only messages need it
 
     folded = {choice.lower(): choice for choice in choices}
     found = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
@@ -93,9 +93,9 @@ def did_you_mean(name: str, choices: Iterable[str], otherwise: str = "") -> str:
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One fault.
 
-    `code` is stable (docs list them all); `key` is the setting's dotted path, or "" where a whole file
-    is at fault; `hint` says how to fix it; `excerpt` is the source line with a caret under the place, or
-    None where there is none to show or it holds a secret. No secret is ever part of any field.
+    `code` is stable (docs list them all); `key` is the setting's dotted path, or "" for a fault of a whole file;
+    `hint` says how to fix it; `excerpt` is the source line with a caret under the place, or None when there is no
+    line or it holds a secret. No field ever contains a secret.
     """
 
     severity: Severity = "error"
@@ -123,11 +123,11 @@ def has_errors(problems: Iterable[Problem]) -> bool:
 
 
 def excerpt(line: str, column: int) -> str:
-    """A source line with a caret under `column` (1-based, in characters), escaped for a terminal."""
+    """A source line, escaped for a terminal, with a caret under `column` (1-based, in characters)."""
     start = column - 1
-    # No more than may be shown: a file may be one line.
+    # Only the part that may be shown: a whole file may be one line.
     head, tail = (printable(part.replace("\t", " ")) for part in (line[max(start - 61, 0) : start], line[start:][:61]))
-    if len(head) > 60:  # a long line is shown around the place
+    if len(head) > 60:  # of a long line only the part around the place is shown
         head = "…" + head[-59:]
     if len(tail) > 60:
         tail = tail[:59] + "…"
@@ -135,7 +135,7 @@ def excerpt(line: str, column: int) -> str:
 
 
 def _cells(text: str) -> int:
-    """How many cells of a terminal a text takes: letters of East Asia take two, combining marks none."""
+    """The width of a string in terminal cells: East Asian characters take two, combining marks none."""
     if text.isascii():
         return len(text)
     from unicodedata import combining, east_asian_width
@@ -143,12 +143,12 @@ def _cells(text: str) -> int:
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-MOST_SHOWN = 50  # problems that a log event, a state file or an exception's text shows
-_LONGEST_SHOWN = 2000  # characters of each
+MOST_SHOWN = 50  # the most problems that a log event, a state file or an exception's message shows
+_LONGEST_SHOWN = 2000  # the most characters of each
 
 
 def texts(problems: Iterable[Problem], most: int = MOST_SHOWN) -> list[str]:
-    """The problems as text, bounded: a hostile file may have thousands. The last line then says how many more."""
+    """The problems as strings, bounded: a hostile file may have thousands. The last string then says how many more."""
     every = list(problems)
     found = [_cut(str(problem)) for problem in every[:most]]
     return [*found, f"and {len(every) - most} more"] if len(every) > most else found
@@ -159,7 +159,7 @@ def _cut(text: str) -> str:
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be used. `problems` holds every fault, errors first; the text shows the first ones."""
+    """The configuration cannot be used. `problems` holds every fault, errors first; the message shows the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(sorted(problems, key=lambda p: p.severity != "error"))

@@ -1,4 +1,4 @@
-"""Where values come from: Key, Origin, Entry, Layer, and why a value lost.
+"""The types that record where values come from: Key, Origin, Entry, Layer, and why a value lost.
 
 A Key is a dotted path of one setting (`llm.model`), a plain `str`.
 """
@@ -28,10 +28,10 @@ Reason = Literal[
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """The exact spot a value was written at.
+    """The exact place where a value was written.
 
     `source` is a file's path, a variable's name, a flag or the call's argument; `line` and `column`
-    are 1-based, in characters, and `None` where there are none.
+    are 1-based, in characters, and `None` for sources without lines.
     """
 
     layer: LayerName
@@ -45,12 +45,12 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
         return f"{self.source}:{self.line}:{self.column}"
 
 
-# The origin of a running worker's mode once the layers choose another.
+# The origin of a running worker's mode when the layers now choose another.
 STARTING_MODE = Origin("flags", "the mode at the start")
 
 
 class Entry(msgspec.Struct, frozen=True, eq=False):
-    """One value as one layer gave it, of the setting's type, and its Origin.
+    """One value that one layer gave, converted to the setting's type, and its Origin.
 
     Entries compare by identity: equal values of two layers are two entries.
     """
@@ -60,22 +60,21 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
 
 
 class RefusedEntry(msgspec.Struct, frozen=True):
-    """An entry that vetting took out of a layer, and why."""
+    """An entry that vetting removed from a layer, and why."""
 
     entry: Entry
     reason: Reason
 
 
 class Layer(MaskedRepr, frozen=True, eq=False):
-    """What one source said.
+    """The content of one source.
 
-    `entries` holds what counts, `refused` what vetting took out, `faulty` the keys whose value is invalid, with its
-    place, `named` the places of providers that are named as keys, `not_read` the keys that belong to another program.
-    `granted` are the keys of an untrusted layer that the user trusts. `text` is a file's text, for the excerpts in
-    messages; `secret_lines` computes which lines of it are never shown. `implied_provider` is the provider that this
-    layer names when nothing else in it names one
-    (`--anthropic-key`). `apps` is what a file has below `apps`, as it is given and whatever is registered; None where
-    there is no such section.
+    `entries` holds the entries in effect, `refused` those that vetting removed, `faulty` the keys with an invalid value
+    and its place, `named` the places of providers that are named as keys, `not_read` the keys that belong to another
+    program. `granted` are the keys of an untrusted layer that the user trusts. `text` is a file's text, for the
+    excerpts in messages; `secret_lines` computes which of its lines are never shown. `implied_provider` is the provider
+    that this layer names when nothing else in it names one (`--anthropic-key`). `apps` is the file's content below
+    `apps`, unchecked, whichever applications are registered; None without such a section.
     """
 
     _shown = ("name", "source", "status", "digest")
@@ -102,7 +101,7 @@ class Layer(MaskedRepr, frozen=True, eq=False):
         return self.name != "project" and (self.name != "etcd" or self.source.startswith("https://"))
 
     def trusts(self, key: str) -> bool:
-        """Whether the entry of a key is trusted: with its whole layer, or granted."""
+        """Whether the entry of a key is trusted: because its layer is, or because it is granted."""
         return key in self.granted or self.is_trusted
 
 
@@ -147,7 +146,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def placed(value: Any, origin: Origin) -> Entry:
-    """The entry of a value at a place; the parts of a mapping are entries at the same place."""
+    """The entry of a value with an origin; the parts of a mapping become entries with the same origin."""
     if type(value) is not dict:
         return Entry(value, origin)
     parts = cast("dict[str, Any]", value).items()
@@ -155,7 +154,7 @@ def placed(value: Any, origin: Origin) -> Entry:
 
 
 def plain_value(entry: Entry) -> Any:
-    """An entry's value with the values of its parts, where it has parts."""
+    """An entry's value, with entries in it replaced by their values."""
     by_name = alias_targets(entry)
     if by_name is not None:
         return {name: part.value for name, part in by_name.items()}
@@ -167,11 +166,11 @@ def plain_value(entry: Entry) -> Any:
 
 
 def items(entry: Entry) -> tuple[Entry, ...]:
-    """The items of a list's entry, each with its place, or with the list's where it has none of its own."""
+    """The items of a list's entry, each with its own origin, or else with the list's."""
     values = entry.value or ()
     return tuple(item if isinstance(item, Entry) else Entry(item, entry.origin) for item in values)
 
 
 def alias_targets(entry: Entry) -> Mapping[str, Entry] | None:
-    """The entry's provider → entry mapping, for an alias that is one; else None."""
+    """An alias's mapping of provider → entry; None for an alias that is not a mapping."""
     return cast("Mapping[str, Entry]", entry.value) if type(entry.value) is dict else None

@@ -1,4 +1,4 @@
-"""A credential that shows itself only when asked to."""
+"""`Secret`: a credential that is masked unless `reveal()` is called."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 MASK = "********"
 
-# Made anew in each process and never written anywhere: a digest made with it says nothing outside.
+# Random in each process and never written anywhere: digests made with it mean nothing outside the process.
 _PROCESS_KEY = os.urandom(32)
-# Every Secret that is alive, by identity: what the log processor looks for.
+# Every live Secret, by identity: the log processor searches for their values.
 _alive: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
 
 
@@ -21,7 +21,7 @@ _USERINFO = re.compile(r"(?<=://)([^/?#\s@:]*):([^/?#\s@]+)@")
 
 
 def without_password(text: str) -> str:
-    """`text` with a mask for the password in each address in it."""
+    """`text` with the password in each address masked."""
     return _USERINFO.sub(rf"\1:{MASK}@", text) if "@" in text else text
 
 
@@ -32,16 +32,16 @@ def password_in(text: str) -> str | None:
 
 
 def registered() -> set[str]:
-    """The texts of all Secrets that are alive in this process, for taking them out of logs."""
-    alive = (reference() for reference in _alive.valuerefs())  # a copy: other threads make Secrets meanwhile
-    return {secret.reveal() for secret in alive if type(secret) is Secret}  # one that was not read has no text
+    """The values of all live Secrets of this process, for removing them from logs."""
+    alive = (reference() for reference in _alive.valuerefs())  # a copy: other threads create Secrets meanwhile
+    return {secret.reveal() for secret in alive if type(secret) is Secret}  # one that was not read has no value
 
 
 class Secret:
-    """A secret text. `repr`, `str` and `format` give a mask; `reveal()` is the one way out.
+    """A secret string. `repr`, `str` and `format` give a mask; only `reveal()` returns the string.
 
-    Equal secrets compare equal (in constant time) and hash alike, so that a client cached by
-    `config.llm` follows a rotated key. Pickling and JSON are refused.
+    Equal secrets compare equal (in constant time) and have equal hashes, so a client cached by `config.llm` follows
+    a rotated key. Pickling and JSON encoding raise `TypeError`.
 
     Raises `TypeError` when `value` is not a `str`.
     """
@@ -97,6 +97,6 @@ class Secret:
 
 
 class Masked(Secret):
-    """A text that is masked like a secret but is no credential: logs are not searched for it."""
+    """A string that is masked like a secret but is not a credential: logs are not searched for it."""
 
     __slots__ = ()

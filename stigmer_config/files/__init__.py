@@ -1,1 +1,1 @@
-"""Paths, stable reads, atomic writes and watching. Knows nothing of configuration."""
+"""Paths, stable reads, atomic writes and watching. Independent of configuration."""

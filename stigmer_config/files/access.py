@@ -1,4 +1,4 @@
-"""Who besides its owner may read or write a file or folder: permission bits, POSIX ACLs, private groups."""
+"""Which users besides its owner may read or write a file or folder: permission bits, POSIX ACLs, private groups."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _USER, _GROUP_OBJ, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
 
 
 def acl_of(target: int | str, status: os.stat_result) -> bytes:
-    """The POSIX ACL of an open descriptor or a path; empty where there is none, or where it changes nothing.
+    """The POSIX ACL of an open descriptor or a path; empty when there is none, or when it changes nothing.
 
-    With an ACL the group bits of the mode are its mask: they bound what any named user or group gets. So it
-    matters only where they allow the group what the other bits do not allow everyone.
+    With an ACL the mode's group bits are the ACL's mask: an upper bound for every named user or group. So an ACL
+    matters only when they allow the group more than the other bits allow everyone.
     """
     if sys.platform != "linux" or not (status.st_mode >> 3) & ~status.st_mode & (READ | WRITE):
         return b""
@@ -35,7 +35,7 @@ def others_may(permission: int, status: os.stat_result, acl: bytes = b"", uid: i
     The owner's private group counts as the owner.
     """
     if sys.platform == "win32":
-        return False  # permissions are in a file's security descriptor there, not in its mode
+        return False  # Windows has permissions in a file's security descriptor, not in its mode
     if status.st_mode & permission:
         return True
     if not (status.st_mode >> 3) & permission:
@@ -46,7 +46,7 @@ def others_may(permission: int, status: os.stat_result, acl: bytes = b"", uid: i
 
 
 def _granted(acl: bytes, permission: int) -> list[tuple[int, int]]:
-    """The (tag, id) of the entries that give `permission`, as far as the mask lets them."""
+    """The (tag, id) of the entries that give `permission` within the mask."""
     entries: list[tuple[int, int, int]] = list(_ENTRY.iter_unpack(acl[4 : 4 + (len(acl) - 4) // 8 * 8]))
     mask = next((bits for tag, bits, _ in entries if tag == _MASK), READ | WRITE)
     return [(tag, number) for tag, bits, number in entries if bits & mask & permission]
@@ -61,7 +61,7 @@ def _is_other(tag: int, number: int, status: os.stat_result, uid: int | None) ->
 
 
 def is_private_group(uid: int, gid: int) -> bool:
-    """Whether a group is a user's own: of the same name, and without another member."""
+    """Whether a group is a user's private one: it has the user's name, and no other member."""
     if sys.platform == "win32":
         return False
     import grp

@@ -1,7 +1,7 @@
-"""Replacing a file so that it is the old one or the new one, whole, whatever happens, and no writer is lost.
+"""Replaces a file atomically: a crash leaves the whole old file or the whole new one. No writer overwrites another.
 
 A writer holds a lock on a sibling file, writes a temporary file beside the target, makes it durable and
-renames it. All of it goes through one descriptor of the folder, so that nobody can put a link in the way.
+renames it. All calls use one descriptor of the folder, so no link that is created meanwhile can redirect them.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from .locks import try_lock
 from .paths import NO_LINK, SAFE, real_path
 
 LOCK_WAIT = 60.0  # seconds to wait for another writer
-_FIRST_PAUSE = 0.005  # seconds until the next try for the lock, growing up to _LAST_PAUSE
+_FIRST_PAUSE = 0.005  # seconds until the next attempt to lock, growing up to _LAST_PAUSE
 _LAST_PAUSE = 0.1
 
 
 class SaveError(Exception):
-    """The file could not be written: it is the old one, untouched. The text says why."""
+    """The file could not be written and is unchanged. The message says why."""
 
 
 class ChangedError(Exception):
-    """Somebody else changed the file since it was read: it is theirs, untouched."""
+    """Another program changed the file since it was read. Their version is left unchanged."""
 
 
 class Locked:
-    """The file at `path`, for the one writer that holds its lock.
+    """The file at `path`, for the writer that holds its lock.
 
-    `replaced` tells whether the file is the new one by now; `durable` whether the disk has confirmed that.
+    `replaced`: whether the new file is in place; `durable`: whether the disk has confirmed that.
     """
 
     def __init__(self, path: str, folder: int | None) -> None:
@@ -45,7 +45,7 @@ class Locked:
         self._name = os.path.basename(path)
 
     def read(self) -> bytes | None:
-        """The bytes that stand there now; None when there is no file."""
+        """The current content; None when there is no file."""
         try:
             descriptor = self._open(self._name, os.O_RDONLY)
         except FileNotFoundError:
@@ -54,10 +54,10 @@ class Locked:
             return file.read()
 
     def replace(self, data: bytes, expected: bytes | None, mode: int | None) -> None:
-        """Puts `data` in the place of `expected` (None: of no file).
+        """Replaces the content `expected` (None: no file) by `data`.
 
         `mode`: the permission bits; None keeps the file's own, or takes the usual ones for a new file.
-        Raises `ChangedError` when something else stands there, `SaveError` for everything else.
+        Raises `ChangedError` when the file has other content, `SaveError` for everything else.
         """
         try:
             self._write(data, mode)
@@ -82,14 +82,14 @@ class Locked:
         return os.open(self._at(name), flags | SAFE | NO_LINK, mode, dir_fd=self._folder)
 
     def _remove(self, name: str) -> None:
-        with contextlib.suppress(OSError):  # what is left is taken away by the next writer
+        with contextlib.suppress(OSError):  # the next writer removes a leftover
             os.unlink(self._at(name), dir_fd=self._folder)
 
     def _write(self, data: bytes, mode: int | None) -> None:
         old = self._status()
         if mode is None and old is not None:
             mode = stat.S_IMODE(old.st_mode)
-        # Without a mode it is anybody's to read, as the umask says.
+        # Without a mode the umask decides who may read it.
         descriptor = self._open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
         try:
             left = memoryview(data)
@@ -121,7 +121,7 @@ class Locked:
             self._remove(self._temporary)
 
     def _linked(self) -> bool:
-        """Puts a new file in place without ever overwriting one; False on a file system without hard links."""
+        """Creates the file without ever overwriting one; False on a file system without hard links."""
         names = self._at(self._temporary), self._at(self._name)
         try:
             os.link(*names, src_dir_fd=self._folder, dst_dir_fd=self._folder)
@@ -138,11 +138,11 @@ class Locked:
             try:
                 os.fsync(self._folder)
             except OSError as error:
-                self.durable = error.errno == errno.EINVAL  # a file system that needs none
+                self.durable = error.errno == errno.EINVAL  # a file system that does not need it
 
 
 def _give_back(descriptor: int, status: os.stat_result, old: os.stat_result) -> None:
-    """Under sudo a file stays its owner's."""
+    """Keeps the file's owner under sudo."""
     if sys.platform != "win32" and (old.st_uid, old.st_gid) != (status.st_uid, status.st_gid):
         with contextlib.suppress(PermissionError):
             os.fchown(descriptor, old.st_uid, old.st_gid)
@@ -150,11 +150,10 @@ def _give_back(descriptor: int, status: os.stat_result, old: os.stat_result) -> 
 
 @contextlib.contextmanager
 def locked(path: str, *, follow: bool, wait: float = LOCK_WAIT) -> Iterator[Locked]:
-    """Waits for the file's lock and holds it. Makes the file's folder when it is missing.
+    """Waits for the file's lock and holds it. Creates the file's folder when it is missing.
 
-    `follow`: a link at `path`, or on the way to it, is followed to its target, and a new folder is the
-    user's alone; else a link is refused. `wait`: the most seconds to wait for another writer. Raises
-    `SaveError`.
+    `follow`: links in `path` are followed, and a new folder is private to the user; without it a link is refused.
+    `wait`: the most seconds to wait for another writer. Raises `SaveError`.
     """
     path = real_path(path) if follow else path
     with contextlib.ExitStack() as held:
@@ -164,11 +163,11 @@ def locked(path: str, *, follow: bool, wait: float = LOCK_WAIT) -> Iterator[Lock
                 held.callback(_close, folder)
             file = Locked(path, folder)
             held.callback(_close, _lock(file, time.monotonic() + wait))
-            # A temporary file that is there now is a dead writer's.
+            # A temporary file found now was left by a writer that died.
             file._remove(file._temporary)  # noqa: SLF001
         except OSError as error:
             raise SaveError(_reason(error, path)) from error
-        # Taken away while it is held: who waits for it sees that it is gone, and makes a new one.
+        # Removed while it is locked: a waiting writer notices that it is gone, and creates a new one.
         held.callback(file._remove, _lock_name(path))  # noqa: SLF001 - the lock is a part of it
         yield file
 
@@ -202,7 +201,7 @@ def _lock_name(path: str) -> str:
 
 
 def _lock(file: Locked, deadline: float) -> int:
-    """A descriptor that holds the lock of a file, as long as it is open."""
+    """A descriptor that holds the lock of a file while it is open."""
     name = _lock_name(file.path)
     while True:
         descriptor = file._open(name, os.O_RDWR | os.O_CREAT)  # noqa: SLF001
@@ -228,7 +227,7 @@ def _wait(descriptor: int, deadline: float) -> None:
 
 
 def _is_there(file: Locked, name: str, descriptor: int) -> bool:
-    """Whether the lock file we hold is the one others will find."""
+    """Whether the lock file we hold is still the one at its path."""
     try:
         there = os.stat(file._at(name), dir_fd=file._folder, follow_symlinks=False)  # noqa: SLF001
     except FileNotFoundError:

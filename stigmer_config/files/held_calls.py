@@ -1,7 +1,7 @@
-"""System calls that never wait, made without letting the interpreter's lock go. Linux only.
+"""System calls that never wait, made without releasing the GIL. Linux only.
 
-`os.read` and `fcntl.fcntl` let the lock go for each call. Beside busy threads each such call costs a turn of every one
-of them (5 ms a thread), so those whose answer is in memory already keep it.
+`os.read` and `fcntl.fcntl` release the GIL at each call. While other threads are busy, getting it back costs 5 ms for
+each of them, so calls that are answered from memory keep it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BUFFER: Final = 16 * 1024
 
 
 def fcntl(descriptor: int, command: int, argument: int) -> int:
-    """Runs a command that needs neither a disk nor a server. 0, or the error's number."""
+    """Runs a command that needs neither a disk nor a server. Returns 0, or the errno."""
     return ctypes.get_errno() if _fcntl()(descriptor, command, argument) else 0
 
 

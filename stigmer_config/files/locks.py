@@ -6,9 +6,9 @@ import sys
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Locks an open file, against all or (`shared`) against those that lock it alone. Never waits.
+    """Locks an open file exclusively, or `shared`. Never waits.
 
-    False when another holder is in the way. Raises `OSError` where the file system has no locks.
+    Returns False when another process holds a conflicting lock. Raises `OSError` on a file system without locks.
     """
     try:
         if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""Whose a file is: the user's, root's, or another user's, also where a user namespace hides the owner."""
+"""The owner of a file: the user, root, or another user, even when a user namespace hides it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ALL_IDS = 2**32 - 1
 
 
 def is_trusted_owner(path: str, status: os.stat_result, uid: int) -> bool:
-    """Whether a file or folder is the user's or root's.
+    """Whether a file or folder belongs to the user or to root.
 
-    In a user namespace the owner of a file may be unmapped: root of the machine outside, most often. Such a file
-    counts as root's when this process cannot write it.
+    In a user namespace the owner of a file may be unmapped, most often the root user outside it. Such a file counts as
+    root's if this process cannot write it.
     """
     if status.st_uid in (0, uid):
         return True
@@ -24,7 +24,7 @@ def is_trusted_owner(path: str, status: os.stat_result, uid: int) -> bool:
 
 
 def is_sticky(status: os.stat_result) -> bool:
-    """Whether only its owner can replace a file in this folder (`/tmp`, `/nix/store`)."""
+    """Whether only the owner of a file in this folder can replace it (`/tmp`, `/nix/store`)."""
     return stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX)
 
 

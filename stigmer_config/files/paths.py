@@ -1,4 +1,4 @@
-"""Paths without their links, and how a file is opened safely."""
+"""Resolving links in paths, and the flags to open a file safely."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import contextlib
 import os
 from typing import Final
 
-# Never waiting for a FIFO's other end, for no child process, no terminal of ours, byte for byte.
+# Does not wait for a FIFO's writer, is not inherited, does not become our terminal, translates no line ends.
 SAFE: Final = (
     getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 )
 NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 
 
-_TRIES = 100  # each one lost only if the link changed in the microseconds between two calls
+_TRIES = 100  # an attempt fails only if the link changed in the microseconds between two calls
 
 
 def real_path(path: str | os.PathLike[str]) -> str:
-    """As `os.path.realpath`, which before Python 3.13 raises when a link stops being one between its two calls."""
+    """Like `os.path.realpath`, which before Python 3.13 raises when a link stops being one between two of its calls."""
     for _ in range(_TRIES):
         with contextlib.suppress(OSError):
             return os.path.realpath(path)

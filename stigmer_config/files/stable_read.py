@@ -1,8 +1,8 @@
-"""Reading a file only when no writer is in the middle of it.
+"""Reads a file only while no other process is writing it.
 
-A half-written YAML file is usually valid YAML, so parsing is no guard against a torn read. A read counts only if
-the file's signature is the same before and after it, the path still names that file, the length is the size, and
-nobody has the file open for writing.
+A half-written YAML file is usually valid YAML, so parsing does not detect a torn read. A read counts only if the
+file's signature is the same before and after it, the path still names that file, the length equals the size, and
+no process has the file open for writing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Final, NamedTuple
 from .access import acl_of
 from .paths import SAFE
 
-LIMIT: Final = 65536  # bytes of one file; contract, section 6
+LIMIT: Final = 65536  # the most bytes of one file; contract, section 6
 GRACE: Final = 0.1  # seconds until a vanished or emptied file counts; contract, section 7
-QUIET: Final = 0.1  # seconds without a change that stand for "closed" where no lease can be had
-HELD: Final = 2.0  # seconds without a change after which a writer that keeps the file open is not waited for
-TRIES: Final = 3  # reads in a row that may collide with a writer before we step back
-FIRST_PAUSE: Final = 0.001  # seconds until the next try after that, doubled up to LAST_PAUSE
+QUIET: Final = 0.1  # without leases: seconds without a change after which a file counts as closed
+HELD: Final = 2.0  # seconds without a change after which we read although a writer keeps the file open
+TRIES: Final = 3  # consecutive reads that may collide with a writer before we pause
+FIRST_PAUSE: Final = 0.001  # seconds until the next attempt after that, doubled up to LAST_PAUSE
 LAST_PAUSE: Final = 0.05
 
 OpenFunction = Callable[[Path | str, int], int]  # a path and the flags of os.open → a descriptor
@@ -34,7 +34,7 @@ _GONE: Final = (errno.ENOENT, errno.ENOTDIR)
 
 
 class Signature(NamedTuple):
-    """What changes when a file does: equal signatures, same file and (on a fine-grained clock) same content."""
+    """The status fields that change when a file does: if equal, the file and (given a fine clock) its content are."""
 
     device: int
     inode: int
@@ -49,10 +49,10 @@ def signature(status: os.stat_result) -> Signature:
 
 
 class Settled(NamedTuple):
-    """A read that counts.
+    """A complete read of a file that no process was writing.
 
-    `data` holds at most the limit and one byte more, so that a longer file shows as too long. `status` is the
-    `os.stat_result` of the opened file and `acl` its POSIX ACL (`files.access`): what permissions are judged by.
+    `data` holds at most one byte more than the limit, so that callers can detect a longer file. `status` is the
+    `os.stat_result` of the opened file and `acl` its POSIX ACL (`files.access`), for checking permissions.
     `is_link`: the path itself is a link to the file.
     """
 
@@ -71,19 +71,19 @@ class Settled(NamedTuple):
     @property
     def sha256(self) -> str:
         """Hex digest of `data`."""
-        import hashlib  # 10 ms, which a command that only reads need not spend
+        import hashlib  # imported late: it takes 10 ms, and commands that only read do not need it
 
         return hashlib.sha256(self.data).hexdigest()
 
 
 class Gone(NamedTuple):
-    """There is no such file (or folder on the way to it)."""
+    """The file, or a folder in its path, does not exist."""
 
 
 class Unsettled(NamedTuple):
-    """No read that counts yet: read again after `retry_in` seconds, handing this over as `earlier`.
+    """The file could not be read completely yet: read again after `retry_in` seconds, passing this as `earlier`.
 
-    `signature` is what the file looked like, unchanged as far as we know since `since` (`time.monotonic()`).
+    `signature` is the file's signature, unchanged as far as we know since `since` (`time.monotonic()`).
     """
 
     reason: str
@@ -98,7 +98,7 @@ class _Attempt(NamedTuple):
     acl: bytes
     is_link: bool
     raced: bool
-    writer: bool | None  # has somebody the file open for writing? None: nobody can tell
+    writer: bool | None  # whether a process has the file open for writing; None: unknown
 
     def __repr__(self) -> str:
         return f"_Attempt({len(self.data)} bytes)"  # they may hold a secret
@@ -107,10 +107,10 @@ class _Attempt(NamedTuple):
 def read_settled(
     path: Path | str, limit: int = LIMIT, *, earlier: Unsettled | None = None, opener: OpenFunction = os.open
 ) -> Settled | Gone | Unsettled:
-    """Reads up to `limit` bytes (and one more) of the file at `path`, once it has settled.
+    """Reads up to `limit` bytes (and one more) of the file at `path`, if it has settled.
 
-    `opener` opens it, by default `os.open`. Never waits. Raises OSError for what waiting does
-    not heal: no permission, not a regular file.
+    `opener` opens it, by default `os.open`. Never waits. Raises OSError for faults that do not pass by waiting: no
+    permission, not a regular file.
     """
     try:
         attempt = _attempt(path, limit, opener)
@@ -126,7 +126,7 @@ def read_settled(
 
 
 def _attempt(path: Path | str, limit: int, opener: OpenFunction) -> _Attempt:
-    """One open, one read. Few calls: each lets the interpreter's lock go, which costs 5 ms beside a busy thread."""
+    """Opens and reads once. Makes few calls: each releases the GIL, which costs 5 ms beside a busy thread."""
     descriptor = opener(path, os.O_RDONLY | SAFE)
     try:
         before = os.fstat(descriptor)
@@ -136,7 +136,7 @@ def _attempt(path: Path | str, limit: int, opener: OpenFunction) -> _Attempt:
         acl = acl_of(descriptor, before)
     finally:
         os.close(descriptor)
-    # Of the path and not of the descriptor: it tells as well that the path still names the file we have read.
+    # Of the path, not the descriptor: this also checks that the path still names the file we have read.
     after = os.lstat(path)
     is_link = stat.S_ISLNK(after.st_mode)
     if is_link:
@@ -152,19 +152,19 @@ def _refuse_irregular(path: Path | str, status: os.stat_result) -> None:
 
 
 def _open_for_writing(descriptor: int) -> bool | None:
-    """Whether anybody has the file open for writing: the kernel refuses a read lease then (fcntl(2), Leases).
+    """Whether a process has the file open for writing: the kernel then refuses a read lease (fcntl(2), Leases).
 
-    None if it does not say: the file is not ours, or the system or file system has no leases. A writer that opens
-    the file just now is held up until the release, and its arrival signalled to us: by SIGURG, which is ignored
-    unless handled, for the usual SIGIO ends a process.
+    None if unknown: the file is not ours, or the system or file system has no leases. A writer that opens the file
+    at this moment is blocked until we release the lease, and the kernel signals us: with SIGURG, which is ignored by
+    default, because the usual SIGIO would end the process.
     """
     if sys.platform != "linux":
         return None
-    import fcntl  # not everywhere
+    import fcntl  # not on every system
 
-    from . import held_calls  # a worker's alone
+    from . import held_calls  # imported late: only workers need it
 
-    # Leases are in memory. A writer that comes now is held up for microseconds, however busy this process is.
+    # Leases are in memory: a writer is blocked only for microseconds, however busy this process is.
     if held_calls.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG):
         return None
     refused = held_calls.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -184,7 +184,7 @@ def _judge(attempt: _Attempt, limit: int, earlier: Unsettled | None) -> Settled 
         if now - since < HELD:
             return Unsettled("open for writing", seen, since, pause)
     elif attempt.writer is None or len(attempt.data) != min(seen.size, limit + 1):
-        # A clock that is wrong (a file server's) makes the age negative: then our own watch has to do.
+        # A wrong clock (of a file server) makes the age negative: then we measure with our own.
         age = max(now - since, time.time() - max(seen.mtime_ns, seen.ctime_ns) / 1e9)
         if age < QUIET:
             return Unsettled("changed just now", seen, since, min(QUIET - age, QUIET))
@@ -192,20 +192,20 @@ def _judge(attempt: _Attempt, limit: int, earlier: Unsettled | None) -> Settled 
 
 
 class StableReader:
-    """Reads files again and again, and remembers what each is waiting for. For one thread at a time.
+    """Reads files repeatedly, and remembers why each was not readable yet. For one thread at a time.
 
-    A file that had content and is gone or empty is unsettled for GRACE seconds: an editor between two steps is no
-    news (contract, section 7).
+    A file that had content and is gone or empty is unsettled for GRACE seconds: an editor may be between two steps
+    of a save (contract, section 7).
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._waiting: dict[Path, Unsettled] = {}
         self._emptied: dict[Path, float] = {}  # since when, in time.monotonic()
-        self._full: set[Path] = set()  # had content when last settled
+        self._full: set[Path] = set()  # had content when it was last settled
 
     def read(self, path: Path, *, opener: OpenFunction = os.open) -> Settled | Gone | Unsettled:
-        """As `read_settled`: after an `Unsettled`, call again in `retry_in` seconds or at the next change."""
+        """Like `read_settled`: after an `Unsettled`, call again in `retry_in` seconds or at the next change."""
         result = read_settled(path, self._limit, earlier=self._waiting.pop(path, None), opener=opener)
         if isinstance(result, Unsettled):
             self._waiting[path] = result

@@ -22,21 +22,17 @@ from ..core.provenance import Origin
 from ..llm.catalogue import catalogue
 from ..llm.resolve import why_unsupported
 from ..settings.declarations import Setting, find
-from ..settings.packaged_providers import COMPANIES
+from ..settings.packaged_providers import COMPANIES, ProviderKind
 from ..settings.urls import same_url
 from ..settings.value_types import InvalidValueError
 from ..sources.defaults import packaged_url
 from . import langchain as clients
 from .client_environment import clients_without_environment
+from .protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-_CLASSES = {
-    "anthropic": ("langchain_anthropic", "ChatAnthropic"),
-    "ollama": ("langchain_ollama", "ChatOllama"),
-    "openai": ("langchain_openai", "ChatOpenAI"),
-}
 _PARAMETERS = frozenset({"max_tokens", "temperature", "num_ctx", "reasoning_effort", "timeout", "max_retries"})
 # Arguments of the classes that decide who is called, and with which key.
 _DECIDED = frozenset(
@@ -121,18 +117,17 @@ def parse_model_string(
     return chat_model(load(overrides=[wanted]).llm, **model_kwargs)
 
 
-def client_class(kind: str) -> Any:
+def client_class(kind: ProviderKind) -> Any:
     """The LangChain class of a kind of provider, imported. Raises `MissingExtra` when it is not installed."""
-    module, name = _CLASSES[kind]
+    protocol = PROTOCOLS[kind]
     try:
         with clients_without_environment() if kind == "ollama" else contextlib.nullcontext():
-            return getattr(importlib.import_module(module), name)
+            return getattr(importlib.import_module(protocol.module), protocol.class_name)
     except ModuleNotFoundError as error:
-        if error.name != module:  # something that the client itself needs
+        if error.name != protocol.module:  # something that the client itself needs
             raise
-        distribution = module.replace("_", "-")
-        text = f"{distribution} is not installed: pip install 'stigmer-config[{kind}]'"
-        raise MissingExtra(text, name=module) from None
+        text = f"{protocol.distribution} is not installed: pip install 'stigmer-config[{kind}]'"
+        raise MissingExtra(text, name=protocol.module) from None
 
 
 def _error(code: str, field: str, message: str, hint: str, source: str) -> ConfigError:

@@ -58,8 +58,9 @@ class _Happened(msgspec.Struct, frozen=True):
 
 
 def _happened(error: BaseException) -> _Happened:
-    if isinstance(error, WireError):
-        return _Happened(error.trouble, error.detail, error.status)
+    ours = next((one for one in _chain(error) if isinstance(one, WireError)), None)
+    if ours is not None:
+        return _Happened(ours.trouble, ours.detail, ours.status)
     told = next((one for one in _chain(error) if isinstance(getattr(one, "status_code", None), int)), None)
     status: int = getattr(told, "status_code", 0)
     if told is not None and status >= 400:

@@ -23,10 +23,12 @@ from ..llm.catalogue import OLD_FACTS, Catalogue, catalogue, replaced
 from ..loading.load import Loaded
 from ..settings.declarations import find
 from ..sources.stigmer_cli import counterparts
+from .bounded_answers import bounded_answers
 from .diagnosis import Check, CheckState, diagnose
 from .health import Health, check_provider
 from .http import at_once, safe
 from .listing import listed_models
+from .protocols import PROTOCOLS
 
 # The problems that make up a check; all others are the configuration's.
 _GROUPS = {
@@ -39,7 +41,7 @@ _GROUPS = {
 }
 _GROUP_OF = {code: group for group, codes in _GROUPS.items() for code in codes.split()}
 _PROBE_TOKENS = 64
-_MODULES = {"anthropic": "langchain_anthropic", "ollama": "langchain_ollama", "openai": "langchain_openai"}
+_PROBE_BYTES = 1 << 20  # of one answer: many times what so few tokens take
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -86,7 +88,8 @@ def probe_model(llm: LLMConfig, timeout: float) -> Check:
 
     llm = msgspec.structs.replace(llm, fallbacks=())  # one of them would answer in its place
     small = min(llm.max_tokens or _PROBE_TOKENS, _PROBE_TOKENS)
-    model = chat_model(llm, max_tokens=small, timeout=timeout, max_retries=0)
+    with bounded_answers(_PROBE_BYTES):
+        model = chat_model(llm, max_tokens=small, timeout=timeout, max_retries=0)
     started = time.monotonic()
     answer = at_once({"probe": lambda: model.invoke("Answer with the word: pong")}, timeout)["probe"]
     if isinstance(answer, Exception):
@@ -245,9 +248,9 @@ def _age(known: Catalogue, today: datetime.date) -> Iterable[Check]:
 
 def _client(llm: LLMConfig) -> Check:
     """The client library, and whether the very client that a worker uses can be built from it here."""
-    module = _MODULES[llm.kind]
-    name = module.replace("_", "-")
-    if importlib.util.find_spec(module) is None:
+    protocol = PROTOCOLS[llm.kind]
+    name = protocol.distribution
+    if importlib.util.find_spec(protocol.module) is None:
         fix = f"pip install 'stigmer-config[{llm.kind}]'"
         return Check("client", "warning", f"{name} is not installed: chat_model() needs it", fix)
     if not llm.model_id or not llm.base_url:

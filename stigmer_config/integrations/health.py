@@ -16,9 +16,8 @@ from ..sources.defaults import packaged_url
 from . import ollama
 from .diagnosis import Check, diagnose
 from .http import at_once, status_of
+from .protocols import PROTOCOLS, base_address, listing_url
 
-# Where each hosted provider lists its models, below its base_url: it answers there with or without a key.
-_LISTING = {"anthropic": "/v1/models", "openai": "/models"}
 # Ollama's own default on a machine without much graphics memory.
 SMALL_CONTEXT = 4096
 
@@ -48,20 +47,19 @@ def check_provider(llm: LLMConfig, timeout: float = 5.0) -> Health:
         return Health((Check("provider", "failed", "no base_url is set", "set llm.base_url", "llm.base_url"),))
     if llm.kind == "ollama":
         return Health(tuple(_ollama(llm, llm.base_url, timeout)))
-    return Health((_hosted(llm, llm.base_url, timeout), _api_key(llm)))
+    return Health((_hosted(llm, timeout), _api_key(llm)))
 
 
-def _hosted(llm: LLMConfig, base_url: str, timeout: float) -> Check:
-    """Whether somebody answers at the base_url of Anthropic, OpenAI or a gateway."""
+def _hosted(llm: LLMConfig, timeout: float) -> Check:
+    """Whether Anthropic, OpenAI or a gateway answers at its base_url; it lists its models with or without a key."""
     started = time.monotonic()
-    base_url = ollama.endpoint(base_url) if llm.kind == "anthropic" else base_url
-    url = base_url.rstrip("/") + _LISTING[llm.kind]
+    base_url, url = base_address(llm), listing_url(llm)
     status = at_once({"provider": lambda: status_of(url, timeout=timeout)}, timeout)["provider"]
     if isinstance(status, Exception):
         return diagnose(status, llm)
     if status == 404:
         path = "without /v1 at its end" if llm.kind == "anthropic" else "with /v1 at its end, as a rule"
-        seen = f"{base_url} answers, but has nothing at {_LISTING[llm.kind]}"
+        seen = f"{base_url} answers, but has nothing at {PROTOCOLS[llm.kind].listing}"
         return Check("provider", "warning", seen, f"check the path of llm.base_url: {path}", "llm.base_url")
     if status >= 500:
         return Check("provider", "warning", f"{base_url} answers {status}: an error of its own", "try again later")

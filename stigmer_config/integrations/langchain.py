@@ -16,8 +16,10 @@ from ..config.sections import LLMConfig
 from ..core.secret import MASK
 from ..llm.catalogue import catalogue
 from ..llm.resolve import why_unsupported
+from ..settings.packaged_providers import ProviderKind
 from ..settings.urls import is_loopback, same_url
 from ..sources.defaults import packaged_url
+from .bounded_answers import hooks
 from .client_environment import client_options
 from .ollama import endpoint
 
@@ -198,7 +200,8 @@ def _ollama(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
         **client_options("httpx", base_url),
         "auth": _OnlyThese(llm),
     }
-    model = chat_class(**{**arguments, **extra, "model": llm.model_id, "base_url": base_url, "client_kwargs": client})
+    own = {"model": llm.model_id, "base_url": base_url, "client_kwargs": client}
+    model = chat_class(**{**arguments, **extra, **own, "sync_client_kwargs": {"event_hooks": hooks()}})
     with contextlib.suppress(AttributeError):  # then they end with the garbage
         weakref.finalize(model._client, model._client._client.close)  # noqa: SLF001 - there is no public way to them
     return model
@@ -218,7 +221,7 @@ def _http_clients(sdk: Any, llm: LLMConfig) -> tuple[Any, Any]:
     url = llm.base_url or ""
     options: dict[str, Any] = {"follow_redirects": False, "timeout": _timeout(sdk, llm), **client_options(library, url)}
     only = _OnlyThese(llm)
-    sync = {**options, "event_hooks": {"request": [only.hook]}}
+    sync = {**options, "event_hooks": hooks(only.hook)}
     asynchronous = {**options, "event_hooks": {"request": [only.async_hook]}}
     if is_loopback(url):  # the SDKs' own clients read the proxies by themselves
         module = importlib.import_module(library)
@@ -227,7 +230,7 @@ def _http_clients(sdk: Any, llm: LLMConfig) -> tuple[Any, Any]:
     return sdk.DefaultHttpxClient(**sync), sdk.DefaultAsyncHttpxClient(**asynchronous)
 
 
-MAKERS: Mapping[str, Callable[[Any, LLMConfig, dict[str, Any]], Any]] = {
+MAKERS: Mapping[ProviderKind, Callable[[Any, LLMConfig, dict[str, Any]], Any]] = {
     "anthropic": _anthropic,
     "ollama": _ollama,
     "openai": _openai,

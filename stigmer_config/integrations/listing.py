@@ -7,7 +7,7 @@ import msgspec
 from ..config.sections import LLMConfig
 from ..secrets.references import Unread
 from .http import WireError, ask, at_once
-from .ollama import endpoint
+from .protocols import listing_url
 
 MOST_LISTED = 5000  # models of one endpoint that are looked at: the largest routers have some hundreds
 _ANTHROPIC_VERSION = "2023-06-01"
@@ -29,12 +29,6 @@ class _Row(msgspec.Struct, frozen=True):
 
 class _Page(msgspec.Struct, frozen=True):
     data: tuple[_Row, ...]
-
-
-def listing_url(llm: LLMConfig) -> str:
-    """Where an endpoint lists its models, whether or not it wants a key for that."""
-    base_url = llm.base_url or ""
-    return f"{endpoint(base_url)}/v1/models" if llm.kind == "anthropic" else f"{base_url.rstrip('/')}/models"
 
 
 def listed_models(llm: LLMConfig, timeout: float) -> tuple[Listed, ...]:

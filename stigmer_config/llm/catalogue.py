@@ -1,4 +1,4 @@
-"""The facts about known models, from the packaged `defaults/models.yaml`."""
+"""The catalogue of known models, from the packaged `defaults/models.yaml`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ WARN_DAYS = 60
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
-    """What is known about one model. A field that is None is unknown, and then nothing of it is checked.
+    """The facts about one model. A field that is None is unknown and not checked.
 
-    `context` and `output` are limits in tokens; `temperature` and `reasoning` tell whether the model takes
-    a temperature (`without-reasoning`: only while the reasoning effort is none) and a reasoning effort.
+    `context` and `output` are limits in tokens; `temperature` and `reasoning` say whether the model accepts a
+    temperature (`without-reasoning`: only while the reasoning effort is none) and a reasoning effort.
     """
 
     provider: str = ""
@@ -36,11 +36,11 @@ class ModelFacts(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The friendly name, where there is one, else the id."""
+        """The friendly name if there is one, else the id."""
         return self.names[0] if self.names else self.id
 
     def days_left(self, today: datetime.date) -> int | None:
-        """Days until the provider switches the model off; 0 or less when it has. None: not announced."""
+        """Days until the provider retires the model; 0 or less when it has. None: not announced."""
         return None if self.retires is None else (self.retires - today).days
 
 
@@ -53,7 +53,7 @@ class _File(msgspec.Struct, frozen=True):
 class Catalogue:
     """The known models, found by id or by any of their names.
 
-    `foreign_prefixes` are what other tools call a provider, each with the provider here that it means, or None.
+    `foreign_prefixes` are other tools' names for providers, each with the provider here that it means, or None.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Catalogue:
         self._by_name = {name: model for model in models for name in (model.id, *model.names)}
 
     def find(self, name: str, provider: str | None = None) -> ModelFacts | None:
-        """The model of that id or name; with `provider`, only if it is that provider's."""
+        """The model with that id or name; with `provider`, only if it is that provider's."""
         model = self._by_name.get(name)
         return model if model is not None and provider in (None, model.provider) else None
 
     def successor(self, model: ModelFacts, today: datetime.date) -> ModelFacts | None:
-        """The first in the line of replacements that is not retired, or None."""
+        """The first model in the chain of replacements that is not retired, or None."""
         seen = {model.id}
         while model.replacement and model.replacement not in seen:
             seen.add(model.replacement)
@@ -82,7 +82,7 @@ class Catalogue:
 
 
 def replaced(provider: str, model_name: str, model_id: str) -> str | None:
-    """What a line beside a model says where another is called in its place; None where it is called itself."""
+    """The note for a model that is replaced by another at each call; None for one that is called itself."""
     known = catalogue()
     old, new = known.find(model_name, provider), known.find(model_id, provider)
     if old is None or new is None or old is new:
@@ -92,9 +92,9 @@ def replaced(provider: str, model_name: str, model_id: str) -> str | None:
 
 @functools.cache
 def catalogue() -> Catalogue:
-    """The packaged catalogue, read once in a process."""
+    """The packaged catalogue, read once per process."""
     text = packaged.text("models.yaml")
-    # Below its comment lines the file is JSON: 20 times faster to read than as YAML.
+    # After its comment lines the file is JSON, which is read 20 times faster than YAML.
     json = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     file = from_json(json, _File)
     replace = msgspec.structs.replace

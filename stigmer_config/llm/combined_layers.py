@@ -1,4 +1,4 @@
-"""A layer stack combined: the merge, the aliases, and the provider selection over it."""
+"""A combined layer stack: its merged entries, its aliases, and its provider selection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CombinedLayers(msgspec.Struct, frozen=True, eq=False):
         return self.selection.names
 
     def replace_layer(self, old: Layer, new: Layer) -> CombinedLayers:
-        """The same with another object in the place of a layer with the same entries."""
+        """A copy with a layer replaced by another object with the same entries."""
         return CombinedLayers(self.layers.replace(old, new), self.winners, self.selection.replace_layer(old, new))
 
 
@@ -37,10 +37,10 @@ def combine(
     baseline: CombinedLayers | None = None,
     granted: frozenset[CredentialGrant] = frozenset(),
 ) -> CombinedLayers:
-    """Builds merge, aliases and provider selection of a stack.
+    """Merges a stack, and builds its aliases and its provider selection.
 
-    `baseline` are the same layers without the one that is vetted, `granted` the credentials that the user lets go to
-    other endpoints than their own.
+    `baseline` are the layers without the one being vetted, `granted` the credentials that the user allows for other
+    endpoints than their own.
     """
     winners = merge(layers)
     names = ModelNames(winners, catalogue, known_providers(layers))
@@ -56,7 +56,7 @@ def combine(
 
 
 def _trusted_names(layers: LayerStack, names: ModelNames, baseline: CombinedLayers | None) -> ModelNames:
-    """The aliases of the trusted entries; built only where they differ from those of the stack and the baseline."""
+    """The aliases of the trusted entries; built only if they differ from those of the stack and the baseline."""
     untrusted = [
         (layer, key) for layer in layers if not layer.is_trusted for key in layer.entries if key.startswith("aliases.")
     ]
@@ -80,7 +80,7 @@ def _urls(defaults: Layer) -> dict[str, str]:
 
 
 def _smart_default(layers: LayerStack) -> str:
-    """What `auto` means when no model decides: the provider that has a key in a trusted layer. Reads no secret."""
+    """The meaning of `auto` when no model decides: the provider with a key in a trusted layer. Reads no secret."""
     for provider in ("anthropic", "openai"):
         key = f"providers.{provider}.api_key"
         keys = [layer.entries[key] for layer in layers if key in layer.entries and layer.trusts(key)]

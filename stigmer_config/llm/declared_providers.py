@@ -1,8 +1,8 @@
-"""Which providers there are in one load: those that are packaged, and those that some layer declares.
+"""The providers of one load: the packaged ones, and those that some layer declares.
 
-A layer declares one by `providers.<name>.kind` and `providers.<name>.base_url`. Which names exist is known once every
-layer is read: until then a layer keeps what it says of any name, and `without_unknown_providers` takes out what nothing
-declares.
+A layer declares one by `providers.<name>.kind` and `providers.<name>.base_url`. Which names exist is known only once
+every layer is read: until then a layer keeps its settings of any name, and `without_unknown_providers` removes those of
+undeclared names.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ..settings.value_types import no_provider
 from .catalogue import Catalogue
 
 _DECLARATION = ("kind", "base_url")
-_MOST_PROBLEMS = 100  # beyond that a file is hostile, and each problem costs a search for the nearest name
+_MOST_PROBLEMS = 100  # a file with more faults is hostile, and each problem costs a search for the nearest name
 
 
-@functools.lru_cache(maxsize=4096)  # asked of every key of every layer
+@functools.lru_cache(maxsize=4096)  # cached: called for every key of every layer
 def provider_of(key: str) -> tuple[str, str]:
     """The provider and the field of a `providers.*` key; two empty strings for another key."""
     section, _, rest = key.partition(".")
@@ -36,7 +36,7 @@ def provider_of(key: str) -> tuple[str, str]:
 
 
 def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool:
-    """Whether a provider may serve any name: each but the three, and anthropic or openai at another URL."""
+    """Whether a provider may serve any model name: all but the three, and anthropic or openai at another URL."""
     if provider not in COMPANIES:
         return provider not in CORE_PROVIDERS
     return url is not None and not same_url(url, packaged_url)
@@ -58,7 +58,7 @@ def known_providers(layers: Iterable[Layer]) -> Collection[str]:
 
 
 def _declarations(layers: Iterable[Layer]) -> dict[str, set[str]]:
-    """What is said of each provider that is not packaged: kind, base_url. A faulty value counts, too."""
+    """The `kind` and `base_url` settings of each provider that is not packaged. A faulty value counts, too."""
     packaged = packaged_providers()
     found: dict[str, set[str]] = {}
     for layer in layers:
@@ -77,12 +77,12 @@ def _declarations(layers: Iterable[Layer]) -> dict[str, set[str]]:
 
 @functools.lru_cache(maxsize=2)
 def _ollama_families(catalogue: Catalogue) -> frozenset[str]:
-    """What known Ollama models have before their colon."""
+    """The part before the colon in the names of known Ollama models."""
     return frozenset(model.id.partition(":")[0] for model in catalogue.models if model.provider == "ollama")
 
 
 class _Judgement:
-    """Takes out of layers what names a provider that does not exist, each with its problem."""
+    """Removes entries that name a provider that does not exist, and reports a problem for each."""
 
     def __init__(self, layers: Iterable[Layer], granted: Collection[str], catalogue: Catalogue) -> None:
         self.layers = tuple(layers)
@@ -104,12 +104,12 @@ class _Judgement:
             self.problems.append(problem)
 
     def _is_full(self, layer: Layer) -> bool:
-        """Whether a layer has more faults than anyone makes by mistake; those of other layers are reported still."""
+        """Whether a layer has more faults than are made by mistake; those of other layers are still reported."""
         found = sum(problem.origin is not None and problem.origin.layer == layer.name for problem in self.problems)
         return found >= _MOST_PROBLEMS
 
     def _declared(self) -> None:
-        """Declarations that are not whole, and names that mean something else."""
+        """Reports incomplete declarations, and declared names that have another meaning."""
         for provider, fields in self.declarations.items():
             key = f"providers.{provider}"
             if not fields:
@@ -133,7 +133,7 @@ class _Judgement:
         if layer.name in ("defaults", "vendor"):
             return layer
         own = _declarations([layer])
-        # What an untrusted layer declares is refused with its declaration.
+        # An untrusted layer's settings are refused together with its declaration.
         proposed = () if layer.is_trusted else [name for name, fields in own.items() if fields]
         known = {*self.known, *proposed}
         undeclared = {provider for provider in own if provider not in known}
@@ -160,7 +160,7 @@ class _Judgement:
         return msgspec.structs.replace(layer, entries=entries, faulty={**layer.faulty, **_kept(lost)})
 
     def _is_for_others(self, layer: Layer, provider: str) -> bool:
-        """Whether a project's file may name this provider for people who have declared it."""
+        """Whether a project's file may name this provider for users who have declared it."""
         return layer.name == "project" and nearest(provider, self.known) is None
 
     def _for_others(self, key: str, provider: str, origin: Origin) -> None:
@@ -169,10 +169,10 @@ class _Judgement:
         self._problem("unknown-provider", key, message, hint, origin, error=False)
 
     def _undeclared(self, layer: Layer, provider: str) -> None:
-        """A section of a provider that nothing declares."""
+        """Reports a section of an undeclared provider."""
         key = f"providers.{provider}"
         if self.declarations.get(provider) or self._is_full(layer):
-            return  # it is half declared, and that is reported
+            return  # an incomplete declaration is reported already
         origin = _place([layer], key)
         if self._is_for_others(layer, provider):
             self._for_others(key, provider, origin)
@@ -183,7 +183,7 @@ class _Judgement:
         self._problem("unknown-key", key, f"there is no key {quoted(key)}", hint, origin)
 
     def _targets(self, layer: Layer, key: str, known: Collection[str], entries: dict[str, Entry]) -> None:
-        """The entries of an alias for providers that do not exist."""
+        """Reports the entries of an alias for providers that do not exist."""
         by_provider = alias_targets(entries[key]) or {}
         lost = [provider for provider in by_provider if provider not in known]
         if not lost:
@@ -205,7 +205,7 @@ class _Judgement:
             del entries[key]
 
     def _prefixes(self, key: str, entry: Entry, known: Collection[str], entries: dict[str, Entry]) -> None:
-        """Model strings with a prefix that other tools know as a provider, and that is none here."""
+        """Reports model strings with a prefix that is a provider in other tools but not here."""
         faults = [
             problem
             for where, target in model_strings(key, entry)
@@ -217,7 +217,7 @@ class _Judgement:
 
 
 def foreign_prefix(key: str, entry: Entry, known: Collection[str], catalogue: Catalogue) -> Problem | None:
-    """`unknown-provider` for a model string with a prefix that other tools know, and that is no provider here."""
+    """`unknown-provider` for a model string with a prefix that is a provider in other tools but not here."""
     head, colon, rest = str(entry.value).partition(":")
     head = head.lower()
     if not colon or head in known or head not in catalogue.foreign_prefixes:
@@ -230,12 +230,12 @@ def foreign_prefix(key: str, entry: Entry, known: Collection[str], catalogue: Ca
 
 
 def _may_hold_model_strings(key: str) -> bool:
-    """Whether `model_strings` may find any in the entry of a key."""
+    """Whether the entry of a key may contain model strings."""
     return key.endswith(("model", "fallbacks")) or key.startswith("aliases.")
 
 
 def model_strings(key: str, entry: Entry) -> Iterator[tuple[str, Entry]]:
-    """The model strings in an entry, each with the key to report it under."""
+    """The model strings in an entry, each with the key to report."""
     if key.startswith("aliases."):
         by_provider = alias_targets(entry)
         if by_provider is None:
@@ -251,10 +251,10 @@ def model_strings(key: str, entry: Entry) -> Iterator[tuple[str, Entry]]:
 def without_unknown_providers(
     layers: LayerStack, catalogue: Catalogue, problems: list[Problem], granted: Collection[str] = ()
 ) -> LayerStack:
-    """The layers without what names a provider that does not exist; why, goes to `problems`.
+    """The layers without entries that name a provider that does not exist; adds the reasons to `problems`.
 
-    `granted` are the keys of the project's file that count. What is wrong inside a section of a provider that does
-    not exist is taken out of `problems`.
+    `granted` are the keys of the project's file that are granted. Faults inside a section of a provider that does not
+    exist are removed from `problems`.
     """
     judgement = _Judgement(layers, granted, catalogue)
     judged = judgement.judge()
@@ -274,7 +274,7 @@ def _with_status(layer: Layer, problems: list[Problem]) -> Layer:
 
 
 def _counting(layer: Layer, granted: Collection[str]) -> Layer:
-    """A layer with what counts of it before it is vetted: all of a trusted one, what is granted of a project's."""
+    """A layer with the entries that count before vetting: all of a trusted layer, the granted ones of a project."""
     if layer.is_trusted:
         return layer
     granted = granted if layer.name == "project" else ()
@@ -284,7 +284,7 @@ def _counting(layer: Layer, granted: Collection[str]) -> Layer:
 
 
 def _place(layers: Iterable[Layer], key: str) -> Origin:
-    """Where a provider's section is, in the highest layer that has one."""
+    """The place of a provider's section, in the highest layer that has one."""
     for layer in reversed(tuple(layers)):
         if key in layer.named:
             return layer.named[key]
@@ -298,5 +298,5 @@ def _place(layers: Iterable[Layer], key: str) -> Origin:
 
 
 def _kept(lost: dict[str, Origin]) -> dict[str, Origin]:
-    """Of what was taken out, what still counts as an attempt to set the key."""
+    """The removed entries that still count as an attempt to set the key."""
     return {key: origin for key, origin in lost.items() if not key.startswith("providers.")}

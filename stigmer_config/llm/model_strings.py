@@ -1,7 +1,7 @@
-"""What a model string means: its prefix, its alias chain, and the provider it names.
+"""Model strings: their prefix, their alias chain, and the provider they name.
 
-A model string is `provider:model` with a known provider before the first colon (in any case; what follows
-is a model's own name, never an alias), or an alias, or a bare name.
+A model string is `provider:model` with a known provider before the first colon (case-insensitive; the rest is a
+model's own name, never an alias), or an alias, or a bare name.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _OPENAI = re.compile(r"gpt-(?!oss).*|chatgpt-.*|o[0-9].*|ft:.*")
 class Expansion(msgspec.Struct, frozen=True):
     """A model string with its aliases expanded.
 
-    `name` is the model's name without a prefix, `prefix` the provider written before it, `hops` the aliases on the
-    way. `name` is None when the aliases form a `cycle`, and when an alias is a mapping without an entry for the
+    `name` is the model's name without a prefix, `prefix` the provider written before it, `hops` the steps through
+    aliases. `name` is None when the aliases form a `cycle`, and when an alias is a mapping without an entry for the
     provider (`missing`, with the providers it `has`).
     """
 
@@ -37,7 +37,7 @@ class Expansion(msgspec.Struct, frozen=True):
 
 
 def split(text: str, providers: Collection[str]) -> tuple[str | None, str]:
-    """A model string's prefix, in lowercase, where it is one of these providers, and the rest; else None and all."""
+    """A model string's prefix, in lowercase, and the rest; (None, the string) if it is none of these."""
     head, colon, rest = text.partition(":")
     if colon and head.lower() in providers:
         return head.lower(), rest
@@ -45,12 +45,12 @@ def split(text: str, providers: Collection[str]) -> tuple[str | None, str]:
 
 
 def is_ollama_cloud(name: str) -> bool:
-    """Whether Ollama runs a model of this name on its own servers instead of this machine."""
+    """Whether Ollama runs a model with this name on its own servers instead of locally."""
     return name.lower().endswith(("-cloud", ":cloud"))
 
 
 class ModelNames:
-    """The aliases of a layer stack, the catalogue, and the providers there are. Immutable, except for a cache."""
+    """The aliases of a layer stack, the catalogue, and the known providers. Immutable, except for a cache."""
 
     def __init__(
         self, winners: Mapping[str, Entry], catalogue: Catalogue, providers: Collection[str] | None = None
@@ -63,7 +63,7 @@ class ModelNames:
         self._expansions: dict[str | None, dict[str, Expansion]] = {}
 
     def expand_with_hops(self, text: str, provider: str | None) -> Expansion:
-        """`text` expanded for a provider, with the aliases on the way."""
+        """Expands `text` for a provider, and includes the hops."""
         expansion = self.expand(text, provider)
         if text not in self.aliases:
             return expansion
@@ -77,9 +77,9 @@ class ModelNames:
         return msgspec.structs.replace(expansion, hops=tuple(hops.values()))
 
     def expand(self, text: str, provider: str | None) -> Expansion:
-        """`text` expanded for a provider; for None, an alias that is a mapping is `missing`.
+        """Expands `text` for a provider; for None, an alias that is a mapping is `missing`.
 
-        Each alias is expanded once, however long the chains: results are cached.
+        Results are cached: each alias is expanded once, however long the chains are.
         """
         if text not in self.aliases:
             prefix, name = split(text, self.providers)
@@ -108,33 +108,33 @@ class ModelNames:
         return expansion
 
     def _target(self, alias: str, provider: str | None) -> Entry | None:
-        """What an alias means for a provider, or None where its mapping has no entry for it."""
+        """The target of an alias for a provider, or None when its mapping has no entry for it."""
         entry = self.aliases[alias]
         by_provider = alias_targets(entry)
         return entry if by_provider is None else by_provider.get(provider or "")
 
     def named_by(self, text: str, *, gateway: bool) -> str | None:
-        """The provider a model string names, or None. With a `gateway` in force a bare name names none."""
+        """The provider that a model string names, or None. With a `gateway` in force a bare name names none."""
         expansion = self.expand(text, None)
         if expansion.prefix is not None or expansion.name is None:
             return expansion.prefix
         return None if gateway else self.belongs_to(expansion.name)
 
     def belongs_to(self, name: str) -> str | None:
-        """The provider a bare model name belongs to, or None."""
+        """The provider that a bare model name belongs to, or None."""
         model = self.catalogue.find(name)
         if model is not None:
             return model.provider
         return self.form_of(name) or ("ollama" if ":" in name else None)
 
     def form_of(self, name: str) -> str | None:
-        """The company whose models have names of this form, or None."""
+        """The company whose model names have this form, or None."""
         if name.startswith("claude-"):
             return "anthropic"
         return "openai" if _OPENAI.fullmatch(name) else None
 
     def nearest(self, name: str, provider: str) -> str | None:
-        """The model string that was probably meant by a name that a provider does not have."""
+        """The model string that is probably meant by a name that a provider does not have."""
         head, slash, rest = name.partition("/")
         if slash and head.lower() in self.providers:
             return f"{head.lower()}:{rest}"
@@ -144,9 +144,9 @@ class ModelNames:
         return same or next((one for one in known if folded in one), None) or nearest(folded, known)
 
     def problems(self) -> list[Problem]:
-        """Faults of the aliases themselves, used or not: cycles, and entries with another provider's prefix."""
+        """The faults of aliases, even unused ones: cycles, and entries with another provider's prefix."""
         found: list[Problem] = []
-        reported: set[int] = set()  # ids: every alias that leads to a cycle shares its tuple
+        reported: set[int] = set()  # ids: all aliases that lead to a cycle share its tuple
         cycles: set[frozenset[str]] = set()
         mentioned = dict.fromkeys(CORE_PROVIDERS)
         for entry in self.aliases.values():

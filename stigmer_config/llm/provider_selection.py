@@ -1,10 +1,10 @@
-"""Which provider is in force, and which values belong to it: one pass over the layers, lowest first.
+"""Selects the provider in force and the values that belong to it, in one pass over the layers, lowest first.
 
-The last layer that names a provider decides. A value under `llm` belongs to the provider in force at its own layer,
-so that a provider never gets what was meant for another, and switching back finds it again.
+The last layer that names a provider decides. A value under `llm` belongs to the provider in force at its own layer, so
+that a provider never gets a value for another one, and switching back restores the earlier values.
 
-Only trusted entries name the provider in force. What an untrusted layer names counts for its own entries alone; whether
-it would have changed the provider in force is for vetting to judge (`ProviderSelection.claimed`).
+Only trusted entries name the provider in force. A provider that an untrusted layer names applies to that layer's own
+entries only; vetting decides what to do if it would have changed the provider in force (`ProviderSelection.claimed`).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..settings.urls import same_url
 from .declared_providers import is_gateway, provider_of
 from .model_strings import ModelNames, provider_mismatch
 
-# The fields of the keys under `llm`, which belong to the provider in force.
+# The keys under `llm`, which belong to the provider in force, and their fields.
 _OWN_FIELDS = {f"llm.{field}": field for field in LLM_FIELDS}
 
 
 class CredentialGrant(NamedTuple):
-    """The user lets one credential go to one endpoint: its key, the file or variable it is in, and where it may go."""
+    """The user's permission to send a credential to an endpoint: its key, its file or variable, and the endpoint."""
 
     key: str
     source: str
@@ -36,7 +36,7 @@ class CredentialGrant(NamedTuple):
 
 
 class Pinned(msgspec.Struct, frozen=True):
-    """A credential, its key, and the URL it was given for; None: the provider's in `ProviderSelection.pins`."""
+    """A credential, its key, and the URL it is pinned to; None: the provider's in `ProviderSelection.pins`."""
 
     key: str
     entry: Entry
@@ -44,7 +44,7 @@ class Pinned(msgspec.Struct, frozen=True):
 
 
 class Owners(NamedTuple):
-    """The provider that a layer's trusted entries belong to, and that of its other entries."""
+    """The provider that a layer's trusted entries belong to, and the one of its other entries."""
 
     trusted: str
     untrusted: str
@@ -55,12 +55,12 @@ class Owners(NamedTuple):
 
 
 class SelectionInputs(msgspec.Struct, frozen=True, eq=False):
-    """What a selection is made from, beside the layers.
+    """The inputs of a selection besides the layers.
 
-    `names` are the aliases of all layers, `trusted_names` those of trusted entries: by them trusted layers name their
-    provider. `packaged_urls` are the providers' URLs in the packaged defaults, `smart_default` is what `auto` means
-    when no model decides. `baseline` is the selection without the project, where there is one: it decides which
-    provider and URL a credential belongs to. `granted` is what the user allows beyond that.
+    `names` are the aliases of all layers, `trusted_names` those of trusted entries, which decide the provider that a
+    trusted layer names. `packaged_urls` are the providers' URLs in the packaged defaults, `smart_default` is the
+    meaning of `auto` when no model decides. `baseline` is the selection without the project, if there is one: it
+    decides which provider and URL a credential belongs to. `granted` are further credential grants of the user.
     """
 
     names: ModelNames
@@ -72,13 +72,13 @@ class SelectionInputs(msgspec.Struct, frozen=True, eq=False):
 
 
 class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
-    """The provider in force after the last layer, and what belongs to each provider. Immutable.
+    """The provider in force after the last layer, and the entries of each provider. Immutable.
 
     `named_by` is the entry that named `provider`; `claimed` is the provider that would be in force if untrusted entries
-    counted. `owners` has the owners at each of `layers`, `chosen` by provider and field the winning entry among those
-    that belong to it, `shared` what belongs to every provider, `free` what overrides say for every provider,
-    `left_out` the ids of entries that no provider takes. `candidates` are each provider's credentials, lowest first,
-    and `pins` the URL that each provider's credentials were given for.
+    counted. `owners` has the owners at each of `layers`, `chosen` the winning entry by provider and field, `shared` the
+    entries that belong to every provider, `free` those of overrides for every provider, `left_out` the ids of entries
+    that no provider takes. `candidates` are each provider's credentials, lowest first, and `pins` the URL that each
+    provider's credentials are pinned to.
     """
 
     inputs: SelectionInputs
@@ -113,10 +113,6 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         state.add(layer)
         return state.result(self.pins)
 
-    def with_model(self, model: Entry) -> ProviderSelection:
-        """The selection for another model, such as one of `llm.fallbacks`: that of an override."""
-        return self.with_override(Layer("execution", "override", "loaded", {"llm.model": model}))
-
     def rows(self) -> Iterator[tuple[Layer, Owners]]:
         """The layers with their owners, highest first."""
         return zip(reversed(self.layers), reversed(self.owners), strict=True)
@@ -135,21 +131,21 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         return _kind(provider, self.of(provider))
 
     def is_gateway(self, provider: str) -> bool:
-        """Whether the provider may serve any name."""
+        """Whether the provider may serve any model name."""
         return _is_gateway(provider, self.of(provider), self.inputs)
 
     def endpoint(self, provider: str) -> str | None:
-        """The URL in force for a provider: none means the packaged one for those that have a fixed one."""
+        """The URL in force for a provider; without one, the packaged URL of a provider that has a fixed one."""
         return _endpoint(provider, self.of(provider), self.inputs)
 
     def needs_key(self, provider: str, url: str | None) -> bool:
-        """Whether a provider wants a key at a URL, where none was written."""
+        """Whether a provider needs a key at a URL, if none is configured."""
         if self.kind(provider) == "ollama":
             return False
         return not (url or "").lower().startswith("http:") or self.is_at_home(provider, url)
 
     def is_at_home(self, provider: str, url: str | None) -> bool:
-        """Whether it is anthropic or openai at its packaged address."""
+        """Whether the provider is anthropic or openai at its packaged address."""
         return provider in COMPANIES and same_url(url, self.inputs.packaged_urls.get(provider))
 
     def rank(self, entry: Entry) -> int:
@@ -157,7 +153,7 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         return next(n for n, layer in enumerate(self.layers) if any(e is entry for e in layer.entries.values()))
 
     def replace_layer(self, old: Layer, new: Layer) -> ProviderSelection:
-        """The selection with another object in the place of a layer with the same entries."""
+        """A copy with a layer replaced by another object with the same entries."""
         layers = tuple(new if layer is old else layer for layer in self.layers)
         return msgspec.structs.replace(self, layers=layers)
 
@@ -175,7 +171,7 @@ def select(layers: LayerStack, inputs: SelectionInputs) -> ProviderSelection:
 
 
 class _State:
-    """A selection in the making."""
+    """A selection that is being built."""
 
     __slots__ = (
         "candidates",
@@ -200,7 +196,7 @@ class _State:
         self.layers: list[Layer] = []
         self.owners: list[Owners] = []
         self.chosen: dict[str, Mapping[str, Entry]] = {provider: {} for provider in CORE_PROVIDERS}
-        self.own: dict[str, dict[str, Entry]] = {}  # of `chosen`, the mappings that nothing else has
+        self.own: dict[str, dict[str, Entry]] = {}  # the mappings of `chosen` that no other selection shares
         self.shared: Mapping[str, Entry] = {}
         self.free: dict[str, Entry] = {}
         self.left_out: frozenset[int] = frozenset()
@@ -208,7 +204,7 @@ class _State:
         self.problems: list[Problem] = []
 
     def resume(self, selection: ProviderSelection) -> None:
-        """Continues from a selection, which stays as it is."""
+        """Continues from a selection without changing it."""
         self.provider, self.claimed, self.named_by = selection.provider, selection.claimed, selection.named_by
         self.layers, self.owners = list(selection.layers), list(selection.owners)
         self.chosen = dict(selection.chosen)
@@ -242,7 +238,7 @@ class _State:
         return _is_gateway(provider, self.of(provider), self.inputs)
 
     def add(self, layer: Layer) -> None:
-        """Takes one more layer on top."""
+        """Adds a layer on top."""
         owners = self._untrusted_owners(layer) if not layer.is_trusted else self._trusted_owners(layer)
         self.layers.append(layer)
         self.owners.append(owners)
@@ -256,7 +252,7 @@ class _State:
         return Owners(self.provider, self.provider)
 
     def _untrusted_owners(self, layer: Layer) -> Owners:
-        """What the layer's granted entries name is in force; what the others name owns these alone."""
+        """The provider that the granted entries name is in force; the one that the others name owns only those."""
         claimed, _ = self._named(layer, layer.entries, self.inputs.names)
         granted = {key: entry for key, entry in layer.entries.items() if key in layer.granted}
         if granted:
@@ -265,7 +261,7 @@ class _State:
         return Owners(self.provider, claimed or self.provider)
 
     def _named(self, layer: Layer, entries: Mapping[str, Entry], names: ModelNames) -> tuple[str | None, Entry | None]:
-        """The provider that some entries of a layer name, and the entry that does."""
+        """The provider that some entries of a layer name, and the entry that names it."""
         entry = entries.get("llm.provider")
         if entry is not None and entry.value != "auto":
             return entry.value, entry
@@ -281,7 +277,7 @@ class _State:
         return (implied.value, implied) if implied is not None else (None, None)
 
     def _choose(self, layer: Layer, owners: Owners, left_out: Entry | None) -> list[tuple[str, str, Entry]]:
-        """Puts a layer's entries over what is chosen; within a layer `llm.*` beats `providers.*`.
+        """Replaces chosen entries by a layer's; within a layer `llm.*` wins over `providers.*`.
 
         Returns the providers' own models: key, provider, entry.
         """
@@ -303,10 +299,10 @@ class _State:
     def _choose_own(
         self, layer: Layer, owners: Owners, own: list[tuple[str, str, Entry]], left_out: Entry | None
     ) -> None:
-        """Puts a layer's `llm.*` entries (key, field, entry) over what is chosen."""
+        """Replaces chosen entries by a layer's `llm.*` entries (key, field, entry)."""
         for key, field, entry in own:
             if field in FREE_FIELDS and layer.name == "execution":
-                self.free[field] = entry  # nothing comes over it but another override
+                self.free[field] = entry  # only another override can replace it
             elif field in FREE_FIELDS:
                 self.shared = {**self.shared, field: entry}
                 for provider in self.chosen:
@@ -314,14 +310,14 @@ class _State:
             elif field != "api_key" and entry is not left_out:
                 self._put(owners.of(layer, key), field, entry)
         own_key = layer.entries.get("llm.api_key")
-        if own_key is not None:  # last: an override's is pinned to the URL beside it
+        if own_key is not None:  # last, because an override's credential is pinned to the URL beside it
             baseline = self.inputs.baseline
             judged = (baseline.owners_at(layer) if baseline is not None else None) or owners
-            if _kind(judged.trusted, self.of(judged.trusted)) != "ollama":  # it takes one from providers.* alone
+            if _kind(judged.trusted, self.of(judged.trusted)) != "ollama":  # it takes a key only from providers.*
                 self._add_candidate(layer, judged.trusted, "llm.api_key", own_key)
 
     def _put(self, provider: str, field: str, entry: Entry) -> None:
-        """Chooses an entry. A mapping that the selection before this one has, too, is copied first."""
+        """Chooses an entry. Copies a mapping first that it shares with the earlier selection."""
         own = self.own.get(provider)
         if own is None:
             self.chosen[provider] = self.own[provider] = own = {**self.chosen.get(provider, self.shared)}
@@ -332,12 +328,12 @@ class _State:
         own[field] = entry
 
     def _add_candidate(self, layer: Layer, provider: str, key: str, entry: Entry) -> None:
-        # An override's own key is meant for the endpoint in force in that override.
+        # An override's key is for the endpoint in force in that override.
         endpoint = _endpoint(provider, self.of(provider), self.inputs) if layer.name == "execution" else None
         self.candidates[provider] = (*self.candidates.get(provider, ()), Pinned(key, entry, endpoint))
 
     def _check(self, layer: Layer, owners: Owners, models: list[tuple[str, str, Entry]]) -> None:
-        """Reports a layer that contradicts itself, or gives a model string to another provider than it names."""
+        """Reports a layer that contradicts itself, or that assigns a model string to another provider than it names."""
         entries = layer.entries
         for key, provider, entry in models:
             if entry.value is None:
@@ -350,9 +346,9 @@ class _State:
             self._check_model(model, owners.of(layer, "llm.model"))
 
     def _out_of_range(self, layer: Layer, owners: Owners) -> Entry | None:
-        """A temperature that the owner's protocol does not take: an error, and left out where a project cannot know.
+        """Checks the temperature against the owner's protocol: an error, or left out if a project could not know.
 
-        Returns the entry to leave out.
+        Returns the entry to be left out.
         """
         entry = layer.entries.get("llm.temperature")
         owner = owners.of(layer, "llm.temperature")
@@ -370,7 +366,7 @@ class _State:
     def _check_model(self, model: Entry, provider: str) -> None:
         """`provider-mismatch` when the model beside an `llm.provider` is another provider's."""
         names = self.inputs.names
-        # `chosen` has the URL in force, the layer's own included.
+        # `chosen` has the URL in force, including the layer's own.
         named = names.named_by(model.value, gateway=self._is_gateway(provider))
         if named not in (None, provider):
             end = msgspec.structs.replace(names.expand(model.value, None), prefix=named)

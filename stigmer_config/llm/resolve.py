@@ -1,4 +1,4 @@
-"""A provider selection → one effective LLM: the model behind the string, the credential, and the checks."""
+"""Resolves a provider selection to the effective LLM: the model, the credential, and the checks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Resolved(msgspec.Struct, frozen=True):
     """The effective LLM, the entry behind each of its fields, and the problems.
 
     `reasons` gives, by an entry's id, why an entry that would have won is not used. `withheld` are the grants that
-    would let credentials go to the endpoint that are bound elsewhere. `fallback_keys` are the places of the fallbacks'
-    keys, None for one that has none.
+    would allow credentials that are bound to another endpoint. `fallback_keys` are the places of the fallbacks' keys,
+    None for one without a key.
     """
 
     llm: LLMConfig
@@ -43,7 +43,7 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class _Resolution:
-    """One resolution of one selection. `problems`, `entries` and `reasons` fill on the way."""
+    """One resolution of one selection, which collects `problems`, `entries` and `reasons`."""
 
     __slots__ = ("entries", "kind", "opener", "problems", "provider", "reasons", "selection", "today", "withheld")
 
@@ -101,14 +101,14 @@ class _Resolution:
         self.problem("missing-value", "model", message, f"{hint}{f'; {page}' if page else ''}", named_by)
 
     def _parameters(self) -> FrozenMap:
-        """The parameters that are not taken out again."""
+        """The parameters without those that are set to None."""
         entry = self.entries.get("parameters")
         if entry is None or not entry.value:
             return EMPTY
         return FrozenMap({name: part.value for name, part in entry.value.items() if part.value is not None})
 
     def _headers(self, url: str | None) -> FrozenMap:
-        """The provider's headers, where they were given for the endpoint in force."""
+        """The provider's headers, if they belong to the endpoint in force."""
         entry = self.entries.get("headers")
         if entry is None or not entry.value:
             return EMPTY
@@ -137,7 +137,7 @@ class _Resolution:
         return FrozenMap(found) if found else EMPTY
 
     def _model(self, model: Entry | None, end: Expansion) -> tuple[ModelFacts | None, str]:
-        """What is known about the model at the end, and the id to send."""
+        """The facts about the final model, and the id to send."""
         if end.missing is not None:
             shown = f"the alias '{end.missing}' has no entry for {self.provider}; it has: {', '.join(end.has)}"
             hint = f"add {self.provider} to aliases.{end.missing}, or name another model"
@@ -145,7 +145,7 @@ class _Resolution:
         if model is not None and end.prefix not in (None, self.provider):
             self._foreign(model, end)
         if end.name is None or end.prefix not in (None, self.provider):
-            return None, ""  # a cycle is reported at its alias
+            return None, ""  # a cycle is reported at its alias already
         facts = self.selection.names.catalogue.find(end.name, self.provider)
         if facts is None:
             if self.selection.names.catalogue.find(end.name) is None:
@@ -157,9 +157,9 @@ class _Resolution:
         return self._retiring(facts, left, model, end)
 
     def _doubtful(self, model: Entry | None, name: str) -> None:
-        """Warns of a name that the company at its own address does not have, by all that is known."""
+        """Warns about a name that the company's own API does not have, as far as is known."""
         if model is not None and any(problem.origin == model.origin for problem in self.selection.problems):
-            return  # its layer contradicts itself
+            return  # its layer contradicts itself, which is reported
         if not name:
             hint = "write a model after the colon"
             self.problem("empty-model", "model", f"{self.provider}: names no model", hint, model)
@@ -172,7 +172,7 @@ class _Resolution:
             self.problem("doubtful-model", "model", message, hint, model, "warning")
 
     def _foreign(self, model: Entry, end: Expansion) -> None:
-        """`provider-mismatch`, unless one of the entries on the way was reported already."""
+        """`provider-mismatch`, unless one of the entries that lead to the model was reported already."""
         way = {model.origin, *(hop.origin for hop in end.hops)}
         reported = (*self.selection.names.problems(), *self.selection.problems)
         if not any(problem.code == "provider-mismatch" and problem.origin in way for problem in reported):
@@ -181,10 +181,10 @@ class _Resolution:
             )
 
     def _retiring(self, facts: ModelFacts, left: int, model: Entry | None, end: Expansion) -> tuple[ModelFacts, str]:
-        """What is called in place of a model that leaves, or has left.
+        """The model that is called instead of a retiring or retired one.
 
-        One that only the package chose moves on by itself, keeping its name; one that a person chose is that person's
-        to change.
+        A model from the packaged defaults is replaced automatically and keeps its name; one that a person chose must be
+        changed by that person.
         """
         standing = self.selection.names.catalogue.successor(facts, self.today)
         decider = end.hops[-1].origin if end.hops else model.origin if model is not None else None
@@ -203,7 +203,7 @@ class _Resolution:
         return facts, facts.id
 
     def _change(self, standing: ModelFacts, model: Entry | None, end: Expansion) -> str:
-        """How to change to another model where the old one was chosen."""
+        """The hint: how to change the model in the place where the old one was chosen."""
         origin = end.hops[-1].origin if end.hops else model.origin if model is not None else None
         key = f"aliases.{end.hops[-1].name}" if end.hops else "llm.model"
         own = f"providers.{self.provider}.model"
@@ -246,7 +246,7 @@ class _Resolution:
         return url
 
     def _credential(self, url: str | None) -> Secret | None:
-        """The highest credential that was given for the endpoint in force."""
+        """The highest credential that belongs to the endpoint in force."""
         if self.kind == "ollama":
             self._unused()
         self.entries.pop("api_key", None)
@@ -270,14 +270,14 @@ class _Resolution:
             if unavailable is not None:
                 self.problems.append(unavailable)
             return secret
-        # A null below a key that was passed over was not what the user meant to apply here.
+        # If a higher key was passed over, the user did not mean a null below it to apply here.
         is_written = winner is not None and not passed and not self.selection.is_at_home(self.provider, url)
         if url is not None and self.selection.needs_key(self.provider, url) and not is_written:
             self._missing(winner, passed, url)
         return None
 
     def _is_granted(self, pinned: Pinned, url: str | None) -> bool:
-        """Whether the user lets this credential go to this endpoint (`trust --with-credentials`)."""
+        """Whether the user allows this credential for this endpoint (`trust --with-credentials`)."""
         if url is None:
             return False
         wanted = CredentialGrant(pinned.key, pinned.entry.origin.source, origin_of(url))
@@ -306,7 +306,7 @@ class _Resolution:
         self.problem("credential-binding", "api_key", message, hint, base_url)
 
     def _unused(self) -> None:
-        """Warns of a key under `llm` that was meant for Ollama, which takes none from there."""
+        """Warns about a key under `llm` for Ollama, which takes none from there."""
         for layer, owners in self.selection.rows():
             entry, owner = layer.entries.get("llm.api_key"), owners.of(layer, "llm.api_key")
             if entry is not None and self.selection.kind(owner) == "ollama" and entry.value is not None:
@@ -326,9 +326,9 @@ class _Resolution:
 
 
 def resolve(selection: ProviderSelection, today: datetime.date, opener: SecretResolver | None) -> Resolved:
-    """The effective LLM of a selection. `opener` reads its key; without one the key is None.
+    """Resolves the effective LLM of a selection. `opener` reads its key; without one the key is None.
 
-    Faults are in `problems`; then the values are those that could be determined.
+    Faults are in `problems`; the values are then those that could be determined.
     """
     return _Resolution(selection, today, opener).resolve()
 
@@ -336,7 +336,7 @@ def resolve(selection: ProviderSelection, today: datetime.date, opener: SecretRe
 def why_unsupported(
     field: str, value: Any, provider: str, kind: str, facts: ModelFacts | None, effort: str | None
 ) -> str | None:
-    """Why a provider of that kind or the model does not take a parameter; None when it does, or that is unknown."""
+    """Why a provider of that kind or the model does not accept a parameter; None if it does, or if this is unknown."""
     if field == "num_ctx" and kind != "ollama":
         return f"num_ctx is for Ollama only, and the provider is {provider}"
     if facts is None:

@@ -12,17 +12,17 @@ from ..core.provenance import Layer, LayerName, Origin
 
 
 def with_excerpts(problems: list[Problem], layers: Sequence[Layer]) -> tuple[Problem, ...]:
-    """The problems, errors first, with the source line under each that has a place."""
+    """The problems, errors first, each with the source line of its place."""
     files: dict[tuple[LayerName, str], Layer] = {
         (layer.name, layer.source): layer for layer in layers if layer.text is not None
     }
 
-    @cache  # a hostile file has thousands of lines, and a problem on each of them
+    @cache  # a hostile file may have thousands of lines, with a problem on each
     def lines(layer: LayerName, source: str) -> list[str]:
         return (files[layer, source].text or "").splitlines()
 
     def shown(origin: Origin) -> str | None:
-        """The line of an origin with a caret under it; None where there is none or it may hold a secret."""
+        """The line of an origin with a caret under it; None when there is no line or it may hold a secret."""
         layer = files.get((origin.layer, origin.source))
         if layer is None or origin.line is None or origin.column is None or origin.line in layer.secret_lines():
             return None

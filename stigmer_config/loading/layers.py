@@ -1,4 +1,4 @@
-"""The layers of one load, lowest first, and the mode that they choose."""
+"""Reads the layers of one load, lowest first, and determines the mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .request import Request
 
 
 def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
-    """Every layer of the cascade but the overrides, lowest first; their problems go to `problems`."""
+    """Reads every layer except the overrides, lowest first; adds their problems to `problems`."""
     environment = request.environment
     vendor, env = request.read_variables(environment, request.schema)
     project = request.project or project_file(environment, request.project_dir)
@@ -37,7 +37,7 @@ def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
     for _, faults in found:
         problems += faults
     problems += request.find_misplaced(environment, project)
-    # A project's own mode is refused later, and never counts.
+    # A project's mode never counts, and is refused later.
     mode = enforced_mode(layers.find("site")) or chosen_mode(layers.without(layers.project))
     if request.keep_mode not in (None, mode):
         mode = request.keep_mode
@@ -48,7 +48,7 @@ def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
 
 
 def _without_redis(env: Layer, problems: list[Problem]) -> Layer:
-    """The variables' layer in local mode, which has no Redis: Kubernetes sets REDIS_PORT by itself.
+    """The variables' layer for local mode, which has no Redis: Kubernetes sets REDIS_PORT automatically.
 
     Problems of these variables are removed from `problems`.
     """
@@ -84,13 +84,13 @@ def _file(request: Request, name: LayerName) -> tuple[Layer, Iterable[Problem]]:
 def _fleet(request: Request) -> tuple[Layer, Iterable[Problem]]:
     if request.read_fleet is not None:
         return request.read_fleet(request.environment)
-    from ..sources.etcd.layer import read_fleet  # most machines have no fleet
+    from ..sources.etcd.layer import read_fleet  # imported late: most machines have no fleet
 
     return read_fleet(request.environment, request.schema)
 
 
 def without_start(name: LayerName, path: str) -> tuple[Layer, list[Problem]]:
-    """The layer of a file whose relative path starts at a folder that does not exist."""
+    """The layer of a file with a relative path, when the working folder does not exist."""
     message = NO_HOME if path.startswith("~") else f"{path} is relative, and {NO_FOLDER}"
     hint = "write an absolute path, or change to a folder that exists"
     fault = Problem(code="unreadable-file", message=message, hint=hint, origin=Origin(name, path))

@@ -1,4 +1,4 @@
-"""The path of a value: sources → layers → vetting → merge → resolution → Config."""
+"""`load()`: sources → layers → vetting → merge → resolution → Config."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ from ..sources.variables import env_layer
 from ..trust import grants
 from ..trust.enforced_keys import Policy, enforce, restrict_project
 from ..trust.vetting import Vetted, vet
-from .derivation import Derivation, read_override
+from .derivation import Derivation
 from .excerpts import with_excerpts
 from .layers import chosen_mode, read_layers, without_start
+from .overrides import read_override
 from .request import ProjectDir, Request, request
 
 STANDARD_INPUT = "<stdin>"
-# Problems that may only follow from another one, in what they are judged by.
+# Problems that may be mere consequences of another problem.
 CONSEQUENCES = frozenset(
     {"missing-api-key", "missing-base-url", "alias-unavailable", "provider-mismatch", "model-retiring", "model-retired"}
 )
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """The result of one load, with its problems. With errors `config` holds what could be determined.
+    """The result of one load, with its problems. With errors, `config` has the values that could be determined.
 
-    `wanted_mode` is the mode that the layers choose; a worker keeps the one it started with.
+    `wanted_mode` is the mode that the layers choose; a running worker keeps the one it started with.
     """
 
     config: Config
@@ -61,7 +62,7 @@ class Loaded(msgspec.Struct, frozen=True):
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
     def config_or_raise(self) -> Config:
-        """The Config of a load without errors. Raises `ConfigError` with every problem."""
+        """Returns the Config of a load without errors. Raises `ConfigError` with every problem."""
         if self.errors:
             raise ConfigError(self.problems)
         return self.config
@@ -76,13 +77,13 @@ def load(
     environment: Environment | None = None,
     apps: Iterable[type] = (),
 ) -> Config:
-    """Reads every layer and returns one frozen Config.
+    """Reads every layer and returns a frozen Config.
 
-    `mode`: `local` or `cloud`, before every other way to choose it. `project_dir`: the project's folder;
-    `False`: no project; None: the nearest one from the working folder up. `flags`: a mapping, dotted or
-    nested, above the variables. `overrides`: mappings of what `Config.override` takes, lowest first, above the
-    flags. `require`: keys that must have a value. `environment`: the environment to load from, by default this
-    process's. `apps`: the classes of applications' own settings, made by `@app(…)`.
+    `mode`: `local` or `cloud`; takes precedence over every other source. `project_dir`: the project's folder; `False`:
+    no project; None: the nearest one from the working folder up. `flags`: a mapping, dotted or nested, above the
+    variables. `overrides`: mappings as for `Config.override`, lowest first, above the flags. `require`: keys that must
+    have a value. `environment`: the environment to load from, by default this process's. `apps`: applications' settings
+    classes, made by `@app(…)`.
 
     Raises `ConfigError` with every problem of every layer, and `KeyError` for a flag or a required key that does not
     exist.
@@ -91,7 +92,7 @@ def load(
 
 
 def load_for_worker() -> Config:
-    """`load()`, with `backend.api_key` required in cloud mode, as the seed's worker does."""
+    """Calls `load()`, with `backend.api_key` required in cloud mode, like the seed's worker."""
     loaded = read(request())
     if loaded.config.mode == "cloud":
         missing = _required(loaded.config, ("backend.api_key",))
@@ -100,7 +101,7 @@ def load_for_worker() -> Config:
 
 
 def read(request: Request, generation: int = 1) -> Loaded:
-    """Loads. Problems do not raise: they are in the result, but for one that prevents merging (`ConfigError`)."""
+    """Loads. Problems are in the result and do not raise, except one that prevents merging (`ConfigError`)."""
     problems = list(request.app_problems)
     layers = read_layers(request, problems)
     return load_layers(request, layers, problems, generation)
@@ -149,7 +150,7 @@ def _vetted(
     schema: Schema = BUILT_IN,
     policy: Policy | None = None,
 ) -> Vetted:
-    """The layers without what untrusted ones may not say, and without providers that do not exist."""
+    """The layers without entries that untrusted ones may not have, and without providers that do not exist."""
     layers = without_unknown_providers(layers, catalogue(), problems, trust.covered)
     vetted = vet(layers, catalogue(), today, trust, schema)
     if policy:
@@ -157,7 +158,7 @@ def _vetted(
     problems += vetted.problems
     if not any(key.startswith("providers.") for layer in vetted.combined.layers for key in layer.refused):
         return vetted
-    # What was refused declares nothing.
+    # A refused entry declares no provider.
     known = without_unknown_providers(vetted.combined.layers, catalogue(), [], trust.covered)
     if all(one is other for one, other in zip(known, vetted.combined.layers, strict=True)):
         return vetted
@@ -168,7 +169,7 @@ def _vetted(
 def _without_other_providers(
     problems: list[Problem], layers: LayerStack, providers: set[str]
 ) -> tuple[list[Problem], LayerStack]:
-    """A vendor's variable that is faulty is an error only while its provider is in force, else a warning."""
+    """Makes the fault of a vendor's variable a warning unless its provider is in force."""
     in_force = tuple(f"providers.{provider}." for provider in providers)
     judged = [
         msgspec.structs.replace(problem, severity="warning")
@@ -186,7 +187,7 @@ def _without_other_providers(
 
 
 def _causes(found: list[Problem], derived: Iterable[Problem]) -> list[Problem]:
-    """The derived problems, without those that may only follow from a problem found before."""
+    """The derived problems, without those that may be mere consequences of an earlier problem."""
     unsure = any(
         problem.severity == "error"
         and problem.origin is not None
@@ -217,11 +218,11 @@ def _required(config: Config, keys: Iterable[str]) -> list[Problem]:
 def read_alone(
     environment: Environment, file: Path, mode: str | None, data: bytes | None = None, schema: Schema = BUILT_IN
 ) -> Loaded:
-    """One file by itself, over the packaged defaults. With `data` (from standard input) no file is opened.
+    """Loads one file over the packaged defaults alone. With `data` (from standard input) no file is opened.
 
     `.stigmer/config.yaml` is read as a project's file, unless it is the user's own; any other as a user's.
-    The rest of this machine is ignored: variables but MODE, other files, the file's permissions, and secrets that
-    the file refers to. A missing key is no problem.
+    Everything else on this machine is ignored: variables except MODE, other files, the file's permissions, and secrets
+    that the file refers to. A missing API key is no problem.
     """
     path = environment.absolute(file)
     is_project = path.endswith(os.path.join("", ".stigmer", "config.yaml")) and path != user_file(environment)

@@ -1,4 +1,4 @@
-"""What to load: the environment, the arguments, and how each source is read."""
+"""The request of a load: the environment, the arguments, and how each source is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ProjectDir = str | Path | Literal[False] | None
 
 
 class ReadLayer(Protocol):
-    """How a file becomes a layer: `file_layer`, a cache, or a candidate's text."""
+    """Makes a layer from a file: `file_layer`, a cache, or a candidate's text."""
 
     def __call__(
         self, path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
@@ -35,20 +35,19 @@ class ReadLayer(Protocol):
 
 
 class ReadFleet(Protocol):
-    """How the fleet's store becomes a layer: read now, followed by a worker, or a candidate."""
+    """Makes a layer from the fleet's store: read now, followed by a worker, or a candidate."""
 
     def __call__(self, environment: Environment) -> tuple[Layer, list[Problem]]: ...
 
 
 class Request(MaskedRepr, frozen=True):
-    """What to load: the environment, and `load`'s arguments. `flags` is the flags layer with its problems.
+    """A request to load: the environment, and `load`'s arguments. `flags` is the flags layer with its problems.
 
-    `schema` has the settings that the load knows. `read_layer` reads the files, `read_fleet` the fleet's store where
-    `STIGMER_ETCD` names one (None: as it is now), and `read_variables` makes layers of the variables;
-    `find_misplaced` looks for files beside them. `project` is the project's file, when it is known already. `keep_mode`
-    overrides the layers' mode: a worker keeps the one it started with. `opener` reads secret references, by default a
-    new one, which runs commands if `runs_commands`. `trust` is what is granted to the project's file, by default what
-    the record says.
+    `schema` has the known settings. `read_layer` reads the files, `read_fleet` the fleet's store if `STIGMER_ETCD`
+    names one (None: reads it now), and `read_variables` makes layers from the variables; `find_misplaced` searches for
+    misplaced files. `project` is the project's file, if it is known already. `keep_mode` overrides the layers' mode: a
+    worker keeps the one it started with. `opener` reads secret references, by default a new one, which runs commands if
+    `runs_commands`. `trust` has the grants of the project's file, by default those of the record.
     """
 
     _shown = ("mode", "project_dir", "require", "environment")
@@ -85,7 +84,7 @@ def request(
     """`load`'s arguments as a Request.
 
     Raises `KeyError`, with the nearest key, for a required key or a flag that does not exist, and `TypeError` for
-    classes in `apps` that are no applications' settings.
+    classes in `apps` that `@app(…)` did not make.
     """
     schema = schema_of(apps)
     required = tuple(require)

@@ -1,4 +1,4 @@
-"""A secret that a command prints: run without a shell, with next to nothing of this process, and ended."""
+"""Reads a secret from a command, which runs without a shell, in a minimal environment, and within a time limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..core.environment import Environment
 
 SECONDS = 10.0
-# What a password manager needs to find its store and its agent, and no more.
+# Only the variables that a password manager needs to find its store and its agent.
 _VARIABLES = (
     *("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
     *("GNUPGHOME", "SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS"),
@@ -22,10 +22,10 @@ _VARIABLES = (
 
 
 def run(argv: tuple[str, ...], environment: Environment, limit: int) -> bytes | str:
-    """What a command prints, at most `limit` bytes and one more; or why that is not to be had.
+    """The command's output, at most `limit` bytes and one more; or why it is unavailable.
 
-    No shell, no standard input, folder `/`, a minimal environment, 10 seconds; its process group is ended in
-    any case. What it prints stands in no message.
+    No shell, no standard input, folder `/`, a minimal environment, 10 seconds; its process group is killed in any
+    case. No message contains its output.
     """
     import subprocess
 

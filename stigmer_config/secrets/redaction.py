@@ -1,4 +1,4 @@
-"""Every registered secret taken out of what is logged."""
+"""Removes every registered secret from log events."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 from ..core.secret import MASK, Secret, registered
 
-_SHORTEST = 8  # a shorter secret would take half of every word with it
+_SHORTEST = 8  # masking a shorter secret would mask parts of ordinary words
 
 
 def redact_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor that replaces every registered secret of 8 characters or more by a mask.
+    """A structlog processor that masks every registered secret of 8 characters or more.
 
     Put it right before the renderer. An exception is rendered here, as a plain traceback without locals.
     """
@@ -28,7 +28,7 @@ def redact_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) ->
 
 
 def spellings() -> list[str]:
-    """Every registered secret as it may stand in a text, the longest first."""
+    """Every form in which a registered secret may occur in a string, the longest first."""
     found: set[str] = set()
     for text in registered():
         if len(text) >= _SHORTEST:
@@ -45,14 +45,14 @@ def _with_plain_traceback(event: MutableMapping[str, Any]) -> MutableMapping[str
 
 
 def traceback_of(error: BaseException) -> str:
-    """An exception as Python prints it, with its causes and without locals."""
+    """An exception formatted as Python prints it, with its causes and without locals."""
     import traceback
 
     return "".join(traceback.format_exception(error)).rstrip()
 
 
 def without_secrets(value: Any, secrets: list[str]) -> Any:
-    """A value of an event with a mask for each of these spellings, wherever it stands."""
+    """A value of an event with every occurrence of these spellings masked."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, MASK)
@@ -66,6 +66,6 @@ def without_secrets(value: Any, secrets: list[str]) -> Any:
         return value
     if isinstance(value, Secret):
         return MASK
-    # Another object is the renderer's to show: as it is, unless that would show a secret.
+    # Other objects are left to the renderer, unless their repr contains a secret.
     shown = f"{value} {value!r}"
     return without_secrets(str(value), secrets) if without_secrets(shown, secrets) != shown else value

@@ -1,7 +1,7 @@
-"""Secrets that stand elsewhere: `{env: NAME}`, `{file: PATH}`, `{command: [argv…]}`.
+"""References to secrets that are stored elsewhere: `{env: NAME}`, `{file: PATH}`, `{command: [argv…]}`.
 
-A reference is read when its credential is used, never to decide anything. A command is run by workers, once,
-and again when the reference changes; `show` and its like never run one.
+A reference is read when its credential is used, never to decide anything. Workers run a command once, and again
+when the reference changes; `show` and similar commands never run one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REMEDIES = {"env": "set the variable", "file": "check the path and the file", "
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """Where a secret stands: a variable's name, a file's absolute path, or a command's words."""
+    """Where a secret is stored: a variable's name, a file's absolute path, or a command's words."""
 
     kind: Literal["env", "file", "command"]
     words: tuple[str, ...]
@@ -40,7 +40,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Unavailable(msgspec.Struct, frozen=True):
-    """Why a reference gives no secret, in words without it: a problem's code, message and hint."""
+    """Why a reference gives no secret: the code, message and hint of a problem, without the secret."""
 
     reason: str
     code: str = "secret-unavailable"
@@ -48,7 +48,7 @@ class Unavailable(msgspec.Struct, frozen=True):
 
 
 class Unread(Secret):
-    """A secret that was not read: it is set, and nobody asked for it. `reveal()` raises `LookupError`."""
+    """A secret that is set but was not read, because nothing needed it. `reveal()` raises `LookupError`."""
 
     __slots__ = ("_label",)
 
@@ -66,9 +66,9 @@ class Unread(Secret):
 
 
 def parse(value: object, folder: str, *, commands: bool) -> Reference:
-    """The reference that a mapping in a configuration file in `folder` is. Raises `InvalidValueError`.
+    """Parses a mapping in a configuration file in `folder` as a reference. Raises `InvalidValueError`.
 
-    `commands`: whether this file may name one (only the user's may).
+    `commands`: whether this file may name a command (only the user's file may).
     """
     kind, argument = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
     if kind not in KINDS:
@@ -104,7 +104,7 @@ def _argv(argument: object, *, allowed: bool) -> tuple[str, ...]:
 
 
 def references_in(value: Any) -> Iterator[Reference]:
-    """The references in an entry's value: itself, the items of a list, the parts of a mapping."""
+    """The references in an entry's value: the value itself, the items of a list, the parts of a mapping."""
     if isinstance(value, Reference):
         yield value
     elif isinstance(value, FrozenList):
@@ -114,7 +114,7 @@ def references_in(value: Any) -> Iterator[Reference]:
 
 
 class SecretResolver:
-    """Reads references in one world, each once. With `runs`, commands are run."""
+    """Reads references in one environment, each once. With `runs`, commands are run."""
 
     def __init__(self, environment: Environment, *, runs: bool) -> None:
         self._environment = environment
@@ -122,7 +122,7 @@ class SecretResolver:
         self._read: dict[Reference, Secret | Unavailable] = {}
 
     def open(self, key: str, entry: Entry) -> tuple[Secret | None, Problem | None]:
-        """The secret of an entry, itself or behind its reference; and why it is unavailable, or a warning."""
+        """The secret of an entry, literal or referenced; and why it is unavailable, or a warning."""
         value = entry.value
         if not isinstance(value, Reference):
             return value, None
@@ -139,7 +139,7 @@ class SecretResolver:
         return None, Problem(code=found.code, key=key, message=message, hint=hint, origin=entry.origin)
 
     def open_all(self, key: str, entry: Entry) -> tuple[Any, list[Problem]]:
-        """The same of a list of secrets, item by item; of any other entry, of its value."""
+        """Like `open`, for a list of secrets item by item, and for any other entry its value."""
         if not isinstance(entry.value, FrozenList):
             value, problem = self.open(key, entry)
             return value, [problem] if problem is not None else []
@@ -151,7 +151,7 @@ class SecretResolver:
         return FrozenList(value for value, _ in found if value is not None), problems
 
     def glance(self, value: Any) -> Any:
-        """A value as it can be shown without reading anything: a reference as what was read, or as unread."""
+        """A value for showing, without reading anything: a reference gives the secret that was read, or an `Unread`."""
         if isinstance(value, FrozenList):
             return FrozenList(map(self.glance, value))
         if not isinstance(value, Reference):
@@ -160,7 +160,7 @@ class SecretResolver:
         return found if isinstance(found, Secret) else Unread(value)
 
     def refresh(self) -> bool:
-        """Reads every file again. Whether one says something else."""
+        """Reads every file again. Returns whether any secret has changed."""
         changed = False
         for reference, before in list(self._read.items()):
             if reference.kind == "file":
@@ -170,7 +170,7 @@ class SecretResolver:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that secrets were read from: what a worker has to watch."""
+        """The files that secrets were read from, which a worker has to watch."""
         return tuple(Path(reference.words[0]) for reference in self._read if reference.kind == "file")
 
     def _fetch(self, reference: Reference) -> Secret | Unavailable:
@@ -187,7 +187,7 @@ class SecretResolver:
 
 
 def _credential(data: bytes) -> Secret | Unavailable:
-    """The credential in what was read, by the same rules as one that a layer gives itself."""
+    """The credential in the text that was read, by the same rules as a literal one."""
     if len(data) > MAX_BYTES:
         return Unavailable(f"it is larger than {MAX_BYTES // 1024} KiB")
     if not data.strip():
@@ -201,7 +201,7 @@ def _credential(data: bytes) -> Secret | Unavailable:
 
 
 class Unopened(SecretResolver):
-    """Opens nothing: what another process, or another machine, could read need not be ours to read."""
+    """Reads nothing: for secrets of another process or another machine, which this one may be unable to read."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment, runs=False)
@@ -213,7 +213,7 @@ class Unopened(SecretResolver):
 
 
 def _command(argv: tuple[str, ...], environment: Environment) -> bytes | str:
-    from .command import run  # most configurations name no command
+    from .command import run  # imported late: most configurations name no command
 
     return run(argv, environment, MAX_BYTES)
 

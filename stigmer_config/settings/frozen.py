@@ -1,4 +1,4 @@
-"""What a configuration is made of: structs, lists and mappings that never change, and can be hashed."""
+"""The immutable, hashable types of configuration values: structs, lists and mappings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _unchangeable(self: Any, *arguments: Any, **named: Any) -> NoReturn:
 
 
 class FrozenList(list[Any]):
-    """A list that raises `TypeError` where it would change."""
+    """A list whose methods that would change it raise `TypeError`."""
 
     __slots__ = ()
 
@@ -47,7 +47,7 @@ class FrozenList(list[Any]):
 
 
 class FrozenDict(dict[str, Any]):
-    """A dict that raises `TypeError` where it would change."""
+    """A dict whose methods that would change it raise `TypeError`."""
 
     __slots__ = ()
 

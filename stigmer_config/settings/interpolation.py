@@ -1,4 +1,4 @@
-"""Values that look as if another tool should have filled them in: `${NAME}`, `env:NAME`, quotes, `NAME=value`.
+"""Detects values that another tool was meant to expand: `${NAME}`, `env:NAME`, quotes, `NAME=value`.
 
 Nothing in a file or a variable is evaluated. Such a value is used as it is, with a warning.
 """
@@ -19,9 +19,9 @@ _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _BRACES = rf"\$\{{(?:{_NAME})(?:[:?+-][^}}]*)?\}}"
 _TEMPLATE = r"\{\{.*?\}\}"
 _REFERENCE = re.compile(rf"{_BRACES}|\$(?:{_NAME})|{_TEMPLATE}|env:(?:{_NAME})|os\.environ/(?:{_NAME})", re.DOTALL)
-# Inside a longer text. A credential may contain these signs by chance, so there only a whole reference counts.
+# Inside a longer string. A credential may contain these characters by chance, so there only a whole reference counts.
 _PARTLY = re.compile(rf"{_BRACES}|{_TEMPLATE}|^\$(?:{_NAME})(?=/)", re.DOTALL)
-# Upper case with an underscore is a variable's name; anything else might be a password that begins with a dollar sign.
+# Uppercase with an underscore is a variable's name; anything else might be a password that begins with a dollar sign.
 _VARIABLE = re.compile(r"(?<![A-Za-z0-9_])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![A-Za-z0-9_])")
 _ASSIGNMENT = re.compile(r"[A-Z][A-Z0-9_]{2,}=[^=]")
 _QUOTES = "\"'`"
@@ -31,12 +31,12 @@ _FILES: frozenset[LayerName] = frozenset({"site", "etcd", "user", "project"})
 def looks_like_reference(text: str, *, is_secret: bool) -> bool:
     """Whether a string is a reference that other tools expand, or (unless it is a secret) contains one."""
     if "$" not in text and "{" not in text and not text.startswith(("env:", "os.environ/")):
-        return False  # nearly every string, without an expression
+        return False  # a fast check that settles nearly every string without a regular expression
     return bool(_REFERENCE.fullmatch(text) or (not is_secret and _PARTLY.search(text)))
 
 
 def reference_hint(setting: Setting, text: str, origin: Origin) -> str:
-    """What to write instead of a reference in a layer's own value."""
+    """The hint: what to write instead of a reference."""
     if setting.is_secret and origin.layer in _FILES:
         name = _VARIABLE.search(text)
         return f"nothing in a file is evaluated: write {{env: {name.group() if name else 'NAME'}}}"
@@ -54,7 +54,7 @@ def uninterpolated(setting: Setting, value: Any, origin: Origin, key: str) -> Pr
 
 
 def uninterpolated_credential(text: str, origin: Origin, key: str) -> Problem | None:
-    """The same for the text of a credential that was read from elsewhere, by a secret reference."""
+    """The same for a credential that was read through a secret reference."""
     if len(text) > 2 and text[0] == text[-1] and text[0] in _QUOTES:
         return _warning(key, "is in quotes", "remove the quotes; docker --env-file keeps them", origin)
     if _ASSIGNMENT.match(text):

@@ -1,4 +1,4 @@
-"""What to write instead of a number that is nearly right: `"0.7"`, `8k`, `60s`, `1e4`, `0,7`."""
+"""Hints for values that are nearly right, above all numbers: `"0.7"`, `8k`, `60s`, `1e4`, `0,7`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _FRACTION = re.compile(r"([0-9]{1,3})/([1-9][0-9]{0,2})", re.ASCII)
 _TOKENS = re.compile(r"\s*tokens?", re.ASCII | re.IGNORECASE)
 _MULTIPLES = {"k": 1_000, "m": 1_000_000, "ki": 1 << 10, "mi": 1 << 20, "kib": 1 << 10, "mib": 1 << 20}
 _SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "secs": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "h": 3600}
-_LONGEST = 24  # characters; nothing longer is meant as one of these
+_LONGEST = 24  # the most characters of such a value
 _NO_VALUE = frozenset(("none", "nil", "null", "undefined", "unlimited", "unset", "~"))
 _SWITCH = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
 _SWITCH |= {"1": "true", "0": "false", "true": "true", "false": "false"}
 
 
 def number_hint(text: str, *, whole: bool) -> str:
-    """The hint with the number that a string was probably meant to be; "" when it was meant as none.
+    """The hint with the number that a string probably means; "" when it means none.
 
-    `whole`: whether a whole number is expected. A unit is a multiple then (`8k`), else a duration in seconds.
+    `whole`: whether an integer is expected. Then a unit is a multiple (`8k`), else a duration in seconds.
     """
     plain = text.strip().strip("\"'") if len(text) <= _LONGEST else ""
     meant = _meant(plain, whole=whole)
@@ -35,12 +35,12 @@ def number_hint(text: str, *, whole: bool) -> str:
 
 
 def is_no_value(value: object) -> bool:
-    """Whether a value is another language's word for null, or -1, which some programs take as no limit."""
+    """Whether a value is another language's word for null, or -1, which some programs use for no limit."""
     return (isinstance(value, str) and value.lower() in _NO_VALUE) or (type(value) is int and value == -1)
 
 
 def switch_hint(value: object) -> str:
-    """The hint with the true or false that a value was probably meant to be; "" when it was meant as neither."""
+    """The hint with the boolean that a value probably means; "" when it means none."""
     word = str(value).lower() if isinstance(value, (str, int)) else ""
     meant = _SWITCH.get(word)
     return f"write {meant}{' without quotes' if meant == value else ''}" if meant else ""

@@ -1,4 +1,4 @@
-"""What goes into a request besides the model: further parameters, headers, and the models to fall back to."""
+"""Types of what a request contains besides the model: further parameters, headers, and the fallback models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.secret import Masked, Secret
 from .value_types import MAX_INT, InvalidValueError, Kind, ModelString, described, shape
 
 MAX_FALLBACKS = 8
-# What a project may set: how the next token is chosen. Everything else may reach further (store, service_tier).
+# A project may only set how tokens are sampled. Other parameters may have wider effects (store, service_tier).
 OPEN_PARAMETERS = frozenset(
     {"top_p", "top_k", "min_p", "seed", "stop", "frequency_penalty", "presence_penalty", "repeat_penalty"}
 )
@@ -22,7 +22,7 @@ OPEN_PARAMETERS = frozenset(
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_DEPTH = 16
 _MAX_TEXT = 8192
-# Parameters that are settings, as the protocols spell them.
+# Parameters that have a setting, by the protocols' names.
 _SETTINGS = {
     **dict.fromkeys(("model",), "llm.model"),
     **dict.fromkeys(
@@ -40,7 +40,7 @@ _SETTINGS = {
     **dict.fromkeys(("headers", "extra_headers", "default_headers"), "providers.<provider>.headers"),
     **dict.fromkeys(("parameters", "extra_body", "options", "model_kwargs"), "llm.parameters"),
 }
-# What the program says, not the configuration.
+# Set by the program, not by the configuration.
 _PROMPT = frozenset(
     {
         *("messages", "input", "system", "instructions", "prompt", "stream"),
@@ -66,7 +66,7 @@ class Parameters(Kind, frozen=True):
         return {name: self.check_item(name, item, what) for name, item in value.items()}
 
     def check_item(self, name: Any, value: Any, what: str) -> Any:
-        """One parameter's value, frozen. Raises `InvalidValueError`."""
+        """Checks one parameter's value and freezes it. Raises `InvalidValueError`."""
         if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
             hint = "a parameter has letters, digits and _ only, 64 at most"
             raise InvalidValueError("wrong-type", f"{quoted(str(name))} is not the name of a parameter", hint)
@@ -104,7 +104,7 @@ class Headers(Kind, frozen=True):
         return found
 
     def check_name(self, name: Any, what: str) -> str:
-        """A header's name in lowercase. Raises `InvalidValueError`."""
+        """Checks a header's name and returns it in lowercase. Raises `InvalidValueError`."""
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             hint = "a header has letters, digits and - only, for example X-Team"
             raise InvalidValueError("wrong-type", f"{what} has a name that is not a header's", hint)
@@ -115,7 +115,7 @@ class Headers(Kind, frozen=True):
         return header
 
     def check_item(self, header: str, value: Any, what: str) -> Secret | None:
-        """One header's value. Raises `InvalidValueError`."""
+        """Checks one header's value. Raises `InvalidValueError`."""
         if value is None or isinstance(value, Secret):
             return value
         if not isinstance(value, str):
@@ -146,7 +146,7 @@ class ModelList(Kind, frozen=True):
         return tuple(self.check_item(item, what) for item in value)
 
     def check_item(self, value: Any, what: str) -> str:
-        """One model string. Raises `InvalidValueError`."""
+        """Checks one model string. Raises `InvalidValueError`."""
         if not isinstance(value, str):
             message = f"{what} must be {self.expects}, and one of its items is {described(value)}"
             raise InvalidValueError("wrong-type", message, "for example [gpt-6-luna, claude-haiku-5-5]")
@@ -171,7 +171,7 @@ def _json(text: str, kind: Kind, what: str) -> Any:
 
 
 def _frozen(value: Any, what: str, depth: int) -> Any:
-    """A parameter's value as something immutable. Raises `InvalidValueError`."""
+    """Freezes a parameter's value. Raises `InvalidValueError`."""
     if depth > _MAX_DEPTH:
         raise InvalidValueError("out-of-range", f"{what} is nested more than {_MAX_DEPTH} deep")
     if isinstance(value, Mapping):

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 Access = Literal["open", "protected", "secret", "forbidden"]
 Reload = Literal["live", "restart"]
 
-NAME = "<name>"  # in a declared key: any name may be here
+NAME = "<name>"  # placeholder in a declared key: any name may be here
 FREE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NEAR = 0.72  # the least similarity at which one key is suggested for another
-_SWAPPED = 0.9  # the similarity of two names with the same letters
-_NEAR_PART = 0.6  # the same, where one name is a part of the other
+_SWAPPED = 0.9  # the similarity of two names with the same letters in another order
+_NEAR_PART = 0.6  # the similarity when one name is a part of the other
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """The declaration of one key.
 
-    `access`: who may set it. `open` any layer; `protected` no untrusted project file; `secret` no project
-    file, masked everywhere; `forbidden` no project file. `reload`: whether a running worker takes a change
-    (`live`) or must restart for it. `nullable`: whether `null` is a value. `per_execution`: whether an override
-    may set it. `bound_to`: for a secret, the keys that say where it is sent. `fallback_variable`: another program's
-    name for the same, which counts where `variable` is not set.
+    `access`: which layers may set it. `open`: any; `protected`: no untrusted project file; `secret`: no project file,
+    masked everywhere; `forbidden`: no project file. `reload`: whether a running worker applies a change (`live`) or
+    must restart for it. `nullable`: whether `null` is allowed. `per_execution`: whether an override may set it.
+    `bound_to`: for a secret, the keys that determine where it is sent. `fallback_variable`: another program's variable
+    for the same setting, used when `variable` is not set.
     """
 
     key: str
@@ -52,7 +52,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         return self.access == "secret"
 
     def check(self, value: Any, what: str) -> Any:
-        """`value` (as YAML or Python has it) in this setting's type. Raises `InvalidValueError`."""
+        """Converts `value` (from YAML or Python) to this setting's type. Raises `InvalidValueError`."""
         if value is None:
             if self.nullable:
                 return None
@@ -63,14 +63,14 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             raise self._with_hint(fault, value) from None
 
     def parse(self, text: str, what: str) -> Any:
-        """`text` (as a variable or a command line has it) in this setting's type. Raises `InvalidValueError`."""
+        """Parses `text` (from a variable or a command line) as this setting's type. Raises `InvalidValueError`."""
         try:
             return self.kind.parse(text, what)
         except InvalidValueError as fault:
             raise self._with_hint(fault, text) from None
 
     def _with_hint(self, fault: InvalidValueError, value: Any) -> InvalidValueError:
-        """The fault with a hint, where its kind knows none: null for another word for it, else what is expected."""
+        """The fault, with a hint if its type gives none: `null` for another word for it, else the expected values."""
         if self.nullable and not self.is_secret and is_no_value(-1 if value == "-1" else value):
             fault.hint = "write null for none"
         elif not fault.hint and fault.code == "wrong-type":
@@ -79,7 +79,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Anything(Kind, frozen=True):
-    """A value of an application that is not registered: only that application knows its type."""
+    """The type of values of an unregistered application: only that application knows the real type."""
 
     @property
     def expects(self) -> str:
@@ -90,7 +90,7 @@ class Anything(Kind, frozen=True):
         return value
 
 
-# What is known of a key below `apps.<name>` when that application is not registered.
+# The declaration of each key below `apps.<name>` when that application is not registered.
 UNREGISTERED = Setting(
     key="apps.<name>",
     kind=Anything(),
@@ -104,9 +104,9 @@ UNREGISTERED = Setting(
 class Schema:
     """An immutable set of settings.
 
-    `settings` are those with a fixed key, `named` those with a free name in theirs (`aliases.<name>`), `variables`
-    all by their variables, `apps` the registered applications by name. `children` has for each section the names in it
-    and the keys that they mean; a free name is `<name>` there.
+    `settings` are those with a fixed key, `named` those with a free name in the key (`aliases.<name>`), `variables` all
+    by their variables, `apps` the registered applications by name. `children` maps each section to the names in it
+    and their keys; a free name is `<name>` there.
     """
 
     def __init__(self, settings: Iterable[Setting], apps: Mapping[str, App] | None = None) -> None:
@@ -122,7 +122,7 @@ class Schema:
         return (*self.settings.values(), *self.named.values())
 
     def find(self, key: str) -> Setting | None:
-        """The setting of `key`, or None. Every `aliases.<name>` is one, and all that an unregistered app has."""
+        """The setting of `key`, or None. Each `aliases.<name>` has one, and each key of an unregistered application."""
         setting = self.settings.get(key)
         if setting is not None:
             return setting
@@ -136,7 +136,7 @@ class Schema:
         return key in self.children or self.declared(key) in self.children
 
     def is_struct(self, declared: str) -> bool:
-        """Whether a declared section is a struct that is there or not: one that may be None, or a mapping's item."""
+        """Whether a declared section is an optional struct: one that may be None, or a mapping's item."""
         return any(declared in app.below for app in self.apps.values())
 
     def is_unregistered(self, key: str) -> bool:
@@ -145,10 +145,10 @@ class Schema:
         return section == "apps" and bool(rest) and rest.partition(".")[0] not in self.children["apps"]
 
     def declared(self, key: str) -> str | None:
-        """A key or section as it is declared, with `<name>` for a free name; None when it does not exist."""
+        """The declared form of a key or section, with `<name>` for a free name; None when it does not exist."""
         if key in self.settings or key in self.children:
             return key
-        if key.startswith("aliases."):  # its name may hold dots
+        if key.startswith("aliases."):  # its name may contain dots
             return f"aliases.{NAME}"
         return _declared(self, key)
 
@@ -163,21 +163,21 @@ class Schema:
 
     @functools.cached_property
     def secret_names(self) -> frozenset[str]:
-        """The last names of all secrets."""
+        """The last parts of all secrets' keys."""
         secrets = (one.key.removesuffix(f".{NAME}") for one in self.every() if one.is_secret)
         return frozenset(key.rpartition(".")[2] for key in secrets)
 
     @functools.cached_property
     def known_names(self) -> frozenset[str]:
-        """The names of all keys and sections, each by itself."""
+        """The parts of all keys and sections."""
         return frozenset(name for children in self.children.values() for name in children)
 
     def suggest(self, key: str) -> str | None:
-        """The known key nearest to `key`, by its last name; a sibling is nearer than the same slip elsewhere.
+        """The known key nearest to `key`, by its last part; a sibling is nearer than an equally similar key elsewhere.
 
-        At the top the section may have been forgotten: there a key elsewhere is nearly as near.
+        At the top level the section may have been forgotten: there a key elsewhere is nearly as near.
         """
-        from difflib import SequenceMatcher  # only a message needs it
+        from difflib import SequenceMatcher  # imported late: only messages need it
 
         dotted = key.lower().replace("_", ".", 1)
         if dotted in self.settings:
@@ -191,7 +191,7 @@ class Schema:
             last = known.rpartition(".")[2]
             matcher = SequenceMatcher(None, name.lower(), last)
             if matcher.real_quick_ratio() < _NEAR_PART or matcher.quick_ratio() < _NEAR_PART:
-                continue  # upper bounds of the ratio, at a fraction of its cost
+                continue  # upper bounds of the ratio, at a fraction of the cost
             ratio = matcher.ratio()
             if sorted(name.lower()) == sorted(last):
                 ratio = max(ratio, _SWAPPED)
@@ -204,7 +204,7 @@ class Schema:
         return best if near[best] >= (_NEAR_PART if is_part else _NEAR) else None
 
 
-@functools.lru_cache(maxsize=4096)  # the same keys of providers and applications, for each Config that is shown
+@functools.lru_cache(maxsize=4096)  # each Config that is shown needs the same keys of providers and applications
 def _declared(schema: Schema, key: str) -> str | None:
     found: str | None = ""
     for name in key.split("."):
@@ -217,7 +217,7 @@ def _declared(schema: Schema, key: str) -> str | None:
 def _children(declared: Iterable[str]) -> dict[str, dict[str, str]]:
     children: dict[str, dict[str, str]] = {"": {}}
     for key in declared:
-        parts = key.split(".") if not key.startswith("aliases.") else ["aliases", ""]  # every name is one
+        parts = key.split(".") if not key.startswith("aliases.") else ["aliases", ""]  # every name is allowed
         for depth, name in enumerate(parts):
             parent = ".".join(parts[:depth])
             below = children.setdefault(parent, {})

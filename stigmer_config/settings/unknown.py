@@ -1,4 +1,4 @@
-"""The error for a name in a program's call that no setting has."""
+"""The error for a name in a program's call that does not exist."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Addresses of services: what a URL and a `host:port` may be, and the one form that each is used in.
+"""Addresses of services: the rules for a URL and a `host:port`, and their normal form.
 
-What is checked, pinned, shown and called is the normal form: scheme and host in lower case, no dot at the host's end,
-IPv6 addresses compressed, no zeros before a port. A name that is not ASCII is refused, and its punycode suggested.
+The normal form is what is checked, pinned, shown and called: scheme and host in lowercase, no dot at the host's end,
+IPv6 addresses compressed, no leading zeros in a port. A name that is not ASCII is refused, and its punycode suggested.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from ..core.problems import quoted
 from .value_types import InvalidValueError, Kind
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\]"
-# What a URL may hold (RFC 3986), without `@`, which would bring userinfo, and without `\\`, which
-# browsers and libraries read in different ways.
+# The characters of a URL (RFC 3986), without `@`, which would allow userinfo, and without `\\`, which browsers and
+# libraries interpret differently.
 _URL = re.compile(
     rf"(?P<scheme>https?)://(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?",
     re.ASCII | re.IGNORECASE,
 )
 _ADDRESS = re.compile(rf"(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})", re.ASCII)
-_NUMERIC = re.compile(r"0x[0-9a-f]*|[0-9]+", re.ASCII)  # how an IPv4 address ends, in any of its old spellings
+_NUMERIC = re.compile(r"0x[0-9a-f]*|[0-9]+", re.ASCII)  # the end of an IPv4 address, in any of its old spellings
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
 _IMPLIED = {"http": 80, "https": 443}
 
 
 class Url(Kind, frozen=True):
-    """An http(s) address of a service, with nothing secret in it."""
+    """An http(s) address of a service, without secrets."""
 
     @property
     def expects(self) -> str:
@@ -46,9 +46,9 @@ class Url(Kind, frozen=True):
         return f"{scheme}://{host}{f':{port}' if match['port'] else ''}{match['path'] or ''}"
 
     def _invalid(self, value: str, what: str) -> InvalidValueError:
-        if "@" in value:  # what stands before it may be a password: not shown
+        if "@" in value:  # the part before it may be a password: not shown
             return _with_password("invalid-url", what)
-        if "?" in value or "#" in value:  # keys are given there, too
+        if "?" in value or "#" in value:  # a query may contain a key
             message = f"{what} holds a query (?…) or a fragment (#…)"
             return InvalidValueError("invalid-url", message, "leave it out; put the key into api_key")
         ascii_form = _punycode(value)
@@ -83,7 +83,7 @@ class Address(Kind, frozen=True):
 
 
 def _address_hint(value: Any) -> str:
-    """How to write an address that is nearly right: without a scheme and a path, with a port."""
+    """The hint for an address that is nearly right: without a scheme and a path, with a port."""
     bare = re.sub(r"^[a-z][a-z0-9+.-]*://", "", value).partition("/")[0] if isinstance(value, str) else ""
     if bare != value and _ADDRESS.fullmatch(bare):
         return f"write {bare}"
@@ -91,13 +91,13 @@ def _address_hint(value: Any) -> str:
 
 
 def _with_password(code: str, what: str) -> InvalidValueError:
-    """The fault of an address with something before an `@`. It may be a password: the value is not shown."""
+    """The fault of an address with something before an `@`, which may be a password: the value is not shown."""
     message = f"{what} contains a user name or password"
     return InvalidValueError(code, message, "leave them out; put the key into api_key")
 
 
 def _normal_host(host: str) -> str | None:
-    """A host as it is used; None for what no resolver or HTTP client takes."""
+    """The normal form of a host; None for one that no resolver or HTTP client accepts."""
     host = host.lower()
     if host.startswith("["):
         return _normal_ipv6(host)
@@ -117,12 +117,12 @@ def _normal_ipv6(host: str) -> str | None:
         address = ipaddress.IPv6Address(host[1:-1])
     except ValueError:
         return None
-    mapped = address.ipv4_mapped  # which Python writes in hexadecimal before 3.13
+    mapped = address.ipv4_mapped  # before 3.13 Python writes these in hexadecimal
     return f"[::ffff:{mapped}]" if mapped is not None else f"[{address.compressed}]"
 
 
 def _punycode(url: str) -> str | None:
-    """A URL whose host is not ASCII with the host as punycode; None for any other text."""
+    """A URL with its non-ASCII host as punycode; None for any other string."""
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     if host.isascii() or not path.isascii():
@@ -134,9 +134,9 @@ def _punycode(url: str) -> str | None:
     return found if _URL.fullmatch(found) else None
 
 
-@functools.lru_cache(maxsize=64)  # each override asks for the same few
+@functools.lru_cache(maxsize=64)  # cached: each override needs the same few
 def origin_of(url: str) -> str:
-    """`scheme://host:port` of a URL in normal form: what a credential is pinned to."""
+    """`scheme://host:port` of a URL in normal form, to which a credential is pinned."""
     match = _URL.fullmatch(url)
     if match is None:
         return url
@@ -145,7 +145,7 @@ def origin_of(url: str) -> str:
 
 
 def same_url(one: str | None, other: str | None) -> bool:
-    """Whether two URLs name the same place, whatever their spelling."""
+    """Whether two URLs have the same normal form."""
     if one is None or other is None or one == other:
         return one == other
     return origin_of(one) == origin_of(other) and _path(one) == _path(other)
@@ -168,4 +168,4 @@ def is_loopback(url: str) -> bool:
     except ValueError:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback  # ::ffff:127.0.0.1 counts by itself from Python 3.13 on
+    return (mapped or address).is_loopback  # ::ffff:127.0.0.1, which `ipaddress` recognises only from Python 3.13 on

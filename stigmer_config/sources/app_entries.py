@@ -1,4 +1,4 @@
-"""What is below `apps`, key by key as it is given: for a project's grant, and for what no application here knows."""
+"""The unchecked keys and values below `apps`: for a project's grant, and for applications that are not registered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..settings.schema import FREE_NAME
 from .yaml.nodes import Node
 from .yaml.secret_lines import is_secretive
 
-_NEIGHBOUR = 0.8  # how alike two applications' names are at least, for one to be meant for the other
+_NEIGHBOUR = 0.8  # the least similarity at which one application's name may be a typing error for another
 
 
 def plain(node: Node) -> Any:
@@ -24,7 +24,7 @@ def plain(node: Node) -> Any:
 
 
 def leaves(key: str, node: Node) -> Iterator[tuple[str, Any, Node]]:
-    """The keys from `key` on with their values, and where each is. A mapping with other names than keys have is one."""
+    """The leaf keys below `key`, with their values and places. A mapping with names that no key may have is a leaf."""
     value = node.value
     if type(value) is dict and value and all(FREE_NAME.fullmatch(name) for name in value):
         for name, child in value.items():
@@ -34,7 +34,7 @@ def leaves(key: str, node: Node) -> Iterator[tuple[str, Any, Node]]:
 
 
 def given_leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The same for what a program gives."""
+    """The same for a mapping that a program passes."""
     if isinstance(value, Mapping) and value and all(isinstance(n, str) and FREE_NAME.fullmatch(n) for n in value):
         for name, part in value.items():
             yield from given_leaves(f"{key}.{name}", part)
@@ -43,7 +43,7 @@ def given_leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def masked(key: str, value: Any) -> Any:
-    """The value of an unregistered application's key, as a Secret when people give such names to secrets."""
+    """The value of an unregistered application's key, as a Secret when its name looks like a secret's."""
     if value is None or isinstance(value, (bool, Secret)) or not (is_secretive(key.partition(".")[2]) or _holds(value)):
         return value
     if isinstance(value, FrozenDict):
@@ -54,13 +54,13 @@ def masked(key: str, value: Any) -> Any:
 
 
 def _holds(value: Any) -> bool:
-    """Whether a value may hold names of its own."""
+    """Whether a value may contain further names."""
     return isinstance(value, (FrozenDict, FrozenList))
 
 
 def neighbour(name: str, registered: Iterable[str]) -> str | None:
-    """The registered application that an unregistered name was probably meant for."""
-    import difflib  # only a message needs it
+    """The registered application that an unregistered name probably means."""
+    import difflib  # imported late: only messages need it
 
     found = difflib.get_close_matches(name.lower(), list(registered), n=1, cutoff=_NEIGHBOUR)
     return found[0] if found else None

@@ -1,6 +1,6 @@
-"""One file → its bytes: opened once, bounded, and only when nobody else can have written it.
+"""Reads a file's bytes: opens it once, reads a bounded amount, and rejects a file that another user may have written.
 
-The bytes that were checked are the bytes that are returned: every check is made on the open descriptor.
+Every check is made on the open descriptor, so the bytes that are returned are those that were checked.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..files.paths import SAFE
 from .project_opener import LeavesProjectError, ProjectOpener
 
 MAX_BYTES = 64 * 1024
-_MAX_LINKS = 40  # as the kernel has it
+_MAX_LINKS = 40  # like the kernel
 
 
 class Contents(MaskedRepr, frozen=True):
-    """What one read gave: the bytes, or `None` when there is no such file; and every fault.
+    """The result of one read: the bytes, or `None` when there is no such file; and every fault.
 
-    `readable_by_others` tells whether another user may read the file: no place for a literal secret. `linked`: a link
-    in the project led to it, and no line of it is shown.
+    `readable_by_others`: whether another user may read the file, so that it must not contain a literal secret.
+    `linked`: a link in the project led to the file, so none of its lines is shown.
     """
 
     _shown = ("problems", "readable_by_others", "linked")
@@ -40,24 +40,24 @@ class Contents(MaskedRepr, frozen=True):
 
 
 def read_contents(path: str, layer: LayerName, uid: int) -> Contents:
-    """A layer's file.
+    """Reads a layer's file.
 
-    A user's or site's may be a link (a ConfigMap is made of them), and who can write it is checked:
-    `insecure-permissions` when the file or its folder can be written by others, or by its group unless that
-    is the owner's private one, or belongs neither to root nor to `uid`. A read-only mount passes.
+    A user's or site's file may be a link (a ConfigMap consists of links), and its permissions are checked:
+    `insecure-permissions` when the file or its folder can be written by others, or by its group unless that is the
+    owner's private one, or belongs neither to root nor to `uid`. A read-only mount passes.
     A project's file may be hostile: it is opened beneath the project's folder, and one that another user owns or can
-    write is not taken, which is a warning.
+    write is ignored with a warning.
     """
     return _read(path, layer, uid)
 
 
 def failed(path: str, layer: LayerName, message: str, hint: str, code: str = "unreadable-file") -> Contents:
-    """The contents of a file that cannot be used, and why."""
+    """The contents of a file that cannot be used, with the fault."""
     return Contents(problems=(Problem(code=code, message=message, hint=hint, origin=Origin(layer, path)),))
 
 
 def unreadable(path: str, layer: LayerName, error: OSError | ValueError) -> Contents:
-    """The contents of a file that could not be opened or read."""
+    """The contents of a file that could not be opened or read, with the fault."""
     if isinstance(error, LeavesProjectError):
         return failed(
             path,
@@ -91,7 +91,7 @@ def _read(path: str, layer: LayerName, uid: int) -> Contents:
 
 
 def opener_of(layer: LayerName) -> ProjectOpener | None:
-    """What opens a project's file; None for the file of any other layer, which is opened by its path."""
+    """The opener for a project's file; None for the file of any other layer, which is opened by its path."""
     return ProjectOpener() if layer == "project" else None
 
 
@@ -106,9 +106,9 @@ def check_permissions(
     *,
     is_link: bool = True,
 ) -> Contents:
-    """The contents of a file that was read: its size, and who else can write it.
+    """Checks a file that was read: its size, and which other users can write it.
 
-    `is_link`: whether the path itself may be a link, which is then looked at.
+    `is_link`: whether the path itself may be a link, which is then checked, too.
     """
     too_large = sized(path, layer, data)
     if too_large is not None:
@@ -120,14 +120,14 @@ def check_permissions(
         problems = [*_insecure(path, status, acl, layer, uid), *_insecure_folders(path, layer, uid, is_link=is_link)]
         readable = others_may(READ, status, acl, uid)
         found = Contents(data, tuple(problems), readable_by_others=readable) if problems or readable else good
-    # Last: most files have nothing that a read-only mount would excuse.
+    # Checked last: few files have a fault that a read-only mount excuses.
     return good if found is not good and on_read_only_mount(path) else found
 
 
 def _not_taken(
     path: str, layer: LayerName, uid: int, passed: list[tuple[str, os.stat_result, bytes]]
 ) -> Contents | None:
-    """Why a project's file is not taken: another user owns or can write it or a folder of it. None when it is."""
+    """Why a project's file is ignored: another user owns or can write it or a folder of it. None when it is used."""
     for name, status, acl in passed:
         found = insecure(name, status, acl, uid)
         if found is None or (is_sticky(status) and status.st_uid in (0, uid)):
@@ -140,14 +140,14 @@ def _not_taken(
 
 
 def sized(path: str, layer: LayerName, data: bytes) -> Contents | None:
-    """The fault of a file that is larger than a file may be, else None."""
+    """The fault of a file that is too large, else None."""
     if len(data) <= MAX_BYTES:
         return None
     return failed(path, layer, f"larger than {MAX_BYTES // 1024} KiB", "keep settings only in it", "too-large")
 
 
 def _bytes(descriptor: int) -> bytes:
-    """At most one byte more than allowed, however the file grows meanwhile."""
+    """Reads at most one byte more than allowed, even if the file grows meanwhile."""
     parts: list[bytes] = []
     left = MAX_BYTES + 1
     while left > 0 and (part := os.read(descriptor, left)):
@@ -169,7 +169,7 @@ def _hint(error: OSError | ValueError, path: str) -> str:
 
 
 def on_read_only_mount(target: int | str) -> bool:
-    """Whether an open descriptor or a path is where nothing can be written, whatever the modes say."""
+    """Whether an open descriptor or a path is on a read-only mount."""
     if sys.platform == "win32":
         return False
     try:
@@ -179,17 +179,17 @@ def on_read_only_mount(target: int | str) -> bool:
 
 
 def insecure(path: str, status: os.stat_result, acl: bytes, uid: int) -> tuple[str, str] | None:
-    """Why a file or folder may be another user's work, and the command that fixes it; None when it is not."""
+    """Why another user may have written a file or folder, and the command that fixes it; None if none can."""
     what = "folder" if stat.S_ISDIR(status.st_mode) else "file"
     shown = quoted(path, 200)
     if not is_trusted_owner(path, status, uid):
         message = f"the {what} {shown} belongs to another user (uid {status.st_uid})"
-        # Not a chown: it would take the file from its owner, who may be on the other side of a mount.
+        # Not a chown: the owner may be on the other side of a mount, and would lose the file.
         return message, f"mount it read-only, run as its owner, or use a {what} of your own"
     if not others_may(WRITE, status, acl, uid):
         return None
     how = "by its ACL" if acl else f"mode {stat.S_IMODE(status.st_mode):04o}"
-    return f"others can write to the {what} {shown} ({how})", f"chmod go-w {shown}"  # this takes it from an ACL, too
+    return f"others can write to the {what} {shown} ({how})", f"chmod go-w {shown}"  # this removes it from an ACL, too
 
 
 def _insecure(path: str, status: os.stat_result, acl: bytes, layer: LayerName, uid: int) -> list[Problem]:
@@ -201,7 +201,7 @@ def _insecure(path: str, status: os.stat_result, acl: bytes, layer: LayerName, u
 
 
 def _hops(path: str, *, is_link: bool) -> Iterator[str]:
-    """The path, and each that a link on the way leads to: who can write in the folder of one replaces the file."""
+    """The path, and each path that a link in it leads to: whoever can write to one of their folders can replace it."""
     for _ in range(_MAX_LINKS):
         yield path
         if not is_link:
@@ -221,7 +221,7 @@ def _insecure_folders(path: str, layer: LayerName, uid: int, *, is_link: bool) -
             status = os.stat(folder)
             sticky = is_sticky(status) and is_trusted_owner(folder, status, uid)
             if sticky and is_trusted_owner(hop, os.lstat(hop), uid):
-                continue  # nobody else can replace it there
+                continue  # no other user can replace it there
         except OSError:
             continue  # gone since the file was opened: the next read will see it
         if (status.st_dev, status.st_ino) not in seen:

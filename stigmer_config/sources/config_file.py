@@ -1,4 +1,4 @@
-"""A configuration file → a layer: bytes, text, tree, entries, each stage's faults with their places."""
+"""Makes a layer from a configuration file: bytes, text, tree, entries, and the faults of each stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .entries import Collector
 from .yaml.parser import YamlReader, line_and_column
 from .yaml.secret_lines import hidden_lines
 
-# With these the whole file counts for nothing: its bytes are not what its owner wrote.
+# With these faults the whole file is ignored: its bytes may not be what its owner wrote.
 _FATAL = frozenset({"yaml-syntax", "yaml-forbidden", "too-large", "not-a-mapping", "bad-encoding", "unreadable-file"})
 
 
@@ -25,9 +25,9 @@ def file_layer(
 ) -> tuple[Layer, list[Problem]]:
     """Reads one configuration file.
 
-    A missing file is an `absent` layer, or `unreadable-file` when it was `named`; so is a named site file without
-    a byte in it, as a full disk leaves one. No fault raises: each is a Problem, and a layer with a fault has the
-    status `error`.
+    A missing file is an `absent` layer, or `unreadable-file` when it was `named`; so is a named site file of zero
+    bytes, which a full disk leaves. Faults do not raise: each is a Problem, and a layer with a fault has the status
+    `error`.
     """
     return layer_of(read_contents(path, layer, uid), path, layer, named=named, schema=schema)
 
@@ -35,7 +35,7 @@ def file_layer(
 def layer_of(
     contents: Contents, path: str, layer: LayerName, *, named: bool = False, schema: Schema = BUILT_IN
 ) -> tuple[Layer, list[Problem]]:
-    """The layer that a file's contents make, and every fault of it."""
+    """The layer of a file's contents, and every fault of it."""
     if contents.data == b"" and named and layer == "site":
         return _emptied(contents, path, layer)
     if contents.data is not None:
@@ -52,7 +52,7 @@ def layer_of(
 
 
 def _emptied(contents: Contents, path: str, layer: LayerName) -> tuple[Layer, list[Problem]]:
-    """The layer of a file that must hold something and does not: its owner's settings are lost, not withdrawn."""
+    """The layer of a file that must not be empty and is: its owner's settings were lost, not removed on purpose."""
     hint = "write its settings again; {} says on purpose that it has none"
     fault = Problem(code="unreadable-file", message="the file is empty", hint=hint, origin=Origin(layer, path))
     digest = hashlib.sha256(b"").hexdigest()
@@ -100,18 +100,18 @@ def _parsed(
 
 
 def _all_lines(text: str) -> frozenset[int]:
-    """A link may name any file of the project: none of its lines is shown."""
+    """All lines: a link may name any file of the project, so none of its lines is shown."""
     return frozenset(range(1, len(text.splitlines()) + 1))
 
 
 def _secret_lines(text: str, layer: LayerName, path: str, schema: Schema) -> frozenset[int]:
-    """Read again for them: few texts have a fault to show, and a layer is kept for long."""
+    """Parses the text again: few texts have a fault to show, and keeping the lines in each layer would cost memory."""
     reader = YamlReader(text, layer, path)
     return hidden_lines(text, reader.read(), reader.lost, schema)
 
 
 def _writable(problems: list[Problem]) -> Problem | None:
-    """The fault that lets others write the file, if there is one: then nothing in it is its owner's word."""
+    """The fault that lets others write the file, if there is one: then none of its content can be trusted."""
     return next((p for p in problems if p.code == "insecure-permissions" and not p.key), None)
 
 
@@ -135,7 +135,7 @@ def _not_utf8(data: bytes, error: UnicodeDecodeError, path: str, layer: LayerNam
 
 
 def _readable_secrets(collector: Collector, path: str) -> list[Problem]:
-    """A literal secret in a file that others can read is no secret."""
+    """The faults of literal secrets in a file that others can read."""
     from ..core.secret import Secret
 
     rows = [(key, value) for key, entry in collector.entries.items() for value in _values(entry)]
@@ -149,7 +149,7 @@ def _readable_secrets(collector: Collector, path: str) -> list[Problem]:
 
 
 def _values(entry: Entry) -> Iterable[Any]:
-    """What an entry holds: itself, the items of a list, or the values of headers."""
+    """The single values of an entry: the value itself, the items of a list, or the values of headers."""
     if isinstance(entry.value, list):
         return entry.value
     return [part.value for part in entry.value.values()] if type(entry.value) is dict else [entry.value]

@@ -1,4 +1,4 @@
-"""The packaged defaults of a mode → the `defaults` layer. They never change while the process runs."""
+"""The `defaults` layer: the packaged defaults of a mode. They never change while the process runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .yaml.parser import parse
 def defaults_layer(mode: str) -> Layer:
     """The lowest layer: `defaults/<mode>.yaml` and the addresses of `defaults/providers.yaml`.
 
-    A fault in one of them is a broken installation: `RuntimeError`.
+    A fault in one of them means a broken installation and raises `RuntimeError`.
     """
     path = packaged.path(f"{mode}.yaml")
     tree, problems = parse(packaged.text(f"{mode}.yaml"), "defaults", path)
@@ -28,7 +28,7 @@ def defaults_layer(mode: str) -> Layer:
 
 @functools.cache
 def _providers() -> dict[str, Entry]:
-    """The kind and the address of each packaged provider, with their places."""
+    """The entries for the kind and the address of each packaged provider."""
     path = packaged.path("providers.yaml")
     tree, problems = parse(packaged.text("providers.yaml"), "defaults", path)
     if tree is None or problems:

@@ -1,4 +1,4 @@
-"""Where configuration files are looked for."""
+"""Searches for configuration files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = "config.yaml"
 
 
 class Project(msgspec.Struct, frozen=True):
-    """The project's file, or the place where one would be, and why there is none."""
+    """The project's file; or the path where it would be, and why there is none."""
 
     path: str
     why_none: str | None = None
@@ -29,13 +29,13 @@ NO_FOLDER = "the working folder is gone"
 
 
 def site_file(environment: Environment) -> tuple[str, bool]:
-    """The site file, and whether a variable named it (then it must exist)."""
+    """The path of the site file, and whether a variable names it (then it must exist)."""
     named = environment.variable("STIGMER_SITE_CONFIG")
     return (environment.absolute(named), True) if named else (os.path.join(environment.site_dir, FILE), False)
 
 
 def user_file(environment: Environment) -> str:
-    """The user's file: `~/.stigmer/config.yaml`, or the same in `STIGMER_HOME`; "" without either."""
+    """The user's file: `~/.stigmer/config.yaml`, or `config.yaml` in `STIGMER_HOME`; "" without either folder."""
     named = environment.variable("STIGMER_HOME")
     if named is not None:
         return os.path.join(environment.absolute(named), FILE)
@@ -43,10 +43,10 @@ def user_file(environment: Environment) -> str:
 
 
 def project_file(environment: Environment, project_dir: Path | Literal[False] | None) -> Project:
-    """The project's file: of the folder that is given, else of the nearest ancestor that has one.
+    """The project's file: in the given folder, else in the nearest ancestor that has one.
 
-    The search stops at a git root, the home folder, a mount boundary or `/`. A file that is the user's own
-    is no project's.
+    The search stops at a git root, the home folder, a mount boundary or `/`. The user's own file is never a
+    project's.
     """
     if project_dir is False:
         return Project("", "not asked for (--no-project)")
@@ -65,13 +65,13 @@ def project_file(environment: Environment, project_dir: Path | Literal[False] | 
 
 
 def new_project_file(environment: Environment) -> str:
-    """Where a new project's file belongs: at the git root, else in the working folder; "" when that is gone."""
+    """The path for a new project's file: at the git root, else in the working folder; "" when that is gone."""
     if environment.cwd is None:
         return ""
     root = next((folder for folder, stop in _folders_upwards(environment, environment.cwd) if stop == _GIT_ROOT), None)
     path = os.path.join(root or environment.cwd, ".stigmer", FILE)
     user = user_file(environment)
-    if root and user and real_path(path) == real_path(user):  # the home itself is a repository
+    if root and user and real_path(path) == real_path(user):  # the home folder itself is a repository
         return os.path.join(environment.cwd, ".stigmer", FILE)
     return path
 
@@ -79,10 +79,10 @@ def new_project_file(environment: Environment) -> str:
 def looked_at(
     environment: Environment, project_dir: Path | Literal[False] | None, found: Project | None = None
 ) -> list[str]:
-    """Every path that decides which files are read: what a worker has to watch.
+    """Every path that decides which files are read, and which a worker has to watch.
 
-    Besides the files themselves: where a nearer project's file could appear, and the `.git` that would end
-    the search. `found` is what `project_file` has just found.
+    These are the files themselves, the places where a nearer project's file could appear, and each `.git` that would
+    end the search. `found` is the result of `project_file`.
     """
     paths = [path for path in (site_file(environment)[0], user_file(environment)) if os.path.isabs(path)]
     found = found or project_file(environment, project_dir)
@@ -97,7 +97,7 @@ def looked_at(
 
 
 def _folders_upwards(environment: Environment, start: Path) -> Iterator[tuple[str, str | None]]:
-    """The folders from `start` upwards that may hold a project's file; the last one with why the search ends."""
+    """The folders from `start` upwards that may contain a project's file; the last one with why the search ends."""
     home = real_path(environment.home) if environment.home is not None else ""
     folder = os.fspath(start)
     while True:
@@ -135,8 +135,8 @@ def _unless_users(environment: Environment, project: Project) -> Project:
 
 
 def _is_one_file(one: str, other: str) -> bool:
-    """Whether two paths are the same without their links."""
+    """Whether two paths are equal once links are resolved."""
     with contextlib.suppress(OSError, ValueError):
         if not os.path.samestat(os.stat(one), os.stat(other)):
-            return False  # as nearly always, in two calls
+            return False  # the usual case, in two calls
     return real_path(one) == real_path(other)

@@ -1,4 +1,4 @@
-"""A tree or a mapping → typed entries: which keys there are, what each may hold, and every fault at once."""
+"""Converts a tree to typed entries: checks that the keys exist, checks the values, and collects every fault."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from .yaml.parser import MAX_PROBLEMS
 ALIAS_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 MODEL = ModelString()
 _GLUED = "put a space after the colon"
-# A key and its value without the space, and what other formats look like.
+# A key and its value without the space, and the syntax of other formats.
 _GLUED_TEXT = re.compile(r"[a-z_]{1,64}:[^\s:/]")
 _OTHER_FORMAT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=")
-_REFERRED = Secret("-")  # in the place of a secret in a list that is elsewhere
+_REFERRED = Secret("-")  # stands in a list for a secret that is stored elsewhere
 
 
 def _nesting(key: str) -> str:
-    """A key as a file holds it, on one line."""
+    """A key in a file's nested form, on one line."""
     return f"{key.replace('.', ': {')}: …{'}' * key.count('.')}"
 
 
 class _EnoughError(Exception):
-    """More faults than anybody makes by mistake; each of them costs."""
+    """Raised at more faults than are made by mistake: each takes time."""
 
 
 class Collector:
-    """Gathers one layer's entries. `entries`, `faulty`, `problems` and `not_read` hold what was found.
+    """Collects one layer's entries. The results are in `entries`, `faulty`, `problems` and `not_read`.
 
-    `named` has the places where providers are named as keys (`providers.corp`, `aliases.writer.corp`): whether there
-    is one of that name is known once every layer is read.
+    `named` has the places where providers are named as keys (`providers.corp`, `aliases.writer.corp`): whether such a
+    provider exists is known only once every layer is read.
 
-    `apps` holds what is below `apps` as the file gives it, key by key, whatever is registered; None when the file has
-    no such section.
+    `apps` holds the unchecked keys and values below `apps`, whichever applications are registered; None when the file
+    has no such section.
     """
 
     def __init__(self, layer: LayerName, source: str, schema: Schema = BUILT_IN) -> None:
@@ -56,14 +56,14 @@ class Collector:
         self.source = source
         self.schema = schema
         self.entries: dict[str, Entry] = {}
-        self.faulty: dict[str, Origin] = {}  # keys whose value is none they may have
+        self.faulty: dict[str, Origin] = {}  # keys with an invalid value
         self.named: dict[str, Origin] = {}
         self.problems: list[Problem] = []
         self.apps: dict[str, Entry] | None = None
-        self.not_read: list[str] = []  # keys that belong to another program
+        self.not_read: list[str] = []  # keys of another program
 
     def tree(self, root: Node | None) -> None:
-        """Takes a file's tree: sections and keys as `settings` declares them."""
+        """Collects a file's tree: sections and keys as `settings` declares them."""
         if root is None:
             return
         try:
@@ -88,12 +88,12 @@ class Collector:
             raise _EnoughError
 
     def _section(self, section: str, node: Node, declared: str | None = None) -> None:
-        """Takes a section; `declared` is how its key is declared, where that is another."""
+        """Collects a section; `declared` is the declared form of its key, where it differs."""
         if node.bad or node.value is None:
-            return  # reported already, or a section with only comments in it
+            return  # reported already, or a section that contains only comments
         declared = declared or section
         if type(node.value) is not dict:
-            # Not its text: it may be the secret that belongs below.
+            # Without its text, which may be the secret that belongs below.
             message = f"{section or 'the file'} must hold keys, not {shape(node.value)}"
             text = node.value if type(node.value) is str else ""
             hint = self._known_keys(declared)
@@ -104,12 +104,12 @@ class Collector:
             self._fault("not-a-mapping", section, message, node, hint)
             return
         if not node.value and self.schema.is_struct(declared):
-            self.entries[section] = Entry(FrozenDict(), self._origin(node))  # it is there, with its defaults
+            self.entries[section] = Entry(FrozenDict(), self._origin(node))  # it exists, with its defaults
         for name, child in node.value.items():
             self._child(section, declared, name, child)
 
     def _child(self, section: str, declared: str, name: str, node: Node) -> None:
-        """Takes what a section holds under one name."""
+        """Collects the value of one name in a section."""
         key = f"{section}.{name}" if section else name
         found = self.schema.child(declared, name)
         if found is None and self.layer == "user" and key in stigmer_cli.KEYS:
@@ -128,7 +128,7 @@ class Collector:
             self._leaf(key, self.schema.settings.get(found) or self.schema.named[found], node)
 
     def _is_none(self, declared: str, node: Node) -> bool:
-        """Whether a section is set to none: one that may be, by null."""
+        """Whether a nullable section is set to null."""
         setting = self.schema.find(declared) if node.value is None and not node.bad else None
         return setting is not None and setting.nullable
 
@@ -139,7 +139,7 @@ class Collector:
         return f"{'put keys below it' if section else 'known keys'}: {', '.join(names)}"
 
     def _apps(self, node: Node) -> None:
-        """Takes the applications' settings: a registered one's by its declarations, another's as they are."""
+        """Collects the applications' settings: those of a registered one by its declarations, others unchecked."""
         if node.bad:
             return
         if type(node.value) is not dict and node.value is not None:
@@ -161,7 +161,7 @@ class Collector:
                 self._note_neighbour(name, self._origin(child, of_key=True))
 
     def _note_neighbour(self, name: str, origin: Origin) -> None:
-        """Warns of an application's name that is nearly a registered one."""
+        """Warns about an application's name that is nearly a registered one."""
         near = app_entries.neighbour(name, self.schema.children["apps"])
         if near is not None:
             message = f"no application is registered as {quoted(shown_name(name))}: its settings have no effect here"
@@ -190,20 +190,20 @@ class Collector:
         self._fault("unknown-key", key, f"there is no key {quoted(key)}", node, hint, of_key=True)
 
     def _as_yaml(self, name: str) -> str:
-        """How to write what stands in another format, by the name before its `=`."""
+        """The hint for text in another format, by the name before its `=`."""
         setting = self.schema.variables.get(name.rpartition(".")[2]) or self.schema.find(name)
         example = _nesting(setting.key) if setting is not None else "key: value, for example llm: {model: fast}"
         return f"this file is YAML: write {example}"
 
     def _nested(self, key: str) -> str:
-        """How to write a key that was given with dots, or with colons."""
+        """The hint for a key that is written with dots or with colons."""
         return f"write it nested: {_nesting(key)}"
 
     def _leaf(self, key: str, setting: Setting, node: Node) -> None:
         if node.bad:
             return
         if self.layer == "project" and setting.access in ("secret", "forbidden"):
-            # Whatever it is, it is refused: nothing of it is looked at or kept.
+            # It is refused in any case: its value is neither checked nor kept.
             self.entries[key] = Entry(None, self._origin(node))
             return
         try:
@@ -221,7 +221,7 @@ class Collector:
             self._report(warning)
 
     def _value(self, key: str, setting: Setting, node: Node) -> Any:
-        """What a leaf says, in its setting's type; where that has parts, each is an entry with a place of its own."""
+        """A leaf's value in its setting's type; if that has parts, each is an entry with its own place."""
         if setting.is_secret:
             return self._secret(key, setting, node)
         if type(node.value) is dict and isinstance(setting.kind, Parameters):
@@ -330,12 +330,12 @@ class Collector:
 
 
 def _is_glued(name: str, node: Node) -> bool:
-    """Whether a name is a key and its value, between brackets: `{timeout:1}` is one name without a value."""
+    """Whether a name between brackets is a key and its value: `{timeout:1}` is one name without a value."""
     return ":" in name and node.value is None
 
 
 def unknown_item(key: str, name: str, origin: Origin, schema: Schema) -> Problem | None:
-    """The fault of an item of `locked` or `enforced` that is no key, section or alias; else None."""
+    """The fault of an item of `locked` or `enforced` that is not a key, section or alias; else None."""
     if name and (schema.find(name) is not None or schema.is_section(name)):
         return None
     hint = did_you_mean(name, [*schema.settings, *schema.children], "name a key or a section")

@@ -1,4 +1,4 @@
-"""Command-line flags and `load(flags=…)` → the `flags` layer."""
+"""The `flags` layer: command-line flags and `load(flags=…)`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def from_call(flags: Mapping[str, Any] | None, schema: Schema = BUILT_IN) -> tup
 def from_command_line(
     given: Iterable[tuple[str, str, str]], anthropic_key: str | None = None, schema: Schema = BUILT_IN
 ) -> tuple[Layer, list[Problem]]:
-    """The layer of a command line: rows of (key, text, flag), each read by its key's type.
+    """The layer of a command line: rows of (key, text, flag), each parsed as its key's type.
 
-    `anthropic_key` fills `providers.anthropic.api_key`, and names anthropic unless the flags name another.
+    `anthropic_key` sets `providers.anthropic.api_key`, and names anthropic unless the flags name another provider.
     Keys must exist; the command line has checked that.
     """
     entries: dict[str, Entry] = {}

@@ -1,8 +1,8 @@
 """The JSON Schema (2020-12) of a configuration file, from the settings' declarations.
 
-It is for editors: keys and values to complete, texts to show, faults to mark. What one file cannot tell is
-left to the load: trust, another layer's provider, what a model takes. One thing JSON Schema cannot say: 5.0 is
-a whole number to it, and none to us.
+It is for editors: keys and values to complete, documentation to show, faults to mark. What depends on more than one
+file is left to the load: trust, another layer's provider, a model's limits. One rule JSON Schema cannot express: 5.0
+is an integer there, but not here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DOCS = {
 
 
 def text(known: Schema = BUILT_IN) -> str:
-    """The schema as the command prints it, with its last line end."""
+    """The schema as the command prints it, including the final newline."""
     return json.dumps(schema(known), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -63,7 +63,7 @@ def _section(section: str, known: Schema) -> dict[str, Any]:
     if free is not None and section != "providers":
         only = {"patternProperties": {_FREE: _below(free, known)}, "additionalProperties": False}
         return {"type": ["object", "null"], **only}
-    if section == "apps":  # others are other applications'
+    if section == "apps":  # other names belong to other applications
         return {"type": ["object", "null"], "properties": properties}
     for key in sorted(stigmer_cli.KEYS):
         if key.rpartition(".")[0] == section:
@@ -165,7 +165,7 @@ def _alias() -> dict[str, Any]:
 
 
 def _examples(key: str) -> list[str]:
-    """What an editor offers: the built-in aliases and the packaged models, of its provider if it has one."""
+    """The values that an editor offers: the built-in aliases and the packaged models, of its provider if it has one."""
     own = [provider for provider in CORE_PROVIDERS if key.startswith(f"providers.{provider}.")]
     entries = defaults_layer("cloud").entries
     aliases = {key.removeprefix("aliases."): entry for key, entry in entries.items() if key.startswith("aliases.")}

@@ -1,4 +1,4 @@
-"""What a setting's kind accepts, as JSON Schema: kinds → shapes, and the forms of texts that they refer to."""
+"""Value types as JSON Schema: a shape for each type, and the string formats that the shapes refer to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..settings.value_types import (
     Whole,
 )
 
-# Python's `$` matches before a last line break, JavaScript's does not: this one never does.
+# Python's `$` matches before a final newline, JavaScript's does not: this one never does.
 _END = r"$(?!\n)"
 _PORT = (
     "(?=[0-9]{1,5}(?![0-9]))0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -42,7 +42,7 @@ _ANY_CASE = "|".join("".join(f"[{c}{c.upper()}]" for c in provider) for provider
 
 @functools.singledispatch
 def shape(kind: Kind) -> dict[str, Any]:
-    """What a kind accepts, as JSON Schema."""
+    """The values that a type accepts, as JSON Schema."""
     raise NotImplementedError(type(kind).__name__)
 
 
@@ -188,7 +188,7 @@ def _(kind: Headers) -> dict[str, Any]:
 
 
 def _targets() -> dict[str, Any]:
-    """An alias that means another model for each provider."""
+    """An alias with a model for each provider."""
     docs = {provider: f"The model when {provider} is in force." for provider in CORE_PROVIDERS}
     properties = {provider: {"description": doc, **shape(ModelString())} for provider, doc in docs.items()}
     return {
@@ -200,7 +200,7 @@ def _targets() -> dict[str, Any]:
 
 
 def _reference() -> dict[str, Any]:
-    """Where a secret stands, instead of the secret (`references`)."""
+    """A reference to a secret (`references`)."""
     text = {"type": "string", "minLength": 1}
     argv = {
         "type": "array",
@@ -229,7 +229,7 @@ def _ipv6() -> str:
     return rf"\[(?:{'|'.join(forms)})\]"
 
 
-# Texts of a form: the pattern, and what an editor says where it is not met.
+# String formats: the pattern, and the message of an editor for a string that does not match.
 _FORMS = {
     "model": (
         rf"^(?!.*(?:\.\.|//))(?!(?:{_ANY_CASE}):{_END})[A-Za-z0-9._:/@+-]{{1,256}}{_END}",
@@ -248,6 +248,6 @@ _FORMS = {
 
 
 def definitions() -> dict[str, Any]:
-    """What the shapes refer to. A form stands beside the type where it is used, so that null may stand there too."""
+    """The definitions that the shapes refer to. A format does not include the type, so a shape can also allow null."""
     forms = {name: {"pattern": pattern, "patternErrorMessage": told} for name, (pattern, told) in _FORMS.items()}
     return {**forms, "targets": _targets(), "reference": _reference()}

@@ -1,4 +1,4 @@
-"""A mapping given by a program, dotted or nested, as entries."""
+"""Converts a mapping that a program passes, dotted or nested, to entries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..settings.value_types import InvalidValueError
 from .app_entries import given_leaves, masked
 from .entries import ALIAS_NAME, MODEL, unknown_item
 
-# What a mapping gives, flat: key, value, key, value, … in the settings' types. Overrides are kept so: they must stay
-# small.
+# The content of a mapping, flat: key, value, key, value, … in the settings' types. A Config keeps overrides in this
+# form because it is small.
 Pairs = tuple[Any, ...]
 
 
@@ -27,7 +27,7 @@ def from_mapping(
 ) -> tuple[dict[str, Entry], list[Problem]]:
     """Entries of a mapping, dotted or nested (`{"llm": {"model": "fast"}}` or `{"llm.model": "fast"}`).
 
-    `place` gives an entry's Origin by its key.
+    `place` returns an entry's Origin by its key.
     """
     pairs, problems = read_pairs(given, layer, place, schema)
     return entries_of(pairs, place), problems
@@ -44,8 +44,8 @@ def read_pairs(
 ) -> tuple[Pairs, list[Problem]]:
     """The checked pairs of a mapping, and every fault.
 
-    In the execution layer an empty string counts as unset (a request's unset field), and only `llm.*` and what an
-    application declares so may be set.
+    In the execution layer an empty string counts as unset (a request's unset field), and only `llm.*` and keys that an
+    application declares `per_execution` may be set.
     """
     if not isinstance(given, Mapping):
         what = "an override" if layer == "execution" else layer
@@ -85,7 +85,7 @@ def _is_overridable(key: str, schema: Schema) -> bool:
 
 
 def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
-    """The fault of a key that does not exist, or is none of those that an override may set."""
+    """The fault of a key that does not exist, or that an override may not set."""
     if key and schema.is_section(key):
         names = [name for name in schema.children[schema.declared(key) or key] if name != NAME]
         message = f"{key} is a section: it must hold keys"
@@ -110,7 +110,7 @@ def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]], sc
         key = f"{prefix}{name}"
         if key not in schema.children and not (key.startswith(("apps.", "providers.")) and schema.is_section(key)):
             rows.append((key, value))
-        elif type(value) is dict or isinstance(value, Mapping):  # the first is the usual one, and quick
+        elif type(value) is dict or isinstance(value, Mapping):  # the first check is fast, and usually true
             _flat(value, f"{key}.", rows, schema)
             if not value and schema.is_struct(schema.declared(key) or ""):
                 rows.append((key, value))

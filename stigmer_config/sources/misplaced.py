@@ -1,4 +1,4 @@
-"""Files that are probably meant and are not read, because of their name or their folder: each a warning."""
+"""Warnings about files that are not read because their name or folder is slightly wrong."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..core.problems import Problem, quoted
 from ..core.provenance import LayerName, Origin
 from .discovery import FILE, Project, looked_at, site_file, user_file
 
-_MOST = 1000  # names of one folder that are looked at
+_MOST = 1000  # the most names of one folder that are checked
 _ENDINGS = (".yaml", ".yml", ".json", ".toml")
 
 
 def misplaced_files(environment: Environment, project: Project) -> list[Problem]:
-    """A warning for each file with a name like `config.yml` where a `config.yaml` is looked for and missing.
+    """A warning for each file with a name like `config.yml` where a `config.yaml` is expected and missing.
 
-    And for a `config.yaml` in the platform's user config folder, and a `STIGMER_HOME` that is no folder.
+    Also for a `config.yaml` in the platform's user config folder, and a `STIGMER_HOME` that is not a folder.
     """
     user = user_file(environment)
     site, named = site_file(environment)
@@ -34,7 +34,7 @@ def misplaced_files(environment: Environment, project: Project) -> list[Problem]
 
 
 def _beside(layer: LayerName, path: str) -> Iterator[Problem]:
-    """The warnings about a folder in which `path` is looked for."""
+    """The warnings about the folder of `path`."""
     folder = os.path.dirname(path)
     try:
         with os.scandir(folder) as entries:
@@ -61,7 +61,7 @@ def _in_config_folder(environment: Environment, user: str) -> Iterator[Problem]:
 
 
 def _home(environment: Environment) -> Iterator[Problem]:
-    """The warning about a `STIGMER_HOME` that is no folder."""
+    """The warning about a `STIGMER_HOME` that is not a folder."""
     named = environment.variable("STIGMER_HOME")
     folder = os.path.dirname(user_file(environment)) if named else ""
     if not named or os.path.isdir(folder):

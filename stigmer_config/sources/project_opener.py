@@ -1,7 +1,7 @@
-"""Opening a project's file beneath the project's folder, so that no link exchanged meanwhile leads out of it.
+"""Opens a project's file beneath the project's folder, so that no link that is swapped meanwhile leads out of it.
 
-Each part of the path is opened in the folder that was opened before it, never following a link; links are resolved
-here, and may lead anywhere in the project but into `.git`.
+Each part of the path is opened relative to the folder opened before it, without following links; links are resolved
+here, and may lead anywhere in the project except into `.git`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final
 from ..files.access import acl_of
 from ..files.paths import NO_LINK, SAFE, real_path
 
-_MAX_LINKS: Final = 40  # as the kernel has it
-_MAX_FOLDERS: Final = 64  # of the project: more are no one's layout, and the watcher follows no more than it can
+_MAX_LINKS: Final = 40  # like the kernel
+_MAX_FOLDERS: Final = 64  # of the project: no sensible layout has more, and the watcher follows a limited number
 _FOLDER: Final = getattr(os, "O_DIRECTORY", 0) | SAFE
-_LINK: Final = (errno.ELOOP, errno.EMLINK, errno.ENOTDIR)  # what O_NOFOLLOW gives for one
+_LINK: Final = (errno.ELOOP, errno.EMLINK, errno.ENOTDIR)  # the error of O_NOFOLLOW for a link
 
 
 class LeavesProjectError(OSError):
@@ -29,8 +29,8 @@ class LeavesProjectError(OSError):
 class ProjectOpener:
     """Opens the file `FOLDER/.stigmer/config.yaml` beneath FOLDER.
 
-    After `open`: `folders` are the folders that were passed, with their status and ACL, and `linked` says whether a
-    link was followed.
+    After `open`, `folders` are the folders on the way, with their status and ACL, and `linked` is whether a link was
+    followed.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class ProjectOpener:
                 os.close(descriptor)
 
     def _walk(self, root: str, todo: list[str], flags: int, opened: list[int]) -> int:
-        """Follows the parts in `todo`, the next one last. Each folder passed is put on `opened`."""
+        """Follows the parts in `todo`, the next one last. Appends each opened folder to `opened`."""
         names = [root]
         self._enter(root, None, opened)
         links = 0
@@ -93,13 +93,13 @@ class ProjectOpener:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.path.join(*names))
 
     def _enter(self, path: str, name: str | None, opened: list[int]) -> None:
-        """Opens a folder: the project's own by its path, any other by its name in the one before."""
+        """Opens a folder: the project's folder by its path, any other by its name relative to the one before."""
         if len(self.folders) >= _MAX_FOLDERS:
             raise OSError(errno.ELOOP, "too many folders", path)
         flags, within = (_FOLDER, None) if name is None else (_FOLDER | NO_LINK, opened[-1])
         try:
             descriptor = os.open(name or path, os.O_RDONLY | flags, dir_fd=within)
-        except PermissionError:  # one that may be passed and not be listed
+        except PermissionError:  # a folder with execute but no read permission
             descriptor = os.open(name or path, getattr(os, "O_PATH", 0) | flags, dir_fd=within)
         opened.append(descriptor)
         status = os.fstat(descriptor)
@@ -114,7 +114,7 @@ def _target(name: str, folder: int) -> str | None:
 
 
 def _within(target: str, root: str) -> str:
-    """What an absolute link's target is from the project's folder."""
+    """An absolute link's target relative to the project's folder."""
     start = os.path.join(real_path(root), "")
     if not target.startswith(start):
         raise LeavesProjectError(target)

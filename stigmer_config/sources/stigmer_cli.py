@@ -1,6 +1,6 @@
-"""The Stigmer CLI keeps settings of its own in `~/.stigmer/config.yaml`: they are left alone.
+"""The Stigmer CLI's own settings in `~/.stigmer/config.yaml`, which this package leaves unchanged.
 
-They are not read, are no problem, and stay where they are when the file is edited.
+They are not read, cause no problem, and are preserved when the file is edited.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .yaml.parser import parse
 KEYS = frozenset(
     {"backends", "current_backend", "context", "marketplaces", "backend.type", "backend.local", "backend.cloud"}
 )
-# What of them has a key here: the CLI's key → ours.
+# Its settings that have a counterpart here: the CLI's key → ours.
 _COUNTERPARTS = {
     "backend.type": "mode",
     "backend.local.endpoint": "backend.endpoint",
@@ -42,7 +42,7 @@ class Counterpart(NamedTuple):
 
 
 def counterparts(layer: Layer) -> list[Counterpart]:
-    """What the user's file says in the Stigmer CLI's keys that has a key here, and is not set there."""
+    """The Stigmer CLI's keys in the user's file that have a counterpart here which the file does not set."""
     if layer.name != "user" or layer.text is None or not layer.not_read:
         return []
     tree, _ = parse(layer.text, layer.name, layer.source)
@@ -58,7 +58,7 @@ def counterparts(layer: Layer) -> list[Counterpart]:
 
 
 def _shown(key: str, value: str) -> str | None:
-    """A value that a message may show: no secret, and no address with a password in it."""
+    """A value that a message may show: without secrets, and without passwords in addresses."""
     if SETTINGS[key].is_secret:
         return None
     return "VALUE" if "@" in value else value

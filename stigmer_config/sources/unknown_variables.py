@@ -1,4 +1,4 @@
-"""`STIGMER_*` variables that nothing reads: probably misspelled, each a warning with the nearest name."""
+"""Warnings about `STIGMER_*` variables that nothing reads and are probably misspelled, with the nearest name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.provenance import Origin
 from ..settings.declarations import VARIABLES
 
 _PREFIX = "STIGMER_"
-# Ours, beside those of the settings.
+# Variables of this package, besides those of the settings.
 _OTHERS_OF_OURS = (
     *("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT"),
     *("STIGMER_ETCD", "STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY"),
@@ -21,9 +21,9 @@ _OTHERS_OF_OURS = (
 
 
 def unknown_variables(environment: Environment, declared: Collection[str] = ()) -> list[Problem]:
-    """A warning for each `STIGMER_*` variable that is neither ours, nor another Stigmer program's, nor `declared`.
+    """A warning for each `STIGMER_*` variable of neither this package, nor another Stigmer program, nor `declared`.
 
-    `declared`: variables of an application's own settings.
+    `declared`: the variables of applications' settings.
     """
     ours = {*VARIABLES, *_OTHERS_OF_OURS, *declared}
     unknown = [
@@ -38,7 +38,7 @@ def unknown_variables(environment: Environment, declared: Collection[str] = ()) 
 
 
 def _other_programs() -> list[str]:
-    """The patterns in `defaults/other_variables.yaml`. A fault in it is a broken installation: `RuntimeError`."""
+    """The patterns in `defaults/other_variables.yaml`. A fault in it means a broken installation: `RuntimeError`."""
     from .yaml.parser import parse
 
     name = "other_variables.yaml"
@@ -56,12 +56,12 @@ def _warning(name: str, ours: Collection[str]) -> Problem:
 
 
 def _meant(name: str, ours: Collection[str]) -> str | None:
-    """The nearest of our variables: some of them lack the prefix, so that only the rest of the name counts."""
+    """The nearest of our variables. Some of them lack the prefix, so only the rest of the name is compared."""
     rest = name.removeprefix(_PREFIX)
     by_rest = {one.removeprefix(_PREFIX): one for one in sorted(ours, key=lambda one: one.startswith(_PREFIX))}
-    if rest in by_rest:  # STIGMER_LOG_LEVEL is meant for LOG_LEVEL
+    if rest in by_rest:  # STIGMER_LOG_LEVEL means LOG_LEVEL
         return by_rest[rest]
-    # STIGMER_MODEL is meant for STIGMER_LLM_MODEL.
+    # STIGMER_MODEL means STIGMER_LLM_MODEL.
     ends = [one for one in ours if one.endswith(f"_{rest}")]
     if ends:
         return min(ends, key=lambda one: (not one.startswith(_PREFIX), len(one), one))

@@ -1,4 +1,4 @@
-"""Environment variables → the `vendor` and the `env` layer. Names come from the declarations, never by splitting."""
+"""The `vendor` and the `env` layer, from environment variables. Their names are declared, never split."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..settings.schema import Schema, Setting
 from ..settings.value_types import InvalidValueError
 from .unknown_variables import unknown_variables
 
-# The fleet's store, and how it is entered: `fleet` reads them.
+# The address and credentials of the fleet's store: `etcd.address` reads them.
 ETCD = "STIGMER_ETCD"
 ETCD_FILES = ("STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY")
 ETCD_USER = "STIGMER_ETCD_USER"
 ETCD_PASSWORD = "STIGMER_ETCD_PASSWORD"  # noqa: S105 - a variable's name
-# Variables of these keys are read by many programs, each with words of its own.
+# Many programs read the variables of these keys, each with its own values.
 _SHARED = frozenset({"logging.level", "logging.format"})
 SOURCE = "environment"
 
@@ -36,14 +36,14 @@ def variable_layers(environment: Environment, schema: Schema = BUILT_IN) -> Vari
 
 
 def vendor_variables() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The variables that other tools own, by the key that they fill; the first that is set counts."""
+    """The variables that other tools define, by the key that they set; the first one that is set counts."""
     for provider, packaged in packaged_providers().items():
         yield f"providers.{provider}.api_key", packaged.key_variables
         yield f"providers.{provider}.base_url", packaged.url_variables
 
 
 def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
-    """The `vendor` layer: each variable fills `providers.<its provider>.*`."""
+    """The `vendor` layer: each variable sets a key of `providers.<its provider>`."""
     found: dict[str, tuple[str, str]] = {}
     for key, names in vendor_variables():
         for name in names:
@@ -55,7 +55,7 @@ def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
 
 
 def env_layer(environment: Environment, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
-    """The `env` layer: the settings' own variables, and a warning for each `STIGMER_*` that nothing reads."""
+    """The `env` layer: the settings' variables, and a warning for each `STIGMER_*` variable that nothing reads."""
     found: dict[str, tuple[str, str]] = {}
     for setting in schema.variables.values():
         for name in filter(None, (setting.variable, setting.fallback_variable)):
@@ -98,7 +98,7 @@ def _fault(fault: InvalidValueError, key: str, origin: Origin, text: str) -> Pro
 
 
 def _ollama_url(host: str) -> str:
-    """`OLLAMA_HOST` as Ollama's own client reads it (envconfig.Host); a bind address means loopback."""
+    """Parses `OLLAMA_HOST` like Ollama's own client (envconfig.Host); a bind address means loopback."""
     host = host.strip().strip("\"'")
     if host == "ollama.com":
         return "https://ollama.com:443"
@@ -106,7 +106,7 @@ def _ollama_url(host: str) -> str:
     scheme = scheme.lower() if separator else "http"
     port = {"http": "80", "https": "443"}.get(scheme, "") if separator else "11434"
     if "@" in rest:
-        return f"{scheme}://{rest}"  # refused as it is, unseen
+        return f"{scheme}://{rest}"  # refused by the type later, without showing it
     address, slash, path = rest.partition("/")
     if address.startswith("["):
         name, _, given = address.partition("]")
@@ -118,5 +118,5 @@ def _ollama_url(host: str) -> str:
     loopback = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - bind addresses, not bound here
     name = loopback.get(name, name)
     if not (given.isascii() and given.isdecimal()) or int(given[:6]) > 65535:
-        given = port  # as Ollama does
+        given = port  # like Ollama
     return f"{scheme}://{name}:{given}{slash}{path}".rstrip("/")

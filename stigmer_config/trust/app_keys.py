@@ -1,4 +1,4 @@
-"""What an entry below `apps` does to other keys: null takes a section away, and a first key brings one with it."""
+"""The effect of an entry below `apps` on other keys: null removes a section, and a first key creates one."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ PREFIX = "apps."
 
 
 def sections_above(key: str) -> Iterator[str]:
-    """The sections that an application's key is in, nearest first: down to `apps.<name>`."""
+    """The sections that an application's key is in, nearest first, up to `apps.<name>`."""
     while key.count(".") > 1:
         key = key.rpartition(".")[0]
         yield key
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value is a section without keys of its own: those of the other layers stay."""
+    """Whether a value is a section without keys: the keys of other layers stay."""
     return isinstance(value, FrozenDict) and not value
 
 
 class FixedValues:
-    """Values of applications' keys that must stay. `changed_by` finds the one that a further entry would change."""
+    """Values of applications' keys that must not change. `changed_by` finds one that a further entry would change."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
-        self._below: dict[str, str] = {}  # a section → a key in it whose value must stay
+        self._below: dict[str, str] = {}  # a section → a key in it whose value must not change
 
     def add(self, key: str, value: Any) -> None:
         self._values.setdefault(key, value)
@@ -39,7 +39,7 @@ class FixedValues:
             self._below.setdefault(section, key)
 
     def changed_by(self, key: str, value: Any) -> str | None:
-        """The key whose value a higher layer's entry changes: its own, one below it, or one that it is below."""
+        """The key whose value a higher layer's entry changes: the same key, one below it, or one above it."""
         if key in self._values:
             return key if self._values[key] != value else None
         if key in self._below and not is_empty(value):
@@ -49,7 +49,7 @@ class FixedValues:
 
 
 def present_sections(winners: Mapping[str, Entry], layers: LayerStack, schema: Schema) -> frozenset[str]:
-    """The sections below `apps` that have a value: a struct that may be None is one once it is there."""
+    """The sections below `apps` that exist: a nullable struct does once it has a value."""
     mine = {key: entry for key, entry in winners.items() if key.startswith(PREFIX)}
     gone = hidden(mine, {layer.name: rank for rank, layer in enumerate(layers)})
     values = {key: entry.value for key, entry in mine.items() if key not in gone}
@@ -58,9 +58,9 @@ def present_sections(winners: Mapping[str, Entry], layers: LayerStack, schema: S
 
 
 def locked_by(key: str, names: Iterable[str], present: frozenset[str], schema: Schema) -> str | None:
-    """The locked key or section whose value an entry for another key of an application changes; None for none.
+    """The locked key or section whose value an entry for another key of an application changes, or None.
 
-    That is a key above it, which takes it away or brings it, or the first key of a struct that was not there.
+    The other key is a section above it, which removes or creates it, or the first key of a struct that did not exist.
     """
     created = [
         section

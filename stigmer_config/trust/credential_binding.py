@@ -1,4 +1,4 @@
-"""Credentials beside the LLM's: each goes only to the endpoint that the trusted layers gave it for."""
+"""Credentials other than the LLM's: each is sent only to the endpoint that the trusted layers configure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
 from ..settings.urls import is_loopback
 
-# credential → the keys that together say where it is sent
+# credential → the keys that together determine where it is sent
 BOUND = {
     "backend.api_key": ("backend.endpoint",),
     "redis.password": ("redis.host", "redis.port"),
@@ -24,19 +24,19 @@ _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?(?P<
 
 
 def bound_credentials(winners: Iterable[str], schema: Schema) -> dict[str, tuple[str, ...]]:
-    """Every credential that is bound, an application's own included, and the keys that say where it is sent."""
+    """Every bound credential, including those of applications, and the keys that determine where it is sent."""
     found = dict(BOUND)
     if schema.apps:
         for key in winners:
             setting = schema.find(key) if key.startswith("apps.") else None
             if setting is not None and setting.bound_to:
-                section = key.rpartition(".")[0]  # a declared key may have a free name where this has one
+                section = key.rpartition(".")[0]  # a declared key may have `<name>` where this key has a name
                 found[key] = tuple(f"{section}.{part.rpartition('.')[2]}" for part in setting.bound_to)
     return found
 
 
 def credential_endpoint(key: str, winners: Mapping[str, Entry], schema: Schema = BUILT_IN) -> str:
-    """Where a bound credential is sent, as `host:port`; of an address with a scheme, that and the host."""
+    """The endpoint of a bound credential, as `host:port`; for an address with a scheme, the scheme and the host."""
     parts = bound_credentials(winners, schema)[key]
     return _sent_to(parts, _values(winners, parts))
 
@@ -57,7 +57,7 @@ def _values(winners: Mapping[str, Entry], parts: Iterable[str]) -> dict[str, Any
 def moved_credentials(
     before: Mapping[str, Any], after: Mapping[str, Any], changes: Mapping[str, Any], schema: Schema
 ) -> list[Problem]:
-    """The credentials that an override would send elsewhere than they were given for."""
+    """The credentials that an override would send to another endpoint than their own."""
     found: list[Problem] = []
     for key, parts in bound_credentials(after, schema).items():
         if not key.startswith("apps.") or after.get(key) is None or key in changes:
@@ -77,7 +77,7 @@ def passed_over_credentials(
     granted: frozenset[CredentialGrant],
     schema: Schema = BUILT_IN,
 ) -> dict[str, Problem]:
-    """The credentials that must not be used, because a project sends them elsewhere: key → problem."""
+    """The credentials that must not be used, because a project would send them elsewhere: key → problem."""
     found: dict[str, Problem] = {}
     for key, parts in bound_credentials(winners, schema).items():
         entry = winners.get(key)
@@ -94,7 +94,7 @@ def passed_over_credentials(
 
 
 def exposed_credentials(winners: Mapping[str, Entry]) -> list[Problem]:
-    """The warning for a Temporal key that would cross the network in the clear."""
+    """The warning for a Temporal key that would be sent without TLS."""
     key, tls, address = (winners.get(f"temporal.{name}") for name in ("api_key", "tls", "address"))
     if key is None or key.value is None or tls is None or tls.value is not False or address is None:
         return []

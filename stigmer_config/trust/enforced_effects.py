@@ -6,10 +6,10 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from ..core.provenance import Entry, items, plain_value
+from ..core.provenance import plain_value
 from ..llm.declared_providers import provider_of
+from ..llm.fallbacks import resolve_with_fallbacks
 from ..llm.provider_selection import ProviderSelection
-from ..llm.resolve import resolve
 from ..settings.declarations import MERGED_FIELDS
 
 _CREDENTIALS = ("api_key", "headers")
@@ -81,7 +81,7 @@ def leaves(expected: Any, value: Any) -> bool:
 
 def _effective(selection: ProviderSelection, keys: Iterable[str], today: datetime.date) -> dict[str, Any]:
     """The effective values of some `llm` keys."""
-    resolved = resolve(selection, today, opener=None)
+    resolved = resolve_with_fallbacks(selection, today, opener=None)
     llm, key = resolved.llm, resolved.entries.get("api_key")
     found: dict[str, Any] = {}
     for name in keys:
@@ -92,18 +92,11 @@ def _effective(selection: ProviderSelection, keys: Iterable[str], today: datetim
                 sent_to = selection.endpoint(selection.provider)
                 found[name] = (key.value if key is not None else None, llm.provider, sent_to)
             case "fallbacks":
-                found[name] = _fallbacks(selection, resolved.entries.get("fallbacks"), today)
+                models = llm.fallbacks
+                found[name] = tuple((one.model, one.provider, one.model_name, one.model_id) for one in models)
             case field:
                 found[name] = getattr(llm, field)
     return found
-
-
-def _fallbacks(selection: ProviderSelection, entry: Entry | None, today: datetime.date) -> tuple[Any, ...]:
-    """What each of the fallbacks resolves to."""
-    if entry is None:
-        return ()
-    models = [(item.value, resolve(selection.with_model(item), today, opener=None).llm) for item in items(entry)]
-    return tuple((text, llm.provider, llm.model_name, llm.model_id) for text, llm in models)
 
 
 def _used(selection: ProviderSelection, provider: str, field: str) -> Any:

@@ -1,7 +1,8 @@
-"""The keys that `enforced` names: their values in an operator's layer are final, and so is their effect.
+"""The keys that `enforced` lists: their effective values are fixed by an operator's layer.
 
 Only the site file and a trusted store may enforce. An entry of a higher layer that would change an enforced effective
-value is refused: the key itself, a provider's own setting, an alias on the way, or what names another provider.
+value is refused: the key itself, a provider's own setting, an alias of the model, or an entry that names another
+provider.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .vetting import Vetted
 
 KEY = "enforced"
 _ENFORCING = frozenset({"site", "etcd"})
-# The sections that decide which model is used, and where: what an entry in them changes is seen by its effect.
+# The sections that decide which model is used, and where: their entries are judged by their effect.
 _STEERING = ("llm.", "providers.", "aliases.")
 
 
@@ -46,12 +47,12 @@ class Policy:
         return bool(self._places)
 
     def add(self, layer: Layer, names: Entry, combined: CombinedLayers) -> list[Problem]:
-        """Enforces what a layer's list names, with the values of the stack up to that layer."""
+        """Enforces the keys of a layer's list, with the values of the stack up to that layer."""
         problems: list[Problem] = []
         for name in names.value:
             keys = [key for key in layer.entries if (key == name or key.startswith(f"{name}.")) and key != KEY]
             if layer.name == "etcd":
-                keys = [key for key in keys if key != "mode"]  # the site file's alone
+                keys = [key for key in keys if key != "mode"]  # only the site file's
             if not keys:
                 message = f"{name} is listed, and {layer.source} gives it no value: nothing is enforced"
                 hint = f"give {name} a value beside the list, or take it out of the list"
@@ -82,7 +83,7 @@ class Policy:
         return changed(self._effects, measured(self._effects, selection, self._today))
 
     def changed_directly(self, key: str, value: Any) -> str | None:
-        """The enforced key that a value for `key` changes. What is below `llm` is seen by effect instead."""
+        """The enforced key that a value for `key` changes. Keys below `llm` are judged by effect instead."""
         if key.startswith(PREFIX):
             return self._fixed.changed_by(key, value)
         return key if key in self._values and not leaves(self._values[key], value) else None
@@ -114,9 +115,9 @@ class Policy:
 def enforce(
     layers: LayerStack, catalogue: Catalogue, today: datetime.date, schema: Schema = BUILT_IN
 ) -> tuple[LayerStack, Policy, list[Problem]]:
-    """The layers without what the site file or a trusted store forbids them, but for the project's layer.
+    """The layers without entries that the site file or a trusted store forbids, except for the project's layer.
 
-    The project's is restricted once it is vetted: by `restrict_project`.
+    `restrict_project` does the same to the project's layer after vetting.
     """
     policy = Policy(today, schema)
     problems: list[Problem] = []
@@ -138,7 +139,7 @@ def enforce(
 
 
 def restrict_project(policy: Policy, vetted: Vetted, catalogue: Catalogue) -> Vetted:
-    """The vetted layers without what is enforced against in the project's."""
+    """The vetted layers without the project's entries that enforcement forbids."""
     project = vetted.combined.layers.project
     if not policy or project is None or not project.entries:
         return vetted
@@ -162,7 +163,7 @@ def enforced_mode(site: Layer | None) -> str | None:
 
 
 class _Admission:
-    """One layer, judged by what its entries do to the enforced values."""
+    """Checks one layer's entries by their effect on the enforced values."""
 
     def __init__(
         self,
@@ -183,7 +184,7 @@ class _Admission:
         self.problems: list[Problem] = []
 
     def admit(self, problems: list[Problem]) -> Layer:
-        """The layer without what it may not do. The warnings go to `problems`."""
+        """The layer without its forbidden entries. Adds warnings to `problems`."""
         rest: dict[str, Entry] = {}
         steering: dict[str, Entry] = {}
         for key, entry in self.layer.entries.items():
@@ -207,7 +208,7 @@ class _Admission:
         return self._with(ordered, implied, {**self.layer.refused, **self.refused})
 
     def _admitted(self, kept: dict[str, Entry], waiting: dict[str, Entry]) -> dict[str, Entry]:
-        """`kept` with those of the waiting entries that change nothing: together where that does, else by halves."""
+        """Adds to `kept` the waiting entries that change nothing enforced: all at once if possible, else by halves."""
         together = {**kept, **waiting}
         what = self._changed(together, None)
         if what is None:
@@ -237,7 +238,7 @@ class _Admission:
 
 
 def _without_list(layer: Layer, problems: list[Problem]) -> Layer:
-    """A layer that may not enforce, without its `enforced`; that it has one is an error."""
+    """The layer without its `enforced` list, which is an error in a layer that may not enforce."""
     entry = layer.entries.get(KEY)
     origin = entry.origin if entry is not None else layer.faulty.get(KEY)
     if origin is None:

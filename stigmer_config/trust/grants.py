@@ -1,9 +1,8 @@
-"""What a user has granted a project: which settings, by their digest, and which credentials may go where.
+"""A user's grants to a project: its settings, by their digest, and which credentials may be sent to which endpoints.
 
-The record is outside any project, one file for each project's real path, in platformdirs' state folder.
-A grant covers what its digest covers: every protected key, and every provider, model and alias entry that
-names a provider. Editing other keys keeps it, editing one of these ends it. What it does not cover is judged as in an
-untrusted project.
+Records are outside any project, one file for each project's real path, in platformdirs' state folder. A grant covers
+the entries in its digest: every protected key, and every provider, model and alias entry that names a provider. Editing
+one of these ends the grant, editing other keys does not. All other entries are vetted as in an untrusted project.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ _ROUTERS = frozenset(filter(is_router, packaged_providers()))
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """One record: the project's real path, the digest, when it was granted, and the credentials.
+    """A record: the project's real path, the digest, when it was granted, and the credentials.
 
-    Records of earlier versions have (source, endpoint) pairs in `credentials`: these grant nothing.
+    Records of earlier versions have (source, endpoint) pairs in `credentials`, which grant nothing.
     """
 
     project: str
@@ -50,15 +49,15 @@ class Grant(msgspec.Struct, frozen=True):
 
     @property
     def credential_grants(self) -> tuple[CredentialGrant, ...]:
-        """The credentials that may go to the project's endpoints."""
+        """The credentials that may be sent to the project's endpoints."""
         size = len(CredentialGrant._fields)
         return tuple(CredentialGrant(*row) for row in self.credentials if len(row) == size)
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """What is granted to a project's file as it is now: keys, and credentials.
+    """The keys and credentials that are granted to the current content of a project's file.
 
-    `problems` say why a record that is there grants nothing.
+    `problems` say why an existing record grants nothing.
     """
 
     covered: frozenset[str] = frozenset()
@@ -69,19 +68,19 @@ class Trust(msgspec.Struct, frozen=True):
 NONE = Trust()
 
 
-@functools.lru_cache(maxsize=2)  # a worker asks at each reload, most often for the file that it asked for last
+@functools.lru_cache(maxsize=2)  # cached: a worker needs it at each reload, usually for the same file
 def covered(project: Layer) -> Mapping[str, Any]:
-    """The entries that need a grant, by key, as plain values: decided by the file alone."""
+    """The entries that need a grant, by key, as plain values. Only the file decides."""
     own = {key: entry for key, entry in project.entries.items() if key.startswith("aliases.")}
     names = ModelNames(own, catalogue())
     found = {key: _granted(key, entry) for key, entry in project.entries.items() if _needs_grant(key, entry, names)}
-    # As the file gives them: whether their application is registered here must not decide what is granted.
+    # Unchecked: whether their application is registered here must not affect the grant.
     found |= {key: entry.value for key, entry in (project.apps or {}).items()}
     return MappingProxyType(dict(sorted(found.items())))
 
 
 def covers(project: Layer, entries: Mapping[str, Any]) -> frozenset[str]:
-    """The keys that a grant of these entries lets in."""
+    """The keys that a grant of these entries allows."""
     return frozenset((*entries, *(key for key in project.entries if key.startswith("apps."))))
 
 
@@ -102,7 +101,7 @@ def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
 
 
 def _granted(key: str, entry: Entry) -> Any:
-    """What of an entry needs a grant."""
+    """The part of an entry that needs a grant."""
     value = plain_value(entry)
     if key.endswith(".parameters") and type(value) is dict:
         return {name: part for name, part in value.items() if name not in OPEN_PARAMETERS}
@@ -114,7 +113,7 @@ def _strings_name_provider(key: str, entry: Entry, names: ModelNames) -> bool:
 
 
 def _names_provider(text: str, names: ModelNames) -> bool:
-    if "/" in text:  # behind a router such a name is another company's model
+    if "/" in text:  # on a router such a name is another company's model
         return True
     name = names.expand(text, None).name
     return name is not None and (names.named_by(text, gateway=False) is not None or is_ollama_cloud(name))
@@ -127,7 +126,7 @@ def digest(entries: Mapping[str, Any]) -> str:
 
 
 def path_of(environment: Environment, project_file: str) -> Path:
-    """Where the record of a project's file is kept. Raises `FileNotFoundError` without a state folder."""
+    """The path of the record for a project's file. Raises `FileNotFoundError` without a state folder."""
     return folder_of(environment) / _name(project_file)
 
 
@@ -137,7 +136,7 @@ def _name(project_file: str, *, pending: bool = False) -> str:
 
 
 def recorded_grant(environment: Environment, project_file: str) -> Grant | None:
-    """The record of a project's file, or None: where there is none, or one that must not be believed."""
+    """The record for a project's file, or None when there is none, or one that is not trustworthy."""
     return _read(environment, project_file, [])
 
 
@@ -157,7 +156,7 @@ def _read(
 
 
 def _not_believed(path: str, error: OSError | UntrustworthyError) -> Problem:
-    """A record that counts for nothing. A warning: what it would have granted is judged as not granted."""
+    """The warning about a record that is ignored: its entries count as not granted."""
     why, hint = f"it cannot be read: {getattr(error, 'strerror', None) or error}", "stigmer config trust"
     if isinstance(error, UntrustworthyError):
         why, hint = str(error), f"{error.hint}, then review the project again: stigmer config trust"
@@ -171,7 +170,7 @@ def _not_believed(path: str, error: OSError | UntrustworthyError) -> Problem:
 
 
 def decide(environment: Environment, project: Layer | None) -> Trust:
-    """What counts of a project's file now: by the record, or by `STIGMER_TRUST_PROJECT` (no credentials)."""
+    """The current grants of a project's file: by the record, or by `STIGMER_TRUST_PROJECT` (without credentials)."""
     entries = covered(project) if project is not None and project.entries else {}
     if project is None or not entries:
         return NONE
@@ -187,7 +186,7 @@ def decide(environment: Environment, project: Layer | None) -> Trust:
 
 
 def record(environment: Environment, project: Layer, credentials: Iterable[CredentialGrant] = ()) -> Path:
-    """Records a grant for a project's file as it was read. Returns the record's path.
+    """Records a grant for the content of a project's file. Returns the record's path.
 
     Raises `OSError` and `SaveError`.
     """
@@ -197,9 +196,9 @@ def record(environment: Environment, project: Layer, credentials: Iterable[Crede
 
 
 def prepare(environment: Environment, project: Layer, credentials: Iterable[CredentialGrant] = ()) -> None:
-    """Records a grant beside the one there is: both count until `confirm` or `withdraw`.
+    """Records a second grant besides the existing one: both count until `confirm` or `withdraw`.
 
-    So a file can be replaced between the two, and is trusted before and after, whenever this process is killed.
+    A file that is replaced between the two calls is trusted before and after, even if this process is killed.
     Raises `OSError` and `SaveError`.
     """
     grant = Grant(
@@ -212,12 +211,12 @@ def prepare(environment: Environment, project: Layer, credentials: Iterable[Cred
 
 
 def confirm(environment: Environment, project_file: str) -> None:
-    """Lets what was prepared take the place of the record. Raises `OSError`."""
+    """Replaces the record by the prepared one. Raises `OSError`."""
     move_record(environment, _name(project_file, pending=True), _name(project_file))
 
 
 def withdraw(environment: Environment, project_file: str) -> None:
-    """Takes back what was prepared. Raises `OSError`."""
+    """Removes the prepared record. Raises `OSError`."""
     remove_record(environment, _name(project_file, pending=True))
 
 
@@ -228,5 +227,5 @@ def revoke(environment: Environment, project_file: str) -> bool:
 
 
 def _as_text(project_file: str) -> str:
-    """A project's real path as a record holds it: JSON has no bytes that are not UTF-8."""
+    """A project's real path for a record: JSON cannot contain bytes that are not UTF-8."""
     return os.fsencode(real_path(project_file)).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""The keys and sections that `locked` names: no project changes their effective value, trusted or not."""
+"""The keys and sections that `locked` lists: no project, trusted or not, can change their effective value."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..settings.schema import Schema
 from . import app_keys
 
 _FIELDS = ("provider", *LLM_FIELDS)
-# Whose lock is a lock of the key, too.
+# Keys whose lock also locks the key.
 _LOCKING = {"llm.fallbacks": ("llm.model", "llm.provider")}
 
 
 @functools.lru_cache(maxsize=64)
 def _switch(provider: str) -> Layer:
-    """An override that chooses a provider: what is locked is locked then, too."""
+    """An override that chooses a provider: locked values must not change then either."""
     entry = Entry(provider, Origin("execution", "override"))
     return Layer("execution", "override", "loaded", {"llm.provider": entry})
 
 
 def _switches(selection: ProviderSelection) -> Iterable[Layer]:
-    """Overrides to the three providers, and to each that a layer says more of than where it is."""
+    """Overrides to the three providers, and to each provider with more settings than its address."""
     said = {provider for layer in selection.layers if layer.name != "defaults" for provider in _mentioned(layer)}
     return map(_switch, (*CORE_PROVIDERS, *sorted(said - {*CORE_PROVIDERS})))
 
@@ -58,7 +58,7 @@ class Locks:
         return app_keys.present_sections(self._trusted.winners, self._trusted.layers, self._schema)
 
     def on(self, key: str) -> str | None:
-        """The lock that covers a key: the key itself, a section it is in, or what an application's key changes."""
+        """The lock that covers a key: its own, that of a section it is in, or of what an application's key changes."""
         keys = (key, *_LOCKING.get(key, ()))
         found = next((name for name in self._names for one in keys if one == name or one.startswith(f"{name}.")), None)
         if found is None and self._of_apps and key.startswith(app_keys.PREFIX):
@@ -66,7 +66,7 @@ class Locks:
         return found
 
     def watched(self) -> list[str]:
-        """The locked keys whose effective value other keys can change."""
+        """The locked keys whose effective values other keys can change."""
         fields = [f"llm.{field}" for field in _FIELDS]
         models = [f"providers.{provider}.model" for provider in CORE_PROVIDERS]
         aliases = [name for name in self._names if name.startswith("aliases.")]
@@ -76,8 +76,8 @@ class Locks:
 def effective_values(combined: CombinedLayers, keys: list[str], today: datetime.date) -> dict[str, Any]:
     """The effective values of some watched keys, in a form to compare.
 
-    Those of `llm` are taken now and with each provider chosen by an override. For a model and for an alias they
-    include what it stands for; for a key they are the secret or its reference, unread.
+    Those of `llm` are computed as they are, and with each provider chosen by an override. For a model and for an alias
+    they include the model it resolves to; for an API key they are the secret or its reference, unread.
     """
     fields = [key.removeprefix("llm.") for key in keys if key.startswith("llm.")]
     values = _llm_values(combined.selection, fields, today) if fields else {}
@@ -93,7 +93,7 @@ def effective_values(combined: CombinedLayers, keys: list[str], today: datetime.
 
 
 def _meaning(combined: CombinedLayers, text: str, provider: str) -> tuple[str | None, str | None]:
-    """The model that a string stands for with a provider, and the prefix written before it."""
+    """The model that a string resolves to for a provider, and the prefix written before it."""
     expansion = combined.names.expand(text, provider)
     return expansion.prefix, expansion.name
 

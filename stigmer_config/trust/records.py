@@ -1,6 +1,6 @@
-"""The files that hold grants: read only when nobody else can have written them, replaced as a whole.
+"""The files that contain grants: read only if no other user can have written them, replaced atomically.
 
-They are in `trust/` in the user's state folder. That folder and the one it is in are for the user alone.
+They are in `trust/` in the user's state folder. Both folders are private to the user.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..files.atomic_write import locked
 from ..files.paths import NO_LINK, SAFE
 from ..sources.checked_read import insecure, on_read_only_mount
 
-MAX_BYTES = 256 * 1024  # of one record; one credential takes about a hundred
+MAX_BYTES = 256 * 1024  # the most bytes of a record; one credential takes about a hundred
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | os.O_RDONLY | SAFE | NO_LINK
 
 
 class UntrustworthyError(Exception):
-    """A record, or a folder it is in, may be another user's work. `hint` is the command that fixes it."""
+    """Another user may have written a record or its folder. `hint` is the command that fixes it."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -40,8 +40,8 @@ def folder_of(environment: Environment) -> Path:
 def read_record(environment: Environment, name: str) -> bytes | None:
     """The bytes of a record; None when there is none.
 
-    Raises `UntrustworthyError` where another user may have written it, and for what is no regular file or a link;
-    `OSError` where it cannot be read.
+    Raises `UntrustworthyError` if another user may have written it, and for a link or anything but a regular file;
+    `OSError` if it cannot be read.
     """
     if environment.state_dir is None:
         return None
@@ -70,9 +70,9 @@ def read_record(environment: Environment, name: str) -> bytes | None:
 
 
 def write_record(environment: Environment, name: str, data: bytes) -> None:
-    """Replaces a record: whenever this process is killed, it is the old or the new one.
+    """Replaces a record: even if this process is killed, it is the old or the new one.
 
-    Makes the folders, and takes every right of others from them. Raises `OSError` and `SaveError`.
+    Creates the folders, and removes all permissions of others from them. Raises `OSError` and `SaveError`.
     """
     folder = folder_of(environment)
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def write_record(environment: Environment, name: str, data: bytes) -> None:
 
 
 def move_record(environment: Environment, name: str, to: str) -> None:
-    """Puts a record in another's place. Raises `OSError`."""
+    """Replaces a record by another. Raises `OSError`."""
     folder = folder_of(environment)
     (folder / name).replace(folder / to)
 
@@ -117,11 +117,11 @@ def _irregular(path: str) -> UntrustworthyError:
 
 
 def _make_private(path: str) -> None:
-    """Makes a folder for this user alone, or takes it from all others. Raises `OSError` for another user's."""
+    """Creates a private folder, or removes all permissions of others from it. Raises `OSError` for another user's."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     if sys.platform == "win32":
-        return  # a profile's folders are its user's alone
+        return  # on Windows a profile's folders are private
     descriptor = os.open(path, _FOLDER)
     try:
         status = os.fstat(descriptor)

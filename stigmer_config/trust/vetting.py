@@ -1,25 +1,23 @@
-"""What a project file may not do. It arrives with a clone and may be hostile.
+"""Vets a project's file, which arrives with a clone and may be hostile.
 
-Vetting removes from the project's layer whatever its key class, a lock or the provider rules refuse. The provider, the
-credential and the endpoint are then those that the trusted layers and the granted entries alone give. Secrets, the mode
-and locked keys are refused even where a grant covers them.
+Vetting removes the entries that a key's access class, a lock or the provider rules refuse. Provider, credential and
+endpoint are then decided only by the trusted layers and the granted entries. Secrets, the mode and locked keys are
+refused even if a grant covers them.
 
-A store without verified TLS is vetted in the same way, because anyone on the way may have written its answers; the
+A store without verified TLS is vetted in the same way, because anyone on the network may have forged its answers; the
 project has no influence on that.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from ..core.layer_stack import LayerStack
-from ..core.problems import Problem, worded
-from ..core.provenance import Entry, Layer, Reason, RefusedEntry, alias_targets, items, plain_value
-from ..core.secret import MASK, Secret
+from ..core.problems import Problem
+from ..core.provenance import Entry, Layer, alias_targets, items
 from ..llm.catalogue import Catalogue
 from ..llm.combined_layers import CombinedLayers, combine
 from ..llm.declared_providers import provider_of
@@ -31,50 +29,22 @@ from ..settings.request_fields import OPEN_PARAMETERS
 from ..settings.schema import Schema
 from .grants import NONE, Trust
 from .locked_keys import Locks, effective_values
+from .refusals import PROJECT, STORE, Refusals, Terms
 
-
-class Terms(NamedTuple):
-    """How messages call the layer that is vetted, and the remedies they name."""
-
-    who: str
-    remedy: str
-    removal: str
-
-
-_PROJECT = Terms(
-    "an untrusted project",
-    "if you trust this project, review it with: stigmer config trust",
-    "remove the line from the project's file",
-)
-_STORE = Terms(
-    "a store without https://",
-    "let STIGMER_ETCD start with https://, so that no one on the network can change the values",
-    "remove the key from the store",
-)
 # The sections that decide which model is used, and where.
 _STEERING = ("llm.", "providers.", "aliases.")
 
 
-class _NoValue:
-    """An invalid value, which messages do not show."""
-
-    def __str__(self) -> str:
-        return "no valid value"
-
-
-_NO_VALUE = _NoValue()
-
-
 class Vetted(NamedTuple):
-    """The layers after vetting, combined, and what was refused. `baseline` is the same without the project."""
+    """The combined layers after vetting, and the refusals. `baseline` is the same without the project."""
 
     combined: CombinedLayers
     baseline: CombinedLayers
     problems: list[Problem]
 
 
-class Vetting:
-    """One vetting of one untrusted layer. `baseline` is the stack without it."""
+class Vetting(Refusals):
+    """The rules, applied to one untrusted layer. `baseline` is the stack without it."""
 
     def __init__(
         self,
@@ -83,28 +53,20 @@ class Vetting:
         baseline: CombinedLayers,
         today: datetime.date,
         trust: Trust = NONE,
-        terms: Terms = _PROJECT,
+        terms: Terms = PROJECT,
         schema: Schema = BUILT_IN,
     ) -> None:
+        super().__init__(layer, baseline, Locks(baseline, schema), terms)
         self.schema = schema
-        self.layer = layer
         self.layers = layers
-        self.baseline = baseline
-        self.terms = terms
         self.today = today
         self.granted = trust.covered
         self.credentials = trust.credentials
         self.catalogue: Catalogue = baseline.names.catalogue
-        self.entries = dict(layer.entries)
-        self.refused: dict[str, RefusedEntry] = {}
-        self.problems: list[Problem] = []
-        self.locks = Locks(baseline, schema)
         self._built: tuple[Layer, CombinedLayers] | None = None
 
     def vet(self) -> tuple[CombinedLayers, list[Problem]]:
-        """The stack with what is left of the layer, and what was refused in it."""
-        # Presence counts: a value that no layer may have is an attempt like any other.
-        self.entries |= {key: Entry(_NO_VALUE, origin) for key, origin in self.layer.faulty.items()}
+        """The stack with the remaining entries of the layer, and the refusals."""
         self._forbidden()
         self._locked()
         self._protected()
@@ -125,7 +87,7 @@ class Vetting:
         return combined.replace_layer(built, vetted), self.problems
 
     def _build(self) -> tuple[Layer, CombinedLayers]:
-        """What is left of the layer, and the stack combined with it; built again only after a refusal."""
+        """The layer's remaining entries and the stack combined with them; built again only after a refusal."""
         if self._built is None or self._built[0].entries.keys() != self.entries.keys():
             entries = dict(self.entries)
             layer = msgspec.structs.replace(self.layer, entries=entries, granted=self.granted & entries.keys())
@@ -135,17 +97,8 @@ class Vetting:
 
     @property
     def combined(self) -> CombinedLayers:
-        """The stack with what is left of the layer."""
+        """The stack with the layer's remaining entries."""
         return self._build()[1]
-
-    def _refuse(self, key: str, code: str, message: str, hint: str, reason: Reason | None) -> None:
-        entry = self.entries.pop(key)
-        if reason is not None and key not in self.layer.faulty:
-            self.refused[key] = RefusedEntry(entry, reason)
-        self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=entry.origin))
-        if key == "llm.provider" and reason is not None and "llm.model" in self.entries:
-            # It was meant for the refused provider.
-            self.refused["llm.model"] = RefusedEntry(self.entries.pop("llm.model"), reason)
 
     def _forbidden(self) -> None:
         for key in list(self.entries):
@@ -155,22 +108,16 @@ class Vetting:
             if setting.access == "secret":
                 message = f"a project's file may not hold {key}: it would be committed"
                 hint = f"move it to ~/.stigmer/config.yaml, and if it was committed, replace it at {_issuer(key)}"
-                self._refuse(key, "secret-in-project", message, hint, None)
+                self.refuse(key, "secret-in-project", message, hint, None)
             else:
                 message = f"no project may set {key}, trusted or not"
-                self._refuse(key, "forbidden-in-project", message, "move it to ~/.stigmer/config.yaml", None)
+                self.refuse(key, "forbidden-in-project", message, "move it to ~/.stigmer/config.yaml", None)
 
     def _locked(self) -> None:
-        for key in sorted(self.entries):  # llm.model before llm.provider, with which it falls
+        for key in sorted(self.entries):  # llm.model before llm.provider, which takes the model with it
             lock = self.locks.on(key)
             if lock is not None:
-                self._refuse_locked(key, lock)
-
-    def _refuse_locked(self, key: str, lock: str) -> None:
-        message = f"it is locked ({self.locks.origin})"
-        if lock != key:
-            message = f"{lock} is locked ({self.locks.origin}), and {key} would change it"
-        self._refuse(key, "locked-key", message, self.terms.removal, "locked")
+                self.refuse_locked(key, lock)
 
     def _protected(self) -> None:
         for key in list(self.entries):
@@ -178,30 +125,12 @@ class Vetting:
             if setting is None or setting.access != "protected" or key in self.granted:
                 continue
             if key not in self.layer.faulty:
-                self._untrusted(key)
-            elif not self.granted:  # nothing to grant before it is fixed
-                self._untrusted(key, f"fix or remove it; {self.terms.remedy}")
-
-    def _untrusted(self, key: str, remedy: str = "") -> None:
-        entry, current = self.entries[key], self._current(key)
-        place = f"{entry.origin.source}:{entry.origin.line}" if entry.origin.line else entry.origin.source
-        message = f"{key}: {worded(current[0])} ({current[1]}) → {worded(_shown(entry))} ({place})"
-        message = f"{self.terms.who} may not set it: {message}"
-        self._refuse(key, "untrusted-key", message, remedy or self.terms.remedy, "untrusted")
-
-    def _current(self, key: str) -> tuple[Any, object]:
-        """A key's value and place without the layer."""
-        entry = self.baseline.winners.get(key)
-        selection = self.baseline.selection
-        section, _, field = key.partition(".")
-        if section == "llm" and field == "provider":
-            return selection.provider, selection.named_by.origin if selection.named_by else "packaged"
-        if section == "llm":
-            entry = selection.of(selection.provider).get(field)
-        return (_shown(entry), entry.origin) if entry is not None else ("none", "not set")
+                self.refuse_untrusted(key)
+            elif not self.granted:  # it must be fixed before it can be granted
+                self.refuse_untrusted(key, f"fix or remove it; {self.terms.remedy}")
 
     def _parameters(self) -> None:
-        """Of a mapping of parameters a project may set some, and take none away."""
+        """Vets a mapping of parameters: a project may set some, and remove none."""
         for key in [key for key in self.entries if key.endswith(".parameters") and key not in self.granted]:
             entry = self.entries[key]
             parts = entry.value if type(entry.value) is dict else {}
@@ -210,7 +139,7 @@ class Vetting:
             if lost or entry.value is None:
                 origin = next(iter(lost.values())).origin if lost else entry.origin
                 self.entries[key] = Entry(lost or None, origin)
-                self._untrusted(key)
+                self.refuse_untrusted(key)
                 self._built = None
                 if kept:
                     self.entries[key] = Entry(kept, entry.origin)
@@ -221,7 +150,7 @@ class Vetting:
         refused = [key for key in mine if self.catalogue.find(key.removeprefix("aliases.")) is not None]
         while mine:
             for key in refused:
-                self._untrusted(key)
+                self.refuse_untrusted(key)
                 mine.remove(key)
             combined = self.combined
             refused = [key for key in mine if _leads_away(self.entries[key], combined)]  # a refusal may change others
@@ -229,12 +158,12 @@ class Vetting:
                 return
 
     def _claims_other_provider(self) -> bool:
-        """Whether another provider would be in force if entries without a grant counted."""
+        """Whether another provider would be in force if ungranted entries counted."""
         return self.combined.selection.claimed != self.combined.selection.provider
 
     def _provider(self) -> None:
         if "llm.provider" in self.entries and "llm.provider" not in self.granted and self._claims_other_provider():
-            self._untrusted("llm.provider")
+            self.refuse_untrusted("llm.provider")
 
     def _model(self) -> None:
         entry = self.entries.get("llm.model")
@@ -243,9 +172,9 @@ class Vetting:
         lock = self.locks.on("llm.provider")
         is_away = self._claims_other_provider()
         if is_away and lock is not None:
-            self._refuse_locked("llm.model", lock)
+            self.refuse_locked("llm.model", lock)
         elif is_away or _is_elsewhere(self.combined.selection, entry, self._owner("llm.model")):
-            self._untrusted("llm.model")
+            self.refuse_untrusted("llm.model")
 
     def _owner(self, key: str) -> str:
         """The provider that an entry of the layer belongs to."""
@@ -253,7 +182,7 @@ class Vetting:
         return next(owners.of(layer, key) for known, owners in combined.selection.rows() if known is layer)
 
     def _fallbacks(self) -> None:
-        """Refuses fallbacks of other providers than those in use without the layer."""
+        """Refuses fallbacks to providers that are not in use without the layer."""
         entry = self.entries.get("llm.fallbacks")
         if entry is None or not entry.value or "llm.fallbacks" in self.granted:
             return
@@ -263,21 +192,21 @@ class Vetting:
         for item in items(entry):
             provider = _with_model(selection, item).provider
             if provider not in allowed or _is_elsewhere(selection, item, provider):
-                self._untrusted("llm.fallbacks")
+                self.refuse_untrusted("llm.fallbacks")
                 return
 
     def _providers_own_models(self) -> None:
-        """A provider's own model is a model too: the same rule against Ollama's cloud, and behind a router."""
+        """Applies the rules on Ollama's cloud and on routers to the models under `providers`, too."""
         for key in [key for key in self.entries if key.startswith("providers.") and key not in self.granted]:
             provider, field = provider_of(key)
             if field == "model" and _is_elsewhere(self.combined.selection, self.entries[key], provider):
-                self._untrusted(key)
+                self.refuse_untrusted(key)
 
     def _locked_in_effect(self) -> None:
-        """A locked model, alias or other `llm` key keeps its effective value, whatever in the project would change it.
+        """Keeps the effective value of a locked model, alias or other `llm` key, whichever entry would change it.
 
-        Entries are admitted together where they change nothing, else by halves; one that changes a locked value
-        by itself is refused.
+        Entries are admitted together if they change no locked value, else by halves; a single entry that changes one is
+        refused.
         """
         watched = self.locks.watched()
         steering = [key for key in self.entries if key.startswith(_STEERING)]
@@ -288,14 +217,14 @@ class Vetting:
 
     def _admit(self, waiting: dict[str, Entry], watched: list[str], before: dict[str, Any]) -> None:
         if "llm.provider" in self.refused:
-            waiting = {key: entry for key, entry in waiting.items() if key != "llm.model"}  # it falls with it
+            waiting = {key: entry for key, entry in waiting.items() if key != "llm.model"}  # it is refused, too
         self.entries |= waiting
         after = effective_values(self.combined, watched, self.today)
         changed = next((key for key in watched if after[key] != before[key]), None)
         if changed is None:
             return
         if len(waiting) == 1:
-            self._refuse_locked(next(iter(waiting)), changed)
+            self.refuse_locked(next(iter(waiting)), changed)
             return
         for key in waiting:
             del self.entries[key]
@@ -306,7 +235,7 @@ class Vetting:
 
 
 def _leads_away(entry: Entry, combined: CombinedLayers) -> bool:
-    """Whether an alias's target is a model of another provider than the one in force, or of Ollama's cloud."""
+    """Whether an alias's target is a model of another provider than the one in force, or in Ollama's cloud."""
     by_provider = alias_targets(entry)
     names, selection = combined.names, combined.selection
     if by_provider is None:
@@ -318,7 +247,7 @@ def _leads_away(entry: Entry, combined: CombinedLayers) -> bool:
 
 
 def _is_elsewhere(selection: ProviderSelection, entry: Entry, provider: str) -> bool:
-    """Whether others than the provider's own machines may read the prompt: behind a router, or in Ollama's cloud."""
+    """Whether another company may receive the prompt: through a router, or in Ollama's cloud."""
     if is_router(provider):
         return True
     end = selection.names.expand(entry.value, provider)
@@ -335,16 +264,6 @@ def _issuer(key: str) -> str:
     return "its provider" if key.startswith(("llm.", "providers.")) else "whoever issued it"
 
 
-def _shown(entry: Entry) -> Any:
-    """An entry's value as a message shows it."""
-    if isinstance(entry.value, Secret):
-        return MASK
-    by_provider: Mapping[str, Entry] | None = alias_targets(entry)
-    if by_provider is not None:
-        return ", ".join(f"{provider}: {target.value}" for provider, target in by_provider.items())
-    return plain_value(entry)
-
-
 def vet(
     layers: LayerStack,
     catalogue: Catalogue,
@@ -352,13 +271,13 @@ def vet(
     trust: Trust = NONE,
     schema: Schema = BUILT_IN,
 ) -> Vetted:
-    """Vets the project's layer, and before it a store without verified TLS. `trust` is what the user has granted."""
+    """Vets a store without verified TLS, then the project's layer. `trust` has the user's grants."""
     problems: list[Problem] = []
     store, project = layers.find("etcd"), layers.project
     others = layers.without(project)
     if store is not None and store.entries and not store.is_trusted:
         without_store = combine(others.without(store), catalogue)
-        baseline, problems = Vetting(store, others, without_store, today, terms=_STORE, schema=schema).vet()
+        baseline, problems = Vetting(store, others, without_store, today, terms=STORE, schema=schema).vet()
         layers = layers.replace(store, baseline.layers.find("etcd") or store)
     else:
         baseline = combine(others, catalogue)

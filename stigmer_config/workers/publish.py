@@ -23,8 +23,8 @@ from ..core.problems import texts
 from ..core.provenance import Entry, plain_value
 from ..core.secret import MASK, Secret
 from ..files.paths import SAFE, real_path
-from ..loading.derivation import read_override
 from ..loading.load import Loaded
+from ..loading.overrides import read_override
 from ..loading.request import Request
 from ..reload.last_good import LastGood
 from ..secrets.references import Reference

@@ -223,6 +223,13 @@ def test_a_quick_run_prints_its_table_and_keeps_nothing(checkout: Path) -> None:
     assert after == before
 
 
+def test_the_trace_of_a_reload_has_every_step_of_its_picture() -> None:
+    """The traced worker names functions of the product: one that is renamed there must not end the run."""
+    done = run("benchmarks/run.py", "--quick", "trace")
+    assert done.returncode == 0, done.stderr
+    assert "| calls that let the interpreter's lock go, from the event to the callback |" in done.stdout
+
+
 @pytest.mark.parametrize(("owner", "name"), [(LiveConfig, "current"), (Config, "llm"), (LLMConfig, "model_name")])
 def test_no_lock_property_or_proxy_is_on_the_way_of_a_read(owner: type, name: str) -> None:
     """Each step of `live.current.llm.model_name` is a slot, and nobody has put something of his own before it."""

@@ -11,7 +11,7 @@ import click
 from ...config.config import RESOLVED, Config
 from ...core.problems import printable
 from ...core.provenance import Explanation
-from ...loading.derivation import definition
+from ...loading.explanations import definition
 from ...secrets.references import Unread
 from ...settings.schema import Setting
 from ..completion.candidates import complete_key

@@ -1,4 +1,4 @@
-"""Which file is due for a look, when, and why: all that the threads of a watcher share, under one lock."""
+"""Which files are due to be checked, when, and why: the state that a watcher's threads share, under one lock."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Final, NamedTuple
 from ..stable_read import Signature
 from .path_route import Identity, Route
 
-SPACING: Final = 0.02  # seconds at least between two reactions to one file: a storm of saves costs no core
+SPACING: Final = 0.02  # the least seconds between two reactions to one file: bursts of saves must not load the CPU
 
-# Why a file is to be looked at.
-CREATED: Final = 1  # it was created: while it is empty its writer has it open, and the closing will tell
-CHANGED: Final = 2  # it was written, moved or removed, or somebody asked: tell it, whatever stat says
-MOVED: Final = 4  # something on the way to it was: walk, and tell it if it is another file now
+# Why a file is due.
+CREATED: Final = 1  # it was created: while it is empty its writer has it open, and closing it raises an event
+CHANGED: Final = 2  # it was written, moved or removed, or a check was requested: report it, whatever stat says
+MOVED: Final = 4  # part of its path was: resolve the path again, and report it if it is another file now
 
 
 class Absence(NamedTuple):
-    """There is no such file: why, and whether its name, or its folder's, is a link: that is a fault, too."""
+    """There is no such file: why, and whether its name, or its folder's, is a link (which is a fault, too)."""
 
     number: int  # errno
     link: bool
@@ -30,34 +30,34 @@ class Absence(NamedTuple):
 
 
 class File:
-    """What is known of one followed path. `why`, `due`, `ready` are the ledger's, the rest the watcher's thread's."""
+    """The state of one followed path. `why`, `due`, `ready` belong to `DueFiles`, the rest to the watcher's thread."""
 
     __slots__ = ("due", "path", "quick", "ready", "route", "seen", "way", "why")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.route = Route((), {}, str(path), whole=False)
-        self.seen: Signature | Absence | None = None  # as last told
-        self.way = self.route.steps  # by which it was last told: a link on the way may be a fault
-        self.why = CHANGED | MOVED  # told once when its watch stands: it may have changed since it was read
-        self.due = 0.0  # when to look, in time.monotonic()
-        self.ready = 0.0  # an event is not reacted to before this
+        self.seen: Signature | Absence | None = None  # as last reported
+        self.way = self.route.steps  # when it was last reported: a link in the path may be a fault
+        self.why = CHANGED | MOVED  # reported once when its watch is active: it may have changed since it was read
+        self.due = 0.0  # when to check, in time.monotonic()
+        self.ready = 0.0  # events before this time have to wait for it
         self.quick = False  # it cannot be watched natively
 
 
 class DueFiles:
-    """For any thread, but for what says otherwise."""
+    """The files to check. For any thread, unless a method says otherwise."""
 
     def __init__(self) -> None:
         self.closed = False
-        self.files: dict[Path, File] = {}  # this and `_steps` are replaced, never changed: read them without the lock
+        self.files: dict[Path, File] = {}  # this and `_steps` are replaced, never changed: readable without the lock
         self._steps: dict[tuple[str, str], list[tuple[File, bool]]] = {}
-        self._unwatched = True  # what is watched is not what `files` and `_renew` ask for
+        self._unwatched = True  # the current watches are not those that `files` and `_renew` need
         self._renew: set[str] = set()
         self._changed = threading.Condition()
 
     def put(self, paths: Iterable[Path]) -> None:
-        """These are the files from now on. One that is new is due at once."""
+        """Replaces the files. A new one is due at once."""
         wanted = tuple(paths)
         for path in wanted:
             if not path.is_absolute():
@@ -68,18 +68,18 @@ class DueFiles:
                 self.rewatch()
 
     def ask(self, path: Path, delay: float) -> None:
-        """The file is due in `delay` seconds, if not before."""
+        """Makes the file due in `delay` seconds at the latest."""
         with self._changed:
             if file := self.files.get(path):
                 self._mark(file, CHANGED, time.monotonic() + delay)
 
     def walk_again(self, file: File, delay: float) -> None:
-        """It does not look as it did: it may have been replaced, or something on the way to it."""
+        """The file looks different: it, or part of its path, may have been replaced."""
         with self._changed:
             self._mark(file, MOVED, time.monotonic() + delay)
 
     def event(self, folder: str, name: str, created: bool) -> None:
-        """Something happened to `name` in `folder`. Few names matter: the others cost one look-up."""
+        """Something happened to `name` in `folder`. Few names matter: the others cost one lookup."""
         hits = self._steps.get((folder, name))
         if hits is None:
             return
@@ -94,9 +94,9 @@ class DueFiles:
                     self._mark(file, MOVED, max(now, file.ready))
 
     def lost(self, folder: str | None) -> None:
-        """The watch of `folder` came to its end, or (None) events of any folder were lost, such an end among them.
+        """The watch of `folder` ended, or (None) events of any folder were lost, perhaps that of such an end.
 
-        The folder's identity would not tell: a new folder may be given the number of the one that was removed.
+        The folder's identity does not show it: a new folder may get the inode number of the removed one.
         """
         with self._changed:
             self._unwatched = True
@@ -106,7 +106,7 @@ class DueFiles:
                     self._mark(file, CHANGED | MOVED, max(time.monotonic(), file.ready))
 
     def rewatch(self) -> None:
-        """Watches have to be made or dropped."""
+        """Marks that watches have to be added or removed."""
         with self._changed:
             self._unwatched = True
             self._changed.notify()
@@ -117,7 +117,7 @@ class DueFiles:
             self._changed.notify()
 
     def take(self, until: float) -> list[tuple[File, int]]:
-        """Waits for a file to be due, until that time at most. Gives those that are, and why. The watcher's thread."""
+        """Waits until a file is due, or until that time. Returns the due files, and why. For the watcher's thread."""
         with self._changed:
             while not self.closed and not self._unwatched:
                 first = min((file.due for file in self.files.values()), default=math.inf)
@@ -132,7 +132,7 @@ class DueFiles:
             return taken
 
     def spare(self, file: File) -> None:
-        """The look found nothing to read: the next event need not wait. The watcher's thread."""
+        """The check found nothing to read, so the next event need not wait. For the watcher's thread."""
         with self._changed:
             file.ready = 0.0
             if file.why:
@@ -143,10 +143,10 @@ class DueFiles:
         return self._unwatched
 
     def route(self, *, deep: bool) -> tuple[dict[str, Identity], set[str]]:
-        """Takes events by the files' routes from now on. Gives the folders to watch, and the watches to renew.
+        """Matches events against the files' routes from now on. Returns the folders to watch, and the watches to renew.
 
-        Not `deep`: those that the files are in, and none on the way there. The watcher's thread, and before it
-        watches them: an event of a step that is not known here is dropped.
+        Not `deep`: only the folders that the files are in, not those on their paths. For the watcher's thread, which
+        must call it before it watches them: an event of a step that is not known here is dropped.
         """
         with self._changed:
             self._unwatched = False
@@ -164,7 +164,7 @@ class DueFiles:
         return folders, renew
 
     def _mark(self, file: File, why: int, due: float) -> None:
-        """With the lock held. Wakes the thread only for an earlier look than the one it waits for."""
+        """With the lock held. Wakes the thread only for a check that is earlier than the one it waits for."""
         file.why |= why
         if due < file.due:
             file.due = due

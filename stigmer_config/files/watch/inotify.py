@@ -1,7 +1,7 @@
-"""watchdog on Linux, the short way: one thread reads inotify and calls us at once.
+"""watchdog on Linux with one thread, which reads inotify and calls us without delay.
 
-watchdog's own emitter takes a thread per folder, hands each event through two more threads, and holds back every
-event of a folder for 0.5 s when a file is moved out of it. A path here needs a dozen folders, and no pairs of moves.
+watchdog's own emitter has a thread per folder, passes each event through two more threads, and delays every event of
+a folder by 0.5 s when a file is moved out of it. One path here needs a dozen folders, and no matched pairs of moves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..held_calls import read_ready
 Changed = Callable[[str, str, bool], None]  # folder, name, created
 Lost = Callable[[str | None], None]  # a folder, or None for all
 
-# Not what our own reads raise (opened, closed without a write).
+# Not the events of our own reads (opened, closed without a write).
 MASK: Final = Mask(
     InotifyConstants.IN_CLOSE_WRITE
     | InotifyConstants.IN_MOVE
@@ -33,22 +33,22 @@ MASK: Final = Mask(
 
 
 class Inotify(InotifyFD):
-    """One inotify instance and its thread, which leaves no descriptor behind however early it ends."""
+    """One inotify instance and its thread. Leaks no descriptor, however early it ends."""
 
     def __init__(self) -> None:
         self._held: list[int] = []
         try:
             super().__init__()
             self._held = [self._inotify_fd, self._kill_r, self._kill_w]
-            os.set_inheritable(self._inotify_fd, False)  # watchdog forgets it
+            os.set_inheritable(self._inotify_fd, False)  # watchdog does not close it
         except OSError:
-            if not self._held and "_inotify_fd" in vars(self):  # the instance was to be had, the pipe was not
+            if not self._held and "_inotify_fd" in vars(self):  # the instance was created, the pipe was not
                 self._held = [self._inotify_fd]
             self.release()
             raise
 
     def _read_event_buffer(self, event_buffer_size: int) -> bytes:  # noqa: ARG002
-        """As the parent's, with one call less that lets the interpreter's lock go."""
+        """Like the base class, with one call less that releases the GIL."""
         with self._lock:
             if self._closed:
                 return b""
@@ -65,16 +65,16 @@ class Inotify(InotifyFD):
         return data
 
     def release(self) -> None:
-        """Closes the descriptors, each once, and leaves the watches to the kernel."""
+        """Closes the descriptors, each once. The kernel removes the watches."""
         while self._held:
             os.close(self._held.pop())
 
-    # The parent does not reach this when it is stopped before its thread runs, nor guards it against a second call.
+    # The base class does not call this when it is stopped before its thread runs, nor guards against a second call.
     _close_resources = release
 
 
 class Folder(EventEmitter):
-    """One watched folder. No thread: it is called by that of the inotify instance."""
+    """One watched folder. Has no thread: that of the inotify instance calls it."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Folder(EventEmitter):
     def start(self) -> None:
         """Adds the watch. Raises OSError when it is refused."""
         descriptor = self._inotify.add_callback(os.fsencode(self._path), MASK, self, self._id)
-        if descriptor == -1:  # watchdog keeps silent about EACCES
+        if descriptor == -1:  # watchdog ignores EACCES
             self._inotify.remove_callbacks([(descriptor, self._id)])
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self._path)
         self._descriptor = descriptor
@@ -124,7 +124,7 @@ class Folder(EventEmitter):
 
 
 class FolderObserver(InotifyObserver):
-    """watchdog's observer with these two in place of its own."""
+    """watchdog's observer, using these two classes instead of its own."""
 
     def __init__(self, changed: Changed, lost: Lost) -> None:
         self._inotify_fd = self.inotify = Inotify()

@@ -1,4 +1,4 @@
-"""Native events of a set of folders. They are hints: what they miss, the sweep finds."""
+"""Native events of a set of folders. They are hints: the sweep finds changes that they miss."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 LINUX: Final = sys.platform == "linux"
 
-# Our own reads raise none of these. Only Linux tells when a file is closed; elsewhere each write has to do.
+# Our own reads raise none of these. Only Linux reports that a file was closed; elsewhere we use each write.
 EVENTS: Final[list[type[FileSystemEvent]]] = [
     DirCreatedEvent,
     DirDeletedEvent,
@@ -46,10 +46,10 @@ EVENTS: Final[list[type[FileSystemEvent]]] = [
 def _own_observer(
     changed: Callable[[str, str, bool], None], lost: Callable[[str | None], None]
 ) -> FolderObserver | None:
-    """The observer of `inotify.py`. None where it is unavailable: watchdog's public one is slower, and enough.
+    """The observer of `inotify.py`. None where it is unavailable; watchdog's public one is slower, but works.
 
-    That is on another system, and with a watchdog whose private names or their arguments differ from those that
-    `inotify.py` was written for. Raises `OSError` when the system has nothing left to watch with.
+    It is unavailable on other systems, and with a watchdog whose private names or arguments differ from those that
+    `inotify.py` was written for. Raises `OSError` when the system has no resources left for watching.
     """
     if not LINUX:
         return None
@@ -62,15 +62,17 @@ def _own_observer(
 
 
 class Native(FileSystemEventHandler):
-    """Follows folders, one watch each, nothing recursive.
+    """Follows folders, with one non-recursive watch each.
 
-    Calls `changed(folder, name, created)` for what happens in one, and `lost(folder)` when a folder is gone or its
-    events are (None: all of them). Both are called in a thread of watchdog's. The rest is for one thread at a time.
+    Calls `changed(folder, name, created)` for each event in a folder, and `lost(folder)` when a folder is gone or its
+    events were lost (None: those of all folders). Both are called in a thread of watchdog. The methods are for one
+    thread at a time.
     """
 
     def __init__(self, changed: Callable[[str, str, bool], None], lost: Callable[[str | None], None]) -> None:
-        """Raises what watchdog raises when the system has nothing left to watch with, and leaks nothing then."""
-        # Elsewhere a watch takes in all that is below the folder (FSEvents), or a descriptor per file in it (kqueue).
+        """Raises watchdog's error when the system has no resources left for watching, without leaking any."""
+        # Elsewhere a watch includes everything below the folder (FSEvents), or needs a descriptor per file in it
+        # (kqueue).
         self.deep = LINUX
         self._changed = changed
         self._sound = True
@@ -91,9 +93,10 @@ class Native(FileSystemEventHandler):
             raise
 
     def follow(self, folders: Mapping[str, Identity], renew: Set[str]) -> dict[str, Exception]:
-        """Watches these folders and no others; gives those that cannot be watched, and why.
+        """Watches these folders and no others. Returns those that cannot be watched, and why.
 
-        A watch holds on to the folder it was made for: one that is another by now, or in `renew`, is made anew.
+        A watch stays with the folder that it was added for: it is replaced if the path now names another folder, and
+        for each folder in `renew`.
         """
         for folder, (known, watch) in list(self._watches.items()):
             if folders.get(folder) != known or folder in renew:
@@ -117,12 +120,12 @@ class Native(FileSystemEventHandler):
         return self._sound and self._observer.is_alive() and self._reader.is_alive()
 
     def ended(self) -> list[str]:
-        """The folders whose watches came to their end unheard."""
+        """The folders whose watches ended without an event."""
         return [emitter.watch.raw_path for emitter in self._observer.emitters if not emitter.is_alive()]
 
     def close(self) -> None:
         """Ends every thread and watch and closes every descriptor."""
-        with suppress(Exception):  # wrong books again: the kernel ends the watches with the descriptor
+        with suppress(Exception):  # watchdog's records may be wrong; the kernel removes the watches with the descriptor
             self._observer.stop()
         if self._observer.is_alive():
             self._observer.join()
@@ -133,7 +136,7 @@ class Native(FileSystemEventHandler):
         self._release()
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """For watchdog: takes an event of its own emitters, where they are used."""
+        """For watchdog: receives events from its own emitters, where they are used."""
         for path in (event.src_path, event.dest_path):
             if path:
                 folder, name = os.path.split(os.fsdecode(path))

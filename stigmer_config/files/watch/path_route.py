@@ -1,4 +1,4 @@
-"""The folders and names through which a path is resolved: exactly what must be watched to follow it."""
+"""The folders and names through which a path is resolved: exactly those that must be watched to follow it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import stat
 from pathlib import Path, PurePath
 from typing import Final, NamedTuple
 
-LINKS: Final = 40  # the kernel follows no more, path_resolution(7)
+LINKS: Final = 40  # the kernel's limit, path_resolution(7)
 
-FOLDERS: Final = 128  # of one route: links in a clone may lead through thousands; the sweep covers what is behind
+FOLDERS: Final = 128  # of one route: links in a clone may lead through thousands; the sweep covers the rest
 
 Identity = tuple[int, int]  # device and inode
 
 
 class Route(NamedTuple):
-    """One path's way, from its anchor to the file or to the first thing that is missing.
+    """The resolution of one path, from its anchor to the file or to the first missing part.
 
-    `steps` are (folder, name) pairs in order, each folder free of links: what happens to any other name cannot
-    change where the path leads. `folders` gives the identity of each folder. `end` is where the walk ended, free
-    of links. `whole`: nothing of the path is left behind `end`, so that is the file itself (there or not).
+    `steps` are (folder, name) pairs in order, each folder free of links: changes to any other name cannot change where
+    the path leads. `folders` gives the identity of each folder. `end` is where the resolution ended, free of links.
+    `whole`: no part of the path is left after `end`, so `end` is the file itself (existing or not).
     """
 
     steps: tuple[tuple[str, str], ...]
@@ -29,7 +29,7 @@ class Route(NamedTuple):
 
 
 def walk(path: Path) -> Route:
-    """Walks an absolute path as the kernel would, link by link, through at most FOLDERS folders."""
+    """Resolves an absolute path as the kernel does, link by link, through at most FOLDERS folders."""
     folder = here = path.anchor
     todo = list(reversed(path.parts[1:]))
     steps: list[tuple[str, str]] = []
@@ -40,7 +40,7 @@ def walk(path: Path) -> Route:
             if folder not in folders:
                 folders[folder] = identity(os.lstat(folder))
             name = todo.pop()
-            if name == "..":  # the folder is free of links, so its parent is what its name says
+            if name == "..":  # the folder is free of links, so `dirname` is its parent
                 folder = here = os.path.dirname(folder)
                 continue
             here = os.path.join(folder, name)
@@ -56,10 +56,10 @@ def walk(path: Path) -> Route:
             elif todo:
                 folder, folders[here] = here, identity(status)
     except (OSError, ValueError):
-        pass  # missing, not ours to enter, or no name at all: what is behind it matters once it changes
+        pass  # missing, without permission, or not a possible name: the rest matters once this changes
     return Route(tuple(steps), folders, here, not todo)
 
 
 def identity(status: os.stat_result) -> Identity:
-    """Tell a folder from another one of the same name."""
+    """Device and inode: tells a folder from another one with the same name."""
     return status.st_dev, status.st_ino

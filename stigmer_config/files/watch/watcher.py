@@ -1,7 +1,7 @@
-"""Follows files wherever their paths lead, and tells which of them to read again.
+"""Follows files through all links in their paths, and reports which of them to read again.
 
-The truth is in stat; events only say when to look. One thread looks, tells and sweeps: every second over
-everything, for events that were lost, and every QUICK seconds over what cannot be watched natively.
+`stat` decides; events only say when to check. One thread checks, reports and sweeps: every second over all files, for
+lost events, and every QUICK seconds over those that cannot be watched natively.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ State = Literal["native", "polling", "degraded", "stopped"]
 
 VANISHED: Final = (FileNotFoundError, NotADirectoryError)
 
-QUICK: Final = 0.2  # seconds between two looks at a file that cannot be watched natively
-TICK: Final = 0.02  # seconds within which a clock may give two changes of a file the same time
-WALKS: Final = 8  # walks in a row while the ground moves
-PAUSE: Final = 0.05  # seconds until the next ones
+QUICK: Final = 0.2  # seconds between two checks of a file that cannot be watched natively
+TICK: Final = 0.02  # seconds within which two changes of a file may get the same time stamp
+WALKS: Final = 8  # consecutive resolutions while folders keep changing
+PAUSE: Final = 0.05  # seconds until the next attempt
 
 
 class Watcher:
     """Calls `on_change` with the paths to read again, in one thread, never concurrently.
 
-    Each path is told once when watching it begins, so that no change since an earlier read is lost; then at once
-    after each change, SPACING apart at the closest, the last one always; and when `request` asked for it. Paths
-    are absolute, need not exist, and may lead through links.
+    Each path is reported once when watching it begins, so that no change since an earlier read is lost; then after
+    each change, at least SPACING apart and always after the last one; and on `request`. Paths are absolute, need not
+    exist, and may contain links.
 
     `on_state(state, detail)` is called when `state` changes: `native`, `degraded` (some folders cannot be watched),
-    `polling` (none can), `stopped`. `on_sweep()` is called at each sweep. `on_error` takes what these raise; without
-    it `threading.excepthook` does. `poll` is the sweep's interval in seconds (contract, section 7: lost events are
-    covered by a slow poll).
+    `polling` (none can), `stopped`. `on_sweep()` is called at each sweep. `on_error` gets the exceptions of these
+    callbacks; without it `threading.excepthook` does. `poll` is the sweep's interval in seconds (contract, section 7:
+    lost events are covered by a slow poll).
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Watcher:
         self._process = 0
 
     def start(self) -> None:
-        """Watches, natively where possible: limits, permissions and missing folders raise nothing."""
+        """Starts watching, natively where possible. Limits, permissions and missing folders raise nothing."""
         if self._process or self._ledger.closed:
             raise RuntimeError("a Watcher starts once")
         self._process = os.getpid()
@@ -92,11 +92,11 @@ class Watcher:
         self._ledger.put(paths)
 
     def request(self, path: Path, delay: float) -> None:
-        """Tells `path` in `delay` seconds, or with its next change if that is earlier. From any thread."""
+        """Reports `path` in `delay` seconds, or at its next change if that is earlier. From any thread."""
         self._ledger.ask(path, delay)
 
     def close(self) -> None:
-        """Ends watching. From any thread, any number of times; waits for the end, but in `on_change`."""
+        """Ends watching. From any thread, any number of times. Waits for the end, except in `on_change`."""
         if self._process not in (0, os.getpid()):
             self.forget()
             return
@@ -105,7 +105,7 @@ class Watcher:
             self._thread.join()
 
     def forget(self) -> None:
-        """In a forked child: lets go of the parent's descriptors. Its watches stay, its locks are not waited for."""
+        """In a forked child: closes its copies of the descriptors. Keeps the parent's watches. Waits for no lock."""
         self._ledger = DueFiles()
         self._ledger.close()
         self._thread, self.state = None, "stopped"
@@ -114,7 +114,7 @@ class Watcher:
             native.forget()
 
     def _run(self) -> None:
-        agenda: list[File | str] = []  # what is left of a sweep: one step at a time, events go first
+        agenda: list[File | str] = []  # the rest of a sweep: one step at a time, after events
         swept = looked = time.monotonic()
         try:
             while True:
@@ -145,12 +145,12 @@ class Watcher:
         if moved or self._ledger.unwatched:
             self._follow(moved)
         changed = {file.path for file, why in due if self._look(file, why)}
-        changed &= self._ledger.files.keys()  # one may have left meanwhile
+        changed &= self._ledger.files.keys()  # a file may have been removed meanwhile
         if changed:
             self._call(self._on_change, frozenset(changed))
 
     def _follow(self, files: Collection[File]) -> None:
-        """Walk and watch until a walk finds nothing moved since the watches stand."""
+        """Resolves the paths and watches their folders until a resolution finds no change since watching them."""
         for _ in range(WALKS):
             routes = [(file, walk(file.path)) for file in files]
             if not self._ledger.unwatched and all(file.route == route for file, route in routes):
@@ -171,7 +171,7 @@ class Watcher:
             file.quick = not watched.issuperset(file.route.folders)
 
     def _judge(self) -> None:
-        """Enters the state that fits. A folder that vanished since the walk is no fault: the next walk knows."""
+        """Sets the state. A folder that vanished since the resolution is no fault: the next resolution handles it."""
         faults = [error for error in self._refused.values() if not isinstance(error, VANISHED)]
         if self._native is None:
             self._enter("polling", self._fault)
@@ -181,9 +181,9 @@ class Watcher:
             self._enter("native", "")
 
     def _look(self, file: File, why: int) -> bool:
-        """Whether to tell the file: it was written to, or is not what was told last."""
+        """Whether to report the file: it was written to, or differs from the last report."""
         seen, link = _glance(file)
-        if link:  # one took the file's place
+        if link:  # a link replaced the file
             self._follow([file])
             seen, _ = _glance(file)
         writing = why == CREATED and isinstance(seen, Signature) and seen.size == 0
@@ -194,11 +194,11 @@ class Watcher:
         if not told or not isinstance(seen, Signature):
             self._ledger.spare(file)
         elif file.quick and abs(time.time() - seen.ctime_ns / 1e9) < TICK:
-            self._ledger.ask(file.path, TICK)  # stat may not tell the next change from this one
+            self._ledger.ask(file.path, TICK)  # stat may not distinguish the next change from this one
         return told
 
     def _check(self, item: File | str) -> None:
-        """One step of the sweep: whether this file, or this folder, is still what we think it is."""
+        """One step of the sweep: checks whether this file, or this folder, is still the one we know."""
         if isinstance(item, File):
             if _status(item.path) != item.seen:
                 self._ledger.walk_again(item, 0.0)
@@ -211,7 +211,7 @@ class Watcher:
                 self._ledger.lost(item)
 
     def _revive(self) -> None:
-        """Native watching may have died, or have been refused for want of something that is there again."""
+        """Restarts native watching that has died, or that failed for lack of a resource that may be available again."""
         if self._native is not None and not self._native.alive():
             self._enter("degraded", "native watching died")
             self._native.close()
@@ -231,7 +231,7 @@ class Watcher:
             from .os_events import Native
 
             self._native = Native(self._ledger.event, self._ledger.lost)
-        except Exception as error:  # noqa: BLE001  no instance, thread or descriptor left, no watchdog: polling does without
+        except Exception as error:  # noqa: BLE001  no instance, thread or descriptor left, no watchdog: poll instead
             self._fault = f"{type(error).__name__}: {error}"
 
     def _stop(self) -> None:
@@ -246,7 +246,7 @@ class Watcher:
             self._call(self._on_state, state, detail)
 
     def _call(self, callback: Callable[..., None], *arguments: object) -> None:
-        """Nothing a callback raises, SystemExit included, ends the thread."""
+        """Calls a callback. No exception of it, not even SystemExit, ends the thread."""
         with forks.section():
             try:
                 callback(*arguments)
@@ -263,7 +263,7 @@ def _report(error: BaseException) -> None:
 
 
 def _glance(file: File) -> tuple[Signature | Absence, bool]:
-    """The file as it is where its route ends, in one call; and whether that is a link by now."""
+    """The current signature of the file at the end of its route, from one call; and whether that is now a link."""
     if file.route.whole:
         with contextlib.suppress(OSError, ValueError):
             status = os.lstat(file.route.end)
@@ -275,5 +275,5 @@ def _status(path: Path) -> Signature | Absence:
     try:
         return signature(os.stat(path))
     except (OSError, ValueError) as error:
-        number = (error.errno or 0) if isinstance(error, OSError) else 0  # a path that no file can have
+        number = (error.errno or 0) if isinstance(error, OSError) else 0  # not a possible path
         return Absence(number, os.path.islink(path), os.path.islink(path.parent))

@@ -1,1 +1,1 @@
-"""The `etcd` layer: client, layer, and the thread that follows it. Needs the extra `etcd`."""
+"""The `etcd` layer: its client, the layer, and the threads that follow the store. Needs the extra `etcd`."""

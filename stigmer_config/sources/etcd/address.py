@@ -1,4 +1,4 @@
-"""The fleet's store: the etcd that `STIGMER_ETCD` names, and how it is entered. Nothing here connects to it.
+"""The address of the fleet's store, which `STIGMER_ETCD` names, and its credentials. Nothing here connects to it.
 
 `STIGMER_ETCD=https://host:2379[,host:2379…]/prefix`; beside it `STIGMER_ETCD_CACERT`, `STIGMER_ETCD_CERT`,
 `STIGMER_ETCD_KEY` (absolute paths) and `STIGMER_ETCD_USER`, `STIGMER_ETCD_PASSWORD`.
@@ -22,13 +22,13 @@ from ..variables import ETCD, ETCD_FILES, ETCD_PASSWORD, ETCD_USER
 
 _PORT: Final = 2379
 _URL = re.compile(r"(?P<scheme>https?)://(?P<hosts>[^/?#]*)(?P<prefix>(?:/[A-Za-z0-9._-]+)+)/?")
-# The first says nothing without the second.
+# The first has no effect without the second.
 _BESIDE = ((ETCD_FILES[2], ETCD_FILES[1]), (ETCD_PASSWORD, ETCD_USER))
 _FORM = "for example https://etcd.example:2379/stigmer"
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """Where the store is: `endpoints` as `https://host:port`, `prefix` as `/stigmer`; the rest as it was given."""
+    """The store's address: `endpoints` as `https://host:port`, `prefix` as `/stigmer`; the rest as configured."""
 
     endpoints: tuple[str, ...]
     prefix: str
@@ -40,19 +40,19 @@ class Fleet(msgspec.Struct, frozen=True):
 
     @property
     def is_trusted(self) -> bool:
-        """Whether what it says counts as the operator's word: over verified TLS (contract, section 11)."""
+        """Whether its content is trusted like the operator's: only over verified TLS (contract, section 11)."""
         return self.endpoints[0].startswith("https://")
 
     @property
     def source(self) -> str:
-        """The store's name, as a layer's source."""
+        """The store's name for the source of its layer."""
         scheme, _, _ = self.endpoints[0].partition("://")
         hosts = ",".join(endpoint.partition("://")[2] for endpoint in self.endpoints)
         return f"{scheme}://{hosts}{self.prefix}"
 
 
 def fleet_of(environment: Environment) -> tuple[Fleet | None, list[Problem]]:
-    """The store that the variables name, or what is wrong with them."""
+    """The store that the variables name, or their faults."""
     text = environment.variable(ETCD)
     if text is None:
         return None, []
@@ -93,7 +93,7 @@ def fleet_of(environment: Environment) -> tuple[Fleet | None, list[Problem]]:
 
 
 def _read_url(text: str) -> tuple[tuple[str, ...], str]:
-    """The endpoints and the prefix. Raises `InvalidValueError`, which tells no password."""
+    """The endpoints and the prefix. Raises `InvalidValueError`, which contains no password."""
     found = _URL.fullmatch(text)
     if "@" in text:
         raise InvalidValueError(

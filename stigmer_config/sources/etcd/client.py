@@ -1,4 +1,4 @@
-"""What a fleet asks of etcd: everything below a prefix, what changes there, compare and put, and who is there."""
+"""The etcd operations that a fleet needs: read and watch a prefix, compare and put, and the workers' leases."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ from .transport import ANSWER, MAX_ANSWER, Members
 
 __all__ = ["Compacted", "Denied", "Etcd", "EtcdError", "bounded"]
 
-MAX_KEYS: Final = 1000  # below the prefix: nobody has so many settings
+MAX_KEYS: Final = 1000  # the most keys below the prefix, far more than there are settings
 MAX_COMPARED: Final = 120  # keys of one transaction: etcd allows 128 comparisons (--max-txn-ops)
-PAGE: Final = 50  # workers in one answer: all of them may have much to tell
+PAGE: Final = 50  # workers in one answer: each of them may report much
 MAX_PAGES: Final = 200
-MAX_ANNOUNCED: Final = 16 * MAX_ANSWER  # bytes of all of them
+MAX_ANNOUNCED: Final = 16 * MAX_ANSWER  # the most bytes of all of them
 
 
 class Etcd(Members):
-    """A store below its prefix. Everything raises `EtcdError`."""
+    """A store below its prefix. All methods raise `EtcdError`."""
 
     def read(self) -> Stored:
-        """Everything below the prefix, as the majority of the members has it."""
+        """Reads everything below the prefix, from the majority of the members (a linearizable read)."""
         found = self.call("/v3/kv/range", {**self._span(), "limit": MAX_KEYS + 1}, Range)
         if found.more or len(found.kvs) > MAX_KEYS:
             raise EtcdError(f"more than {MAX_KEYS} keys below {self._fleet.prefix}/")
-        if not found.header.revision:  # no etcd is at 0: what looks like an empty store is none
+        if not found.header.revision:  # no etcd has revision 0: this is not an empty store
             raise not_etcd_answer()
         values = {self._name(kv.key): Value(data_of(kv.value), kv.mod_revision) for kv in found.kvs}
         return Stored(found.header.cluster_id, found.header.revision, values)
 
     def watch(self, revision: int) -> Generator[tuple[snapshot.Event, ...]]:
-        """What happens below the prefix from `revision` on, until `interrupt()`; the first message has no events.
+        """Yields the changes below the prefix from `revision` on, until `interrupt()`; the first message has no events.
 
-        Raises `Compacted` when that revision is forgotten, and `EtcdError` when the stream ends.
+        Raises `Compacted` when that revision was compacted, and `EtcdError` when the stream ends.
         """
         try:
             yield from self._watch(revision)
@@ -78,13 +78,13 @@ class Etcd(Members):
         return snapshot.Event(self._name(event.kv.key), value, event.kv.mod_revision)
 
     def write(self, changes: Mapping[str, bytes | None], seen: Stored) -> int | None:
-        """Writes keys below the prefix, and removes those of None, when everything below it is as it was `seen`.
+        """Writes keys below the prefix, and removes those with None, if everything below it still is as in `seen`.
 
-        At most `MAX_COMPARED` changes at once. The revision that they were written at; None when something is newer,
-        or gone (of the first `MAX_COMPARED`).
+        At most `MAX_COMPARED` changes at once. Returns the revision of the write; None when a key is newer, or one of
+        the first `MAX_COMPARED` keys is gone.
         """
         older = {**self._span(), "target": "MOD", "result": "LESS", "mod_revision": seen.revision + 1}
-        # A removal leaves no revision behind: each key is asked for.
+        # A removal leaves no revision: each key has to be compared.
         there = [
             {"key": key_text(f"{self._fleet.prefix}/{known}"), "target": "CREATE", "result": "GREATER"}
             for known in sorted(seen.values)[:MAX_COMPARED]
@@ -99,27 +99,27 @@ class Etcd(Members):
             return {"request_delete_range": {"key": key}}
         return {"request_put": {"key": key, "value": data_text(data)}}
 
-    # -- who is there ------------------------------------------------------------------------------------------------
+    # -- workers -----------------------------------------------------------------------------------------------------
 
     def lease(self, seconds: int) -> int:
-        """A lease of that many seconds."""
+        """Creates a lease of that many seconds."""
         return self.call("/v3/lease/grant", {"TTL": seconds}, Lease).id
 
     def keep(self, lease: int) -> bool:
-        """Keeps a lease for another while. False when it has ended."""
+        """Renews a lease. Returns False when it has ended."""
         return self.call("/v3/lease/keepalive", {"ID": lease}, LeaseLine).result.ttl > 0
 
     def revoke(self, lease: int) -> None:
-        """Ends a lease, and with it what was written under it."""
+        """Revokes a lease, and with it all keys written under it."""
         self.call("/v3/lease/revoke", {"ID": lease}, Message)
 
     def announce(self, name: str, data: bytes, lease: int) -> None:
-        """Writes what a worker tells of itself, for as long as its lease."""
+        """Writes a worker's state under its lease."""
         key = f"{self._fleet.prefix}.workers/{name}"
         self.call("/v3/kv/put", {"key": key_text(key), "value": data_text(data), "lease": lease}, Message)
 
     def announced(self) -> dict[str, bytes]:
-        """What each worker reports about itself, by its name: in one deadline and bounded bytes, whatever the pages."""
+        """The state that each worker reports, by its name: from all pages, in one deadline and bounded bytes."""
         deadline = time.monotonic() + ANSWER
         start = f"{self._fleet.prefix}.workers/"
         found: dict[str, bytes] = {}
@@ -146,7 +146,7 @@ class Etcd(Members):
 
 
 def _watched(line: Line) -> Watched:
-    """What a line of a watch tells. Raises for its end."""
+    """Parses a line of a watch. Raises when the watch ended."""
     told = line.result
     if line.error is not None or told is None:
         raise WatchRefused("the watch was refused")
@@ -158,7 +158,7 @@ def _watched(line: Line) -> Watched:
 
 
 def bounded(stored: Stored) -> Stored:
-    """The same. Raises `EtcdError` when it is more than one answer may hold."""
+    """Returns its argument. Raises `EtcdError` when that is more than one answer may contain."""
     size = sum(len(name) + len(value.data) for name, value in stored.values.items())
     if len(stored.values) > MAX_KEYS or size > MAX_ANSWER:
         raise EtcdError(f"more than {MAX_KEYS} keys, or {MAX_ANSWER // 1024} KiB")

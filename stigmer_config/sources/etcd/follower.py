@@ -1,8 +1,8 @@
-"""The fleet's store as a worker follows it: always the newest that was seen, whatever becomes of the store.
+"""Follows the fleet's store for a worker, which always has the newest state that was seen, even during an outage.
 
-One thread waits for changes in a watch. Another reads everything every PULSE seconds, through the majority of the
-members, for what a watch lost or a member that is cut off does not know; it also tells the fleet how the worker is
-doing. The store's state never goes backwards: an answer that is older than the newest one is passed over.
+One thread waits for changes in a watch. Another reads everything every PULSE seconds, from the majority of the members,
+for changes that a watch lost or that a partitioned member lacks; it also publishes the worker's state to the fleet.
+The store's state never goes backwards: an answer that is older than the newest one is ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ...settings.declarations import BUILT_IN
 from ...settings.schema import Schema
 from ..variables import ETCD
 from .address import fleet_of
-from .layer import FleetLayer, etcd_layer, not_to_be_had, read_once, unavailable
+from .layer import FleetLayer, etcd_layer, read_once, unavailable, unavailable_layer
 from .snapshot import Stored
 
 if TYPE_CHECKING:
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 FleetState = Literal["native", "degraded"]
 
-PULSE: Final = 10.0  # seconds between two readings of everything, give or take a fifth: workers need not do it at once
-LEASE: Final = 30  # seconds until a worker that says nothing any more is gone
-FIRST_PAUSE: Final = 0.1  # seconds until the store is tried again after a failure, doubled up to LAST_PAUSE
+PULSE: Final = 10.0  # seconds between two full reads, plus or minus a fifth, so that workers do not all read at once
+LEASE: Final = 30  # seconds until a silent worker's entry expires
+FIRST_PAUSE: Final = 0.1  # seconds until the next attempt after a failure, doubled up to LAST_PAUSE
 LAST_PAUSE: Final = 5.0
-LAST_WORD: Final = 1.0  # seconds in which the fleet can be told that a worker ends
+LAST_WORD: Final = 1.0  # seconds to remove a worker's entry when it ends
 
 
 class FleetFollower:
     """Follows one store for one worker.
 
-    `read_fleet` gives the layer of the newest state; `follow` begins to keep that up to date. `state` is `degraded`
-    while the store does not answer; `unannounced` is why the fleet cannot be told of this worker ("" when it can).
+    `read_fleet` returns the layer of the newest state; `follow` starts keeping it up to date. `state` is `degraded`
+    while the store does not answer; `unannounced` is why the store rejects this worker's state ("" when it does not).
     """
 
     def __init__(self, environment: Environment, stored: Stored | None = None, schema: Schema = BUILT_IN) -> None:
@@ -51,7 +51,7 @@ class FleetFollower:
         self.unannounced = ""
         self._environment = environment
         self._schema = schema
-        # With the time, so that no later process of this number has the same.
+        # With the time, so that no later process with this pid has the same name.
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
         self._fleet, self._problems = fleet_of(environment)
         self._stored = stored
@@ -59,25 +59,25 @@ class FleetFollower:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._pulse = threading.Event()
-        self._said = self._heard = b""  # what the fleet was told, and what it is to be told
-        self._overtaken = False  # the sweep had news before the watch, and ended it: no failure of the store
+        self._published = self._to_publish = b""  # the state that was published, and the one to publish
+        self._overtaken = False  # the sweep saw a change before the watch, and ended it: not a failure of the store
         self._threads: list[threading.Thread] = []
         self._etcds: list[Etcd] = []
 
     def anew(self) -> FleetFollower:
-        """The same for a forked child."""
+        """A new follower for a forked child."""
         return FleetFollower(self._environment, self._stored, self._schema)
 
     def read_fleet(self, environment: Environment) -> FleetLayer:
-        """The layer of the newest state that was seen; at first it is read."""
-        del environment  # the one it was made for
+        """The layer of the newest state that was seen. The first call reads the store."""
+        del environment  # the state that the layer was made from
         if self._fleet is None:
-            return not_to_be_had(ETCD, self._problems)
+            return unavailable_layer(ETCD, self._problems)
         if self._stored is None:
             try:
                 self._take(read_once(self._fleet))
             except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with
-                return not_to_be_had(self._fleet.source, [*self._problems, unavailable(self._fleet, error)])
+                return unavailable_layer(self._fleet.source, [*self._problems, unavailable(self._fleet, error)])
         return self._layer_of(self._stored)
 
     def _layer_of(self, stored: Stored | None) -> FleetLayer:
@@ -89,11 +89,11 @@ class FleetFollower:
         return kept[1][0], list(kept[1][1])
 
     def refresh(self) -> bool:
-        """Whether the newest state is another than the one whose layer was given last."""
+        """Whether the newest state differs from the one whose layer was returned last."""
         return self._layer is not None and self._layer[0] is not self._stored
 
     def read_now(self) -> None:
-        """Looks at the store, in this thread. That it cannot be read changes nothing."""
+        """Reads the store, in this thread. A failure changes nothing."""
         if self._fleet is not None and self._stored is not None:
             with contextlib.suppress(Exception):
                 self._take(read_once(self._fleet))
@@ -104,9 +104,9 @@ class FleetFollower:
         on_state: Callable[[FleetState, str], None],
         on_unannounced: Callable[[str], None],
     ) -> None:
-        """Follows the store until `close`. All are called in threads of its own.
+        """Follows the store until `close`. The callbacks are called in the follower's threads.
 
-        `on_unannounced` gets why a store that answers will not be told of this worker, and "" once it was.
+        `on_unannounced` gets the reason why the store rejects this worker's state, and "" once it accepts it.
         """
         if self._fleet is None:
             return
@@ -120,12 +120,12 @@ class FleetFollower:
             self._threads.append(thread)
 
     def announce(self, data: bytes) -> None:
-        """Tells the fleet how this worker is doing, soon and as long as it runs."""
-        self._heard = data
+        """Publishes this worker's state to the fleet, soon, and keeps it published while the worker runs."""
+        self._to_publish = data
         self._pulse.set()
 
     def close(self) -> None:
-        """Ends both threads and closes every descriptor. The fleet is told, if it listens."""
+        """Ends both threads, closes every descriptor, and removes the worker's entry if the store answers."""
         self._ended.set()
         self._pulse.set()
         threads = [thread for thread in self._threads if thread is not threading.current_thread()]
@@ -138,7 +138,7 @@ class FleetFollower:
             thread.join()
 
     def forget(self) -> None:
-        """In a forked child: the parent's threads are not here, and its connections are not to be spoken on."""
+        """In a forked child: the parent's threads do not exist, and its connections must not be used."""
         for etcd in self._etcds:
             etcd.forget()
 
@@ -157,32 +157,32 @@ class FleetFollower:
                     began = min(began, time.monotonic())
                     self._tell("native", "")
                     if self._newest.cluster != begin.cluster:
-                        break  # it is another etcd's by now: read and watch that one
+                        break  # now it is another etcd: read and watch that one
                     self._take(bounded(self._newest.after(events)), since=begin)
             except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with
                 if self._overtaken:
                     self._overtaken = False
                     self._renew(etcd)
                     continue
-                # A watch that ends as soon as it began is a failure like any other.
+                # A watch that ends at once is a failure like any other.
                 failures = 1 if time.monotonic() - began > LAST_PAUSE else failures + 1
                 self._step_back(etcd, error, failures)
         etcd.close()
 
     def _catch_up(self, etcd: Etcd) -> Stored:
-        """Takes what the majority of the members has now."""
+        """Reads the current state from the majority of the members."""
         newest = self._newest
         stored = etcd.read()
         if stored.cluster == newest.cluster and stored.revision < newest.revision:
             from .client import EtcdError
 
-            # No answer by majority is older but of a store that was restored from a backup.
+            # A majority's answer is older only if the store was restored from a backup.
             raise EtcdError(f"it is at revision {stored.revision}, and {newest.revision} was seen: restart to take it")
         self._take(stored)
         return stored
 
     def _step_back(self, etcd: Etcd, error: Exception, failures: int) -> None:
-        """After a failure: tells it from the second in a row on, and waits; a restart of a member is no news."""
+        """After a failure: waits, and reports it only from the second in a row on: a member's restart is normal."""
         from .client import Compacted
 
         if (isinstance(error, Compacted) and failures == 1) or self._ended.is_set():
@@ -195,7 +195,7 @@ class FleetFollower:
 
     @staticmethod
     def _renew(etcd: Etcd) -> None:
-        with contextlib.suppress(Exception):  # certificates that are being replaced: the next time
+        with contextlib.suppress(Exception):  # the certificates are being replaced: try again next time
             etcd.renew()
 
     @property
@@ -209,7 +209,7 @@ class FleetFollower:
             self._pulse.clear()
             if self._ended.is_set():
                 break
-            if time.monotonic() >= due:  # however often there is something to tell meanwhile
+            if time.monotonic() >= due:  # even if there is more to publish meanwhile
                 self._sweep(etcd)
                 due = _next_sweep()
             lease = self._announce(etcd, lease)
@@ -219,7 +219,7 @@ class FleetFollower:
         etcd.close()
 
     def _sweep(self, etcd: Etcd) -> None:
-        """Reads everything. When the watch should have told it, or hangs at a member that is cut off, it is renewed."""
+        """Reads everything. Renews the watch if it missed a change, or hangs at a partitioned member."""
         before = self._newest
         try:
             stored = self._catch_up(etcd)
@@ -232,21 +232,21 @@ class FleetFollower:
             self._etcds[0].interrupt()
 
     def _announce(self, etcd: Etcd, lease: int) -> int:
-        """Keeps the worker's entry alive, and up to date. The lease that it stands under, 0 when there is none."""
-        if not self._heard:
+        """Keeps the worker's entry alive and up to date. Returns its lease, 0 when there is none."""
+        if not self._to_publish:
             return 0
         try:
             if lease and not etcd.keep(lease):
                 lease = 0
             if not lease:
-                lease, self._said = etcd.lease(LEASE), b""
-            if self._said != self._heard:
-                data = self._heard
+                lease, self._published = etcd.lease(LEASE), b""
+            if self._published != self._to_publish:
+                data = self._to_publish
                 etcd.announce(self._name, data, lease)
-                self._said = data
+                self._published = data
         except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with
             before, self.unannounced = self.unannounced, str(error) or type(error).__name__
-            if before and self.state == "native" and not self._ended.is_set():  # twice, and no outage
+            if before and self.state == "native" and not self._ended.is_set():  # twice, so not a short outage
                 self._on_unannounced(self.unannounced)
             return 0
         self.unannounced = ""
@@ -259,9 +259,9 @@ class FleetFollower:
         return self._stored
 
     def _take(self, new: Stored, since: Stored | None = None) -> None:
-        """Keeps the newer one of two states, and tells it when it says something else.
+        """Keeps the newer of two states, and reports it if its content differs.
 
-        `since`: a state of the cluster that `new` goes on from. When another cluster's has come since, it is nothing.
+        `since`: the state that `new` continues. If a state of another cluster has arrived since, `new` is ignored.
         """
         with self._lock:
             old = self._stored
@@ -270,7 +270,7 @@ class FleetFollower:
             if old is not None and old.cluster == new.cluster and new.revision < old.revision:
                 return
             if old is not None and old.values == new.values:
-                # Not the new one: nothing has to be loaded again for a revision that changed other keys.
+                # Keep the old one: a revision that changed only other keys needs no reload.
                 self._stored = msgspec.structs.replace(old, cluster=new.cluster, revision=new.revision)
                 if self._layer is not None and self._layer[0] is old:
                     self._layer = self._stored, self._layer[1]

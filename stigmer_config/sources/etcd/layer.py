@@ -1,8 +1,8 @@
-"""What the fleet's store holds → the `etcd` layer.
+"""Makes the `etcd` layer from the content of the fleet's store.
 
-A key of the store is a key of the configuration with slashes (`/stigmer/llm/model`); its value is what would stand
-behind the colon in a file, under the same rules and limits. So `/stigmer/aliases/fast/ollama` is one provider's
-entry of an alias, and `/stigmer/aliases/fast` may hold them all: `{ollama: …, openai: …}`.
+A key of the store is a key of the configuration with slashes (`/stigmer/llm/model`); its value has the syntax of a
+value after the colon in a file, with the same rules and limits. So `/stigmer/aliases/fast/ollama` is one provider's
+entry of an alias, and `/stigmer/aliases/fast` may contain them all: `{ollama: …, openai: …}`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .address import Fleet, fleet_of
 from .snapshot import Stored
 
 UNTRUSTED = "without TLS anyone on the network can change it: let STIGMER_ETCD start with https://"
-_MAX_SHOWN = 200  # characters of a key's name
+_MAX_SHOWN = 200  # the most characters of a key's name
 
 
 class _Key(Node):
-    """A node that knows which key of the store it comes from; None for a folder of such."""
+    """A node with the store's key that it comes from; None for a folder of keys."""
 
     __slots__ = ("origin",)
 
@@ -40,7 +40,7 @@ class _Key(Node):
 
 
 def etcd_layer(fleet: Fleet, stored: Stored, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
-    """The layer of a store at one revision, and every fault of it."""
+    """The layer of a store at one revision, and all its faults."""
     collector = _Collector(fleet, schema)
     if sum(len(name) + len(value.data) for name, value in stored.values.items()) > MAX_BYTES:
         message = f"the store holds more than {MAX_BYTES // 1024} KiB below {fleet.prefix}"
@@ -65,14 +65,14 @@ def etcd_layer(fleet: Fleet, stored: Stored, schema: Schema = BUILT_IN) -> tuple
 
 
 class _Collector(Collector):
-    """Gathers the entries, each with the place of its own key."""
+    """Collects the entries, each with the place of its own key."""
 
     def __init__(self, fleet: Fleet, schema: Schema) -> None:
         super().__init__("etcd", fleet.source, schema)
         self._fleet = fleet
 
     def put(self, root: Node, name: str, data: bytes, origin: Origin) -> None:
-        """Puts what one key holds to its place in the tree."""
+        """Puts the value of one key into the tree."""
         *folders, last = name.split("/")
         if len(folders) >= MAX_DEPTH:
             self._key_fault("too-large", name, f"the key is more than {MAX_DEPTH} deep", "remove it", origin)
@@ -87,13 +87,13 @@ class _Collector(Collector):
         node = self._read(name, data, origin)
         if node is None:
             return
-        if last in here.value:  # sorted by name: what is below it came later, so this cannot be
+        if last in here.value:  # cannot happen: names are sorted, so keys below this one come later
             self._twice(name, origin)
         else:
             here.value[last] = node
 
     def refuse_what_is_not_open(self) -> None:
-        """Takes out of a store that anybody may have forged what an untrusted project may not set either."""
+        """Removes what an untrusted project may not set from a store whose answers may be forged."""
         for key, entry in list(self.entries.items()):
             setting = self.schema.find(key)
             if setting is None or setting.access != "open":
@@ -113,14 +113,14 @@ class _Collector(Collector):
         return f"did you mean {self._fleet.prefix}/{key.replace('.', '/')}?"
 
     def _read(self, name: str, data: bytes, origin: Origin) -> Node | None:
-        """The tree of one value; None, with its fault, for what cannot be read."""
+        """Parses one value to a tree; None, with its fault, when it cannot be read."""
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError:
             self._key_fault("bad-encoding", name, "the value is not UTF-8 text", "write it again", origin)
             return None
         reader = YamlReader(text, "etcd", origin.source)
-        reader.names += name.split("/")  # what stands in a secret's value is not told
+        reader.names += name.split("/")  # a secret's value is never shown
         read = reader.read()
         for problem in reader.problems:
             self._key_fault(problem.code, name, problem.message, problem.hint, origin)
@@ -129,12 +129,12 @@ class _Collector(Collector):
         return _placed(read, origin) if read is not None else _Key(None, origin)
 
     def _origin(self, node: Node, *, of_key: bool = False) -> Origin:
-        del of_key  # a key of the store is one place
+        del of_key  # all values of one key of the store have the same place
         found = node.origin if isinstance(node, _Key) else None
         return found or Origin("etcd", self.source)
 
     def _secret(self, key: str, setting: Setting, node: Node) -> Any:
-        """A reference to a secret, or none, from a store that is trusted. A literal one is never kept."""
+        """A reference to a secret, or none, from a trusted store. A literal secret is never kept."""
         if self._fleet.is_trusted and node.value is None:
             return super()._secret(key, setting, node)
         if not self._fleet.is_trusted or type(node.value) is not dict:
@@ -153,7 +153,7 @@ class _Collector(Collector):
 
 
 def _shown(name: str) -> str:
-    """A name of the store as far as it is one: behind a slip may stand a secret."""
+    """The part of a store's name that looks like a name: after a typing error a secret may follow."""
     shown = "/".join(map(shown_name, name.split("/")))
     return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
 
@@ -163,7 +163,7 @@ def _key(name: str) -> str:
 
 
 def _placed(node: Node, origin: Origin) -> _Key:
-    """The node, and all below it, with the place of its key."""
+    """The node and all nodes below it, with the place of its key."""
     value = node.value
     if type(value) is dict:
         value = {name: _placed(child, origin) for name, child in value.items()}
@@ -178,20 +178,20 @@ FleetLayer = tuple[Layer, list[Problem]]
 
 
 def read_fleet(environment: Environment, schema: Schema = BUILT_IN) -> FleetLayer:
-    """The layer of the store that the variables name, as it is now. No fault raises: each is a Problem."""
+    """The current layer of the store that the variables name. Faults do not raise: each is a Problem."""
     fleet, problems = fleet_of(environment)
     if fleet is None:
-        return not_to_be_had(ETCD, problems)
+        return unavailable_layer(ETCD, problems)
     try:
         stored = read_once(fleet)
     except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback
-        return not_to_be_had(fleet.source, [*problems, unavailable(fleet, error)])
+        return unavailable_layer(fleet.source, [*problems, unavailable(fleet, error)])
     layer, found = etcd_layer(fleet, stored, schema)
     return layer, [*problems, *found]
 
 
 def read_once(fleet: Fleet) -> Stored:
-    """What the store holds. Raises `EtcdError`, or `ImportError` without the extra `etcd`."""
+    """Reads the store. Raises `EtcdError`, or `ImportError` without the extra `etcd`."""
     from .client import Etcd
 
     etcd = Etcd(fleet)
@@ -209,6 +209,6 @@ def unavailable(fleet: Fleet, error: Exception) -> Problem:
     return Problem(code="etcd-unavailable", message=message, hint=hint, origin=Origin("etcd", fleet.source))
 
 
-def not_to_be_had(source: str, problems: list[Problem]) -> FleetLayer:
+def unavailable_layer(source: str, problems: list[Problem]) -> FleetLayer:
     """The layer of a store that cannot be read."""
     return Layer("etcd", source, "error", why=problems[-1].message), problems

@@ -1,4 +1,4 @@
-"""What etcd's JSON gateway says (https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/), and how it is read."""
+"""The messages of etcd's JSON gateway (https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/), and their decoding."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ _Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class EtcdError(Exception):
-    """No answer, or none that can be used. The message holds no secret and nothing of what was stored."""
+    """No answer, or an unusable one. The message contains no secret and no stored value."""
 
 
 class Compacted(EtcdError):  # noqa: N818 - an answer, not a fault
-    """What happened since the revision that was asked for is forgotten: read anew."""
+    """The changes since the requested revision were compacted: read everything again."""
 
 
 class Denied(EtcdError):  # noqa: N818 - an answer, not a fault
-    """The store understood, and does not do it: nothing was written."""
+    """The store refused the request: nothing was written."""
 
 
 class WatchRefused(EtcdError):  # noqa: N818 - an answer, not a fault
-    """A watch did not begin: also what a token that has ended is told, by an answer of status 200."""
+    """The watch was refused: etcd also answers an expired token so, with status 200."""
 
 
 def not_etcd_answer() -> EtcdError:
-    """The error of an answer that etcd would not give."""
+    """The error for an answer that does not come from etcd."""
     return EtcdError("the answer is not etcd's")
 
 
 class Message(msgspec.Struct, rename={"id": "ID", "ttl": "TTL"}):
-    """A message; what is 0 or empty is not there, and 64-bit numbers come as text (protobuf's JSON)."""
+    """A message: 0 and empty fields are omitted, and 64-bit numbers are strings (protobuf's JSON)."""
 
 
 class Header(Message):
-    """Of which etcd, and at which revision of its whole content."""
+    """The cluster that answered, and the revision of its whole content."""
 
     cluster_id: int = 0
     revision: _Revision = 0
 
 
 class KeyValue(Message):
-    """One key, in base64, as is its value."""
+    """One key and its value, both in base64."""
 
     key: str = ""
     value: str = ""
@@ -54,7 +54,7 @@ class KeyValue(Message):
 
 
 class Range(Message):
-    """What a range of keys holds; `more`: not all of it."""
+    """The content of a range of keys; `more`: the answer is incomplete."""
 
     header: Header = msgspec.field(default_factory=Header)
     kvs: list[KeyValue] = []
@@ -80,7 +80,7 @@ class Watched(Message):
 
 
 class Failure(Message):
-    """Why a question was refused."""
+    """Why a request was refused."""
 
     code: int = 0
     grpc_code: int = 0
@@ -95,33 +95,33 @@ class Line(Message):
 
 
 class Transaction(Message):
-    """What came of a transaction."""
+    """The result of a transaction."""
 
     header: Header = msgspec.field(default_factory=Header)
     succeeded: bool = False
 
 
 class Lease(Message):
-    """A lease, and the seconds it has left."""
+    """A lease, and its remaining seconds."""
 
     id: int = 0
     ttl: int = 0
 
 
 class LeaseLine(Message):
-    """The answer to keeping a lease."""
+    """The answer to renewing a lease."""
 
     result: Lease = msgspec.field(default_factory=Lease)
 
 
 class Token(Message):
-    """What a user is known by."""
+    """The token of an authenticated user."""
 
     token: str = ""
 
 
 def decoded(data: bytes, kind: type[T]) -> T:
-    """The message that these bytes are. Raises `EtcdError`."""
+    """Decodes a message. Raises `EtcdError`."""
     try:
         return from_json(data, kind, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -129,17 +129,17 @@ def decoded(data: bytes, kind: type[T]) -> T:
 
 
 def key_text(key: str) -> str:
-    """A key as a message holds it."""
+    """Encodes a key for a message."""
     return data_text(key.encode())
 
 
 def data_text(data: bytes) -> str:
-    """Bytes as a message holds them."""
+    """Encodes bytes for a message."""
     return base64.b64encode(data).decode("ascii")
 
 
 def data_of(text: str) -> bytes:
-    """The bytes that a message holds. Raises `EtcdError`."""
+    """Decodes the bytes in a message. Raises `EtcdError`."""
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a store held at one revision."""
+"""The content of a store at one revision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Value(NamedTuple):
-    """What one key of the store holds, and the revision that it was written at."""
+    """The value of one key of the store, and the revision at which it was written."""
 
     data: bytes
     revision: int
@@ -20,7 +20,7 @@ class Value(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One change: the key's name below the prefix, and what it holds now; None when it was removed."""
+    """One change: the key's name below the prefix, and its new value; None when it was removed."""
 
     name: str
     value: Value | None
@@ -30,7 +30,7 @@ class Event(NamedTuple):
 class Stored(msgspec.Struct, frozen=True):
     """Everything below the prefix at one revision: name (`llm/model`) → value.
 
-    `cluster` tells one etcd from another: revisions of two are not to be compared.
+    `cluster` identifies the etcd: revisions of different clusters must not be compared.
     """
 
     cluster: int
@@ -38,15 +38,15 @@ class Stored(msgspec.Struct, frozen=True):
     values: Mapping[str, Value]
 
     def data(self, name: str) -> bytes | None:
-        """What a key holds; None when there is no such key."""
+        """The bytes of a key; None when there is no such key."""
         value = self.values.get(name)
         return value.data if value is not None else None
 
     def after(self, events: Iterable[Event]) -> Stored:
-        """This with later events; one that is not later changes nothing.
+        """This state with later events applied; events that are not later change nothing.
 
-        The revision is that of the last event, and never the one in a message's header: that may be ahead of events
-        that are still to come.
+        The revision is that of the last event, never the one in a message's header, which may be ahead of events that
+        are yet to come.
         """
         values, revision = dict(self.values), self.revision
         for event in events:
@@ -61,7 +61,7 @@ class Stored(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """The SHA-256, in hex, of all names and what they hold: equal digests, equal stores."""
+        """The SHA-256, in hex, of all names and values: equal digests mean equal stores."""
         found = hashlib.sha256()
         for name, value in sorted(self.values.items()):
             for part in (name.encode(), value.data):

@@ -1,6 +1,6 @@
-"""The members of an etcd, asked over HTTP: whichever answers, within one deadline, and bounded in bytes.
+"""HTTP requests to the members of an etcd: to whichever answers, within one deadline and a limit of bytes.
 
-A store that is broken or hostile costs an `EtcdError`, never more than `ANSWER` seconds and `MAX_ANSWER` bytes.
+A broken or hostile store causes an `EtcdError`, and costs at most `ANSWER` seconds and `MAX_ANSWER` bytes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ try:
 except ImportError as error:
     raise ImportError("httpx2 is not installed: pip install 'stigmer-config[etcd]'") from error
 
-CONNECT: Final = 2.0  # seconds to reach one member
-ANSWER: Final = 5.0  # seconds for one whole answer, whichever member gives it; of a stream for its first line
+CONNECT: Final = 2.0  # seconds to connect to one member
+ANSWER: Final = 5.0  # seconds for one whole answer, from whichever member; for a stream, for its first line
 MAX_ANSWER: Final = 1024 * 1024  # bytes of one answer, or of one line of a stream
 _AUTHENTICATE: Final = "/v3/auth/authenticate"
 _UNAUTHENTICATED: Final = 16  # https://grpc.io/docs/guides/status-codes/
@@ -35,9 +35,9 @@ T = TypeVar("T")
 
 
 class Members:
-    """One client of one store, for one thread; `interrupt` and `end` are for any.
+    """A client of one store, for one thread; `interrupt` and `end` may be called from any.
 
-    What asks raises `EtcdError`, as does making one whose certificates cannot be used.
+    Requests raise `EtcdError`, and so does the constructor when the certificates cannot be used.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -53,7 +53,7 @@ class Members:
         fleet, context = self._fleet, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         authorities = os.environ.get("SSL_CERT_FILE")
         if fleet.is_trusted and fleet.cacert is None and authorities and not os.path.isfile(authorities):
-            # OpenSSL would trust no certificate at all, and not say why.
+            # OpenSSL would trust no certificate at all, without saying why.
             raise EtcdError(
                 "SSL_CERT_FILE names a file that is not there: fix its path, unset it, or set STIGMER_ETCD_CACERT"
             )
@@ -61,7 +61,8 @@ class Members:
             if fleet.is_trusted:
                 context = ssl.create_default_context(cafile=fleet.cacert)
             if fleet.is_trusted and fleet.certificate:
-                # Without a key of its own the certificate's file holds it. An encrypted key would ask the terminal.
+                # Without a key file the certificate's file contains the key. An encrypted key would prompt on the
+                # terminal.
                 context.load_cert_chain(fleet.certificate, fleet.key, password="")
         except (OSError, ValueError) as error:
             named = ", ".join(path for path in (fleet.cacert, fleet.certificate, fleet.key) if path)
@@ -71,11 +72,11 @@ class Members:
             timeout=httpx2.Timeout(ANSWER, connect=CONNECT),
             headers={"Accept-Encoding": "identity"},
             follow_redirects=False,
-            trust_env=False,  # no proxy, no .netrc: it is called where STIGMER_ETCD says
+            trust_env=False,  # no proxy, no .netrc: only STIGMER_ETCD decides the address
         )
 
     def call(self, path: str, body: Mapping[str, Any], kind: type[T], deadline: float = 0.0) -> T:
-        """One question, one answer: of the member that answered last, else of the next one."""
+        """Sends one request and returns its answer: from the member that answered last, else from the next one."""
         deadline = deadline or time.monotonic() + ANSWER
         with self._post(path, body, deadline) as answer, self._until(deadline):
             return decoded(_body(answer), kind)
@@ -91,24 +92,24 @@ class Members:
             yield from lines
 
     def forget_token(self) -> bool:
-        """Asks for another token the next time. Whether there was one."""
+        """Drops the token, so that the next request gets a new one. Returns whether there was one."""
         known, self._token = self._token, None
         return known is not None
 
     def interrupt(self) -> None:
-        """Ends every connection: whoever waits for an answer gets an `EtcdError`."""
+        """Ends every connection: a thread that waits for an answer gets an `EtcdError`."""
         for connection in tuple(self._sockets):
-            # Not the TLS socket's own method: it would forget its TLS first, under a reader.
+            # Not the TLS socket's own method: it would drop its TLS state first, while another thread reads.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def end(self) -> None:
-        """Ends every connection, and each that is made from now on. From any thread."""
+        """Ends every connection, and each one that is opened later. From any thread."""
         self._ended = True
         self.interrupt()
 
     def renew(self) -> None:
-        """Begins anew, with the next member, and the certificates as they are now; when those are bad, as before."""
+        """Reconnects, to the next member and with the current certificates; if those are bad, with the earlier ones."""
         self._first = (self._first + 1) % len(self._fleet.endpoints)
         client = self._open()
         self.close()
@@ -120,7 +121,7 @@ class Members:
         self._sockets = set()
 
     def forget(self) -> None:
-        """In a forked child: lets go of the parent's descriptors, and says nothing on them."""
+        """In a forked child: closes its copies of the parent's descriptors without sending anything."""
         for connection in self._sockets:
             with contextlib.suppress(OSError):
                 os.close(connection.detach())
@@ -128,7 +129,7 @@ class Members:
 
     @contextlib.contextmanager
     def _until(self, deadline: float) -> Iterator[None]:
-        """Nothing is read after the deadline: with a byte now and then no other time limit would ever pass."""
+        """Yields chunks until the deadline: slow single bytes never exceed the other time limits."""
         before, self._deadline = self._deadline, deadline
         try:
             yield
@@ -136,7 +137,7 @@ class Members:
             self._deadline = before
 
     def _read(self, read: Callable[..., bytes], size: int, timeout: float | None = None) -> bytes:
-        """What comes next on a connection."""
+        """The next chunk of a connection."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise httpx2.ReadTimeout("")
@@ -147,7 +148,7 @@ class Members:
     def _post(
         self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool = False
     ) -> Iterator[httpx2.Response]:
-        """An answer of status 200 whose body is still to be read."""
+        """An answer of status 200 with an unread body."""
         answer = self._taken(path, body, deadline, for_ever=for_ever, is_again=False)
         try:
             yield answer
@@ -158,7 +159,7 @@ class Members:
     def _taken(
         self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool, is_again: bool
     ) -> httpx2.Response:
-        """The beginning of an answer of status 200; with a token that has ended it is asked for again, with another."""
+        """The start of an answer of status 200; repeats the request with a new token if the old one has expired."""
         if self._fleet.user is not None and self._token is None and path != _AUTHENTICATE:
             self._authenticate(deadline)
         token, answer = self._token, self._answer(path, body, deadline, for_ever=for_ever)
@@ -174,7 +175,7 @@ class Members:
         return self._taken(path, body, deadline, for_ever=for_ever, is_again=True)
 
     def _answer(self, path: str, body: Mapping[str, Any], deadline: float, *, for_ever: bool) -> httpx2.Response:
-        """The beginning of an answer. Each member gets its share of the time that is left."""
+        """The start of an answer. Each member gets its share of the remaining time."""
         members = self._fleet.endpoints
         fault = EtcdError("no member was asked")
         for offset in range(0 if self._ended else len(members)):
@@ -200,12 +201,12 @@ class Members:
             if answer.status_code < httpx2.codes.INTERNAL_SERVER_ERROR or offset + 1 == len(members):
                 self._first = number
                 return answer
-            answer.close()  # it has no leader, or is about to end: another one may do better
+            answer.close()  # it has no leader, or is shutting down: another member may answer
         self._first = (self._first + 1) % len(members)
         raise fault
 
     def _connected(self, event: str, info: Mapping[str, Any]) -> None:
-        """Keeps each socket as it is made (https://www.python-httpx.org/advanced/extensions/#trace)."""
+        """Records each socket when it is created (https://www.python-httpx.org/advanced/extensions/#trace)."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             stream = info["return_value"]
             stream.read = functools.partial(self._read, stream.read)
@@ -215,14 +216,14 @@ class Members:
                 self.interrupt()
 
     def _refused(self, answer: httpx2.Response, deadline: float) -> EtcdError:
-        """Why it was refused. A token that has ended is forgotten."""
+        """The error for a refused request. Drops an expired token."""
         failure = Failure()
         with contextlib.suppress(EtcdError), self._until(deadline):
             failure = decoded(_body(answer), Failure)
         if (failure.code or failure.grpc_code) == _UNAUTHENTICATED or failure.message == _OLD_TOKEN:
             self._token = None
         said = failure.message if failure.message.startswith("etcdserver: ") else f"status {answer.status_code}"
-        if self._fleet.password is not None:  # whoever answers knows it
+        if self._fleet.password is not None:  # the member that answers knows it already
             said = said.replace(self._fleet.password.reveal(), MASK)
         kind = EtcdError if answer.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR else Denied
         return kind(said[:200])
@@ -231,7 +232,7 @@ class Members:
         fleet = self._fleet
         body = {"name": fleet.user, "password": fleet.password.reveal() if fleet.password is not None else ""}
         token = self.call(_AUTHENTICATE, body, Token, deadline).token
-        if not (token.isascii() and token.isprintable()):  # it will be a header
+        if not (token.isascii() and token.isprintable()):  # it becomes a header
             raise not_etcd_answer()
         self._token = token
 
@@ -264,7 +265,7 @@ def _lines(answer: httpx2.Response) -> Iterator[bytes]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in a few words: of a TLS fault what did not fit."""
+    """The cause in a few words; for a TLS fault, what did not match."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

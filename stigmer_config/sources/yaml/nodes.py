@@ -1,4 +1,4 @@
-"""A value of a YAML text, and its place."""
+"""A value in YAML, and its place."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class Node:
-    """A value of the text and its place: a scalar, a list of nodes, or a dict of name → node.
+    """A value and its place: a scalar, a list of nodes, or a dict of name → node.
 
-    Lines and columns are 1-based, in characters. `key_line` and `key_column` are the place of the key
-    that the node stands under; the root and list items have their own place there. `end_line` is the
-    last line of the value. `bad` marks a value that was refused already.
+    Lines and columns are 1-based, in characters. `key_line` and `key_column` are the place of the node's key; for the
+    root and list items they are the node's own place. `end_line` is the last line of the value. `bad` marks a value
+    that was refused already.
     """
 
     __slots__ = ("bad", "column", "end_line", "key_column", "key_line", "line", "value")

@@ -1,7 +1,7 @@
-"""YAML text → a tree of nodes with places, in one pass over the C parser's events.
+"""Parses YAML to a tree of nodes with places, in one pass over the C parser's events.
 
-Nothing is constructed, nothing recursive runs, and what could make a small file expensive is refused:
-anchors, aliases, tags, directives, merge keys, second documents, depth, sheer number.
+No objects are constructed and nothing is recursive. Syntax that could make a small file expensive is refused: anchors,
+aliases, tags, directives, merge keys, second documents, deep nesting, too many nodes.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from .syntax_errors import COLON_IN_BRACKETS, COLON_TOO_MANY, NOT_A_START, told
 MAX_DEPTH = 16
 MAX_EVENTS = 8192
 MAX_SCALAR = 8192
-# The C scanner's time grows with the square of the open brackets: 60 000 cost it 6 s.
+# The C scanner takes time quadratic in the open brackets: 6 s for 60 000.
 MAX_BRACKETS = 4096
-# Nobody makes so many by mistake, and each of them costs.
+# More than are made by mistake; each takes time.
 MAX_PROBLEMS = 100
 
-# What YAML does not allow in a text (https://yaml.org/spec/1.2.2/#51-character-set). As two small classes: one negated
-# class of all that is allowed takes `re` ten times as long to compile.
+# Characters that YAML does not allow (https://yaml.org/spec/1.2.2/#51-character-set). As two small classes: `re` takes
+# ten times as long to compile one negated class of all allowed characters.
 _NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|[\ud800-\udfff\ufffe\uffff]")
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?=[ \r\n]|$)", re.MULTILINE)
 _GLUED = re.compile(r"[A-Za-z_]{1,64}:[^\s:/]")
-# A colon inside a word: never the one between a key and its value.
+# A colon inside a word, which never separates a key from its value.
 _INNER_COLON = re.compile(r"""(?<=[^\s,\[\]{}"']):(?=[^\s,\[\]{}])""")
 
 
 class _StopError(Exception):
-    """The text cannot be read any further."""
+    """Raised when the rest of the text cannot be read."""
 
 
 class YamlReader:
-    """One reading of one text.
+    """Reads one text once.
 
-    `problems` collects what was found on the way. `lost` has what was left out of the tree with its name: the
-    second of two equal keys, the value of a key that was refused.
+    `problems` collects the faults. `lost` has the named values that are not in the tree: the second of two equal keys,
+    the value of a refused key.
     """
 
     def __init__(self, text: str, layer: LayerName, source: str) -> None:
@@ -54,23 +54,23 @@ class YamlReader:
         self.begin()
 
     def begin(self) -> None:
-        """Before the first event."""
+        """Resets the state before the first event."""
         self.problems: list[Problem] = []
         self.lost: list[tuple[str, Node]] = []
         self.root: Node | None = None
         self.open: list[Node] = []  # the open mappings and lists, outermost first
-        self.names: list[str] = []  # beside each, its name in its parent
-        self.keys: list[Node | None] = []  # beside each, the key that waits for its value
+        self.names: list[str] = []  # for each, its name in its parent
+        self.keys: list[Node | None] = []  # for each, the key that waits for its value
         self.documents = 0
         self.ended = False  # by `...`
-        self.colon = ""  # what the parser is given in a colon's place
+        self.colon = ""  # the character that replaces a colon for the parser
 
     def problem(self, code: str, message: str, hint: str, line: int, column: int, key: str = "") -> None:
         origin = Origin(self.layer, self.source, line, column)
         self.problems.append(Problem(code=code, key=key, message=message, hint=hint, origin=origin))
 
     def fault(self, code: str, message: str, hint: str, node: Node, key: str = "") -> None:
-        """A problem the reading can go on after, unless there are too many."""
+        """Records a problem after which reading continues, unless there are too many."""
         self.problem(code, message, hint, node.line, node.column, key)
         if len(self.problems) >= MAX_PROBLEMS:
             message = f"{MAX_PROBLEMS} errors: the rest of the file was not read"
@@ -78,7 +78,7 @@ class YamlReader:
             raise _StopError
 
     def read(self) -> Node | None:
-        """The root node; None when the text holds nothing, or nothing readable."""
+        """Reads the root node; None when the text is empty or unreadable."""
         bad = _NOT_YAML.search(self.text)
         if bad:
             line, column = line_and_column(self.text, bad.start())
@@ -90,7 +90,7 @@ class YamlReader:
         return None
 
     def _refuse(self) -> None:
-        """Tells what is wrong with the text before it has more brackets than the parser can take, or that it has."""
+        """Reports the first fault before the limit of open brackets is exceeded, or that it is exceeded."""
         from ruamel.yaml.error import YAMLError
 
         end = [found.start() for found in re.finditer(r"[\[{]", self.text)][MAX_BRACKETS]
@@ -107,7 +107,7 @@ class YamlReader:
             )
 
     def _walk(self) -> bool:
-        """Reads it with the C parser. False when the text cannot be read to its end."""
+        """Reads the text with the C parser. False when it cannot be read to its end."""
         from ruamel.yaml.error import YAMLError
 
         try:
@@ -115,9 +115,9 @@ class YamlReader:
         except YAMLError as error:
             failure: Any = error
         if failure.problem == COLON_IN_BRACKETS:
-            # The parser is older than YAML 1.2, by which `{model: qwen3:4b}` needs no quotes.
+            # The parser predates YAML 1.2, in which `{model: qwen3:4b}` needs no quotes.
             self.begin()
-            # There are more private characters than a file may hold.
+            # There are more private-use characters than a file can contain.
             used = set(self.text)
             self.colon = next(sign for sign in map(chr, range(0xF0000, 0xFFFFE)) if sign not in used)
             try:
@@ -128,7 +128,7 @@ class YamlReader:
         return False
 
     def _take(self, text: str) -> bool:
-        """Takes the events of a text one by one. Whether they were all. Raises the parser's errors."""
+        """Handles the events of a text. Returns whether it handled all. Raises the parser's errors."""
         from _ruamel_yaml import CParser
 
         handlers = self._handlers()
@@ -143,7 +143,7 @@ class YamlReader:
                     return True
             self._stop("too-large", f"more than {MAX_EVENTS} YAML events", event.start_mark)
         except _StopError:
-            return False  # why stands in `problems`
+            return False  # the reason is in `problems`
 
     def _handlers(self) -> dict[type, Callable[[Any], None]]:
         from ruamel.yaml import events
@@ -170,7 +170,7 @@ class YamlReader:
         code, message, hint, line, column = told(error, only_document=self.documents == 1 and not self.ended)
         message, hint = self._explained(message, hint, line, column)
         last = line_and_column(self.text, len(self.text.rstrip()))
-        if (line, column) > last:  # something is missing: what is still open is where to look
+        if (line, column) > last:  # something is missing: the open nodes show where
             line, column = last
             if self.open and "node content" in message:
                 line, column = self.open[-1].line, self.open[-1].column
@@ -178,7 +178,7 @@ class YamlReader:
         self.problem(code, message, hint, line, column)
 
     def _explained(self, message: str, hint: str, line: int, column: int) -> tuple[str, str]:
-        """The message and the hint of a syntax error, better where the lines around it show the cause."""
+        """The message and the hint of a syntax error, improved if the lines around it show the cause."""
         lines = _BREAK.split(self.text)
         here = lines[line - 1] if line <= len(lines) else ""
         if (
@@ -240,7 +240,7 @@ class YamlReader:
             node.bad = True
             self.fault("too-large", f"a string of more than {MAX_SCALAR} characters", "shorten it", node)
         is_key = self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict
-        # A key is what was written: `1`, `true` and `null` are names like any other.
+        # A key is its text: `1`, `true` and `null` are names like any other.
         if event.style == "" and not is_key:
             node.value = scalar(text)
         node.end_line = event.end_mark.line + 1
@@ -265,7 +265,7 @@ class YamlReader:
         self.keys.pop()
 
     def _place(self, node: Node) -> None:
-        """Puts a node below its parent: as the root, a list's item, a key, or the waiting key's value."""
+        """Adds a node to its parent: as the root, a list's item, a key, or the waiting key's value."""
         if not self.open:
             self.root = node
             return
@@ -294,10 +294,10 @@ class YamlReader:
             self._duplicate(key, parent[name])
 
     def _duplicate(self, key: Node, first: Node) -> None:
-        # The first one stays in the tree: which of the two was meant only their author knows.
+        # The first one stays in the tree: only the author knows which one is meant.
         names = [name for name in [*self.names, key.value] if name]
         secret = next((n for n, name in enumerate(names[:-1], start=1) if is_secretive(name)), None)
-        # What stands inside a secret's value may be the secret.
+        # The content of a secret's value may be the secret.
         path = ".".join(map(shown_name, names[:secret]))
         shown = quoted(shown_name(key.value)) if secret is None else "a key"
         hint = f"remove one of the two; the first is on line {first.key_line}"
@@ -311,10 +311,9 @@ def line_and_column(text: str, index: int) -> tuple[int, int]:
 
 
 def parse(text: str, layer: LayerName, source: str) -> tuple[Node | None, list[Problem]]:
-    """The tree of a YAML text, and every fault found on the way.
+    """Parses YAML. Returns the tree and every fault.
 
-    The tree is None when the text holds nothing or cannot be read. It takes under 1 s and 64 MiB for any
-    text of 64 KiB.
+    The tree is None when the text is empty or cannot be read. Takes under 1 s and 64 MiB for any text of 64 KiB.
     """
     reader = YamlReader(text, layer, source)
     root = reader.read()

@@ -1,4 +1,4 @@
-"""What a plain scalar of YAML means: 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema)."""
+"""Resolves plain scalars by YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 
 
 def scalar(text: str) -> Any:
-    """The value of a plain scalar: null, bool, int, float or text."""
+    """The value of a plain scalar: null, bool, int, float or string."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in _NUMERIC_START:

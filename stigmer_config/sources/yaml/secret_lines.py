@@ -1,8 +1,7 @@
-"""Which lines of a file no message shows: those that hold a secret, or may.
+"""Determines which lines of a file hold, or may hold, a secret, so that no message shows them.
 
-What looks like a secret's name hides its value wherever it stands: in an unknown section, given twice, in a
-list, in a comment. What nobody can judge is hidden too: a message loses its excerpt sooner than a secret
-its secrecy.
+A name that looks like a secret's hides its value everywhere: in an unknown section, in a duplicate key, in a list, in
+a comment. Doubtful lines are hidden too: losing an excerpt is better than showing a secret.
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ from ...settings.schema import Schema
 if TYPE_CHECKING:
     from .nodes import Node
 
-# Parts of the names that people give to secrets; and how the keys of some providers begin.
+# Parts of usual names of secrets; and the prefixes of some providers' keys.
 _SECRET_WORDS = ("key", "secret", "passw", "pwd", "token", "cred", "auth", "sk-")
 _WORD = re.compile(r"[A-Za-z][^\s:=,'\"\[\]{}]{2,40}")
 _SIGN = re.compile(r"[:=,\[\]{}'\"]")
-# How many names and words are compared with those of secrets; what comes after them counts as secret.
+# How many names and words are compared with those of secrets; the rest counts as secret.
 _MAX_GUESSES = 300
 _SECTIONS = frozenset(section.rpartition(".")[2] for section in BUILT_IN.children)
 
 
 def _folded(text: str) -> str:
-    """A text as it is searched for secret words: tokens of a model are no secret."""
+    """A text prepared for the search for secret words: tokens of a model are not secrets."""
     return text.lower().replace("max_tokens", "")
 
 
 def is_secretive(name: str) -> bool:
-    """Whether people give such a name to secrets."""
+    """Whether a name looks like a secret's."""
     name = _folded(name)
     return any(word in name for word in _SECRET_WORDS)
 
@@ -42,9 +41,9 @@ def is_secretive(name: str) -> bool:
 def hidden_lines(
     text: str, tree: Node | None, lost: Iterable[tuple[str, Node]], schema: Schema = BUILT_IN
 ) -> frozenset[int]:
-    """The 1-based numbers of the lines that no message shows.
+    """The 1-based numbers of the lines that no message may show.
 
-    `tree` is what was read of the text, None when it cannot be read; `lost` what was left out of it.
+    `tree` is the parsed text, None when it cannot be read; `lost` has the values that are not in the tree.
     """
     if tree is None:
         return _from_first_secret(text.splitlines(), schema)
@@ -61,7 +60,7 @@ def hidden_lines(
 
 
 def _from_first_secret(lines: list[str], schema: Schema) -> frozenset[int]:
-    """Where nobody knows where a value ends, nothing is shown from the first secret on."""
+    """All lines from the first secret on, for a text in which the end of a value is unknown."""
     guesses = _Guesses(schema)
     for number, line in enumerate(lines, start=1):
         names = [*_WORD.findall(line), *(part.strip() for part in _SIGN.split(line))]
@@ -71,7 +70,7 @@ def _from_first_secret(lines: list[str], schema: Schema) -> frozenset[int]:
 
 
 class _Guesses:
-    """Names compared with those of secrets: mistyped ones are found. Each costs, so their number is bounded."""
+    """Compares names with those of secrets, to find mistyped ones. Each takes time, so their number is bounded."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -90,9 +89,9 @@ class _Guesses:
 
 
 class _Hider:
-    """Walks a tree as `settings` declares it. `lines` gathers what is hidden.
+    """Walks a tree with `settings`' declarations. `lines` collects the hidden lines.
 
-    `secretive`: whether the text holds a secret word at all; most do not, and are spared the search.
+    `secretive`: whether the text contains any secret word; most do not, and need no search.
     """
 
     def __init__(self, schema: Schema, *, secretive: bool) -> None:
@@ -122,7 +121,7 @@ class _Hider:
 
     def _below(self, section: str, node: Node) -> None:
         if type(node.value) is not dict:
-            if node.value is not None:  # in the place of a section may stand the one secret in it
+            if node.value is not None:  # a value in place of a section may be the secret that belongs in it
                 self._hide(node.line, node)
         elif section == "aliases":
             for name, child in node.value.items():
@@ -152,13 +151,13 @@ class _Hider:
     def _unknown(self, name: str, node: Node) -> None:
         if type(node.value) in (dict, list) or _may_hold_secret(node):
             self._hide(node.line, node)
-        # Where a colon was forgotten, the secret is part of the name, or its name part of the value.
+        # If a colon was forgotten, the secret is part of the name, or its name part of the value.
         text = node.value if type(node.value) is str else ""
         if any(self._guesses.may_be_secret(word) for word in (name, *_WORD.findall(f"{name} {text[:200]}"))):
             self._hide(node.key_line, node)
 
     def lost(self, name: str, node: Node) -> None:
-        """What is not in the tree: only the values of names that are no secret's are shown."""
+        """Hides values that are not in the tree, unless their names are certainly not a secret's."""
         if name not in self._schema.known_names or is_secretive(name) or name in self._schema.secret_names:
             self._hide(node.key_line, node)
         elif _may_hold_secret(node) or (name in _SECTIONS and node.value is not None):
@@ -166,7 +165,7 @@ class _Hider:
 
 
 def _may_hold_secret(node: Node) -> bool:
-    """Whether a value that is no secret's may hold one: a URL's password, query or fragment, a mapping out of place."""
+    """Whether another setting's value may hold a secret: a URL's password, query or fragment, a misplaced mapping."""
     if type(node.value) is str:
         return any(sign in node.value for sign in "@?#")
     if type(node.value) is list:
