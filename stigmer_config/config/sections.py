@@ -75,13 +75,15 @@ class ProviderConfig(Frozen, frozen=True, kw_only=True):
 
 def plain(value: Any, *, reveal: bool = False) -> Any:
     """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
+    if value is None or type(value) is str:  # as nearly always
+        return value if reveal or value is None else without_password(value)
     if isinstance(value, (Secret, Reference)):
         return value.reveal() if reveal and isinstance(value, Secret) and not isinstance(value, Unread) else str(value)
     if isinstance(value, Mapping):
         return {name: plain(part, reveal=reveal) for name, part in cast("Mapping[str, Any]", value).items()}
     if isinstance(value, (tuple, list)):
         return [plain(part, reveal=reveal) for part in cast("Sequence[Any]", value)]
-    return without_password(value) if type(value) is str and not reveal else value
+    return value
 
 
 def section(name: str, values: Mapping[str, Any]) -> Any:
