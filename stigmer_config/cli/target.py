@@ -1,4 +1,4 @@
-"""Which file a command writes, and what it says about that: written, refused, or failed."""
+"""The file that a command writes, and the messages about the result: written, refused, or failed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fleet_scoped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def stored(where: CommandContext, edit: Callable[[Store], Outcome]) -> tuple[Store, Outcome]:
-    """Edits the fleet's store. Exits with what is wrong (1, or 3 for `untrusted-key`)."""
+    """Edits the fleet's store. On a problem, prints it and exits (1, or 3 for `untrusted-key`)."""
     from ..editing.etcd import StoreError, store  # most machines have no fleet
 
     try:
@@ -74,7 +74,7 @@ def stored(where: CommandContext, edit: Callable[[Store], Outcome]) -> tuple[Sto
 
 
 def file_of(where: CommandContext, scope: Scope) -> EditTarget:
-    """The file to write. Raises a usage error (exit 2) where there is none of that scope."""
+    """The file to write. Raises a usage error (exit 2) when there is none of that scope."""
     try:
         return target(where.request(), scope)
     except NoTarget as error:
@@ -82,7 +82,7 @@ def file_of(where: CommandContext, scope: Scope) -> EditTarget:
 
 
 def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Outcome:
-    """Makes an edit. Exits with what is wrong (1, or 3 for `untrusted-key`): then the file is as it was."""
+    """Makes an edit. On a problem, prints it and exits (1, or 3 for `untrusted-key`); the file is then unchanged."""
     try:
         outcome = write(aimed, change, keys)
     except EditRejected as refusal:
@@ -100,7 +100,7 @@ def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Ou
 
 
 def tell_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
-    """Says what is worth knowing about a file that was written."""
+    """Prints notes on a file that was written."""
     if not outcome.durable:
         place = target_place(aimed)
         say(f"{place} is written, but the disk did not confirm it: a power failure may restore the old version")
@@ -111,16 +111,16 @@ def tell_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
 
 
 def failed(aimed: EditTarget, error: SaveError) -> None:
-    """Says why a file could not be written, and exits."""
+    """Prints why a file could not be written, and exits."""
     say(f"{printable(str(error))}\nnothing was written: {target_place(aimed)} is unchanged")
     raise SystemExit(FAULTY) from None
 
 
 def target_place(aimed: EditTarget | Store, line: int | None = None) -> str:
-    """The file, or the store, as a message names it."""
+    """The name of the file, or the store, in messages."""
     return printable(aimed.path) + (f":{line}" if line else "")
 
 
 def say(message: str) -> None:
-    """A line for the person: standard output is for data."""
+    """Prints a line to standard error: standard output is for data."""
     click.echo(message, err=True)

@@ -104,7 +104,7 @@ def command(
 
 
 def _ollama(config: Config) -> LLMConfig | None:
-    """The configuration's Ollama, whether or not it is the provider in force; None when it has none."""
+    """The LLM settings with Ollama as the provider, whichever is in force; None when there are none."""
     if config.llm.provider == "ollama":
         return config.llm
     try:
@@ -114,7 +114,7 @@ def _ollama(config: Config) -> LLMConfig | None:
 
 
 def _gateway(config: Config, wanted: str | None) -> LLMConfig | None:
-    """The provider whose endpoint is asked for its models: not the three at their own, whose models are known."""
+    """The provider whose endpoint lists its models; none for the three at their own addresses: theirs are known."""
     llm = config.llm
     if wanted not in (None, llm.provider):
         try:
@@ -128,7 +128,7 @@ def _gateway(config: Config, wanted: str | None) -> LLMConfig | None:
 
 
 def _switched(config: Config, values: Mapping[str, Any]) -> LLMConfig:
-    """The configuration with another provider, without a key where there is none: some list their models to anyone."""
+    """The configuration with another provider, if necessary without a key: some list their models without one."""
     try:
         return config.override(values).llm
     except ConfigError as error:
@@ -157,7 +157,7 @@ def _look(llm: LLMConfig | None, timeout: float) -> ollama.Server | WireError | 
 
 
 class _Known:
-    """The catalogue and the server's models as one list."""
+    """The catalogue's and the server's models as one list."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ def _server(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> 
 
 
 def _recommended(llm: LLMConfig | None) -> tuple[ModelFacts, ...]:
-    """What suits this machine, if it is the one that serves."""
+    """The models recommended for this machine, if Ollama runs on it."""
     memory = ollama.machine_memory()
     if memory is None or llm is None or not is_loopback(llm.base_url or ""):
         return ()

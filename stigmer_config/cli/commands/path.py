@@ -63,9 +63,9 @@ def command(form: str, where: CommandContext) -> None:
 
 
 def _why(loaded: Loaded, layer: Layer) -> str:
-    """Why a layer has its status: its errors, or the variables and flags that were found."""
+    """The reason for a layer's status: its errors, or the variables and flags that were found."""
     errors = [problem for problem in loaded.errors if problem.origin and problem.origin.layer == layer.name]
-    # What makes a project untrusted comes before its slips.
+    # The reasons for no trust come before other errors.
     errors.sort(key=lambda problem: problem.code != "untrusted-key")
     if layer.status in ("error", "untrusted") and errors:
         return "; ".join(f"{problem.code} {problem.key}".rstrip() for problem in errors)

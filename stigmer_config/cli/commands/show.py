@@ -175,7 +175,7 @@ def _table(loaded: Loaded, shown: list[str], wanted: tuple[str, ...], options: d
     explained = {key: config.explain(key) for key in shown}
     told = [key for key in shown if options["everything"] or explained[key].origin or key in faulty or key in wanted]
     rows: list[list[Cell | str]] = []
-    told = told or shown  # a section without any value still has keys
+    told = told or shown  # a section without values still has keys
     for key in told:
         explanation = explained[key]
         value = _value(config, key, explanation.origin, reveal=options["reveal"])
@@ -195,7 +195,7 @@ def _origin_cells(origin: Origin | None, options: dict[str, Any], *, lost: bool 
 
 
 def _tell_colours(origins: Iterable[Origin | None]) -> None:
-    """On a terminal with colours: which of them is which layer."""
+    """Prints a legend of the layers' colours on a colour terminal."""
     coloured = same_terminal() and click.get_current_context().color is not False
     found = {origin.layer for origin in origins if origin is not None and origin.layer != "defaults"}
     if coloured and found:
@@ -204,7 +204,7 @@ def _tell_colours(origins: Iterable[Origin | None]) -> None:
 
 
 def _value(config: Config, key: str, origin: Origin | None, *, reveal: bool) -> Cell:
-    """A value in the colour of the layer that set it; a packaged one is plain."""
+    """A value in the colour of its layer; packaged defaults have none."""
     value = config.value(key)
     shown = render.model_steps(config) if key == "llm.model" else render.text(value, reveal=reveal)
     if value is None:

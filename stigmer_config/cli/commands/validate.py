@@ -44,7 +44,7 @@ def command(files: tuple[Path, ...], form: str, where: CommandContext) -> None:
         for file in files:
             data = _standard_input() if str(file) == "-" else None
             problems += read_alone(environment, file, where.mode, data, where.schema).problems
-        problems = list(dict.fromkeys(problems))  # a MODE that is none is each file's
+        problems = list(dict.fromkeys(problems))  # an invalid MODE is reported for each file
     else:
         problems += where.load().problems
     if form == "json":
@@ -59,9 +59,9 @@ def command(files: tuple[Path, ...], form: str, where: CommandContext) -> None:
 
 
 def _standard_input() -> bytes:
-    """Its bytes, as many as a file may have and one more. Raises a `ClickException` (exit 1) when it is closed."""
+    """Reads standard input, at most one byte more than a file's limit. Raises a `ClickException` when it is closed."""
     try:
         data: bytes = sys.stdin.buffer.read(MAX_BYTES + 1)
-    except (OSError, AttributeError) as error:  # it is None where it was closed
+    except (OSError, AttributeError) as error:  # it is None when it is closed
         raise click.ClickException("standard input cannot be read") from error
     return data

@@ -50,7 +50,7 @@ def command(form: str, where: CommandContext) -> None:
 
 
 class _Printer(Reporter):
-    """Prints for a person, or for a program, what a worker would log. `ended`: nobody reads it any more."""
+    """Prints the events that a worker would log, as text or as JSON. `ended`: the reader closed the pipe."""
 
     def __init__(self, form: str) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Printer(Reporter):
     def reloaded(
         self, config: Config, changes: Iterable[Change], restart_required: Iterable[str], fingerprint: str
     ) -> None:
-        del restart_required, fingerprint  # the changes say the first, each for itself
+        del restart_required, fingerprint  # the changes themselves are printed
         with self._printing():
             if self._form == "json":
                 for change in changes:

@@ -63,7 +63,7 @@ def _status(healthy: int, workers: int, expect: int | None) -> int:
 
 
 def _report_missing(healthy: int, expect: int | None) -> None:
-    """Says that there are fewer healthy workers than expected."""
+    """Reports that there are fewer healthy workers than expected."""
     if expect is not None and healthy < expect:
         noun = "worker" if expect == 1 else "workers"
         click.echo(f"{expect} {noun} expected, {healthy} healthy and in step", err=True)
@@ -81,7 +81,7 @@ def _table(running: Sequence[local_workers.WorkerState]) -> None:
 
 
 def _fleet(where: CommandContext, form: str, expect: int | None) -> int:
-    """Lists the fleet's workers. The exit status."""
+    """Lists the fleet's workers. Returns the exit status."""
     from ...editing.etcd import store  # most machines have no fleet
     from ...workers.fleet import is_healthy, listed
 
