@@ -35,67 +35,87 @@ _HEAD = """\
 
 <!-- Made by `python docs/generate.py` from the declarations and from --help: do not edit it here. -->
 
-Every key, every variable, every command, with its formats, exit statuses and limits. What they are good for stands
-in [the cascade](cascade.md), in [aliases](aliases.md), [trust](trust.md) and [reload](reload.md). `stigmer config
-explain KEY` tells the same about one key, with where its value comes from; `stigmer config schema` prints it for
-editors.
+All keys, variables and commands, with output formats, exit statuses and limits. For explanations see
+[The cascade](cascade.md), [Model aliases](aliases.md), [Trust](trust.md) and [Reload](reload.md).
+`stigmer config explain KEY` prints this information for one key, with the origin of its value, and
+`stigmer config schema` prints it as a JSON Schema for editors.
 """
 _KEYS = """\
-Who may set it: *anyone* is every layer, a project's file too; *you* are your own file, the machine's, variables
-and flags. A change of a *live* key is taken by a running worker; one of a *restart* key is reported, and used
-after a restart. "none" means that `null` is a value.
+*Who may set it*: "anyone" means every layer, including a project's file. "you" means your own file, the machine's file,
+variables and flags. *Change*: a running worker uses a new value of a "live" key at once; a new value of a "restart" key
+is reported and takes effect after a restart. "or none" means that the key may be `null`.
 """
 _PLACES = (
     ("STIGMER_HOME", "The folder of your `config.yaml`, instead of `~/.stigmer`."),
     (
         "STIGMER_SITE_CONFIG",
-        "The machine's file, instead of the one in the site folder. It must hold something.",
+        "The machine's file, instead of the one in the site folder. It must exist and must not be empty.",
     ),
-    ("STIGMER_ETCD", "A fleet's store: `https://host:2379[,host:2379…]/prefix`. It needs the extra `etcd`."),
-    ("STIGMER_ETCD_CACERT", "The file of the authority that signed the store's certificate, if not the system's."),
-    ("STIGMER_ETCD_CERT", "The file of this machine's certificate for the store; `STIGMER_ETCD_KEY` has its key."),
-    ("STIGMER_ETCD_USER", "The user of the store; `STIGMER_ETCD_PASSWORD` is the password, sent behind https only."),
-    ("STIGMER_TRUST_PROJECT", "The digest that `stigmer config trust --show` prints: trusts the project's file once."),
-    ("VISUAL", "The editor of `stigmer config edit`; then `EDITOR`."),
-    ("NO_COLOR", "Set to anything: no colours."),
+    ("STIGMER_ETCD", "A fleet's store: `https://host:2379[,host:2379…]/prefix`. Requires the extra `etcd`."),
+    ("STIGMER_ETCD_CACERT", "A file with the CA that signed the store's certificate. Default: the system's CAs."),
+    ("STIGMER_ETCD_CERT, STIGMER_ETCD_KEY", "Files with this machine's client certificate for the store and its key."),
+    (
+        "STIGMER_ETCD_USER, STIGMER_ETCD_PASSWORD",
+        "User and password for the store. The password is sent over https only.",
+    ),
+    (
+        "STIGMER_TRUST_PROJECT",
+        "The digest that `stigmer config trust --show` prints. Trusts the project's file in this process.",
+    ),
+    ("VISUAL", "The editor that `stigmer config edit` starts. Without it, `EDITOR`."),
+    ("NO_COLOR", "If set to anything, the output has no colours."),
 )
 _FORMATS = """\
-| command | gives |
+| command | output |
 | --- | --- |
-| `show` | a table; on a terminal it fits the width, in a pipe nothing is cut. `NO_COLOR` and `TERM=dumb`: no colours |
-| `show --format json` | the values, nested as in a file, secrets masked |
-| `show --origin --format json` | one document: `mode`, `ok`, `fingerprint`, `layers`, `values` (each with `value`, \
-`origin`, `shadowed`), `resolved`, `problems` |
-| `show --format yaml` | a configuration file that gives the same values again (with `--reveal`; without it, secrets \
-are comments) |
+| `show` | a table. On a terminal it fits the width; in a pipe nothing is shortened. `NO_COLOR` and `TERM=dumb` turn \
+colours off |
+| `show --format json` | the values, nested as in a file, with secrets masked |
+| `show --origin --format json` | one document with `mode`, `ok`, `fingerprint`, `layers`, `values` (each with \
+`value`, `origin`, `shadowed`), `resolved` and `problems` |
+| `show --format yaml` | a configuration file with the same effective values. Without `--reveal`, secrets are comments |
 | `show --format env` | variables that a shell can source: `set -a; . ./stigmer.env` |
-| `get`, `explain`, `validate`, `path`, `aliases` | text for people; all but `get` have `--format json` too |
+| `show --html FILE`, `explain --html FILE`, `diff --html FILE` | a self-contained web page, with secrets masked |
+| `explain`, `validate`, `path`, `aliases` | text; JSON with `--format json` |
+| `get` | the bare value |
 
-Data goes to standard output, everything else to standard error. Control characters and marks that reorder text on a
-screen are printed as escapes.
+Data goes to standard output, everything else to standard error. Control characters and characters that reorder text on
+the screen are printed as escapes.
 """
 _STATUSES = """\
 | status | means |
 | --- | --- |
 | 0 | no errors; there may be warnings |
-| 1 | the configuration has errors. `get` fails only for one on that key, or for a file that cannot be read |
-| 2 | wrong usage: an unknown command, option or key, a secret on the command line |
-| 3 | the project's file sets what only you may set. It goes before 1 |
+| 1 | the configuration has errors. `get` fails only if the error is about that key or the file its value comes from |
+| 2 | wrong usage: an unknown command, option or key, or a secret on the command line |
+| 3 | the project's file sets something that only you may set. Takes precedence over 1 |
 | 4 | a check or a running worker is unhealthy |
 | 70 | a bug in stigmer-config |
 """
 _LIMITS = """\
-- A file: 64 KiB of UTF-8, 8 KiB a value, 16 levels deep, one YAML 1.2 document. Anchors, aliases, tags, merge keys and
-  directives are refused, and so is a key given twice.
-- A project's file, and the folder it is in, may be no symbolic links. A file may be no device and no pipe.
-- Model names are up to 256 of `A-Z a-z 0-9 . _ : / @ + -`. A URL is http or https, without user name and password.
-- A model that the packaged catalogue does not know works too; nothing of it is checked.
+- A file is one YAML 1.2 document in UTF-8 of at most 64 KiB, with at most 8 KiB per value and 16 levels of nesting.
+  Anchors, aliases, tags, merge keys, directives and duplicate keys are errors.
+- A project's file may be a symbolic link only within the project, and not into `.git`. A file may not be a device or a
+  pipe.
+- A model name has at most 256 characters: `A-Z a-z 0-9 . _ : / @ + -`. A URL starts with `http://` or `https://` and
+  has no user name or password.
+- A model that is not in the packaged catalogue works, but its limits and parameters are not checked.
+- Linux is where everything is tested. macOS and Windows should work; file events, forks, permissions and `workers` are
+  less tested there.
 """
 
 
 def page() -> str:
     """The whole page."""
-    parts = [_HEAD, "## Keys\n", _KEYS, _keys(), "### Each provider's own\n", _providers(), "### Built-in aliases\n"]
+    parts = [
+        _HEAD,
+        "## Keys\n",
+        _KEYS,
+        _keys(),
+        "### Defaults of each provider\n",
+        _providers(),
+        "### Built-in aliases\n",
+    ]
     parts += [_aliases(), "## Variables\n", _variables(), "## Commands\n", *_commands()]
     parts += ["## Formats\n", _FORMATS, "## Exit statuses\n", _STATUSES, "## Limits\n", _LIMITS]
     return "\n".join(parts)
@@ -162,8 +182,10 @@ def _providers() -> str:
         for field in MODEL_FIELDS
     ]
     note = (
-        "\nWhat they take and who may set them is as for the same field of `llm`, but that Anthropic's temperature\n"
-        "ends at 1. They have no variables of their own, except those of [other tools](#other-tools).\n"
+        "\nEach takes the same values as the field of `llm` with the same name and may be set by the same layers,\n"
+        "except that Anthropic's temperature is at most 1. There are variables only for the keys and addresses that\n"
+        "[other tools](#other-tools) define. A provider of your own also has a `kind` and `headers`:\n"
+        "[Providers and gateways](providers.md#add-a-provider-or-a-gateway-of-your-own).\n"
     )
     return _table(("key", *CORE_PROVIDERS), rows) + note
 
@@ -185,13 +207,16 @@ def _variables() -> str:
     others = [(" else ".join(f"`{name}`" for name in names), f"`{key}`") for key, names in vendor_variables() if names]
     return "\n".join(
         [
-            "One that is set to the empty text counts as unset. `ENV` is never read.\n",
+            "A variable that is set to the empty string counts as unset. `ENV` is never read.\n",
             own,
             "### Other tools\n",
-            "These belong to other tools; anything you set elsewhere is above them.\n",
+            "These variables belong to other tools. Every value that you set elsewhere takes precedence over them.\n",
             _table(("variable", "key"), others),
-            "### Places and manners\n",
-            _table(("variable", "what it is"), [(f"`{name}`", what) for name, what in _PLACES]),
+            "### Files, trust and output\n",
+            _table(
+                ("variable", "what it does"),
+                [(", ".join(f"`{name}`" for name in names.split(", ")), what) for names, what in _PLACES],
+            ),
         ]
     )
 

@@ -1,11 +1,11 @@
-"""Asks the configured model one question, and prints the answer as it comes.
+"""Asks the configured model one question and prints the answer as it arrives.
 
     pip install 'stigmer-config[ollama]'      # or [anthropic], [openai]
     python examples/chat.py "Why is the sky blue?"
     MODE=local STIGMER_LLM_MODEL=fast python examples/chat.py "Why is the sky blue?"
 
-A worker does the same for each execution: it takes the configuration once, makes its client from what it
-took, and keeps both to the end, whatever changes meanwhile.
+A worker does the same for each execution: it takes the configuration once, creates its client from it, and uses both
+until the execution ends, even if the configuration changes meanwhile.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from stigmer_config.integrations.diagnosis import diagnose
 
 @functools.lru_cache(maxsize=8)
 def client(llm: LLMConfig) -> Any:
-    """One client for each configuration: a changed model, endpoint or key makes a new one."""
+    """One client per configuration: a new model, endpoint or key creates a new client."""
     return chat_model(llm)
 
 
 def ask(config: Config, question: str) -> None:
-    """One execution, with the configuration it took."""
+    """One execution, with one configuration."""
     llm = config.llm
     print(f"{llm.provider}: {llm.model_name} ({llm.model_id}) at {llm.base_url}", file=sys.stderr)
     for chunk in client(llm).stream(question):
@@ -35,7 +35,7 @@ def ask(config: Config, question: str) -> None:
 
 
 def main() -> int:
-    """The whole program; the exit status says how it went."""
+    """The whole program. Returns the exit status."""
     question = " ".join(sys.argv[1:]) or "Say hello in one short sentence."
     try:
         config = load()

@@ -1,7 +1,7 @@
 """What stigmer-config does, shown with the real command on real files, in a fresh temporary home and project.
 
-Run it with `make demo`, or `python examples/demo.py` where stigmer-config is installed. It prints each
-command before it runs it, ends with a non-zero status when anything is not as told, and leaves nothing behind.
+Run it with `make demo`, or `python examples/demo.py` if stigmer-config is installed. It prints each command before it
+runs it, exits with a non-zero status if any output is unexpected, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pathlib import Path
 USER_FILE = """\
 mode: local
 llm:
-  model: balanced          # a nickname; `stigmer config aliases` tells what it means
+  model: balanced          # an alias: `stigmer config aliases` lists the models
   timeout: 60
 aliases:
-  careful: qwen3-coder:30b # a nickname of your own
+  careful: qwen3-coder:30b # an alias of your own
 """
 
 PROJECT_FILE = """\
 llm:
-  model: careful           # the user's nickname: what it means stays the user's choice
+  model: careful           # the user's alias, so the user chooses the model
   temperature: 0.2
 """
 
@@ -45,7 +45,7 @@ llm:
 
 
 class DemoError(Exception):
-    """Something was not as told."""
+    """A command or the worker did not do what the demo shows."""
 
 
 class Demo:
@@ -59,11 +59,11 @@ class Demo:
         self.commands = 0
 
     def step(self, title: str, text: str) -> None:
-        """Opens a chapter."""
+        """Prints the heading and introduction of a chapter."""
         print(f"\n{title}\n{'=' * len(title)}\n{text}")
 
     def write(self, path: Path, text: str) -> None:
-        """Puts a file there, and shows it."""
+        """Writes a file and prints it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
@@ -72,7 +72,7 @@ class Demo:
             print(f"  | {line}")
 
     def run(self, *argv: str, expect: tuple[str, ...] = (), status: int = 0, **variables: str) -> None:
-        """Runs `stigmer config ARGV…` and shows what it says. Raises `DemoError` when that is not as told."""
+        """Runs `stigmer config ARGV…` and prints its output. Raises `DemoError` if that is not as expected."""
         given = "".join(f"{name}={value} " for name, value in variables.items())
         print(f"\n$ {given}stigmer config {' '.join(argv)}")
         done = subprocess.run(  # noqa: S603 - our own command
@@ -91,7 +91,7 @@ class Demo:
             print(f"(exit status {done.returncode})")
         self.commands += 1
         if done.returncode != status:
-            raise DemoError(f"the exit status is {done.returncode}, and {status} was told")
+            raise DemoError(f"the exit status is {done.returncode}, not {status}")
         for text in expect:
             if text not in done.stdout:
                 raise DemoError(f"the output lacks {text!r}")
@@ -115,30 +115,31 @@ def play(demo: Demo) -> None:
     """The whole demo."""
     user, project = demo.home / ".stigmer" / "config.yaml", demo.project / ".stigmer" / "config.yaml"
 
-    demo.step("1. Nothing is configured", "In local mode that is Ollama on this machine, with a model that fits it.")
+    demo.step("1. Without any file", "The packaged defaults apply. In local mode they use Ollama on this machine.")
     demo.run("show", "llm", expect=("qwen2.5-coder:7b", "http://localhost:11434"), MODE="local")
 
-    demo.step("2. A user file", "Only what differs from the defaults has to be in it.")
+    demo.step("2. A user file", "It contains only the values that differ from the defaults.")
     demo.write(user, USER_FILE)
     demo.run("show", "llm", "--origin", expect=("balanced → qwen2.5-coder:7b", "~/.stigmer/config.yaml:3:10"))
 
     demo.step(
-        "3. A project's file", "It comes with the code, and beats the user file for the keys that are open to it."
+        "3. A project's file",
+        "It comes with the code and overrides the user file for the keys that a project may set.",
     )
     demo.write(project, PROJECT_FILE)
     demo.run("explain", "llm.model", expect=("careful → qwen3-coder:30b", "overridden"))
 
-    demo.step("4. A variable", "It beats every file, for one command.")
+    demo.step("4. A variable", "It overrides all files, here for one command.")
     demo.run("get", "llm.model_name", expect=("llama3.2:3b",), STIGMER_LLM_MODEL="fast")
 
-    demo.step("5. Mistakes", "All of them are told at once, with place and remedy; what can be told is shown anyway.")
+    demo.step("5. Mistakes", "All of them are reported at once, each with its place and a fix.")
     demo.write(project, TYPO)
     demo.run("validate", expect=("did you mean llm.temperature?", ":3:15: error[wrong-type]"), status=1)
 
     demo.step(
         "6. A hostile clone",
-        "Its file would send your prompts to its author. That line is refused (exit status 3) and not used;\n"
-        "what is harmless in the file still counts.",
+        "Its file would send your prompts to its author. That line is refused (exit status 3) and not used.\n"
+        "The other line of the file is.",
     )
     demo.write(project, HOSTILE)
     demo.run(
@@ -150,8 +151,8 @@ def play(demo: Demo) -> None:
 
 # -- a worker that follows the files ---------------------------------------------------------------------------------
 
-FASTER = USER_FILE.replace("balanced          # a nickname; `stigmer config aliases` tells what it means", "fast")
-SLIP = FASTER.replace("model:", "modl:")
+FASTER = USER_FILE.replace("balanced          # an alias: `stigmer config aliases` lists the models", "fast")
+MISSPELLED = FASTER.replace("model:", "modl:")
 
 
 class Worker:
@@ -186,7 +187,7 @@ class Worker:
         self._process.wait()
 
     def says(self, *texts: str) -> None:
-        """Shows its lines until each of these was in one of them, in any order. Raises `DemoError` at its end."""
+        """Prints the worker's lines until each text was in one of them. Raises `DemoError` if the worker ends first."""
         wanted = set(texts)
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         while wanted:
@@ -197,7 +198,7 @@ class Worker:
             wanted = {text for text in wanted if text not in line}
 
     def listed(self, text: str, status: int) -> None:
-        """Shows `stigmer config workers`."""
+        """Runs `stigmer config workers` and prints its output."""
         print("\n$ stigmer config workers")
         command = [self._demo.command, "config", "workers"]
         done = subprocess.run(  # noqa: S603 - our own command
@@ -206,7 +207,7 @@ class Worker:
         print(f"{done.stdout.rstrip()}\n(exit status {done.returncode})")
         self._demo.commands += 1
         if done.returncode != status or text not in done.stdout:
-            raise DemoError(f"{text!r} and the exit status {status} were told")
+            raise DemoError(f"the output lacks {text!r}, or the exit status is not {status}")
 
     def ends(self) -> None:
         """Ctrl-C."""
@@ -215,24 +216,26 @@ class Worker:
 
 
 def follow(demo: Demo) -> None:
-    """A reload, a rejected one, and what the machine knows of the worker."""
+    """A reload, a rejected reload, and the list of running workers."""
     user = demo.home / ".stigmer" / "config.yaml"
     (demo.project / ".stigmer" / "config.yaml").unlink(missing_ok=True)
     demo.step(
-        "7. A worker that never restarts",
-        "It runs two executions at once. Each keeps the configuration that it began with.",
+        "7. A worker that reloads without a restart",
+        "It runs two executions at a time. Each keeps the configuration it started with.",
     )
     demo.write(user, USER_FILE)
     with Worker(demo) as worker:
         worker.says("config.loaded", "#2 begins on generation 1")
-        print("\nThe file is saved with another model. What runs goes on, the next execution begins with it:")
+        print("\nThe file is saved with another model. The next execution uses it; the running ones do not change:")
         demo.write(user, FASTER)
         worker.says("== generation 2: llm.model", "(generation 2 is current)", "begins on generation 2")
-        print("\nA slip of the pen. The worker says so, at the line, and keeps what was good:")
-        demo.write(user, SLIP)
+        print(
+            "\nThe file is saved with a misspelled key. The worker logs the line and keeps its last good configuration:"
+        )
+        demo.write(user, MISSPELLED)
         worker.says("config.reload_rejected", "did you mean llm.model?", "begins on generation 2")
         worker.listed("rejected its newest reload, and keeps generation 2", status=4)
-        print("\nThe next good save is taken:")
+        print("\nThe next save is valid again, and the worker uses it:")
         demo.write(user, FASTER.replace("60", "90"))
         worker.says("== generation 3: llm.timeout", "begins on generation 3")
         worker.listed("yes", status=0)
@@ -241,8 +244,8 @@ def follow(demo: Demo) -> None:
 
 
 def together(demo: Demo) -> None:
-    """The main job: every effective value with where it comes from."""
-    demo.step("8. All layers together", "User file, project file, a variable and a flag; each value with its origin.")
+    """Every effective value with its origin."""
+    demo.step("8. All layers together", "User file, project file, a variable and a flag: each value with its origin.")
     demo.write(demo.home / ".stigmer" / "config.yaml", USER_FILE)
     demo.write(demo.project / ".stigmer" / "config.yaml", PROJECT_FILE)
     demo.run(
@@ -269,9 +272,9 @@ def main() -> int:
             follow(demo)
             together(demo)
         except DemoError as error:
-            print(f"\nNOT AS TOLD: {error}", flush=True)
+            print(f"\nFAILED: {error}", flush=True)
             return 1
-    print(f"\nAll {demo.commands} commands answered as told. Next: stigmer config --help, and README.md.")
+    print(f"\nAll {demo.commands} commands did what they should. Next: stigmer config --help, and README.md.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a program does with stigmer-config: load once, read typed values, derive one for each execution.
+"""Load the configuration once, read typed values, and override some of them for one execution.
 
 MODE=local python examples/quickstart.py
 """
@@ -14,12 +14,12 @@ def main() -> int:
     """Loads the configuration and shows what a worker would use. Returns the exit status."""
     try:
         config = load()
-    except ConfigError as error:  # every problem of every layer at once, each with its place
+    except ConfigError as error:  # has the problems of all layers, each with its place
         print(error, file=sys.stderr)
         return 1
     show("in force", config)
 
-    # A request brings its own wishes: a new frozen Config, checked like any other.
+    # A request with values of its own: a new frozen Config, checked like any other.
     try:
         show("for one request", config.override({"llm": {"model": "fast", "temperature": None}}))
     except ConfigError as error:
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def show(what: str, config: Config) -> None:
-    """Prints the effective LLM. A secret prints as a mask: `reveal()` is the one way to it."""
+    """Prints the effective LLM. A secret prints as a mask; only `reveal()` returns its value."""
     llm = config.llm
     print(f"{what}: {llm.provider} {llm.model} (sent as {llm.model_id}) at {llm.base_url}")
     print(f"  max_tokens={llm.max_tokens} temperature={llm.temperature} api_key={llm.api_key}")

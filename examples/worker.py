@@ -1,12 +1,12 @@
-"""A worker that never restarts for a configuration change: many executions at once, each on the Config it took.
+"""A worker that follows its configuration without a restart and runs many executions at once.
 
     MODE=local python examples/worker.py
     python examples/worker.py --llm-model fast --at-once 4
     echo "$KEY" | python examples/worker.py --llm-provider anthropic --anthropic-key -
 
-Edit ~/.stigmer/config.yaml while it runs: the next execution begins with what you saved, those that run keep what
-they have, and a file with a mistake changes nothing. Ctrl-C lets the running ones end; a second one does not.
-`--call` asks the model for real; without it each execution only tells what it would call.
+Edit ~/.stigmer/config.yaml while it runs. The next execution uses the new values, running executions keep theirs, and a
+file with a mistake changes nothing. Ctrl-C waits for the running executions; a second Ctrl-C does not.
+With `--call` each execution calls the model. Without it, it only prints what it would call.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ REQUESTS: tuple[Mapping[str, Any], ...] = ({}, {"llm": {"model": "fast"}}, {"llm
 
 
 class Worker:
-    """Runs executions until it is told to stop, or so many have begun."""
+    """Starts executions until it is stopped, or until `--executions` of them have started."""
 
     def __init__(self, live: LiveConfig, options: argparse.Namespace) -> None:
         self.live = live
@@ -47,7 +47,7 @@ class Worker:
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Begins an execution whenever one of the slots is free: every other one in a thread."""
+        """Starts an execution whenever a slot is free, and every other one in a thread."""
         slots = asyncio.Semaphore(self.options.at_once or self.live.current.temporal.max_concurrency)
         async with asyncio.TaskGroup() as executions:
             for number in itertools.count(1):
@@ -72,7 +72,7 @@ class Worker:
             failed(number, config, error)
 
     def execute_in_thread(self, number: int) -> None:
-        """One execution in a thread of its own."""
+        """One execution in a separate thread."""
         config = self.take(number)
         if config is None:
             return
@@ -86,18 +86,18 @@ class Worker:
             failed(number, config, error)
 
     def take(self, number: int) -> Config | None:
-        """The Config of an execution: read once, and kept to its end. None when its request cannot be met."""
+        """The Config of an execution, read once and used until it ends. None if its request is invalid."""
         config = self.live.current
         try:
             config = config.override(REQUESTS[number % len(REQUESTS)])
-        except ConfigError as error:  # this request's fault: the others go on
+        except ConfigError as error:  # only this request fails
             print(f"#{number} refused: {error}", flush=True)
             return None
-        print(f"#{number} begins on generation {config.generation}: {told(config.llm)}", flush=True)
+        print(f"#{number} begins on generation {config.generation}: {described(config.llm)}", flush=True)
         return config
 
     def end(self, number: int, config: Config, answer: str = "") -> None:
-        """Tells that an execution ended with what it began with."""
+        """Prints that an execution ended, and with which configuration."""
         now = self.live.current.generation
         newer = f" (generation {now} is current)" if now != config.generation else ""
         model = config.llm.model_id
@@ -106,32 +106,32 @@ class Worker:
 
 @functools.lru_cache(maxsize=16)
 def client(llm: LLMConfig) -> Any:
-    """One client for each configuration: a changed model, endpoint or key makes a new one."""
+    """One client per configuration: a new model, endpoint or key creates a new client."""
     from stigmer_config.integrations.chat import chat_model
 
     return chat_model(llm)
 
 
 def failed(number: int, config: Config, error: Exception) -> None:
-    """Tells what is wrong and how to mend it: the other executions go on."""
+    """Prints what went wrong and how to fix it. The other executions continue."""
     from stigmer_config.integrations.diagnosis import diagnose
 
     fault = diagnose(error, config.llm)
     print(f"#{number} failed on generation {config.generation}: {fault.seen}; fix: {fault.fix}", flush=True)
 
 
-def told(llm: LLMConfig) -> str:
-    """What would be called."""
+def described(llm: LLMConfig) -> str:
+    """The model that would be called, and how."""
     return f"{llm.provider} {llm.model_id} at {llm.base_url}, max_tokens={llm.max_tokens}, api_key={llm.api_key}"
 
 
 def changed(new: Config, changes: Sequence[Change]) -> None:
-    """Called after each change of `llm`: here a worker would drop what it built from the old values."""
+    """Called after each change of `llm`. A worker could drop here what it built from the old values."""
     keys = ", ".join(change.key for change in changes)
-    print(f"== generation {new.generation}: {keys} changed; now {told(new.llm)}", flush=True)
+    print(f"== generation {new.generation}: {keys} changed; now {described(new.llm)}", flush=True)
 
 
-def asks_otherwise(new: Config, changes: Sequence[Change]) -> None:
+def question_changed(new: Config, changes: Sequence[Change]) -> None:
     """Called after each change of this worker's own settings."""
     del changes
     print(f"== generation {new.generation}: asks {new.app(Example).question!r}", flush=True)
@@ -141,7 +141,7 @@ def flags(options: argparse.Namespace) -> dict[str, Any]:
     """The flags layer of `LiveConfig.start`."""
     given = {"llm.provider": options.llm_provider, "llm.model": options.llm_model}
     if options.anthropic_key is not None:
-        # Never as an argument, where `ps` shows it to everybody.
+        # Not as an argument, which `ps` would show to other users.
         key = getpass.getpass("Anthropic key: ") if sys.stdin.isatty() else sys.stdin.readline()
         given["providers.anthropic.api_key"] = key.strip()
         given["llm.provider"] = options.llm_provider or "anthropic"
@@ -154,15 +154,17 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--llm-provider", help="anthropic, ollama, openai or auto")
     parser.add_argument("--llm-model", help="an alias, a name, an id, or provider:model")
     parser.add_argument("--anthropic-key", choices=["-"], help="read Anthropic's key from standard input")
-    parser.add_argument("--at-once", type=int, help="executions at once; default: temporal.max_concurrency")
-    parser.add_argument("--executions", type=int, help="end after so many; default: at Ctrl-C")
-    parser.add_argument("--seconds", type=float, default=1.0, help="what one takes that calls nobody")
-    parser.add_argument("--call", action="store_true", help="ask the model; needs stigmer-config[ollama] or the like")
+    parser.add_argument("--at-once", type=int, help="executions at a time (default: temporal.max_concurrency)")
+    parser.add_argument("--executions", type=int, help="stop after this many (default: run until Ctrl-C)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long an execution without --call takes")
+    parser.add_argument(
+        "--call", action="store_true", help="call the model; needs the provider's extra, such as [ollama]"
+    )
     return parser.parse_args(argv)
 
 
 async def work(live: LiveConfig, options: argparse.Namespace) -> None:
-    """The worker, until Ctrl-C or SIGTERM; a second one ends it at once."""
+    """Runs the worker until Ctrl-C or SIGTERM. A second signal ends it immediately."""
     worker = Worker(live, options)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -171,15 +173,15 @@ async def work(live: LiveConfig, options: argparse.Namespace) -> None:
 
 
 def stop(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
-    """Begins nothing more, and takes its hands off the signals."""
-    print("== ending; the running executions go on to their end", flush=True)
+    """Starts no more executions, and restores the default handling of signals."""
+    print("== stopping; waiting for the running executions", flush=True)
     worker.stopping.set()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(number)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The whole program; the exit status says how it went."""
+    """The whole program. Returns the exit status."""
     options = parsed(argv)
     try:
         live = LiveConfig.start(flags=flags(options), apps=[Example])
@@ -188,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     with live:
         live.subscribe(changed, "llm")
-        live.subscribe(asks_otherwise, "apps.example")
+        live.subscribe(question_changed, "apps.example")
         try:
             asyncio.run(work(live, options))
         except KeyboardInterrupt:

@@ -148,9 +148,9 @@ def _report(error: Exception) -> None:
     from ..core.problems import ConfigError
 
     if isinstance(error, ConfigError):
-        from .output.problems import FAULTY, tell
+        from .output.problems import FAULTY, print_problems
 
-        tell(error.problems, apart=False)
+        print_problems(error.problems, apart=False)
         sys.exit(FAULTY)
 
 

@@ -14,7 +14,7 @@ from ..editing.keys import EditError
 from ..editing.write import Change, Outcome, write
 from ..files.atomic_write import SaveError
 from .options import CommandContext
-from .output.problems import FAULTY, exit_status, tell
+from .output.problems import FAULTY, exit_status, print_problems
 
 if TYPE_CHECKING:
     from ..editing.etcd import Store
@@ -62,14 +62,14 @@ def stored(where: CommandContext, edit: Callable[[Store], Outcome]) -> tuple[Sto
     except NoTarget as error:
         raise click.UsageError(printable(str(error))) from error
     except EditRejected as refusal:
-        tell(refusal.problems)
+        print_problems(refusal.problems)
         say("nothing was written: the fleet's store is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except (StoreError, ImportError) as error:
         say(f"{target_place(aimed)}: {printable(str(error))}")
         say("hint: stigmer config doctor shows more about the store")
         raise SystemExit(FAULTY) from None
-    tell_outcome(aimed, outcome)
+    report_outcome(aimed, outcome)
     return aimed, outcome
 
 
@@ -86,7 +86,7 @@ def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Ou
     try:
         outcome = write(aimed, change, keys)
     except EditRejected as refusal:
-        tell(refusal.problems)
+        print_problems(refusal.problems)
         say(f"nothing was written: {target_place(aimed)} is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except EditError as error:
@@ -95,11 +95,11 @@ def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Ou
         raise SystemExit(FAULTY) from None
     except SaveError as error:
         failed(aimed, error)
-    tell_outcome(aimed, outcome)
+    report_outcome(aimed, outcome)
     return outcome
 
 
-def tell_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
+def report_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
     """Prints notes on a file that was written."""
     if not outcome.durable:
         place = target_place(aimed)
@@ -107,7 +107,7 @@ def tell_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
     if outcome.trusted:
         say("what you set here is trusted on this machine; others must run: stigmer config trust")
     known = set(outcome.before.problems)
-    tell(p for p in outcome.after.problems if p.severity == "warning" and p not in known)
+    print_problems(p for p in outcome.after.problems if p.severity == "warning" and p not in known)
 
 
 def failed(aimed: EditTarget, error: SaveError) -> None:

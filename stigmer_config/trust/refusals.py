@@ -51,7 +51,7 @@ class Refusals:
         self.locks = locks
         self.terms = terms
         # Presence counts: an invalid value is an attempt like any other.
-        self.entries = layer.entries | {key: Entry(_NO_VALUE, origin) for key, origin in layer.faulty.items()}
+        self.entries = {**layer.entries, **{key: Entry(_NO_VALUE, origin) for key, origin in layer.faulty.items()}}
         self.refused: dict[str, RefusedEntry] = {}
         self.problems: list[Problem] = []
 

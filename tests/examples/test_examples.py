@@ -98,7 +98,7 @@ def test_the_demo_fails_when_something_is_not_as_told(sandbox: Sandbox) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "NOT AS TOLD: the output lacks 'http://elsewhere'" in done.stdout
+    assert "FAILED: the output lacks 'http://elsewhere'" in done.stdout
 
 
 def test_quickstart_in_both_modes(sandbox: Sandbox) -> None:

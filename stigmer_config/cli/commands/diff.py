@@ -18,7 +18,7 @@ from ..completion.candidates import complete_side, complete_worker
 from ..options import CommandContext, capture, common, html_option
 from ..output import changes as diffs
 from ..output import render
-from ..output.problems import OK, exit_status, tell
+from ..output.problems import OK, exit_status, print_problems
 from .workers import UNHEALTHY
 
 _MODES = ("local", "cloud")
@@ -66,7 +66,7 @@ def command(
         click.echo(render.json_text([diffs.document(change) for change in found]))
     else:
         diffs.echo(found)
-    tell(problems)
+    print_problems(problems)
     raise SystemExit(exit_status(problems) or healthy)
 
 

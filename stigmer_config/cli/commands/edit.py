@@ -24,8 +24,8 @@ from ...files.paths import NO_LINK, SAFE
 from ...loading.load import Loaded
 from ...sources.checked_read import MAX_BYTES, Contents
 from ..options import CommandContext, common
-from ..output.problems import FAULTY, OK, exit_status, tell
-from ..target import file_of, say, scoped, target_place, tell_outcome
+from ..output.problems import FAULTY, OK, exit_status, print_problems
+from ..target import file_of, report_outcome, say, scoped, target_place
 
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Editors that accept +LINE.
@@ -49,7 +49,7 @@ def command(scope: Scope, where: CommandContext) -> None:
     aimed = file_of(where, scope)
     contents = aimed.contents()
     if contents.data is None and contents.problems:
-        tell(contents.problems)
+        print_problems(contents.problems)
         raise SystemExit(exit_status(contents.problems))
     editor = _editor(aimed.request.environment.variables)
     for number in _ENDING:
@@ -162,7 +162,7 @@ class _Session:
         return tuple(dict.fromkeys([*own, *new])), bool(new)
 
     def _ask(self, faults: tuple[Problem, ...], *, may_save: bool) -> str:
-        tell(faults)
+        print_problems(faults)
         question = "[e]dit again, [d]iscard"
         if may_save:
             question += ", [s]ave anyway (the errors were there before)"
@@ -185,8 +185,8 @@ class _Session:
         except SaveError as error:
             raise _KeptError(str(error), self.copy) from error
         except EditRejected as refusal:
-            tell(refusal.problems)
+            print_problems(refusal.problems)
             raise _KeptError("the configuration would have new errors", self.copy) from refusal
         say(f"{target_place(self.aimed)} is written")
-        tell_outcome(self.aimed, outcome)
+        report_outcome(self.aimed, outcome)
         return OK

@@ -17,7 +17,7 @@ from ...settings.schema import Setting
 from ..completion.candidates import complete_key
 from ..options import CommandContext, common, concerning, html_option, require_alias, require_key
 from ..output import render
-from ..output.problems import exit_status, tell
+from ..output.problems import exit_status, print_problems
 from ..output.table import Cell, columns, fold, terminal_width
 
 _BOLD = {"bold": True}
@@ -81,7 +81,7 @@ def command(key: str, form: str, page: TextIO | None, where: CommandContext) -> 
         click.echo(render.json_text(_document(loaded.config, explanation)))
     else:
         _text(loaded.config, explanation)
-    tell(problems, others=len(loaded.problems) - len(problems))
+    print_problems(problems, others=len(loaded.problems) - len(problems))
     raise SystemExit(exit_status(loaded.problems))
 
 

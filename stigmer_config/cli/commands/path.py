@@ -11,7 +11,7 @@ from ...core.provenance import Layer
 from ...loading.load import Loaded
 from ..options import CommandContext, common
 from ..output import render
-from ..output.problems import exit_status, tell
+from ..output.problems import exit_status, print_problems
 from ..output.table import Cell, columns
 
 _STYLES: dict[str, dict[str, Any]] = {
@@ -58,7 +58,7 @@ def command(form: str, where: CommandContext) -> None:
             ],
             whole=2,
         )
-    tell([], others=len(loaded.problems))
+    print_problems([], others=len(loaded.problems))
     raise SystemExit(exit_status(loaded.problems))
 
 

@@ -79,7 +79,7 @@ def command(
     if scope == "fleet":
         aimed, outcome = _in_store(where, settings, given, stdin=stdin)
         for name in given:
-            _tell(aimed, name, outcome)
+            _report(aimed, name, outcome)
         return
     raw = {
         name: _raw(setting, name, _text(setting, name, given[name], scope, stdin=stdin))
@@ -96,7 +96,7 @@ def command(
 
     outcome = written(file, edited, tuple(given))
     for name in given:
-        _tell(file, name, outcome)
+        _report(file, name, outcome)
 
 
 def _assignments(key: str, values: tuple[str, ...], *, stdin: bool) -> dict[str, str | None]:
@@ -226,7 +226,7 @@ def _providers(load: Callable[[], Loaded], keys: Iterable[str]) -> Collection[st
     return config.providers
 
 
-def _tell(aimed: EditTarget | Store, key: str, outcome: Outcome) -> None:
+def _report(aimed: EditTarget | Store, key: str, outcome: Outcome) -> None:
     """Prints the new value, its file, and whether it is in force."""
     owner, entry = _entry(aimed, key, outcome)
     setting = aimed.request.schema.find(key)

@@ -18,7 +18,7 @@ from ...sources.discovery import NO_HOME
 from ...trust import grants
 from ..options import CommandContext, common
 from ..output import render
-from ..output.problems import FAULTY, OK, tell
+from ..output.problems import FAULTY, OK, print_problems
 
 
 @click.command("trust")
@@ -70,7 +70,7 @@ def _project(loaded: Loaded) -> Layer:
     project = next(layer for layer in loaded.layers if layer.name == "project")
     if project.text is None:
         click.echo(f"there is no project file to trust: {printable(project.why)}", err=True)
-        tell([problem for problem in loaded.problems if problem.origin and problem.origin.layer == "project"])
+        print_problems([problem for problem in loaded.problems if problem.origin and problem.origin.layer == "project"])
         raise SystemExit(FAULTY)
     return project
 

@@ -12,7 +12,7 @@ from ...loading.load import read_alone
 from ...sources.checked_read import MAX_BYTES
 from ..options import CommandContext, capture, common
 from ..output import render
-from ..output.problems import count, exit_status, same_terminal, tell
+from ..output.problems import count, exit_status, print_problems, same_terminal
 
 
 @click.command("validate")
@@ -51,7 +51,7 @@ def command(files: tuple[Path, ...], form: str, where: CommandContext) -> None:
         ok = exit_status(problems) == 0
         click.echo(render.json_text({"ok": ok, "problems": [render.problem_json(problem) for problem in problems]}))
     else:
-        tell(problems, apart=False)
+        print_problems(problems, apart=False)
         if problems and same_terminal():
             click.echo(err=True)
         click.echo(count(problems))

@@ -16,7 +16,7 @@ from ...live.log_events import Reporter
 from ...reload.reloader import Reloader
 from ..options import CommandContext, common
 from ..output import changes as diffs
-from ..output.problems import OK, exit_status, tell
+from ..output.problems import OK, exit_status, print_problems
 
 
 @click.command("watch")
@@ -37,7 +37,7 @@ def command(form: str, where: CommandContext) -> None:
     try:
         live = LiveConfig(Reloader(where.request()), printer, publishes=False)
     except ConfigError as error:
-        tell(error.problems)
+        print_problems(error.problems)
         raise SystemExit(exit_status(error.problems)) from None
     live.begin()
     with live:
@@ -74,7 +74,7 @@ class _Printer(Reporter):
         del config
         with self._printing():
             click.echo("rejected; the last good configuration stays in force:", err=True)
-            tell(tuple(problems))
+            print_problems(tuple(problems))
 
     def recovered(self, config: Config) -> None:
         with self._printing():

@@ -14,7 +14,7 @@ from ...editing.candidate import EditRejected, NoTarget
 from ...workers import local_workers
 from ..options import CommandContext, capture, common
 from ..output import render
-from ..output.problems import FAULTY, OK, exit_status, tell
+from ..output.problems import FAULTY, OK, exit_status, print_problems
 from ..output.table import Cell, columns
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _fleet(where: CommandContext, form: str, expect: int | None) -> int:
     except NoTarget as error:
         raise click.UsageError(printable(str(error))) from error
     except EditRejected as refusal:
-        tell(refusal.problems)
+        print_problems(refusal.problems)
         return exit_status(refusal.problems)
     except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback
         click.echo(f"the fleet's store cannot be read: {printable(str(error))}", err=True)

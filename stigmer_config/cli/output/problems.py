@@ -26,7 +26,7 @@ def count(problems: Sequence[Problem]) -> str:
     return ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for noun, n in numbers.items() if n) or "no problems"
 
 
-def tell(problems: Iterable[Problem], *, others: int = 0, apart: bool = True) -> None:
+def print_problems(problems: Iterable[Problem], *, others: int = 0, apart: bool = True) -> None:
     """Prints problems to stderr, coloured on a terminal, and how many `others` there are.
 
     `apart`: the command has printed something before, so separate the problems from it.
