@@ -82,9 +82,8 @@ class Derivation:
         self._applications = NO_APPLICATIONS
         if schema.apps or any(key.startswith("apps.") for key in self.winners):
             self.winners = self._with_applications(self.winners)
-        self._passed_over = passed_over_credentials(
-            self.winners, baseline.winners, self.selection.inputs.granted, schema
-        )
+        passed_over = passed_over_credentials(self.winners, baseline.winners, self.selection.inputs.granted, schema)
+        self._passed_over = {key: problem for key, problem in passed_over.items() if not self._is_unused_redis(key)}
         unknown = [unknown_providers(pairs, self.names.providers, self.names.catalogue) for pairs in overrides]
         self.overrides = tuple(pairs for pairs, faults in zip(overrides, unknown, strict=True) if not faults)
         self._view = self._resolved(self.overrides)
