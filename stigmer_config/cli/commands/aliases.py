@@ -10,7 +10,7 @@ from ...config.config import Config
 from ...core.problems import printable
 from ..options import CommandContext, common
 from ..output import render
-from ..output.problems import exit_status, tell
+from ..output.problems import exit_status, print_problems
 from ..output.table import Cell, columns
 
 
@@ -50,7 +50,7 @@ def command(form: str, where: CommandContext) -> None:
         ]
         columns([[Cell(cell, {"bold": True}) for cell in header], *rows], give_way=len(header) - 1, least=1)
     problems = [problem for problem in loaded.problems if problem.key.startswith("aliases.")]
-    tell(problems, others=len(loaded.problems) - len(problems))
+    print_problems(problems, others=len(loaded.problems) - len(problems))
     raise SystemExit(exit_status(loaded.problems))
 
 
