@@ -714,7 +714,13 @@ def test_a_change_costs_a_worker_one_request(
 ) -> None:
     """It publishes the newest state; it keeps its lease when it is due, however much changes meanwhile."""
     kept: list[int] = []
-    monkeypatch.setattr(Etcd, "keep", lambda etcd, lease, keep=Etcd.keep: (kept.append(lease), keep(etcd, lease))[1])
+    keep = Etcd.keep
+
+    def counted(etcd: Etcd, lease: int) -> bool:
+        kept.append(lease)
+        return keep(etcd, lease)
+
+    monkeypatch.setattr(Etcd, "keep", counted)
     monkeypatch.setattr(kept_fleet, "SPREAD", 0.0)
     monkeypatch.setattr(kept_fleet, "PULSE", 3600.0)
     with living(sandbox, one.variables(prefix)) as live:
@@ -731,7 +737,13 @@ def test_a_worker_whose_lease_has_ended_is_listed_again_with_its_next_change(
 ) -> None:
     """The store refuses a state under a lease that is gone: the worker takes another one at once."""
     leases: list[int] = []
-    monkeypatch.setattr(Etcd, "lease", lambda etcd, n, lease=Etcd.lease: leases.append(lease(etcd, n)) or leases[-1])
+    lease = Etcd.lease
+
+    def remembered(etcd: Etcd, seconds: int) -> int:
+        leases.append(lease(etcd, seconds))
+        return leases[-1]
+
+    monkeypatch.setattr(Etcd, "lease", remembered)
     monkeypatch.setattr(kept_fleet, "SPREAD", 0.0)
     monkeypatch.setattr(kept_fleet, "PULSE", 3600.0)
     with living(sandbox, one.variables(prefix)) as live:
