@@ -14,8 +14,8 @@ from ..llm.catalogue import Catalogue
 from ..llm.declared_providers import foreign_prefix, model_strings
 from ..llm.resolve import why_unsupported
 from ..settings.declarations import BUILT_IN, SETTINGS
+from ..settings.model_types import no_provider
 from ..settings.schema import Schema
-from ..settings.value_types import no_provider
 from ..sources.mapping import Pairs, entries_of, read_pairs
 
 # Overriding only these changes no provider, model or credential: key → field, and whether a model may refuse it.

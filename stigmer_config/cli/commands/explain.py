@@ -97,7 +97,7 @@ def _document(config: Config, explanation: Explanation) -> dict[str, Any]:
         **({"fallbacks": _fallbacks(config)} if explanation.key == "llm.fallbacks" else {}),
         "definition": {
             "doc": setting.doc,
-            "expects": setting.kind.expects,
+            "expects": setting.value_type.expects,
             "variable": setting.variable,
             "access": setting.access,
             "reload": setting.reload,
@@ -184,7 +184,7 @@ def _definition(setting: Setting) -> None:
     change = "a running worker takes a change" if setting.reload == "live" else "a worker must restart for a change"
     columns(
         [
-            ["  takes", setting.kind.expects + (", or null for none" if setting.nullable else "")],
+            ["  takes", setting.value_type.takes + (", or null for none" if setting.nullable else "")],
             ["  variable", setting.variable or "none"],
             ["  access", _ACCESS[setting.access]],
             ["  change", change],

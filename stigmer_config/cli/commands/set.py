@@ -179,7 +179,7 @@ def _raw(setting: Setting, key: str, text: str | None) -> Any:
 
     What the key's type refuses stays as a person would have typed it into the file: the load refuses that.
     """
-    if text is None or isinstance(setting.kind, (Parameters, Headers)):
+    if text is None or isinstance(setting.value_type, (Parameters, Headers)):
         return None if text is None else _mapping(setting, key, text)
     try:
         value = setting.parse(text, key)
@@ -201,7 +201,7 @@ def _mapping(setting: Setting, key: str, text: str) -> Any:
     if node is None or reader.problems or type(node.value) is not dict:
         return scalar(text)  # the load refuses it, and says what it must be
     value = plain(node)
-    if isinstance(setting.kind, Headers) and any(
+    if isinstance(setting.value_type, Headers) and any(
         is_credential(name) and type(one) is str for name, one in value.items()
     ):
         hint = "write {env: NAME} or {file: PATH} in its place, or use: stigmer config edit"
@@ -247,7 +247,7 @@ def _tell(aimed: EditTarget | Store, key: str, outcome: Outcome) -> None:
 
 def _shown(setting: Setting | None, entry: Entry) -> Any:
     value = plain_value(entry)
-    return value or None if setting is not None and isinstance(setting.kind, (Parameters, Headers)) else value
+    return value or None if setting is not None and isinstance(setting.value_type, (Parameters, Headers)) else value
 
 
 _REASONS = {

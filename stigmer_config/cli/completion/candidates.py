@@ -17,9 +17,10 @@ from ...core.problems import printable
 from ...core.provenance import LayerName
 from ...loading.load import Loaded, read
 from ...settings.declarations import CORE_PROVIDERS
+from ...settings.model_types import ModelString, ProviderName
 from ...settings.packaged_providers import packaged_providers
 from ...settings.schema import NAME, Schema, Setting
-from ...settings.value_types import Choice, ModelString, ProviderName, Switch
+from ...settings.value_types import Boolean, Choice
 from ..app_discovery import mentions
 from ..options import CommandContext, capture
 
@@ -167,13 +168,13 @@ def _values(ctx: click.Context, key: str, incomplete: str) -> dict[str, str]:
     if setting is None or setting.is_secret:
         return {}
     words: dict[str, str] = {}
-    if isinstance(setting.kind, Switch):
+    if isinstance(setting.value_type, Boolean):
         return dict.fromkeys(("true", "false"), "")
-    if isinstance(setting.kind, Choice):
-        words = dict.fromkeys((*setting.kind.choices, *setting.kind.extra), "")
-    elif isinstance(setting.kind, ProviderName):
+    if isinstance(setting.value_type, Choice):
+        words = dict.fromkeys((*setting.value_type.choices, *setting.value_type.extra), "")
+    elif isinstance(setting.value_type, ProviderName):
         words = dict.fromkeys((*_providers(ctx), "auto"), "")
-    elif isinstance(setting.kind, ModelString):
+    elif isinstance(setting.value_type, ModelString):
         own = key.split(".")[1] if key.startswith("providers.") else None
         words = _models(ctx, incomplete) if own is None else _aliases(ctx) | _known(own, every=bool(incomplete))
     # Alone it would be put onto the line at once.

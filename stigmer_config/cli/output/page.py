@@ -46,7 +46,7 @@ def explanation(loaded: Loaded, explained: Explanation, setting: Setting) -> str
     )
     definition = {
         "Description": setting.doc,
-        "Takes": setting.kind.expects,
+        "Takes": setting.value_type.takes,
         "Variable": setting.variable or "none",
         "Access": setting.access,
         "Reload": setting.reload,
