@@ -1,8 +1,7 @@
-"""What a new file says: a few comments, and where editors find the schema.
+"""The starter file: a few comments, and the path of the schema for editors.
 
-The schema lies beside the file and is named by a relative path: that works without a network, and for a
-project on every machine that has it checked out (a path into the installed package would not, nor would one
-into somebody's home).
+The schema is beside the file and referenced by a relative path: that works offline, and for a project on every machine
+that has it checked out (a path into the installed package, or into a home folder, would not).
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _PROJECT = """\
 
 
 def starter(scope: Scope) -> str:
-    """The text of a new file. It sets nothing yet."""
+    """The text of a new file, which sets nothing yet."""
     return _USER if scope == "user" else _PROJECT
 
 
@@ -90,5 +89,5 @@ def _example(starter_text: str, names: Sequence[str]) -> list[str]:
 
 
 def schema_path(path: str) -> str:
-    """Where the schema of the configuration file at `path` lies."""
+    """The path of the schema for the configuration file at `path`."""
     return os.path.join(os.path.dirname(path), SCHEMA)

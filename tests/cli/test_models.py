@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from stigmer_config.cli.commands.models import _tell_age
+from stigmer_config.cli.commands.models import _print_age
 from stigmer_config.llm.catalogue import catalogue
 from tests.support.cli_tools import ANSI, on_terminal
 from tests.support.fake_providers import FakeProviders, Fault, OllamaModel, floods, hangs, is_a_web_page, refuses
@@ -166,7 +166,7 @@ def test_old_facts_are_reported() -> None:
         today = known.as_of + datetime.timedelta(days=days)
         errors = io.StringIO()
         with contextlib.redirect_stderr(errors):
-            _tell_age(today)
+            _print_age(today)
         assert (f"The facts about models are {days} days old" in errors.getvalue()) is is_said
 
 

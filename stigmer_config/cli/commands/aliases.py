@@ -10,7 +10,7 @@ from ...config.config import Config
 from ...core.problems import printable
 from ..options import CommandContext, common
 from ..output import render
-from ..output.problems import exit_status, tell
+from ..output.problems import exit_status, print_problems
 from ..output.table import Cell, columns, fitting
 
 
@@ -52,7 +52,7 @@ def command(form: str, where: CommandContext) -> None:
         shown = fitting(rows, [place], shortest=place)
         columns(shown, give_way=place if len(shown[0]) == len(header) else None)
     problems = [problem for problem in loaded.problems if problem.key.startswith("aliases.")]
-    tell(problems, others=len(loaded.problems) - len(problems))
+    print_problems(problems, others=len(loaded.problems) - len(problems))
     raise SystemExit(exit_status(loaded.problems))
 
 

@@ -27,7 +27,7 @@ from ...sources.defaults import packaged_url
 from ..completion.candidates import complete_named_provider, complete_pull
 from ..options import CommandContext, common, concerning
 from ..output import render
-from ..output.problems import exit_status, tell
+from ..output.problems import exit_status, print_problems
 from ..output.pull_progress import let_pull
 from ..output.table import Cell, columns, fitting, fold, terminal_width
 
@@ -95,7 +95,7 @@ def command(
         click.echo(render.json_text(document))
     else:
         _table(rows)
-        _tell_age(today)
+        _print_age(today)
         if gateway is not None and isinstance(offered, WireError):
             check = diagnose(offered, gateway)
             if gateway.provider != loaded.config.llm.provider:
@@ -103,14 +103,14 @@ def command(
             text = f"What {gateway.provider} offers is not known: {check.seen}. To change that: {check.fix}"
             _note(text)
         if provider in (None, "ollama"):
-            _tell_ollama(llm, server)
+            _print_ollama(llm, server)
     problems = concerning(loaded, "llm.model")
-    tell(problems, others=len(loaded.problems) - len(problems))
+    print_problems(problems, others=len(loaded.problems) - len(problems))
     raise SystemExit(exit_status(loaded.problems))
 
 
 def _ollama(config: Config) -> LLMConfig | None:
-    """The configuration's Ollama, whether or not it is the provider in force; None when it has none."""
+    """The LLM settings with Ollama as the provider, whichever is in force; None when there are none."""
     if config.llm.provider == "ollama":
         return config.llm
     try:
@@ -120,7 +120,7 @@ def _ollama(config: Config) -> LLMConfig | None:
 
 
 def _gateway(config: Config, wanted: str | None) -> LLMConfig | None:
-    """The provider whose endpoint is asked for its models: not the three at their own, whose models are known."""
+    """The provider whose endpoint lists its models; none for the three at their own addresses: theirs are known."""
     llm = config.llm
     if wanted not in (None, llm.provider):
         try:
@@ -134,7 +134,7 @@ def _gateway(config: Config, wanted: str | None) -> LLMConfig | None:
 
 
 def _switched(config: Config, values: Mapping[str, Any]) -> LLMConfig:
-    """The configuration with another provider, without a key where there is none: some list their models to anyone."""
+    """The configuration with another provider, if necessary without a key: some list their models without one."""
     try:
         return config.override(values).llm
     except ConfigError as error:
@@ -163,7 +163,7 @@ def _look(llm: LLMConfig | None, timeout: float) -> ollama.Server | WireError | 
 
 
 class _Known:
-    """The catalogue and the server's models as one list."""
+    """The catalogue's and the server's models as one list."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class _Known:
         return next((one for one in self.installed or () if one.name == full), None)
 
 
-def _tell_age(today: datetime.date) -> None:
+def _print_age(today: datetime.date) -> None:
     days = (today - catalogue().as_of).days
     if days > OLD_FACTS:
         text = f"The facts about models are {days} days old: pip install --upgrade stigmer-config brings newer ones"
@@ -290,14 +290,14 @@ def _server(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> 
 
 
 def _recommended(llm: LLMConfig | None) -> tuple[ModelFacts, ...]:
-    """What suits this machine, if it is the one that serves."""
+    """The models recommended for this machine, if Ollama runs on it."""
     memory = ollama.machine_memory()
     if memory is None or llm is None or not is_loopback(llm.base_url or ""):
         return ()
     return ollama.recommended(memory)[:3]
 
 
-def _tell_ollama(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> None:
+def _print_ollama(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> None:
     if llm is not None and isinstance(server, WireError):
         check = diagnose(server, llm)
         _note(f"The installed models are unknown: {check.seen}. Fix: {check.fix}")

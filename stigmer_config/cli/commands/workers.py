@@ -14,7 +14,7 @@ from ...editing.candidate import EditRejected, NoTarget
 from ...workers import local_workers
 from ..options import CommandContext, capture, common
 from ..output import render
-from ..output.problems import FAULTY, OK, exit_status, tell
+from ..output.problems import FAULTY, OK, exit_status, print_problems
 from ..output.table import Cell, columns, fitting
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _status(healthy: int, workers: int, expect: int | None) -> int:
 
 
 def _report_missing(healthy: int, expect: int | None) -> None:
-    """Says that there are fewer healthy workers than expected."""
+    """Reports that there are fewer healthy workers than expected."""
     if expect is not None and healthy < expect:
         noun = "worker" if expect == 1 else "workers"
         click.echo(f"{expect} {noun} expected, {healthy} healthy and in step", err=True)
@@ -89,7 +89,7 @@ def _columns(titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
 
 
 def _fleet(where: CommandContext, form: str, expect: int | None) -> int:
-    """Lists the fleet's workers. The exit status."""
+    """Lists the fleet's workers. Returns the exit status."""
     from ...editing.etcd import store  # most machines have no fleet
     from ...workers.fleet import is_healthy, listed
 
@@ -99,7 +99,7 @@ def _fleet(where: CommandContext, form: str, expect: int | None) -> int:
     except NoTarget as error:
         raise click.UsageError(printable(str(error))) from error
     except EditRejected as refusal:
-        tell(refusal.problems)
+        print_problems(refusal.problems)
         return exit_status(refusal.problems)
     except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback
         click.echo(f"the fleet's store cannot be read: {printable(str(error))}", err=True)

@@ -1,4 +1,4 @@
-"""Changes as a small diff: one `-` and one `+` line a key, or JSON."""
+"""Prints changes as a diff, with one `-` and one `+` line per key, or as JSON."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _echo_side(sign: str, values: Sequence[Any], origin: Origin | None, colour: 
 
 
 def document(change: Change) -> dict[str, Any]:
-    """A change as JSON has it."""
+    """A change as JSON data."""
     return {
         "key": change.key,
         "old": plain(change.old),
@@ -49,5 +49,5 @@ def document(change: Change) -> dict[str, Any]:
 
 
 def line(change: Change, generation: int) -> str:
-    """A change as one line of JSON, with nothing a terminal would obey."""
+    """A change as one line of JSON, without control characters."""
     return json.dumps({"generation": generation, **document(change)}).replace("\x7f", "\\u007f")
