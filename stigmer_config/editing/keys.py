@@ -14,6 +14,7 @@ from typing import Any
 from ..settings.packaged_providers import is_provider
 from .patches import EditError, Patch, Patches
 from .spans import Piece, plain, spans
+from .starter import with_key
 
 __all__ = ["EditError", "with_value", "without"]
 
@@ -38,11 +39,25 @@ def with_value(data: bytes, key: str, value: Any, providers: Collection[str] = (
     if way is not None and _same(plain(way[-1]), value):
         return data
     wanted = _changed(plain(patches.root), names, value)
+    if way is None:
+        uncommented = _uncommented(text, names, value)
+        if uncommented is not None and _holds(uncommented, wanted):
+            return mark + uncommented.encode()
     if type(value) is list and all(type(item) is str for item in value):
         itemwise = _with_items(text, names, value)
         if itemwise is not None and _holds(itemwise, wanted):
             return mark + itemwise.encode()
     return mark + _checked(patches.apply(_set(patches, names, value)), wanted).encode()
+
+
+def _uncommented(text: str, names: Sequence[str], value: Any) -> str | None:
+    """The text with the value in the place of the starter's commented example; None without one."""
+    example = with_key(text, names)
+    if example is None or not spans(example).readable:
+        return None
+    patches = Patches(example)
+    way = _way(patches.root, names)
+    return None if way is None else patches.apply(patches.replaced(way[-1], value, flow=False))
 
 
 def without(data: bytes, key: str, providers: Collection[str] = ()) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -14,6 +15,7 @@ from ..config.sections import LLMConfig
 from ..core.problems import ConfigError
 from ..secrets.references import Unread
 from ..settings.packaged_providers import key_variables
+from ..settings.urls import is_loopback
 from .http import WireError, redirect_target, safe, said
 
 CheckState = Literal["ok", "warning", "failed"]
@@ -129,7 +131,7 @@ def _no_answer(happened: _Happened, llm: LLMConfig) -> Check:
     """The check for no HTTP answer, or an unusable one."""
     url = llm.base_url
     is_ollama = llm.kind == "ollama"
-    serve = "start it with  ollama serve, or " if is_ollama else ""
+    serve = f"{_start_ollama(llm)}, or " if is_ollama else ""
     again = "see the log of the Ollama server" if is_ollama else "try again"
     rows = {
         "refused": (f"nothing listens at {url}", f"{serve}check llm.base_url"),
@@ -148,6 +150,14 @@ def _no_answer(happened: _Happened, llm: LLMConfig) -> Check:
     seen, fix = rows.get(happened.trouble, (f"a call to {url} failed", "see the log for the exception"))
     key = "llm.timeout" if happened.trouble == "timeout" else "llm.base_url"
     return Check("provider", "failed", _with(seen, happened.detail), fix, key)
+
+
+def _start_ollama(llm: LLMConfig) -> str:
+    if not is_loopback(llm.base_url or ""):
+        return "start it on that machine with  ollama serve"
+    if shutil.which("ollama") is None:
+        return "install Ollama (https://ollama.com/download) and start it with  ollama serve"
+    return "start it with  ollama serve"
 
 
 def _patience(llm: LLMConfig) -> str:

@@ -77,7 +77,8 @@ def _table(findings: Sequence[Finding]) -> None:
     for finding in findings:
         check = finding.check
         mark, colour = _MARKS[check.state]
-        first, *more = fold(f"{'':{len(indent)}}{check.seen}", room, len(indent))
+        seen = render.from_home_within(check.seen)
+        first, *more = fold(f"{'':{len(indent)}}{seen}", room, len(indent))
         click.echo(f"{click.style(mark, fg=colour, bold=True)} {check.name:{width}}  {first.lstrip(' ')}")
         for line in more:
             click.echo(line)

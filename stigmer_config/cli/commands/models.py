@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..options import CommandContext, common, concerning
 from ..output import render
 from ..output.problems import exit_status, print_problems
 from ..output.pull_progress import let_pull
-from ..output.table import Cell, columns
+from ..output.table import Cell, columns, fitting, fold, terminal_width
 
 
 @click.command("models")
@@ -57,6 +58,9 @@ def command(
 
     For any other provider, such as a gateway, its endpoint's own list is shown: of the provider in force, or of
     --provider NAME. The key is sent only if the endpoint asks for one.
+
+    A temperature is accepted (yes), refused (no), or accepted only while the model does not reason (partly). A
+    narrow terminal shows fewer columns; --format json has all of them.
 
     A model that is not listed works too, but its limits are unknown and not checked. The catalogue's Ollama
     models are listed even when Ollama is not running.
@@ -97,7 +101,7 @@ def command(
             if gateway.provider != loaded.config.llm.provider:
                 check = not_in_force(check, gateway.provider)
             text = f"What {gateway.provider} offers is not known: {check.seen}. To change that: {check.fix}"
-            click.echo(text, err=True)
+            _note(text)
         if provider in (None, "ollama"):
             _print_ollama(llm, server)
     problems = concerning(loaded, "llm.model")
@@ -232,32 +236,41 @@ def _print_age(today: datetime.date) -> None:
     days = (today - catalogue().as_of).days
     if days > OLD_FACTS:
         text = f"The facts about models are {days} days old: pip install --upgrade stigmer-config brings newer ones"
-        click.echo(text, err=True)
+        _note(text)
 
 
-_FLAGS = {True: "yes", False: "no", None: "?"}
+def _note(text: str) -> None:
+    click.echo("\n".join(fold(text, terminal_width(sys.stderr))), err=True)
+
+
+_FLAGS = {True: "yes", False: "no", None: "?", "without-reasoning": "partly"}
+_HEADER = ("", "provider", "model", "id", "context", "output", "temperature", "tools", "retires", "installed")
+_NUMBERS = ("context", "output", "installed")
+_OPTIONAL = ("id", "output", "tools", "context")  # left out on a narrow terminal, in this order
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> None:
-    header = ["", "provider", "model", "context", "output", "temperature", "tools", "retires", "installed"]
-    table: list[list[Cell | str]] = [[Cell(cell, {"bold": True}) for cell in header]]
+    table = [[Cell(title, {"bold": True}) for title in _HEADER]]
+    is_known = any(row["installed"] is not None for row in rows)
     for row in rows:
         style: dict[str, bool] = {"bold": True} if row["in_force"] else {"dim": True} if row["retired"] else {}
         names = row["names"][:1]
-        name = f"{names[0]} ({row['id']})" if names else row["id"]
         cells: list[str] = [
             "*" if row["in_force"] else "",
             row["provider"],
-            name,
+            names[0] if names else row["id"],
+            row["id"] if names else "",
             str(row["context"] or "?"),
             str(row["output"] or "?"),
-            _FLAGS.get(row["temperature"]) or str(row["temperature"]),
+            _FLAGS[row["temperature"]],
             _FLAGS[row["tools"]],
             row["retires"] or "",
-            _installed(row),
+            _installed(row) if is_known else "",
         ]
-        table.append([*(Cell(cell, style) for cell in cells)])
-    columns(table, give_way=2)
+        table.append([Cell(cell, style) for cell in cells])
+    shown = fitting(table, [_HEADER.index(title) for title in _OPTIONAL])
+    titles = [cell.text for cell in shown[0]]
+    columns(shown, give_way=2, right=[titles.index(title) for title in _NUMBERS if title in titles])
 
 
 def _installed(row: Mapping[str, Any]) -> str:
@@ -287,7 +300,7 @@ def _recommended(llm: LLMConfig | None) -> tuple[ModelFacts, ...]:
 def _print_ollama(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> None:
     if llm is not None and isinstance(server, WireError):
         check = diagnose(server, llm)
-        click.echo(f"The installed models are unknown: {check.seen}. Fix: {check.fix}", err=True)
+        _note(f"The installed models are unknown: {check.seen}. Fix: {check.fix}")
     suiting = [model.id for model in _recommended(llm)]
     if suiting:
-        click.echo(f"For this machine's memory: {', '.join(suiting)}", err=True)
+        _note(f"For this machine's memory: {', '.join(suiting)}")

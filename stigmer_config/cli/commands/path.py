@@ -51,7 +51,7 @@ def command(form: str, where: CommandContext) -> None:
                 [
                     Cell(layer.name, render.LAYER_STYLES[layer.name]),
                     Cell(layer.status, _STYLES[layer.status]),
-                    printable(layer.source),
+                    printable(render.from_home(layer.source)),
                     printable(_why(loaded, layer)),
                 ]
                 for layer in loaded.layers

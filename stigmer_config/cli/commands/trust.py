@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from ...trust import grants
 from ..options import CommandContext, common
 from ..output import render
 from ..output.problems import FAULTY, OK, print_problems
+from ..output.table import fold, terminal_width
 
 
 @click.command("trust")
@@ -97,7 +99,7 @@ def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     click.echo(f"state:   {state}")
     click.echo(f"digest:  {digest}")
     for key, value in covered.items():
-        click.echo(_change(loaded, whole, key, value))
+        _echo_change(loaded, whole, key, value)
     for allowed in grant.credential_grants if grant is not None and trusted else ():
         click.echo(f"  {_named(allowed)} may go to {allowed.endpoint}")
 
@@ -150,7 +152,7 @@ def _list(
     """Prints exactly what would change."""
     click.echo(f"{printable(project.source)} asks for:")
     for key, value in grants.covered(project).items():
-        click.echo(_change(loaded, project, key, value))
+        _echo_change(loaded, project, key, value)
     llm = granted.config.llm
     click.echo(f"then {llm.provider} serves {llm.model or 'no model'} at {llm.base_url or 'no address'}")
     for allowed in withheld:
@@ -163,6 +165,10 @@ def _list(
 def _named(allowed: CredentialGrant) -> str:
     """A credential's key and origin."""
     return f"{allowed.key} from {printable(allowed.source)}"
+
+
+def _echo_change(loaded: Loaded, project: Layer, key: str, value: Any) -> None:
+    click.echo("\n".join(fold(_change(loaded, project, key, value), terminal_width(sys.stdout), 4)))
 
 
 def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:

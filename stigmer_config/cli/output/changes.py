@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -13,19 +13,27 @@ from ...core.problems import printable
 from ...core.provenance import Change, Origin
 from . import render
 
+_MODEL = ("llm.model", "llm.model_name", "llm.model_id")  # from the configured string to what is sent
+
 
 def echo(changes: Iterable[Change]) -> None:
-    """Prints changes, coloured on a terminal."""
+    """Prints changes, coloured on a terminal. A change of the model is one, with all steps of its resolution."""
+    changes = tuple(changes)
+    model = [change for key in _MODEL for change in changes if change.key == key]
     for change in changes:
+        if model and (change.key == "llm.alias" or change in model[1:]):
+            continue
+        steps = model if model and change is model[0] else [change]
         restart = "  (restart required)" if change.restart_required else ""
-        click.echo(click.style(f"{change.key}{restart}", bold=True))
-        _echo_side("-", change.old, change.old_origin, "red")
-        _echo_side("+", change.new, change.new_origin, "green")
+        click.echo(click.style(f"{steps[0].key}{restart}", bold=True))
+        _echo_side("-", [step.old for step in steps], steps[0].old_origin, "red")
+        _echo_side("+", [step.new for step in steps], steps[0].new_origin, "green")
 
 
-def _echo_side(sign: str, value: Any, origin: Origin | None, colour: str) -> None:
-    place = f"  ({origin.layer}: {printable(str(origin))})" if origin is not None else ""
-    click.echo(click.style(f"  {sign} {render.text(value)}", fg=colour) + place)
+def _echo_side(sign: str, values: Sequence[Any], origin: Origin | None, colour: str) -> None:
+    place = f"  ({origin.layer}: {printable(render.from_home(str(origin)))})" if origin is not None else ""
+    shown = " → ".join(dict.fromkeys(render.text(value) for value in values))
+    click.echo(click.style(f"  {sign} {shown}", fg=colour) + place)
 
 
 def document(change: Change) -> dict[str, Any]:

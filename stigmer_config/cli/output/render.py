@@ -137,3 +137,8 @@ def from_home(source: str) -> str:
     """A path with the home folder replaced by `~`."""
     home = os.environ.get("HOME", "").rstrip("/")
     return f"~{source.removeprefix(home)}" if home and source.startswith(f"{home}/") else source
+
+
+def from_home_within(sentence: str) -> str:
+    """A sentence with `~` in the home folder's place in each path."""
+    return " ".join("(" * word.startswith("(") + from_home(word.removeprefix("(")) for word in sentence.split(" "))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import click
@@ -29,8 +29,9 @@ def columns(
     give_way: int | None = None,
     least: int = LEAST_PLACE,
     whole: int | None = None,
+    right: Collection[int] = (),
 ) -> None:
-    """Prints rows to standard output with aligned columns.
+    """Prints rows to standard output with aligned columns, those of `right` to the right.
 
     On a terminal the rows fit its width: cells are shortened in the middle, first those of the column `give_way` (an
     index) down to `least`, then those of the widest columns. A cell of the column `whole` that is too long is printed
@@ -39,6 +40,9 @@ def columns(
     table = [[cell if isinstance(cell, Cell) else Cell(click.unstyle(cell)) for cell in row] for row in rows]
     number = max((len(row) for row in table), default=0)
     widths = [max((_width(row[n].text) for row in table if n < len(row)), default=0) for n in range(number)]
+    for row in table:
+        for n in right:
+            row[n] = Cell(" " * (widths[n] - _width(row[n].text)) + row[n].text, row[n].style)
     room = terminal_width(sys.stdout)
     if room is not None:
         _fit(widths, table, room - len(_GAP) * (number - 1), give_way, least, whole)
@@ -48,6 +52,25 @@ def columns(
                 click.echo(line)
         else:
             click.echo(_line(row, widths))
+
+
+def fitting(rows: Sequence[Sequence[Cell]], optional: Sequence[int], shortest: int | None = None) -> list[list[Cell]]:
+    """Rows with a header, without empty columns and, on a terminal, without the `optional` ones that do not fit.
+
+    Optional columns are left out in their order until the rest fits. A column of paths, `shortest`, is counted with
+    the least width that its cells are shortened to.
+    """
+    header, *body = rows
+    kept = [n for n, cell in enumerate(header) if not cell.text or any(row[n].text for row in body)]
+    room = terminal_width(sys.stdout)
+    for least in optional:
+        widths = {n: max(_width(row[n].text) for row in rows) for n in kept}
+        if shortest in widths:
+            widths[shortest] = min(widths[shortest], LEAST_PLACE)
+        if room is None or sum(widths.values()) + len(_GAP) * (len(kept) - 1) <= room:
+            break
+        kept = [n for n in kept if n != least]
+    return [[row[n] for n in kept] for row in rows]
 
 
 def _unfolded(row: list[Cell], widths: Sequence[int], whole: int, room: int) -> Iterator[str]:
@@ -83,7 +106,7 @@ def _fit(
     """Narrows the columns until they fit into `room`; the first column, which names the row, last."""
     steps = [(give_way, least)]
     if whole is not None:
-        steps += [(whole, _USUAL), (give_way, _LEAST_SPOT), (whole, _LEAST)]
+        steps += [(whole, _USUAL), (whole, _LEAST), (give_way, _LEAST_SPOT)]
     for column, kept in steps:
         if column is not None:
             widths[column] = max(min(widths[column], kept), widths[column] - max(sum(widths) - room, 0))
