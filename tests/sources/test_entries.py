@@ -302,7 +302,7 @@ def test_an_alias_name_is_small_letters_digits_and_three_signs(sandbox: Sandbox,
 
 @pytest.mark.parametrize("name", ["A", "1a", "_a", "a" * 65, "a b", "é", "''", "-a", "a:b", "a@b", "dynaconf_merge "])
 def test_another_name_is_no_alias(sandbox: Sandbox, name: str) -> None:
-    """What is no name is told as an unknown key at its place, and means nothing."""
+    """An invalid name is reported as an unknown key at its place, and has no effect."""
     sandbox.write(user=f"aliases:\n  ? {name if name == repr('') else json.dumps(name)}\n  : x:1b\n")
     (problem,) = sandbox.problems({"MODE": "local"})
     assert (problem.code, problem.origin and (problem.origin.line, problem.origin.column)) == ("unknown-key", (2, 5))

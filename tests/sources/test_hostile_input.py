@@ -168,7 +168,7 @@ def _cost(read: Callable[[], Any]) -> dict[str, Any]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and resource limits")
 def test_bad_input_costs_less_than_half_a_second_and_64_mib() -> None:
-    """Every adversarial file of 64 KiB is read, judged and told within its bounds, as a user's and as a project's."""
+    """Every adversarial file of 64 KiB is read, checked and reported within the limits, in both layers."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.sources.test_hostile_input"],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=570, check=False,
