@@ -1,4 +1,4 @@
-"""Which files are read at all: regular ones, bounded, that nobody else can have written."""
+"""The files that are read: regular, of limited size, and not writable by other users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each key may hold, whichever way a value comes in, and how each fault is told."""
+"""The values that each key accepts, from every source, and the message of each fault."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Place = tuple[str, str, int | None, int | None]
 
 
 def told(path: Path) -> tuple[str, list[Place]]:
-    """The layer and the problems that a case's first line announces."""
+    """The layer and the expected problems in a case's first line."""
     header = HEADER.fullmatch(path.read_text(encoding="utf-8").splitlines()[0])
     assert header is not None
     parts = [EXPECTED.fullmatch(part) for part in header[2].split("; ")]

@@ -283,7 +283,7 @@ INSERTED = [
 
 
 def check(sandbox: Sandbox, data: bytes, layer: str) -> None:
-    """One reading of a file: it ends in entries or in Problems, each of which can be told and stands in the file."""
+    """Reads a file once: the result is entries or Problems, each printable and with a place in the file."""
     path = {"site": sandbox.site_file, "user": sandbox.user_file, "project": sandbox.project_file}[layer]
     path.parent.mkdir(mode=0o755, exist_ok=True)
     path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""A broken or hostile etcd costs a problem, not a worker: bounded in time and memory, last good kept, nothing told."""
+"""A broken or hostile etcd causes a problem, not a crash: bounded time and memory, last good kept, no secret shown."""
 
 from __future__ import annotations
 
@@ -478,7 +478,7 @@ def _own_threads() -> list[str]:
 
 @contextlib.contextmanager
 def _black_hole(port: int) -> Iterator[None]:
-    """A port whose queue is full: who connects gets no answer at all."""
+    """A port whose queue is full: a client gets no answer at all."""
     with contextlib.ExitStack() as ends:
         listener = ends.enter_context(socket.socket())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

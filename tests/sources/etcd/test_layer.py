@@ -41,7 +41,7 @@ def texts(problems: tuple[Problem, ...]) -> str:
 
 
 class TestValues:
-    """What stands behind the colon in a file stands in the store's key."""
+    """A key of the store contains the text after the colon in a file."""
 
     @pytest.mark.parametrize(
         ("name", "text", "value"),
@@ -274,7 +274,7 @@ SHAPES = ("{0}", "'{0}'", "|\n  {0}\n", "[{0}]", "{{{0}: {0}, {0}: x}}", "{{{0}:
 
 
 class TestSecrets:
-    """The store names where a secret stands on each machine, and never holds one."""
+    """The store contains references to secrets on each machine, and never a secret."""
 
     CANARY = "sk-canary-6f1d2"
 

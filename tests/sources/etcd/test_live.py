@@ -651,7 +651,7 @@ def test_the_fleet_lists_what_each_worker_runs(sandbox: Sandbox, one: Cluster, k
         assert (status, [worker["in_step"] for worker in workers]) == (4, [False, False])
         assert sandbox.run("workers", "--fleet").stdout.count("no: restart for temporal.task_queue") == 2
     assert until(lambda: listed()[1] == [])
-    for argv in ((), ("--expect", "1")):  # a rollout to nobody is not done
+    for argv in ((), ("--expect", "1")):  # a rollout to no worker is not complete
         nobody = sandbox.run("workers", "--fleet", *argv)
         assert (nobody.returncode, nobody.stdout) == (4, "")
         assert "no worker of the fleet is running" in nobody.stderr
