@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
-from ..core.frozen_map import EMPTY
+from ..core.frozen_map import EMPTY, FrozenMapping
 from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
 from ..settings.declarations import PROVIDER_FIELDS, Mode
@@ -128,13 +128,15 @@ class LoggingConfig(Frozen, frozen=True):
 
 def plain(value: Any, *, reveal: bool = False) -> Any:
     """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
+    if value is None or type(value) is str:  # as nearly always
+        return value if reveal or value is None else without_password(value)
     if isinstance(value, (Secret, Reference)):
         return value.reveal() if reveal and isinstance(value, Secret) and not isinstance(value, Unread) else str(value)
     if isinstance(value, Mapping):
         return {name: plain(part, reveal=reveal) for name, part in cast("Mapping[str, Any]", value).items()}
     if isinstance(value, (tuple, list)):
         return [plain(part, reveal=reveal) for part in cast("Sequence[Any]", value)]
-    return without_password(value) if type(value) is str and not reveal else value
+    return value
 
 
 _SECTIONS = {
@@ -152,13 +154,30 @@ def section(name: str, values: Mapping[str, Any]) -> Any:
     return _SECTIONS[name](**fields)
 
 
-def provider_settings(names: Iterable[str], values: Mapping[str, Any]) -> Iterator[tuple[str, ProviderConfig]]:
-    """These providers' own settings from the merged values of all keys."""
-    fields: dict[str, dict[str, Any]] = {}
-    for key, value in values.items():
-        if key.startswith("providers."):
-            _, provider, field = key.split(".", 2)
-            fields.setdefault(provider, dict.fromkeys(PROVIDER_FIELDS))[field] = value
-    for name in names:
-        own: dict[str, Any] = fields.get(name) or dict.fromkeys(PROVIDER_FIELDS)
-        yield name, ProviderConfig(**own)
+class Providers(FrozenMapping):
+    """Each provider's own settings, put together when they are first read: most of many are never in use.
+
+    `value` gives the effective value of a key. Immutable, except for a cache.
+    """
+
+    __slots__ = ("_found", "_names", "_value")
+
+    def __init__(self, names: Iterable[str], value: Callable[[str], Any]) -> None:
+        self._names = dict.fromkeys(names)
+        self._value = value
+        self._found: dict[str, ProviderConfig] = {}
+
+    def __getitem__(self, name: str) -> ProviderConfig:
+        found = self._found.get(name)
+        if found is None:
+            if name not in self._names:
+                raise KeyError(name)
+            fields: dict[str, Any] = {field: self._value(f"providers.{name}.{field}") for field in PROVIDER_FIELDS}
+            found = self._found[name] = ProviderConfig(**fields)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import Any, NoReturn
 
 
-class FrozenMap(Mapping[str, Any]):
+class FrozenMapping(Mapping[str, Any]):
     """A mapping that never changes, compares by content and can be hashed."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.items()))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __copy__(self) -> FrozenMapping:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenMapping:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a part of a Config cannot be pickled: call load() in the other process instead")
+
+
+class FrozenMap(FrozenMapping):
+    """A frozen copy of a mapping."""
 
     __slots__ = ("_items",)
 
@@ -23,20 +44,17 @@ class FrozenMap(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
+    # These as a dict does them: the base class calls Python for each item.
+    def items(self) -> ItemsView[str, Any]:
+        return self._items.items()
 
-    def __repr__(self) -> str:
-        return repr(self._items)
+    def values(self) -> ValuesView[Any]:
+        return self._items.values()
 
-    def __copy__(self) -> FrozenMap:
-        return self
+    def __eq__(self, other: object) -> bool:
+        return self._items == other._items if isinstance(other, FrozenMap) else super().__eq__(other)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenMap:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a part of a Config cannot be pickled: call load() in the other process instead")
+    __hash__ = FrozenMapping.__hash__
 
 
 EMPTY = FrozenMap()  # shared: a worker keeps many Configs

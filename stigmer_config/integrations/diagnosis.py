@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -47,6 +49,12 @@ def diagnose(error: BaseException, llm: LLMConfig) -> Check:
     if happened.status is None:
         return _no_answer(happened, llm)
     return _refusal(happened, llm)
+
+
+def not_in_force(check: Check, provider: str) -> Check:
+    """The same check for a provider that is not in force: its settings are in its own section, not under `llm`."""
+    own = functools.partial(_OWN_SETTING.sub, rf"providers.{provider}.\1")
+    return msgspec.structs.replace(check, fix=own(check.fix), key=own(check.key))
 
 
 class _Happened(msgspec.Struct, frozen=True):
@@ -194,6 +202,7 @@ def _not_found(llm: LLMConfig, detail: str) -> Check:
 
 _PATH = ("check the path of llm.base_url", "llm.base_url")
 _BLAMED = ("temperature", "max_tokens", "num_ctx", "reasoning_effort")
+_OWN_SETTING = re.compile(rf"\bllm\.(base_url|api_key|{'|'.join(_BLAMED)})\b")
 
 
 def _blamed(detail: str) -> str:

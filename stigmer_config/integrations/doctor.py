@@ -24,7 +24,7 @@ from ..loading.load import Loaded
 from ..settings.declarations import find
 from ..sources.stigmer_cli import counterparts
 from .bounded_answers import bounded_answers
-from .diagnosis import Check, CheckState, diagnose
+from .diagnosis import Check, CheckState, diagnose, not_in_force
 from .health import Health, check_provider
 from .http import at_once, safe
 from .listing import listed_models
@@ -139,7 +139,9 @@ def _fallbacks(loaded: Loaded, answers: Mapping[str, Any]) -> Iterable[Check]:
         if fault is None:
             yield Check("fallback", "ok", about, key="llm.fallbacks")
         else:
-            yield Check("fallback", "warning", f"{about}: {fault.seen}", fault.fix, "llm.fallbacks")
+            fault = not_in_force(fault, llm.provider) if llm.provider != loaded.config.llm.provider else fault
+            fix = fault.fix.replace("set llm.model to", "set the fallback to")
+            yield Check("fallback", "warning", f"{about}: {fault.seen}", fix, "llm.fallbacks")
 
 
 def _probed(answer: Any, llm: LLMConfig) -> Check:

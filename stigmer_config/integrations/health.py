@@ -82,8 +82,9 @@ def _api_key(llm: LLMConfig) -> Check:
 
 def _ollama(llm: LLMConfig, base_url: str, timeout: float) -> Iterable[Check]:
     key = None if isinstance(llm.api_key, Unread) else llm.api_key
+    headers = {name: value.reveal() for name, value in llm.headers.items() if not isinstance(value, Unread)}
     try:
-        server = ollama.look(base_url, llm.model_id or None, key=key, timeout=timeout)
+        server = ollama.look(base_url, llm.model_id or None, key=key, headers=headers, timeout=timeout)
     except Exception as error:  # noqa: BLE001 - whatever the server does, the check says it
         yield diagnose(error, llm)
         return

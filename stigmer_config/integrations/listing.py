@@ -1,12 +1,17 @@
-"""The models that an endpoint offers: `GET /models` of OpenAI's protocol, and `GET /v1/models` of Anthropic's."""
+"""The models that an endpoint offers, as its protocol lists them.
+
+OpenAI's: `GET /models`; Anthropic's: `GET /v1/models`; Ollama's: what is installed.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 from ..config.sections import LLMConfig
+from ..core.secret import Secret
 from ..secrets.references import Unread
 from .http import WireError, ask, at_once
+from .ollama import look
 from .protocols import listing_url
 
 MOST_LISTED = 5000  # models of one endpoint that are looked at: the largest routers have some hundreds
@@ -14,10 +19,11 @@ _ANTHROPIC_VERSION = "2023-06-01"
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A model that an endpoint offers. `context` is in tokens; None where the endpoint does not say."""
+    """A model that an endpoint offers. `context` is in tokens, `size` in bytes; None where that is unknown."""
 
     id: str
     context: int | None = None
+    size: int | None = None
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -36,6 +42,9 @@ def listed_models(llm: LLMConfig, timeout: float) -> tuple[Listed, ...]:
 
     The headers go along, as with each request; the key only when the endpoint asks for one. Raises `WireError`.
     """
+    if llm.kind == "ollama":
+        server = look(llm.base_url or "", key=_key(llm), headers=_headers(llm), timeout=timeout)
+        return tuple(Listed(one.name, size=one.size) for one in server.installed)
     calls = {"listing": lambda: _answer(llm, timeout)}
     answer = at_once(calls, timeout)["listing"]
     if isinstance(answer, Exception):
@@ -46,11 +55,18 @@ def listed_models(llm: LLMConfig, timeout: float) -> tuple[Listed, ...]:
     )
 
 
+def _headers(llm: LLMConfig) -> dict[str, str]:
+    return {name: value.reveal() for name, value in llm.headers.items() if not isinstance(value, Unread)}
+
+
+def _key(llm: LLMConfig) -> Secret | None:
+    return None if isinstance(llm.api_key, Unread) else llm.api_key
+
+
 def _answer(llm: LLMConfig, timeout: float) -> _Page:
-    headers = {name: value.reveal() for name, value in llm.headers.items() if not isinstance(value, Unread)}
+    headers, key = _headers(llm), _key(llm)
     if llm.kind == "anthropic":
         headers["Anthropic-Version"] = _ANTHROPIC_VERSION
-    key = None if isinstance(llm.api_key, Unread) else llm.api_key
     try:
         return ask(listing_url(llm), _Page, headers=headers, timeout=timeout)
     except WireError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -82,16 +82,23 @@ def full_name(name: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
-def look(base_url: str, model: str | None = None, *, key: Secret | None = None, timeout: float = 5.0) -> Server:
+def look(
+    base_url: str,
+    model: str | None = None,
+    *,
+    key: Secret | None = None,
+    headers: Mapping[str, str] = {},
+    timeout: float = 5.0,
+) -> Server:
     """What the server has, and what it says of `model`. Takes at most `timeout` seconds.
 
-    `key` goes along only when the server asks for one. Raises `WireError` when the server does not answer as
+    `headers` go along, `key` only when the server asks for one. Raises `WireError` when the server does not answer as
     Ollama does.
     """
     base = endpoint(base_url)
 
     def asking(path: str, shape: Any, body: dict[str, Any] | None = None) -> Callable[[], Any]:
-        return lambda: ask(base + path, shape, body=body, key=key, timeout=timeout)
+        return lambda: ask(base + path, shape, body=body, key=key, headers=headers, timeout=timeout)
 
     calls = {"tags": asking("/api/tags", _Models), "version": asking("/api/version", _Version)}
     if model is not None:

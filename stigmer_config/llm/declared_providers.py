@@ -8,7 +8,7 @@ undeclared names.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -44,35 +44,28 @@ def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool
 
 def known_providers(layers: Iterable[Layer]) -> Collection[str]:
     """The packaged providers and those that these layers declare."""
-    kinds = {
-        key[len("providers.") : -len(".kind")]
-        for layer in layers
-        if layer.name != "defaults"
-        for key in layer.entries
-        if key.endswith(".kind") and key.startswith("providers.")
-    }
-    urls = {f"providers.{name}.base_url" for name in kinds - packaged_providers().keys()}
-    found = {url for layer in layers if layer.name != "defaults" for url in urls if url in layer.entries}
-    declared = {provider_of(url)[0] for url in found}
+    layers = [layer for layer in layers if layer.name != "defaults"]
+    names = {name for layer in layers for name in _declarations(layer)}
+    needed = {name: [f"providers.{name}.{field}" for field in _DECLARATION] for name in names}
+    given = {key for layer in layers for keys in needed.values() for key in keys if key in layer.entries}
+    declared = [name for name, keys in needed.items() if given.issuperset(keys)]
     return dict.fromkeys(in_order((*packaged_providers(), *declared))) if declared else packaged_providers()
 
 
-def _declarations(layers: Iterable[Layer]) -> dict[str, set[str]]:
-    """The `kind` and `base_url` settings of each provider that is not packaged. A faulty value counts, too."""
-    packaged = packaged_providers()
-    found: dict[str, set[str]] = {}
-    for layer in layers:
-        if layer.name == "defaults":
-            continue
-        for key in (*layer.entries, *layer.faulty, *layer.named):
-            if not key.startswith("providers."):
-                continue
+@functools.lru_cache(maxsize=16)  # needed several times in a load, and by a reload of the layers that did not change
+def _declarations(layer: Layer) -> Mapping[str, Collection[str]]:
+    """A layer's `kind` and `base_url` settings of each provider that is not packaged. A faulty value counts, too."""
+    found: dict[str, tuple[str, ...]] = {}
+    if layer.name == "defaults":
+        return found
+    for key in (*layer.entries, *layer.faulty, *layer.named):
+        if key.startswith("providers."):
             provider, field = provider_of(key)
-            if provider not in packaged:
-                fields = found.setdefault(provider, set())
-                if field in _DECLARATION:
-                    fields.add(field)
-    return found
+            fields = found.setdefault(provider, ())
+            if field in _DECLARATION:
+                found[provider] = (*fields, field)
+    packaged = packaged_providers()
+    return {provider: fields for provider, fields in found.items() if provider not in packaged}
 
 
 @functools.lru_cache(maxsize=2)
@@ -89,13 +82,17 @@ class _Judgement:
         self.catalogue = catalogue
         self.problems: list[Problem] = []
         self.trusted = [_counting(layer, granted) for layer in self.layers]
-        self.declarations = _declarations(self.trusted)
+        self.own = [_declarations(layer) for layer in self.layers]
+        self.declarations: dict[str, set[str]] = {}
+        for layer, counting, own in zip(self.layers, self.trusted, self.own, strict=True):
+            for provider, fields in (own if counting is layer else _declarations(counting)).items():
+                self.declarations.setdefault(provider, set()).update(fields)
         self.known = known_providers(self.trusted)
         self.families = _ollama_families(catalogue)
 
     def judge(self) -> list[Layer]:
         self._declared()
-        return [self._layer(layer) for layer in self.layers]
+        return [self._layer(layer, own) for layer, own in zip(self.layers, self.own, strict=True)]
 
     def _problem(self, code: str, key: str, message: str, hint: str, origin: Origin, *, error: bool = True) -> None:
         severity: Any = "error" if error else "warning"
@@ -114,11 +111,11 @@ class _Judgement:
             key = f"providers.{provider}"
             if not fields:
                 continue
-            origin = _place(self.trusted, key)
             if provider == "auto" or provider in self.families:
                 what = "is how one is chosen" if provider == "auto" else "is a model of Ollama"
                 hint = "give the provider another name"
-                self._problem("invalid-choice", key, f"a provider may not be named {provider}: it {what}", hint, origin)
+                message = f"a provider may not be named {provider}: it {what}"
+                self._problem("invalid-choice", key, message, hint, _place(self.trusted, key))
                 self.known = [name for name in self.known if name != provider]
             elif len(fields) < len(_DECLARATION):
                 missing = next(field for field in _DECLARATION if field not in fields)
@@ -127,12 +124,11 @@ class _Judgement:
                 hint = f"add {missing}, for example {missing}: {example}"
                 hint = f"did you mean providers.{near}? Else {hint}" if near else hint
                 message = f"the provider {provider} has no {missing}"
-                self._problem("missing-value", f"{key}.{missing}", message, hint, origin)
+                self._problem("missing-value", f"{key}.{missing}", message, hint, _place(self.trusted, key))
 
-    def _layer(self, layer: Layer) -> Layer:
+    def _layer(self, layer: Layer, own: Mapping[str, Collection[str]]) -> Layer:
         if layer.name in ("defaults", "vendor"):
             return layer
-        own = _declarations([layer])
         # An untrusted layer's settings are refused together with its declaration.
         proposed = () if layer.is_trusted else [name for name, fields in own.items() if fields]
         known = {*self.known, *proposed}
@@ -142,7 +138,12 @@ class _Judgement:
             entries = {key: entry for key, entry in entries.items() if provider_of(key)[0] not in undeclared}
         for provider in sorted(undeclared):
             self._undeclared(layer, provider)
-        for key, entry in layer.entries.items():
+        rows = [
+            (key, entry)
+            for key, entry in layer.entries.items()
+            if not key.startswith("providers.") or (key.endswith(".model") and ":" in str(entry.value))
+        ]
+        for key, entry in rows:
             if key == "llm.provider" and entry.value != "auto" and entry.value not in known:
                 fault = no_provider(entry.value, self.known)
                 if self._is_for_others(layer, entry.value):
@@ -152,7 +153,7 @@ class _Judgement:
                 del entries[key]
             elif key.startswith("aliases.") and alias_targets(entry) is not None:
                 self._targets(layer, key, known, entries)
-            if key in entries and _may_hold_model_strings(key):
+            if key in entries:
                 self._prefixes(key, entries[key], known, entries)
         if entries == layer.entries:  # entries compare by identity
             return layer
@@ -227,11 +228,6 @@ def foreign_prefix(key: str, entry: Entry, known: Collection[str], catalogue: Ca
     hint = f"write {ours}:{rest}" if ours else declare
     message = f"there is no provider {head} here, though other tools have one"
     return Problem(code="unknown-provider", key=key, message=message, hint=hint, origin=entry.origin)
-
-
-def _may_hold_model_strings(key: str) -> bool:
-    """Whether the entry of a key may contain model strings."""
-    return key.endswith(("model", "fallbacks")) or key.startswith("aliases.")
 
 
 def model_strings(key: str, entry: Entry) -> Iterator[tuple[str, Entry]]:

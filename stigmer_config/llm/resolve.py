@@ -112,7 +112,7 @@ class _Resolution:
         entry = self.entries.get("headers")
         if entry is None or not entry.value:
             return EMPTY
-        given_for = self.selection.pins.get(self.provider)
+        given_for = self.selection.pin(self.provider)
         if not (url and given_for and origin_of(given_for) == origin_of(url)):
             self.reasons |= {id(part): "bound-elsewhere" for part in (entry, *entry.value.values())}
             return EMPTY
@@ -253,7 +253,7 @@ class _Resolution:
         passed: list[tuple[Entry, str]] = []
         for pinned in reversed(self.selection.candidates.get(self.provider, ())):
             entry = pinned.entry
-            given_for = pinned.endpoint or self.selection.pins.get(self.provider)
+            given_for = pinned.endpoint or self.selection.pin(self.provider)
             fits = bool(url and given_for and origin_of(given_for) == origin_of(url))
             if entry.value is None or fits or self._is_granted(pinned, url):
                 self.entries["api_key"] = entry

@@ -12,15 +12,16 @@ import msgspec
 from ..config.app_values import NONE as NO_APPLICATIONS
 from ..config.app_values import Applications, applications, completed, hidden, with_values
 from ..config.config import Config
-from ..config.sections import provider_settings, section
+from ..config.sections import Providers, section
 from ..core.frozen_map import FrozenMap
 from ..core.problems import ConfigError, Problem, has_errors
 from ..core.provenance import Entry, Explanation, Layer, Origin, plain_value
+from ..core.secret import Secret
 from ..llm.combined_layers import CombinedLayers
 from ..llm.fallbacks import resolve_with_fallbacks
 from ..llm.provider_selection import CredentialGrant, ProviderSelection
 from ..llm.resolve import Resolved, resolve
-from ..secrets.references import SecretResolver
+from ..secrets.references import Reference, SecretResolver, Unavailable, glance
 from ..settings.declarations import BUILT_IN
 from ..settings.packaged_providers import CORE_PROVIDERS, packaged_providers
 from ..settings.schema import Schema
@@ -100,6 +101,7 @@ class Derivation:
         )
         self.problems = (*found, *self._passed_over.values(), *exposed_credentials(self.winners))
         self._values = self._read_values()
+        self._secrets = dict(opener.results)  # those that overrides read later are no part of this Config's providers
         if self.winners is not combined.winners:
             self._applications, faults = applications(schema, self._values, self.winners)
             self.problems += tuple(faults)
@@ -134,7 +136,7 @@ class Derivation:
         return Config(
             mode=self.mode,
             llm=self._view.resolved.llm,
-            providers=FrozenMap(provider_settings(self.names.providers, values)),
+            providers=Providers(self.names.providers, self._provider_value),
             aliases=FrozenMap(aliases),
             temporal=section("temporal", values),
             backend=section("backend", values),
@@ -151,10 +153,10 @@ class Derivation:
         )
 
     def _read_values(self) -> dict[str, Any]:
-        """The winning values. Reads only the secrets that are used; the others are `Unread`."""
+        """The winning values, but for the providers' own. Reads the secrets that are used; the others are `Unread`."""
         values: dict[str, Any] = {}
         for key, entry in self.winners.items():
-            if key in self._passed_over:
+            if key.startswith("providers.") or key in self._passed_over:
                 continue
             if type(entry.value) in _PLAIN and not key.startswith("apps."):
                 values[key] = entry.value
@@ -162,7 +164,7 @@ class Derivation:
                 values[key], unavailable = self._opener.open_all(key, entry)
                 self.problems += tuple(unavailable)
             else:
-                values[key] = self._glance(entry)
+                values[key] = _glance(entry, self._opener.results)
         return values
 
     def _is_used_secret(self, key: str) -> bool:
@@ -171,12 +173,9 @@ class Derivation:
         setting = self.schema.find(key)
         return setting is not None and setting.is_secret
 
-    def _glance(self, entry: Entry) -> Any:
-        """An entry's value for showing, without reading anything."""
-        value = plain_value(entry)
-        if type(value) is dict:
-            return FrozenMap({name: self._opener.glance(part) for name, part in value.items() if part is not None})
-        return self._opener.glance(value)
+    def _provider_value(self, key: str) -> Any:
+        entry = self.winners.get(key)
+        return _glance(entry, self._secrets) if entry is not None else None
 
     def _is_unused_redis(self, key: str) -> bool:
         return key.startswith("redis.") and self.mode == "local"
@@ -248,6 +247,14 @@ class Derivation:
             for key in self._passed_over
         )
         return tuple(dict.fromkeys(found))
+
+
+def _glance(entry: Entry, secrets: Mapping[Reference, Secret | Unavailable]) -> Any:
+    """An entry's value for showing, without reading anything."""
+    value = plain_value(entry)
+    if type(value) is dict:
+        return FrozenMap({name: glance(part, secrets) for name, part in value.items() if part is not None})
+    return glance(value, secrets)
 
 
 def _warnings(before: tuple[Problem, ...], found: tuple[Problem, ...]) -> tuple[Problem, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from ..config.config import Config
+from ..config.config import Config, fingerprint_of
 from ..core.problems import ConfigError, Problem
 from ..core.provenance import Change, Origin
 from ..loading.load import Loaded
@@ -43,7 +43,8 @@ class LastGood:
         self.reloads = self.rejections = 0
         self.fault: ConfigError | None = None
         self.restart_required: tuple[str, ...] = ()
-        self._fingerprint: tuple[Config, str] | None = None
+        self._values = self._start_values = dict(self.current.effective())
+        self._fingerprint: str | None = None
         self._young: tuple[str, float] | None = None  # a fault within its grace time, and when it was first seen
 
     def patience(self, loaded: Loaded) -> float:
@@ -79,28 +80,29 @@ class LastGood:
         config = loaded.config
         is_same = config == self.current
         new = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
-        changed = tuple(key for key in _RESTART if config.value(key) != self._start.value(key))
+        values = self._values if is_same else dict(config.effective())
+        changed = tuple(key for key in _RESTART if values[key] != self._start_values[key])
         changed += _apps_to_restart(self._start, config)
         self.restart_required = ("mode", *changed) if loaded.wanted_mode != config.mode else changed
         self.last_success = _now()
         self.loaded_at = self.loaded_at if is_same else self.last_success
         self.reloads += 1
         self.newest, self.current, self._young = loaded, new, None
+        self._values, self._fingerprint = values, self._fingerprint if is_same else None
         self.fault = self.fault if keep_fault else None
         return new
 
     def in_use(self) -> Iterator[tuple[str, object]]:
         """Every key with the value that the worker uses: for one that waits for a restart, the value of its start."""
-        start = dict(self._start.effective()) if self.restart_required else {}
-        for key, value in self.current.effective():
-            yield key, start.get(key) if key in self.restart_required else value
+        for key, value in self._values.items():
+            yield key, self._start_values.get(key) if key in self.restart_required else value
 
     @property
     def fingerprint(self) -> str:
         """That of the current Config, computed once."""
-        if self._fingerprint is None or self._fingerprint[0] is not self.current:
-            self._fingerprint = self.current, self.current.fingerprint
-        return self._fingerprint[1]
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint_of(self.current, self._values)
+        return self._fingerprint
 
     @property
     def _reported(self) -> str:

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from ..core.environment import Environment
@@ -52,7 +53,7 @@ class SecretCache:
     def keep(self, opener: CachingResolver, layers: Iterable[Layer], *, good: bool) -> None:
         """After a load of these layers. A good one drops the secrets that nothing refers to any more."""
         opener.is_loading = False
-        named = [one for layer in layers for entry in layer.entries.values() for one in references_in(entry.value)]
+        named = [one for layer in layers for one in _references(layer)]
         self.files = {Path(one.words[0]): one for one in named if one.kind == "file"}
         if good:
             self._found = {one: found for one, found in self._found.items() if one in named}
@@ -141,6 +142,11 @@ class CachingResolver(SecretResolver):
         if reference.kind == "file" and self.is_loading:
             return self._kept.file(reference, super()._fetch)
         return super()._fetch(reference)
+
+
+@lru_cache(maxsize=16)  # a reload has the same layers but for the one that has changed
+def _references(layer: Layer) -> tuple[Reference, ...]:
+    return tuple(one for entry in layer.entries.values() for one in references_in(entry.value))
 
 
 def _signature(path: Path) -> Signature | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,6 +113,16 @@ def references_in(value: Any) -> Iterator[Reference]:
         yield from (part.value for part in value.values() if isinstance(part.value, Reference))
 
 
+def glance(value: Any, results: Mapping[Reference, Secret | Unavailable]) -> Any:
+    """A value for showing, without reading anything: a reference gives the secret that was read, or an `Unread`."""
+    if isinstance(value, FrozenList):
+        return FrozenList(glance(item, results) for item in value)
+    if not isinstance(value, Reference):
+        return value
+    found = results.get(value)
+    return found if isinstance(found, Secret) else Unread(value)
+
+
 class SecretResolver:
     """Reads references in one environment, each once. With `runs`, commands are run."""
 
@@ -150,14 +160,10 @@ class SecretResolver:
         problems = [msgspec.structs.replace(problem, key=key) for _, problem in found if problem is not None]
         return FrozenList(value for value, _ in found if value is not None), problems
 
-    def glance(self, value: Any) -> Any:
-        """A value for showing, without reading anything: a reference gives the secret that was read, or an `Unread`."""
-        if isinstance(value, FrozenList):
-            return FrozenList(map(self.glance, value))
-        if not isinstance(value, Reference):
-            return value
-        found = self._read.get(value)
-        return found if isinstance(found, Secret) else Unread(value)
+    @property
+    def results(self) -> Mapping[Reference, Secret | Unavailable]:
+        """What was read so far."""
+        return self._read
 
     def refresh(self) -> bool:
         """Reads every file again. Returns whether any secret has changed."""

@@ -50,7 +50,8 @@ def packaged_providers() -> dict[str, Provider]:
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Provider names in the order of messages: the three protocols' own first, then the others by name."""
-    return tuple(sorted(names, key=lambda name: (name not in CORE_PROVIDERS, name)))
+    found = set(names)
+    return (*(name for name in CORE_PROVIDERS if name in found), *sorted(found.difference(CORE_PROVIDERS)))
 
 
 def is_provider(name: str, declared: Collection[str]) -> bool:

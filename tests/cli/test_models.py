@@ -122,6 +122,32 @@ def test_a_gateways_models_are_those_that_its_endpoint_lists(sandbox: Sandbox, s
     assert key not in str(found)
 
 
+def test_another_server_that_speaks_ollamas_protocol_lists_what_it_has_installed(
+    sandbox: Sandbox, server: FakeProviders
+) -> None:
+    """Under any name, in force or not, with its size; the headers of that provider go along."""
+    own = f"{{kind: ollama, base_url: '{server.url}', model: mine, headers: {{X-Team: agents}}}}"
+    sandbox.write(user=f"mode: local\nllm: {{provider: gpu-box}}\nproviders:\n  gpu-box: {own}\n  spare: {own}\n")
+    rows = {row["id"]: row for row in document(sandbox)["models"] if row["provider"] == "gpu-box"}
+    assert rows.keys() == {"qwen2.5-coder:7b", "mine:latest"}
+    assert (rows["mine:latest"]["in_force"], rows["qwen2.5-coder:7b"]["size"]) == (True, 5 * GIB)
+    assert {row["installed"] for row in rows.values()} == {True}
+    assert {one.headers.get("x-team") for one in server.arrived} == {"agents"}
+    named = document(sandbox, "--provider", "spare")
+    assert {(row["provider"], row["id"], row["in_force"]) for row in named["models"]} == {
+        ("spare", name, False) for name in rows
+    }
+    assert "5.0 GiB" in sandbox.run("models", "--provider", "spare").stdout
+
+
+def test_the_fix_for_a_provider_that_is_not_in_force_names_its_own_address(sandbox: Sandbox) -> None:
+    """Not `llm.base_url`, which is that of the provider in force."""
+    sandbox.write(user="mode: local\nproviders: {gpu-box: {kind: ollama, base_url: 'http://127.0.0.1:1', model: m}}\n")
+    done = sandbox.run("models", "--provider", "gpu-box")
+    assert done.returncode == 0
+    assert "check providers.gpu-box.base_url" in done.stderr
+
+
 def test_an_endpoint_that_lists_nothing_is_no_error(sandbox: Sandbox, server: FakeProviders) -> None:
     """Without a key that the endpoint asks for, the model in force has its line, and standard error says why."""
     sandbox.write(user=f"mode: local\nproviders: {{corp: {{kind: openai, base_url: '{server.url}/v1', model: m}}}}\n")

@@ -346,6 +346,7 @@ def test_each_fallback_is_a_check(sandbox: Sandbox, server: FakeProviders) -> No
     place = f"{sandbox.user_file}:5:{line.index(KEY) + 1}"
     assert first.seen.startswith(f"second:m2 → m2 at {server.url}, key from {place}; m2 answered in ")
     assert second.seen.startswith("third:m3 → m3 at http://127.0.0.1:1/v1, no key: nothing listens at ")
+    assert second.fix == "check providers.third.base_url"
     (probe,) = (check for check in found if check.name == "probe")
     assert probe.state == "failed"
     assert [one.path for one in server.arrived if one.method == "POST"] == ["/v1/messages"]
@@ -353,6 +354,15 @@ def test_each_fallback_is_a_check(sandbox: Sandbox, server: FakeProviders) -> No
         "langchain-openai",
         "langchain-anthropic",
     }
+
+
+def test_a_fallback_that_is_not_installed_is_what_to_change(sandbox: Sandbox, server: FakeProviders) -> None:
+    """The fix pulls it, or names another for the fallback: never for the model in force."""
+    own = f"gpu-box: {{kind: ollama, base_url: '{server.url}'}}"
+    sandbox.write(user=f"mode: local\nllm: {{fallbacks: ['gpu-box:qwen2.5-coder:8b']}}\nproviders: {{{own}}}\n")
+    (check,) = (one.check for one in examine(sandbox.read(), TODAY) if one.check.name == "fallback")
+    pull = "ollama pull qwen2.5-coder:8b"
+    assert check.fix == f"{pull}; or set the fallback to the nearest that is installed: qwen2.5-coder:7b"
 
 
 def test_with_errors_no_probe_is_made(cloud: Sandbox, server: FakeProviders) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from stigmer_config import Config
 from stigmer_config.llm.catalogue import catalogue
 from stigmer_config.settings.packaged_providers import CORE_PROVIDERS, PROVIDER_NAME, packaged_providers
+from stigmer_config.settings.urls import is_loopback, same_url
+from stigmer_config.sources.defaults import packaged_url
 from tests.support.sandbox import Sandbox
 
 REQUIRED = {"openrouter", "groq", "mistralai", "deepseek", "xai", "together", "google", "lmstudio", "vllm", "litellm"}
@@ -21,8 +27,9 @@ SOURCES = {
     "groq": ("groq._client", "langchain_groq.chat_models"),
     "mistralai": ("langchain_mistralai.chat_models", "langchain_mistralai.chat_models"),
     "xai": ("langchain_xai.chat_models", "langchain_xai.chat_models"),
-    "anthropic": ("anthropic._client", "langchain_anthropic.chat_models"),
 }
+# The client of each of the three in its own package.
+CLIENTS = {"anthropic": ("anthropic", "Anthropic"), "ollama": ("ollama", "Client"), "openai": ("openai", "OpenAI")}
 
 
 def _source(module: ModuleType) -> str:
@@ -34,13 +41,55 @@ def test_address_and_variable_are_those_of_the_providers_own_package(provider: s
     """The origin of the address, and the key's variable, are in the source of the package that people use."""
     address, variable = (_source(importlib.import_module(name)) for name in SOURCES[provider])
     packaged = packaged_providers()[provider]
-    url = (
-        packaged.base_url or {"anthropic": "https://api.anthropic.com", "openai": "https://api.openai.com/v1"}[provider]
-    )
-    host = re.match(r"https://[^/]+", url)
+    host = re.match(r"https://[^/]+", packaged.base_url or "")
     assert host is not None
     assert host.group() in address
     assert packaged.key_variables[0] in variable
+
+
+def own_client(provider: str, monkeypatch: pytest.MonkeyPatch, home: Path, variables: Mapping[str, str]) -> Any:
+    """The client of a provider's own package, made from the environment alone."""
+    module, name = CLIENTS[provider]
+    make = getattr(pytest.importorskip(module), name)
+    for variable in [one for one in os.environ if one.startswith(("ANTHROPIC_", "OLLAMA_", "OPENAI_"))]:
+        monkeypatch.delenv(variable)
+    for variable, value in {"HOME": str(home), **variables}.items():
+        monkeypatch.setenv(variable, value)
+    client = make()
+    return client._client if provider == "ollama" else client
+
+
+@pytest.mark.parametrize("provider", CLIENTS)
+def test_the_packages_of_the_three_have_their_address_and_key_from_the_same_variables(
+    provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Their clients, made without an argument, call the packaged address with the key of the packaged variable."""
+    packaged = packaged_providers()[provider]
+    keys = dict.fromkeys(packaged.key_variables, "k-of-the-test")
+    client = own_client(provider, monkeypatch, tmp_path, keys)
+    url, ours = str(client.base_url), packaged_url(provider)
+    assert ours is not None
+    if provider == "ollama":  # it writes the loopback address as a number
+        assert is_loopback(url)
+        url = url.replace("127.0.0.1", "localhost")
+    assert same_url(url, ours)
+    if keys:
+        assert client.api_key == "k-of-the-test"
+
+
+@pytest.mark.parametrize(
+    ("provider", "variable"),
+    [(name, one) for name in CLIENTS for one in packaged_providers()[name].url_variables if one != "OLLAMA_BASE_URL"],
+)
+def test_the_packages_of_the_three_read_another_address_from_the_same_variables(
+    sandbox: Sandbox, provider: str, variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a variable gives the provider's own client is what it gives here. `OLLAMA_BASE_URL` is other programs'."""
+    keys = dict.fromkeys(packaged_providers()[provider].key_variables, "k-of-the-test")
+    variables = {**keys, variable: "http://gpu.example:8080"}
+    url = str(own_client(provider, monkeypatch, tmp_path, variables).base_url)
+    config = sandbox.load({"MODE": "local", **variables}, flags={"llm.provider": provider})
+    assert same_url(url, config.llm.base_url)
 
 
 def test_every_line_is_whole() -> None:

@@ -239,7 +239,7 @@ def _destination_with(loaded: Loaded, values: Mapping[str, Any]) -> Destination:
 def _headers(selection: ProviderSelection) -> Mapping[str, Secret]:
     """The headers of the provider in force, which `resolve` reads with an opener only."""
     entry = selection.of(selection.provider).get("headers")
-    url, pin = selection.endpoint(selection.provider), selection.pins.get(selection.provider)
+    url, pin = selection.endpoint(selection.provider), selection.pin(selection.provider)
     if entry is None or url is None or pin is None or origin_of(url) != origin_of(pin):
         return {}
     return {name: part.value for name, part in entry.value.items()}
@@ -255,7 +255,7 @@ def _check_credentials(loaded: Loaded, without: Loaded) -> None:
         for provider, key, url, headers, _ in destinations(config):
             if (key is None and not headers) or url is None:
                 continue
-            pin = without.derivation.selection.pins[provider]
+            pin = without.derivation.selection.pin(provider)
             assert pin is not None
             assert origin_of(url) == origin_of(pin), (values, provider, key, headers, url, pin)
 

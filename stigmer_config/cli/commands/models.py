@@ -13,7 +13,7 @@ from ...config.config import Config
 from ...config.sections import LLMConfig
 from ...core.problems import ConfigError, did_you_mean, printable
 from ...integrations import ollama
-from ...integrations.diagnosis import diagnose
+from ...integrations.diagnosis import diagnose, not_in_force
 from ...integrations.http import WireError
 from ...integrations.listing import Listed, listed_models
 from ...llm.catalogue import OLD_FACTS, ModelFacts, catalogue
@@ -94,6 +94,8 @@ def command(
         _tell_age(today)
         if gateway is not None and isinstance(offered, WireError):
             check = diagnose(offered, gateway)
+            if gateway.provider != loaded.config.llm.provider:
+                check = not_in_force(check, gateway.provider)
             text = f"What {gateway.provider} offers is not known: {check.seen}. To change that: {check.fix}"
             click.echo(text, err=True)
         if provider in (None, "ollama"):
@@ -122,7 +124,7 @@ def _gateway(config: Config, wanted: str | None) -> LLMConfig | None:
         except ConfigError:
             return None
     packaged = packaged_url(llm.provider) if llm.provider in COMPANIES else None
-    if llm.kind == "ollama" or not llm.base_url or not is_gateway(llm.provider, llm.base_url, packaged):
+    if not llm.base_url or not is_gateway(llm.provider, llm.base_url, packaged):
         return None
     return llm
 
@@ -169,7 +171,7 @@ class _Known:
     ) -> None:
         self.llm = config.llm
         self.provider = provider  # of `offered`
-        self.offered = () if isinstance(offered, WireError) else offered
+        self.offered = {} if isinstance(offered, WireError) else {one.id: one for one in offered}
         self.today = today
         self.installed = server.installed if isinstance(server, ollama.Server) else None
 
@@ -178,7 +180,7 @@ class _Known:
         ids = {model.id for model in listed if model.provider == self.provider}
         listed += tuple(
             ModelFacts(provider=self.provider, id=one.id, context=one.context)
-            for one in self.offered
+            for one in self.offered.values()
             if one.id not in ids
         )
         yield from map(self._row, listed)
@@ -194,8 +196,10 @@ class _Known:
 
     def _row(self, model: ModelFacts) -> dict[str, Any]:
         left = model.days_left(self.today)
-        one = self._installed(model.id) if model.provider == "ollama" else None
+        one: ollama.Installed | Listed | None = self._installed(model.id) if model.provider == "ollama" else None
         asked = model.provider == "ollama" and self.installed is not None
+        if model.provider == self.provider and model.id in self.offered and self.offered[model.id].size is not None:
+            one, asked = self.offered[model.id], True  # another server that speaks Ollama's protocol
         return {
             "provider": model.provider,
             "id": printable(model.id),
@@ -214,7 +218,10 @@ class _Known:
         }
 
     def _in_force(self, model: ModelFacts) -> bool:
-        return (model.provider, model.id) == (self.llm.provider, self.llm.model_id)
+        if model.provider != self.llm.provider:
+            return False
+        full_name = ollama.full_name if self.llm.kind == "ollama" else str
+        return full_name(model.id) == full_name(self.llm.model_id)
 
     def _installed(self, name: str) -> ollama.Installed | None:
         full = ollama.full_name(name)
