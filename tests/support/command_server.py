@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -182,7 +181,7 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def _run() -> None:
-    """The command, and the end of its process. Python's own end takes longer than all the rest: it frees everything."""
+    """The command, and the end of its process. Python's own end frees everything, and takes longer than the rest."""
     from stigmer_config.cli import main
 
     try:
@@ -190,9 +189,6 @@ def _run() -> None:
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
-    except Exception:  # as Python ends
-        traceback.print_exc()
-        status = 1
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
