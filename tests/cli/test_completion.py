@@ -151,12 +151,12 @@ def test_commands_keys_and_aliases_are_offered(sandbox: Sandbox) -> None:
     assert completed(sandbox, "config", "trust", "--") >= {"--show", "--revoke", "--with-credentials"}
 
 
-@pytest.mark.parametrize("key", [key for key, setting in SETTINGS.items() if isinstance(setting.kind, Choice)])
+@pytest.mark.parametrize("key", [key for key, setting in SETTINGS.items() if isinstance(setting.value_type, Choice)])
 def test_the_choices_of_a_key_are_offered(sandbox: Sandbox, key: str) -> None:
     """After `set KEY` and after `--set KEY=` stand the words that the key takes, and `null` where it may be none."""
     setting = SETTINGS[key]
-    assert isinstance(setting.kind, Choice)
-    words = {*setting.kind.choices, *setting.kind.extra, *(["null"] if setting.nullable else [])}
+    assert isinstance(setting.value_type, Choice)
+    words = {*setting.value_type.choices, *setting.value_type.extra, *(["null"] if setting.nullable else [])}
     assert completed(sandbox, "config", "set", key, "") == words
     assert completed(sandbox, "config", "show", "--set", key, "=") == words
 

@@ -198,7 +198,7 @@ def test_whatever_the_text_is_the_answer_is_an_edit_or_a_refusal(text: str, key:
 def values_of(key: str) -> st.SearchStrategy[Any]:
     from stigmer_config.settings.declarations import SETTINGS
 
-    return values(SETTINGS[key].kind)
+    return values(SETTINGS[key].value_type)
 
 
 def test_a_text_that_no_parser_reads_is_not_edited() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +139,26 @@ def test_a_closed_port_is_told(sandbox: Sandbox, provider: str) -> None:
     check = failed(config_for(sandbox, url, provider))
     assert (check.key, check.seen) == ("llm.base_url", f"nothing listens at {url}")
     assert ("ollama serve" in check.fix) == (provider == "ollama")
+
+
+@pytest.mark.parametrize(
+    ("installed", "url", "fix"),
+    [
+        (True, "http://127.0.0.1:1", "start it with  ollama serve, or check llm.base_url"),
+        (False, "http://127.0.0.1:1", "install Ollama (https://ollama.com/download) and start it with  ollama serve"),
+        (False, "http://192.0.2.1:1", "start it on that machine with  ollama serve"),
+    ],
+)
+def test_ollama_is_started_where_it_is_installed(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, installed: bool, url: str, fix: str
+) -> None:
+    """`ollama serve` alone is a fix only for this machine, and only if there is such a command."""
+    if installed:
+        (tmp_path / "ollama").write_text("#!/bin/sh\n")
+        (tmp_path / "ollama").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    error = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    assert diagnose(error, config_for(sandbox, url, "ollama").llm).fix.startswith(fix)
 
 
 def test_a_missing_model_of_ollama_names_the_pull(sandbox: Sandbox, server: FakeProviders) -> None:

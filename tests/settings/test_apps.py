@@ -423,7 +423,7 @@ class Loose(msgspec.Struct):
         ({"a": (Annotated[str, setting(variable="MODE")], "")}, "MODE is the variable of mode"),
         (
             {"a": (Annotated[str, setting(variable="A")], ""), "b": (Annotated[str, setting(variable="A")], "")},
-            "declared twice",
+            "x.b: A is the variable of apps.x.a",
         ),
         ({"a": (Annotated[str, setting(bound_to="b")], "")}, "only a Secret"),
         ({"a": (Annotated[Secret | None, setting(bound_to="b")], None)}, "no field beside it"),

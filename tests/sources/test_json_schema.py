@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -182,10 +183,12 @@ def documents(draw: Any) -> Any:
 
 
 @settings(max_examples=400)
+@example({"llm": {"provider": "ollama:"}})
 @given(documents())
 def test_what_the_schema_accepts_the_loader_accepts(world: Sandbox, document: Any) -> None:
     """Keys, types and ranges: neither says less than the other. Which providers are declared no schema can know."""
-    found = [one for one in faults(world, document) if not one.message.startswith("Invalid provider")]
+    undeclared = re.compile(r"Invalid provider '[a-z][a-z0-9_-]{0,63}'\.")
+    found = [one for one in faults(world, document) if not undeclared.match(one.message)]
     assert accepts(document) == (found == []), (found, [e.message for e in validator().iter_errors(document)])
 
 

@@ -181,6 +181,15 @@ def test_the_backends_key_is_bound_to_the_backend(sandbox: Sandbox) -> None:
     assert codes(sandbox, variables) == set()
 
 
+@pytest.mark.parametrize("moves", ["redis: {port: 1}\n", "redis: {host: evil.example}\n"])
+def test_local_mode_has_no_redis_to_move(sandbox: Sandbox, moves: str) -> None:
+    """A granted project's redis keys are no fault there, with a password that has no address."""
+    sandbox.write(user="mode: local\nredis: {password: redis-pass-1}\n", project=moves)
+    assert grant(sandbox) == 0
+    assert codes(sandbox, {}) == set()
+    assert sandbox.run("trust", "--show").returncode == 0
+
+
 def test_the_variable_is_a_digest_and_never_grants_a_credential(sandbox: Sandbox) -> None:
     """STIGMER_TRUST_PROJECT=<digest> is for headless use; `1`, `true` and another digest mean nothing."""
     sandbox.write(project=ASKS)

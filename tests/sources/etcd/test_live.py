@@ -709,6 +709,53 @@ def test_a_worker_that_died_is_gone_when_its_lease_is(sandbox: Sandbox, one: Clu
     assert until(lambda: not keys.etcd.announced(), timeout=30.0)
 
 
+def test_a_change_costs_a_worker_one_request(
+    sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It publishes the newest state; it keeps its lease when it is due, however much changes meanwhile."""
+    kept: list[int] = []
+    keep = Etcd.keep
+
+    def counted(etcd: Etcd, lease: int) -> bool:
+        kept.append(lease)
+        return keep(etcd, lease)
+
+    monkeypatch.setattr(Etcd, "keep", counted)
+    monkeypatch.setattr(kept_fleet, "SPREAD", 0.0)
+    monkeypatch.setattr(kept_fleet, "PULSE", 3600.0)
+    with living(sandbox, one.variables(prefix)) as live:
+        for seconds in range(2, 6):
+            keys.put("llm/timeout", str(seconds))
+            takes(live, timeout=float(seconds))
+            generation = live.current.generation
+            assert until(lambda: [worker.generation for worker in listed(keys.fleet)[1]] == [generation])  # noqa: B023
+    assert kept == []
+
+
+def test_a_worker_whose_lease_has_ended_is_listed_again_with_its_next_change(
+    sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store refuses a state under a lease that is gone: the worker takes another one at once."""
+    leases: list[int] = []
+    lease = Etcd.lease
+
+    def remembered(etcd: Etcd, seconds: int) -> int:
+        leases.append(lease(etcd, seconds))
+        return leases[-1]
+
+    monkeypatch.setattr(Etcd, "lease", remembered)
+    monkeypatch.setattr(kept_fleet, "SPREAD", 0.0)
+    monkeypatch.setattr(kept_fleet, "PULSE", 3600.0)
+    with living(sandbox, one.variables(prefix)) as live:
+        assert until(keys.etcd.announced)
+        keys.etcd.revoke(leases[0])
+        assert until(lambda: not keys.etcd.announced())
+        keys.put("llm/timeout", "7")
+        takes(live, timeout=7.0)
+        assert until(lambda: [worker.generation for worker in listed(keys.fleet)[1]] == [live.current.generation])
+    assert len(leases) == 2
+
+
 @pytest.mark.skipif(shutil.which("etcdctl") is None, reason="there is no etcdctl here (Debian: etcd-client)")
 @needs_openssl
 def test_a_worker_that_may_only_read_works(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
