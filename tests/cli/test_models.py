@@ -83,7 +83,7 @@ def test_a_faulty_ollama_is_no_error_either(local: Sandbox, server: FakeProvider
     assert {row["installed"] for row in found["models"]} == {None}
 
 
-def test_ollama_is_asked_also_when_another_provider_is_in_force(sandbox: Sandbox, server: FakeProviders) -> None:
+def test_ollama_is_queried_also_when_another_provider_is_in_force(sandbox: Sandbox, server: FakeProviders) -> None:
     """In cloud mode the installed models are listed all the same, from the configured address."""
     sandbox.variables |= {"ANTHROPIC_API_KEY": "sk-the-configured-key-0001"}
     sandbox.write(user=f"providers:\n  ollama:\n    base_url: {server.url}/v1\n    api_key: ollama-key-000001\n")
@@ -177,7 +177,7 @@ def test_retired_models_are_listed_on_request(local: Sandbox) -> None:
     assert {row["id"] for row in retired} >= {"o1-mini", "gpt-4-turbo-preview"}
 
 
-def test_a_model_that_nobody_knows_is_listed_when_it_is_in_force(sandbox: Sandbox) -> None:
+def test_an_unknown_model_is_listed_when_it_is_in_force(sandbox: Sandbox) -> None:
     """The model in force always has its line."""
     sandbox.variables |= {"OPENAI_API_KEY": "sk-the-configured-key-0001", "STIGMER_LLM_MODEL": "openai:my-own"}
     (row,) = [row for row in document(sandbox, "--provider", "openai")["models"] if row["in_force"]]
@@ -252,7 +252,7 @@ def test_a_pull_of_no_model_name_is_wrong_usage(local: Sandbox, server: FakeProv
     assert server.arrived == []
 
 
-def test_nothing_is_pulled_without_being_asked(local: Sandbox, server: FakeProviders) -> None:
+def test_nothing_is_pulled_without_a_request(local: Sandbox, server: FakeProviders) -> None:
     """Neither the list nor doctor downloads a model that is missing."""
     server.models.clear()
     local.run("models")

@@ -52,7 +52,7 @@ def test_a_table_fits_the_terminal(sandbox: Sandbox, columns: int) -> None:
         assert any("…" in line for line in lines) or argv == ("aliases",)
 
 
-def test_a_shortened_place_keeps_what_tells_it_apart(sandbox: Sandbox) -> None:
+def test_a_shortened_place_keeps_its_distinguishing_parts(sandbox: Sandbox) -> None:
     """At 80 columns a key, a usual value, the layer, the file's name, line and column are still there."""
     answer = on_terminal(sandbox.write(user=USER), "show", "--origin", columns=80, cwd=deep(sandbox))
     rows = {line.split()[0]: line.split() for line in ANSI.sub("", answer.out).splitlines()}
@@ -142,7 +142,7 @@ def test_what_won_is_coloured_and_what_lost_is_struck(sandbox: Sandbox) -> None:
     assert won[0] not in re.findall(r"\d+", lost.partition("4.0")[0])
 
 
-def test_the_colours_are_told(sandbox: Sandbox) -> None:
+def test_the_colours_have_a_legend(sandbox: Sandbox) -> None:
     """`show` on a terminal names the layers in their colours, on standard error; not without colours, nor in a pipe."""
     sandbox.write(user=USER)
     assert "set by \x1b[32muser\x1b[0m" in on_terminal(sandbox, "show").out

@@ -197,7 +197,7 @@ def test_a_restart_that_is_due_is_unhealthy(sandbox: Sandbox) -> None:
         assert "no: restart for mode, temporal.namespace" in done.stdout
 
 
-def test_a_rejected_reload_is_unhealthy_and_told(sandbox: Sandbox) -> None:
+def test_a_rejected_reload_is_unhealthy_and_reported(sandbox: Sandbox) -> None:
     """Exit status 4, the problems with their places, on standard output; a good save mends it."""
     sandbox.write(user=LOCAL)
     with worker(sandbox) as one:
@@ -397,7 +397,7 @@ def test_what_a_worker_lacks_is_shown(sandbox: Sandbox) -> None:
         assert "temporal.namespace  (restart required)\n  - default\n" in done.stdout
 
 
-def test_faults_on_the_disk_are_told_besides(sandbox: Sandbox) -> None:
+def test_faults_on_the_disk_are_also_reported(sandbox: Sandbox) -> None:
     """What a load would complain about goes to standard error, with its exit status."""
     sandbox.write(user=LOCAL)
     with worker(sandbox) as one:
@@ -534,7 +534,7 @@ def test_watch_prints_json_lines(sandbox: Sandbox) -> None:
     assert not (sandbox.root / "was-run").exists()
 
 
-def test_watch_ends_when_nobody_reads_it_any_more(sandbox: Sandbox) -> None:
+def test_watch_ends_when_its_reader_is_gone(sandbox: Sandbox) -> None:
     """`watch | head -1`: the first write after that ends it, as it does with every command."""
     sandbox.write(user=LOCAL)
     with subprocess.Popen(
