@@ -169,6 +169,11 @@ def _reset(sandbox: Sandbox) -> None:
 _CROWD = """
 import os, sys
 from stigmer_config.cli import main
+sys.argv = ["stigmer", "config", "set", "aliases.first", "fast"]  # what each would import is imported once
+try:
+    main()
+except SystemExit:
+    pass
 wait, go = os.pipe()
 children = []
 for number in range(200):
