@@ -53,6 +53,7 @@ fuzz: install ## Random inputs, and random damage to the files of a live worker,
 	@echo "SEED=$(SEED)"
 	@$(BIN)/python fuzz/load.py --inputs 100000 --seed $(SEED)
 	@$(BIN)/python fuzz/noninterference.py --inputs 100000 --seed $(SEED)
+	@$(BIN)/python fuzz/enforced.py --inputs 2000 --seed $(SEED)
 	@STIGMER_FIRST_USE_PROCESSES=300 $(BIN)/python -m pytest tests/core/test_decoding.py -k sixteen
 	@STIGMER_FORKS=300 $(BIN)/python -m pytest tests/live/test_forks.py -k storm
 	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FUZZ_OPS=2500 $(BIN)/python -m pytest tests/live/test_fuzz.py tests/files/watch/test_watcher.py -k random

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
@@ -11,6 +13,7 @@ from ..core.problems import Problem
 from ..core.provenance import Change, Explanation, Origin
 from ..core.secret import without_password
 from ..files.paths import expanded
+from ..settings.built_in_sections import BackendConfig, LoggingConfig, RedisConfig, SandboxConfig, TemporalConfig
 from ..settings.declarations import (
     CHILDREN,
     CORE_PROVIDERS,
@@ -24,24 +27,19 @@ from ..settings.frozen import Frozen
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_key
 from .app_values import NONE, Applications
-from .sections import (
-    BackendConfig,
-    LLMConfig,
-    LoggingConfig,
-    ProviderConfig,
-    RedisConfig,
-    SandboxConfig,
-    TemporalConfig,
-    plain,
-)
+from .sections import LLMConfig, ProviderConfig, plain
 
 T = TypeVar("T")
 
 # The resolved model: effective values that are not keys.
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
-# Every key except the aliases, with the attribute path to its value.
-_PATHS = {key: tuple(key.split(".")) for key in (*SETTINGS, *RESOLVED)}
-_SECTIONS = tuple(name for name in CHILDREN[""] if name != "apps")
+# Every key except the aliases, with the section (or `providers.<name>`) of its value, and the field there.
+_PLACES = {key: (key.rpartition(".")[0], key.rpartition(".")[2]) for key in (*SETTINGS, *RESOLVED)}
+# The same by section, in the order of the keys.
+_SECTIONS = tuple(
+    (owner, tuple((key, field) for key, (_, field) in rows))
+    for owner, rows in itertools.groupby(_PLACES.items(), lambda row: row[1][0])
+)
 _FALLBACKS = "llm.fallbacks"
 
 
@@ -136,48 +134,48 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         """The keys below `apps` of applications that are not registered."""
         return tuple(self._applications.unregistered)
 
-    def _is_secret(self, key: str) -> bool:
-        """Whether a key's value is a secret, or contains one."""
-        setting = self.schema.find(key)
-        holds_some = key.startswith("providers.") and key.endswith(".headers")
-        return setting is not None and (setting.is_secret or holds_some)
-
     @property
     def fingerprint(self) -> str:
         """A digest of 32 hex digits of every effective value and the resolved model, without secrets."""
-        import hashlib
-
-        values = {key: value for key, value in self.effective() if not self._is_secret(key)}
-        values[_FALLBACKS] = [(llm.provider, llm.model, llm.model_id, llm.base_url) for llm in self.llm.fallbacks]
-        text = msgspec.json.encode(values, enc_hook=dict, order="deterministic")
-        if self._applications.passwords:
-            text = without_password(text.decode()).encode()
-        return hashlib.sha256(text).hexdigest()[:32]
+        return fingerprint_of(self, self._values())
 
     def value(self, key: str) -> Any:
         """The effective value of a key, `llm.model_name`, `llm.model_id` or `llm.alias`; None when not set.
 
         Raises `KeyError`, with the nearest key, for one that does not exist.
         """
-        if key == _FALLBACKS:
-            return tuple(fallback.model for fallback in self.llm.fallbacks) or None
-        path = _PATHS.get(key)
-        if path is None:
+        place = _PLACES.get(key)
+        if place is None:
             if key.startswith("apps."):
                 return self._applications.value(key)
-            path = tuple(key.split(".", 2))
-            if self.schema.find(key) is None or (path[0] == "providers" and path[1] not in self.providers):
-                raise unknown_key(key, self.schema)
-            if path[0] == "aliases":
+            setting = self.schema.find(key)
+            if setting is not None and key.startswith("aliases."):
                 return self.aliases.get(key.removeprefix("aliases."))
-        part: Any = self.providers[path[1]] if path[0] == "providers" else getattr(self, path[0])
-        value = part if part is None or len(path) == 1 else getattr(part, path[-1])
-        return (value or None) if path[-1] in MERGED_FIELDS else value
+            owner, _, field = key.rpartition(".")
+            if setting is None or owner.removeprefix("providers.") not in self.providers:
+                raise unknown_key(key, self.schema)
+            place = owner, field
+        return _field(_section(self, place[0]), place[1])
 
     def effective(self) -> Iterator[tuple[str, Any]]:
         """Every key with its effective value, the resolved model's included, in the settings' order."""
-        for key in _keys(self):
-            yield key, self.value(key)
+        yield from self._values().items()
+
+    def _values(self, unlike: Config | None = None) -> dict[str, Any]:
+        """The effective values by key; with `unlike` only of the sections that differ from that Config's."""
+        found: dict[str, Any] = {}
+        for name, fields in _SECTIONS:
+            part = _section(self, name)
+            if unlike is None or not name or part != _section(unlike, name):
+                found |= {key: _field(part, field) for key, field in fields}
+        found |= self._applications.values
+        for provider, settings in self.providers.items():
+            if provider not in CORE_PROVIDERS and (unlike is None or settings != unlike.providers.get(provider)):
+                own = [field for field in PROVIDER_FIELDS if getattr(settings, field) is not None]
+                found |= {f"providers.{provider}.{field}": _field(settings, field) for field in own}
+        if unlike is None or self.aliases != unlike.aliases:
+            found |= {f"aliases.{name}": target for name, target in self.aliases.items()}
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Every effective value as nested dicts and lists, for `json.dumps`, a web framework or a test.
@@ -222,14 +220,11 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     def diff(self, new: Config) -> tuple[Change, ...]:
         """The effective values that differ in `new`, secrets included (masked)."""
-        others = {name for name in _SECTIONS if getattr(self, name) != getattr(new, name)}
-        if self._applications != new._applications:
-            others.add("apps")
-        named = not others.isdisjoint(("aliases", "apps", "providers"))
-        keys = dict.fromkeys((*_keys(self), *_keys(new))) if named else _PATHS
-        # Usually only one provider of a dozen has changed.
-        same = tuple(f"providers.{name}." for name, one in self.providers.items() if one == new.providers.get(name))
-        rows = [(key, *_two(self, new, key)) for key in keys if _section_of(key) in others and not key.startswith(same)]
+        if self == new:
+            return ()
+        before, after = self._values(new), new._values(self)
+        pairs = ((key, _value(self, before, key), _value(new, after, key)) for key in before | after)
+        rows = [(key, *_two(self, new, old, now, key)) for key, old, now in pairs]
         return tuple(
             Change(
                 key=key,
@@ -277,29 +272,56 @@ def nested(values: Iterable[tuple[str, Any]], *, reveal: bool = False) -> dict[s
     return tree
 
 
-def _keys(config: Config) -> Iterator[str]:
-    yield from _PATHS
-    yield from config.application_keys
-    for provider, settings in config.providers.items():
-        if provider not in CORE_PROVIDERS:
-            for field in PROVIDER_FIELDS:
-                if getattr(settings, field) is not None:
-                    yield f"providers.{provider}.{field}"
-    for name in config.aliases:
-        yield f"aliases.{name}"
+def _section(config: Config, name: str) -> Any:
+    """What has the fields of a section, of `providers.<name>`, or ("") of the top; None where there is none."""
+    if name.startswith("providers."):
+        return config.providers[name.removeprefix("providers.")]
+    return getattr(config, name) if name else config
 
 
-def _value(config: Config, key: str) -> Any:
-    """A key's value; None for one of a provider that the Config does not have."""
+def _field(section: Any, name: str) -> Any:
+    """The value of a field of a section: None for a section that is None, and for a mapping that is empty."""
+    value = None if section is None else getattr(section, name)
+    if name in MERGED_FIELDS:
+        return value or None
+    if name == "fallbacks" and value is not None:
+        return tuple(fallback.model for fallback in value) or None
+    return value
+
+
+def fingerprint_of(config: Config, values: Mapping[str, Any]) -> str:
+    """A Config's fingerprint, by its effective values."""
+    import hashlib
+
+    plain_ones = {key: value for key, value in values.items() if not _holds_secrets(config.schema, key)}
+    fallbacks = config.llm.fallbacks
+    plain_ones[_FALLBACKS] = [(llm.provider, llm.model, llm.model_id, llm.base_url) for llm in fallbacks]
+    text = msgspec.json.encode(plain_ones, enc_hook=dict, order="deterministic")
+    if config._applications.passwords:  # noqa: SLF001 - a function of this module
+        text = without_password(text.decode()).encode()
+    return hashlib.sha256(text).hexdigest()[:32]
+
+
+@functools.lru_cache(maxsize=4096)  # the same keys for each Config of a worker
+def _holds_secrets(schema: Schema, key: str) -> bool:
+    """Whether a key's value is a secret, or contains one."""
+    setting = schema.find(key)
+    holds_some = key.startswith("providers.") and key.endswith(".headers")
+    return setting is not None and (setting.is_secret or holds_some)
+
+
+def _value(config: Config, values: Mapping[str, Any], key: str) -> Any:
+    """A key's value; None for one that the Config does not have. Of an application's mapping, the mapping."""
+    if key in values:
+        return values[key]
     try:
         return config.value(key)
     except KeyError:
         return None
 
 
-def _two(old: Config, new: Config, key: str) -> tuple[Any, Any]:
+def _two(old: Config, new: Config, before: Any, after: Any, key: str) -> tuple[Any, Any]:
     """A key's two values. Fallbacks with the same names and other models are shown with their models."""
-    before, after = _value(old, key), _value(new, key)
     if key != _FALLBACKS or before != after or old.llm.fallbacks == new.llm.fallbacks:
         return before, after
     return _meant(old.llm.fallbacks), _meant(new.llm.fallbacks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import Any, NoReturn
 
 
@@ -43,6 +43,18 @@ class FrozenMap(FrozenMapping):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    # These as a dict does them: the base class calls Python for each item.
+    def items(self) -> ItemsView[str, Any]:
+        return self._items.items()
+
+    def values(self) -> ValuesView[Any]:
+        return self._items.values()
+
+    def __eq__(self, other: object) -> bool:
+        return self._items == other._items if isinstance(other, FrozenMap) else super().__eq__(other)
+
+    __hash__ = FrozenMapping.__hash__
 
 
 EMPTY = FrozenMap()  # shared: a worker keeps many Configs

@@ -16,9 +16,9 @@ import msgspec
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem, did_you_mean, nearest, quoted
 from ..core.provenance import Entry, Layer, Origin, alias_targets, items
+from ..settings.model_types import no_provider
 from ..settings.packaged_providers import COMPANIES, CORE_PROVIDERS, in_order, packaged_providers
 from ..settings.urls import same_url
-from ..settings.value_types import no_provider
 from .catalogue import Catalogue
 
 _DECLARATION = ("kind", "base_url")
@@ -44,18 +44,15 @@ def is_gateway(provider: str, url: str | None, packaged_url: str | None) -> bool
 
 def known_providers(layers: Iterable[Layer]) -> Collection[str]:
     """The packaged providers and those that these layers declare."""
-    given = [layer.entries for layer in layers if layer.name != "defaults"]
-    kinds = {
-        provider_of(key)[0]
-        for entries in given
-        for key in entries
-        if key.endswith(".kind") and key.startswith("providers.")
-    }
-    urls = {f"providers.{name}.base_url": name for name in kinds - packaged_providers().keys()}
-    declared = {urls[url] for entries in given for url in urls.keys() & entries.keys()}
+    layers = [layer for layer in layers if layer.name != "defaults"]
+    names = {name for layer in layers for name in _declarations(layer)}
+    needed = {name: [f"providers.{name}.{field}" for field in _DECLARATION] for name in names}
+    given = {key for layer in layers for keys in needed.values() for key in keys if key in layer.entries}
+    declared = [name for name, keys in needed.items() if given.issuperset(keys)]
     return dict.fromkeys(in_order((*packaged_providers(), *declared))) if declared else packaged_providers()
 
 
+@functools.lru_cache(maxsize=16)  # needed several times in a load, and by a reload of the layers that did not change
 def _declarations(layer: Layer) -> Mapping[str, Collection[str]]:
     """A layer's `kind` and `base_url` settings of each provider that is not packaged. A faulty value counts, too."""
     found: dict[str, tuple[str, ...]] = {}

@@ -10,6 +10,7 @@ entries only; vetting decides what to do if it would have changed the provider i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -242,8 +243,9 @@ class _State:
         owners = self._untrusted_owners(layer) if not layer.is_trusted else self._trusted_owners(layer)
         self.layers.append(layer)
         self.owners.append(owners)
-        models = self._choose(layer, owners, self._out_of_range(layer, owners))
-        self._check(layer, owners, models)
+        given = _given(layer) if layer.name == "execution" else _given_by_source(layer)
+        self._choose(layer, given, owners, self._out_of_range(layer, owners))
+        self._check(layer, owners, given)
 
     def _trusted_owners(self, layer: Layer) -> Owners:
         named, entry = self._named(layer, layer.entries, self.inputs.trusted_names)
@@ -276,39 +278,24 @@ class _State:
         implied = layer.implied_provider
         return (implied.value, implied) if implied is not None else (None, None)
 
-    def _choose(self, layer: Layer, owners: Owners, left_out: Entry | None) -> list[tuple[str, str, Entry]]:
-        """Replaces chosen entries by a layer's; within a layer `llm.*` wins over `providers.*`.
-
-        Returns the providers' own models: key, provider, entry.
-        """
-        own: list[tuple[str, str, Entry]] = []
-        models: list[tuple[str, str, Entry]] = []
-        for key, entry in layer.entries.items():
-            if key.startswith("providers."):
-                provider, field = provider_of(key)
-                self._put(provider, field, entry)
-                if field == "api_key":
-                    self._add_candidate(layer, provider, key, entry)
-                elif field == "model":
-                    models.append((key, provider, entry))
-            elif key in _OWN_FIELDS:
-                own.append((key, _OWN_FIELDS[key], entry))
-        self._choose_own(layer, owners, own, left_out)
-        return models
-
-    def _choose_own(
-        self, layer: Layer, owners: Owners, own: list[tuple[str, str, Entry]], left_out: Entry | None
-    ) -> None:
-        """Replaces chosen entries by a layer's `llm.*` entries (key, field, entry)."""
-        for key, field, entry in own:
-            if field in FREE_FIELDS and layer.name == "execution":
-                self.free[field] = entry  # only another override can replace it
-            elif field in FREE_FIELDS:
-                self.shared = {**self.shared, field: entry}
-                for provider in self.chosen:
-                    self._put(provider, field, entry)
-            elif field != "api_key" and entry is not left_out:
-                self._put(owners.of(layer, key), field, entry)
+    def _choose(self, layer: Layer, given: _Given, owners: Owners, left_out: Entry | None) -> None:
+        """Replaces chosen entries by a layer's; within a layer `llm.*` wins over `providers.*`."""
+        for provider, fields in given.of_providers.items():
+            self._put(provider, fields)
+            if "api_key" in fields:
+                self._add_candidate(layer, provider, f"providers.{provider}.api_key", fields["api_key"])
+        if given.free and layer.name == "execution":
+            self.free |= given.free  # only another override can replace it
+        elif given.free:
+            self.shared = {**self.shared, **given.free}
+            for provider in self.chosen:
+                self._put(provider, given.free)
+        own: dict[str, dict[str, Entry]] = {}
+        for key, field, entry in given.own:
+            if entry is not left_out:
+                own.setdefault(owners.of(layer, key), {})[field] = entry
+        for provider, fields in own.items():
+            self._put(provider, fields)
         own_key = layer.entries.get("llm.api_key")
         if own_key is not None:  # last, because an override's credential is pinned to the URL beside it
             baseline = self.inputs.baseline
@@ -316,30 +303,27 @@ class _State:
             if _kind(judged.trusted, self.of(judged.trusted)) != "ollama":  # it takes a key only from providers.*
                 self._add_candidate(layer, judged.trusted, "llm.api_key", own_key)
 
-    def _put(self, provider: str, field: str, entry: Entry) -> None:
-        """Chooses an entry. Copies a mapping first that it shares with the earlier selection."""
+    def _put(self, provider: str, fields: Mapping[str, Entry]) -> None:
+        """Chooses entries, by field. Copies a mapping first that it shares with the earlier selection."""
         own = self.own.get(provider)
         if own is None:
             self.chosen[provider] = self.own[provider] = own = {**self.chosen.get(provider, self.shared)}
-        if field in MERGED_FIELDS:
-            before = own.get(field)
-            if before is not None and before.value and entry.value is not None:
-                entry = Entry({**before.value, **entry.value}, entry.origin)
-        own[field] = entry
+        if not MERGED_FIELDS.isdisjoint(fields):
+            fields = {field: _merged(field, own.get(field), entry) for field, entry in fields.items()}
+        own.update(fields)
 
     def _add_candidate(self, layer: Layer, provider: str, key: str, entry: Entry) -> None:
         # An override's key is for the endpoint in force in that override.
         endpoint = _endpoint(provider, self.of(provider), self.inputs) if layer.name == "execution" else None
         self.candidates[provider] = (*self.candidates.get(provider, ()), Pinned(key, entry, endpoint))
 
-    def _check(self, layer: Layer, owners: Owners, models: list[tuple[str, str, Entry]]) -> None:
+    def _check(self, layer: Layer, owners: Owners, given: _Given) -> None:
         """Reports a layer that contradicts itself, or that assigns a model string to another provider than it names."""
         entries = layer.entries
-        for key, provider, entry in models:
-            if entry.value is None:
-                continue
+        for provider, entry in given.models:
             end = self.inputs.names.expand(entry.value, provider)
             if end.prefix not in (None, provider):
+                key = f"providers.{provider}.model"
                 self.problems.append(provider_mismatch(key, end, provider, entry, f"{key} is for {provider}"))
         provider_entry, model = entries.get("llm.provider"), entries.get("llm.model")
         if provider_entry is not None and provider_entry.value != "auto" and model is not None:
@@ -351,8 +335,10 @@ class _State:
         Returns the entry to be left out.
         """
         entry = layer.entries.get("llm.temperature")
+        if entry is None or (entry.value or 0) <= 1:
+            return None
         owner = owners.of(layer, "llm.temperature")
-        if entry is None or (entry.value or 0) <= 1 or _kind(owner, self.of(owner)) != "anthropic":
+        if _kind(owner, self.of(owner)) != "anthropic":
             return None
         message = f"llm.temperature must be at least 0 and at most 1 for {owner}, not {entry.value:g}"
         names = self.inputs.names
@@ -372,6 +358,49 @@ class _State:
             end = msgspec.structs.replace(names.expand(model.value, None), prefix=named)
             use = f"llm.provider beside it is {provider}"
             self.problems.append(provider_mismatch("llm.model", end, provider, model, use))
+
+
+class _Given(NamedTuple):
+    """A layer's entries by what they belong to.
+
+    `of_providers` has those under `providers`, by provider and field, and `models` the model strings among them;
+    `free` those under `llm` that belong to every provider, `own` the others under `llm` but the API key.
+    """
+
+    of_providers: Mapping[str, Mapping[str, Entry]]
+    models: tuple[tuple[str, Entry], ...]
+    free: Mapping[str, Entry]
+    own: tuple[tuple[str, str, Entry], ...]
+
+
+def _given(layer: Layer) -> _Given:
+    of_providers: dict[str, dict[str, Entry]] = {}
+    free: dict[str, Entry] = {}
+    own: list[tuple[str, str, Entry]] = []
+    for key, entry in layer.entries.items():
+        if key.startswith("providers."):
+            provider, field = provider_of(key)
+            of_providers.setdefault(provider, {})[field] = entry
+        elif key in _OWN_FIELDS:
+            field = _OWN_FIELDS[key]
+            if field in FREE_FIELDS:
+                free[field] = entry
+            elif field != "api_key":
+                own.append((key, field, entry))
+    strings = ((provider, fields["model"]) for provider, fields in of_providers.items() if "model" in fields)
+    models = tuple((provider, entry) for provider, entry in strings if entry.value is not None)
+    return _Given(of_providers, models, free, tuple(own))
+
+
+# A load selects with and without the project, and a reload has the same layers but for the one that has changed.
+_given_by_source = lru_cache(maxsize=16)(_given)
+
+
+def _merged(field: str, before: Entry | None, entry: Entry) -> Entry:
+    """An entry over the one before it: the mappings among them are merged."""
+    if field not in MERGED_FIELDS or before is None or not before.value or entry.value is None:
+        return entry
+    return Entry({**before.value, **entry.value}, entry.origin)
 
 
 def _temperature_problem(message: str, temperature: Entry, severity: Severity) -> Problem:

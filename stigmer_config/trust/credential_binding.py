@@ -86,7 +86,7 @@ def passed_over_credentials(
             continue
         if CredentialGrant(key, entry.origin.source, here) in granted:
             continue
-        mover = next(winners[part] for part in parts if winners[part] is not trusted.get(part))
+        mover = next(winners[part] for part in parts if part in winners and winners[part] is not trusted.get(part))
         message = f"{key} from {entry.origin} was given for {given_for}, and {here} comes from {mover.origin}"
         hint = "let it go there: stigmer config trust --with-credentials"
         found[key] = Problem(code="credential-binding", key=key, message=message, hint=hint, origin=mover.origin)

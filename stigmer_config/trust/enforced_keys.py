@@ -8,7 +8,7 @@ provider.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,11 +19,11 @@ from ..core.provenance import STARTING_MODE, Entry, Layer, Origin, RefusedEntry,
 from ..llm.catalogue import Catalogue
 from ..llm.combined_layers import CombinedLayers, combine
 from ..llm.provider_selection import ProviderSelection
-from ..llm.resolve import resolve
-from ..settings.declarations import BUILT_IN, CORE_PROVIDERS, SETTINGS
+from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
 from .app_keys import PREFIX, FixedValues
 from .credential_binding import bound_credentials
+from .enforced_effects import Effect, changed, effects_of, leaves, measured
 from .vetting import Vetted
 
 KEY = "enforced"
@@ -32,27 +32,19 @@ _ENFORCING = frozenset({"site", "etcd"})
 _STEERING = ("llm.", "providers.", "aliases.")
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """An enforced key: its value, and the place of the list that names it."""
-
-    key: str
-    value: Any
-    place: Origin
-
-
 class Policy:
-    """The enforcement of the layers so far: `rules` by key, and the effective values that must not change."""
+    """What the layers so far enforce: keys with their values, and the effects that must stay."""
 
     def __init__(self, today: datetime.date, schema: Schema = BUILT_IN) -> None:
-        self.rules: dict[str, Rule] = {}
         self._today = today
         self._schema = schema
+        self._values: dict[str, Any] = {}  # of the keys that are judged by their own value
+        self._effects: dict[Effect, Any] = {}
         self._fixed = FixedValues()  # of applications' keys
-        self._expected: dict[str, Any] = {}  # a key, or a key that it affects → the value that must not change
-        self._places: dict[str, tuple[str, Origin]] = {}  # for each of these, the enforced key and its list
+        self._places: dict[str, tuple[str, Origin]] = {}  # a key that must stay → the enforced key and its list
 
     def __bool__(self) -> bool:
-        return bool(self.rules)
+        return bool(self._places)
 
     def add(self, layer: Layer, names: Entry, combined: CombinedLayers) -> list[Problem]:
         """Enforces the keys of a layer's list, with the values of the stack up to that layer."""
@@ -66,74 +58,44 @@ class Policy:
                 hint = f"give {name} a value beside the list, or take it out of the list"
                 problems.append(_warning(KEY, message, hint, names.origin))
             for key in keys:
-                self._add_key(key, names.origin, layer.entries[key], combined)
+                self._add_key(key, names.origin, combined)
         return problems
 
-    def _add_key(self, key: str, place: Origin, entry: Entry, combined: CombinedLayers) -> None:
-        if key in self.rules:  # a lower layer's rule has priority
-            return
-        self.rules[key] = Rule(key, plain_value(entry), place)
-        selection = combined.selection
-        for part in bound_credentials((key,), self._schema).get(key, ()):
-            entry_of_part = combined.winners.get(part)
-            if entry_of_part is not None:
-                self._watch(part, plain_value(entry_of_part), key, place)
-        if not key.startswith("llm."):
-            self._watch(key, plain_value(entry), key, place)
-        if key.startswith("aliases."):
-            self._watch(f"meaning {key}", _meaning(combined, key), key, place)
-        if key.endswith(".api_key") and key.startswith("providers."):
-            provider = key.split(".")[1]
-            self._watch(f"address {provider}", selection.endpoint(provider), key, place)
-        if key == "llm.api_key":
-            self._watch(f"address {selection.provider}", selection.endpoint(selection.provider), key, place)
-        if key.startswith("llm."):
-            self._watch(key, _effective(selection, [key], self._today)[key], key, place)
-        if key in ("llm.model", "llm.provider") and "llm.fallbacks" in SETTINGS:
-            fallbacks = "llm.fallbacks"
-            self._watch(fallbacks, _effective(selection, [fallbacks], self._today)[fallbacks], key, place)
+    def _add_key(self, key: str, place: Origin, combined: CombinedLayers) -> None:
+        sent_to = bound_credentials((key,), self._schema).get(key, ())
+        for part in (key, *sent_to):
+            if part.startswith("llm.") or part in self._values:
+                continue
+            winner = combined.winners.get(part)  # an address may have no value yet
+            self._values[part] = plain_value(winner) if winner is not None else None
+            self._places.setdefault(part, (key, place))
+            if part.startswith(PREFIX):
+                self._fixed.add(part, self._values[part])
+        for effect, value in measured(effects_of(key), combined.selection, self._today).items():
+            self._effects.setdefault(effect, value)
+            self._places.setdefault(effect.name, (key, place))
 
-    def _watch(self, what: str, value: Any, key: str, place: Origin) -> None:
-        if what not in self._expected:
-            self._expected[what] = value
-            self._places[what] = (key, place)
-            if what.startswith(PREFIX):
-                self._fixed.add(what, value)
+    def changed_by(self, selection: ProviderSelection) -> str | None:
+        """What a stack changes of the enforced effects, the first; None when all are as they must be."""
+        return next((effect.name for effect in self._changed(selection)), None)
 
-    def changed_by(self, combined: CombinedLayers) -> str | None:
-        """The first enforced effective value that a stack changes, or None."""
-        keys = [what for what in self._expected if what.startswith("llm.")]
-        found = _effective(combined.selection, keys, self._today) if keys else {}
-        for what in self._expected:
-            kind, _, name = what.rpartition(" ")
-            if kind == "meaning":
-                found[what] = _meaning(combined, name)
-            elif kind == "address":
-                found[what] = combined.selection.endpoint(name)
-        return next((what for what, value in found.items() if self._expected[what] != value), None)
+    def _changed(self, selection: ProviderSelection) -> Iterator[Effect]:
+        return changed(self._effects, measured(self._effects, selection, self._today))
 
     def changed_directly(self, key: str, value: Any) -> str | None:
         """The enforced key that a value for `key` changes. Keys below `llm` are judged by effect instead."""
         if key.startswith(PREFIX):
             return self._fixed.changed_by(key, value)
-        changes = not key.startswith("llm.") and key in self._expected and self._expected[key] != value
-        return key if changes else None
+        return key if key in self._values and not leaves(self._values[key], value) else None
 
     def overridden(self, selection: ProviderSelection, pairs: Iterable[tuple[str, Any]]) -> list[Problem]:
         """The errors of overrides that change an enforced value."""
-        given = tuple(pairs)
-        keys = [what for what in self._expected if what.startswith("llm.")]
-        found = _effective(selection, keys, self._today) if keys else {}
-        found |= {
-            what: selection.endpoint(what.partition(" ")[2]) for what in self._expected if what.startswith("address ")
-        }
-        changed = [what for what, value in found.items() if self._expected[what] != value]
-        rows: list[tuple[str, str | None]] = [(what, None) for what in changed]
-        rows += [(what, key) for key, value in given if (what := self.changed_directly(key, value)) is not None]
-        keys = [key for key, _ in given] or ["llm"]
+        given = dict(pairs)
+        keys = list(given) or ["llm"]
+        rows = [(effect.name, effect.name if effect.name in given else keys[-1]) for effect in self._changed(selection)]
+        rows += [(what, key) for key, value in given.items() if (what := self.changed_directly(key, value)) is not None]
         problems = []
-        for what, by in rows[:1]:
-            key = by or (what if what in keys else keys[-1])
+        for what, key in rows[:1]:
             message, hint = self._reason(what, key), "leave it out of the override"
             origin = Origin("execution", f"override[{key}]")
             problems.append(Problem(code="enforced-key", key=key, message=message, hint=hint, origin=origin))
@@ -262,7 +224,7 @@ class _Admission:
 
     def _changed(self, entries: dict[str, Entry], implied: Entry | None) -> str | None:
         stack = LayerStack(self.stack_with(self._with(entries, implied, self.layer.refused)))
-        return self.policy.changed_by(combine(stack, self.catalogue, self.baseline, self.granted))
+        return self.policy.changed_by(combine(stack, self.catalogue, self.baseline, self.granted).selection)
 
     def _with(self, entries: dict[str, Entry], implied: Entry | None, refused: Mapping[str, RefusedEntry]) -> Layer:
         granted = self.layer.granted & entries.keys()
@@ -273,24 +235,6 @@ class _Admission:
     def _refuse(self, key: str, entry: Entry, what: str) -> None:
         self.refused[key] = RefusedEntry(entry, "enforced")
         self.problems.append(self.policy.refusal(what, key, entry))
-
-
-def _effective(selection: ProviderSelection, keys: Iterable[str], today: datetime.date) -> dict[str, Any]:
-    """The effective values of some `llm` keys; for the model including what it resolves to, for the API key its pin."""
-    resolved = resolve(selection, today, opener=None)
-    llm, key = resolved.llm, resolved.entries.get("api_key")
-    whole = {
-        "model": (llm.provider, llm.model, llm.model_name, llm.model_id),
-        "api_key": (key.value if key is not None else None, llm.provider, selection.endpoint(selection.provider)),
-    }
-    fields = {one: one.removeprefix("llm.") for one in keys}
-    return {one: whole[field] if field in whole else getattr(llm, field, None) for one, field in fields.items()}
-
-
-def _meaning(combined: CombinedLayers, key: str) -> Any:
-    """The model that an alias means for each provider."""
-    ends = (combined.names.expand(key.removeprefix("aliases."), provider) for provider in CORE_PROVIDERS)
-    return tuple((end.prefix, end.name) for end in ends)
 
 
 def _without_list(layer: Layer, problems: list[Problem]) -> Layer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import random
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stigmer_config import Config, ConfigError
+from tests.support.enforcement import check, example
 from tests.support.live_tools import LOCAL as LOCAL_FILE
 from tests.support.live_tools import living, save, until
 from tests.support.reference import PROVIDERS, Given, is_locked
@@ -59,6 +61,8 @@ def effective(config: Config, key: str) -> dict[str, Any]:
         found["model"] = (config.llm.provider, config.llm.model_id) if key == "llm.model" else config.llm.provider
     if key == "llm.api_key":
         found["address"] = (config.llm.provider, config.llm.base_url)
+    if key in ("llm.model", "llm.provider", "llm.fallbacks"):
+        found["fallbacks"] = [(one.provider, one.model_id) for one in config.llm.fallbacks]
     section, _, name = key.partition(".")
     if section == "providers" and name.endswith(".api_key"):
         found["address"] = where_it_goes(config, name.removesuffix(".api_key"))
@@ -121,6 +125,14 @@ def test_nothing_above_changes_an_enforced_value(
         assert effective(derived, key) == effective(wanted, key), (key, override)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_with_every_key_a_store_overrides_and_a_trusted_project(seed: int) -> None:
+    """Random configurations: `fuzz/enforced.py` checks as many as one likes."""
+    rng = random.Random(seed)
+    for _ in range(4):
+        check(example(rng))
+
+
 # -- cases -----------------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +175,62 @@ def test_what_changes_it_in_effect_loses_too(sandbox: Sandbox, user: str) -> Non
     assert [problem.code for problem in config.warnings] == ["enforced-key"]
 
 
+@pytest.mark.parametrize(
+    ("site", "user", "refused"),
+    [
+        # With a model its fallbacks are enforced, and none is one, too.
+        ("enforced: [llm.model]\nllm: {model: 'a:1b'}\n", "llm: {fallbacks: ['b:1b']}\n", "llm.fallbacks"),
+        ("enforced: [llm.fallbacks]\nllm: {fallbacks: ['a:1b']}\n", "llm: {fallbacks: ['b:1b']}\n", "llm.fallbacks"),
+        # What a fallback stands for.
+        ("enforced: [llm.fallbacks]\nllm: {fallbacks: [fast]}\n", "aliases: {fast: 'b:1b'}\n", "aliases.fast"),
+        # An alias for a provider that is not in force.
+        (
+            "enforced: [aliases.team]\naliases: {team: coder, coder: {ollama: 'a:1b', openai: gpt-5}}\n",
+            "aliases: {coder: {groq: llama}}\n",
+            "aliases.coder",
+        ),
+        # What a provider uses may be written under `llm`.
+        (
+            "enforced: [providers.ollama.base_url]\nproviders: {ollama: {base_url: 'http://gpu:1'}}\n",
+            "llm: {base_url: 'http://other:1'}\n",
+            "llm.base_url",
+        ),
+        (
+            "enforced: [providers.ollama]\nproviders: {ollama: {parameters: {top_p: 0.5}}}\n",
+            "llm: {parameters: {seed: 1}}\n",
+            "llm.parameters",
+        ),
+        # Headers may hold a credential: they go where the operator sends them.
+        (
+            "enforced: [providers.ollama.headers]\nproviders: {ollama: {headers: {X-Auth: k}}}\n",
+            "llm: {base_url: 'http://other:1'}\n",
+            "llm.base_url",
+        ),
+        # Of an address of two keys one has no value in local mode.
+        ("enforced: [redis.password]\nredis: {password: secret-1}\n", "redis: {port: 1}\n", "redis.port"),
+    ],
+)
+def test_what_has_an_effect_elsewhere_loses_too(sandbox: Sandbox, site: str, user: str, refused: str) -> None:
+    """Fallbacks, what an alias is for others, a provider's values under `llm`, and where credentials are sent."""
+    sandbox.write(site=site)
+    alone = sandbox.load(LOCAL)
+    sandbox.write(user=user)
+    config = sandbox.load(LOCAL)
+    assert [(problem.code, problem.key) for problem in config.warnings] == [("enforced-key", refused)]
+    assert config.to_dict()["llm"] == alone.to_dict()["llm"]
+    for key in ("llm.fallbacks", "llm.base_url", "redis.port"):
+        assert config.value(key) == alone.value(key)
+
+
+def test_a_users_own_key_does_not_replace_an_enforced_one(sandbox: Sandbox) -> None:
+    """An `llm.api_key` that would come before it: in a variable, and in an override."""
+    sandbox.write(site="enforced: [providers.anthropic.api_key]\nproviders: {anthropic: {api_key: {env: K}}}\n")
+    config = sandbox.load({"MODE": "cloud", "K": "sk-ant-operator-1", "STIGMER_LLM_API_KEY": "sk-ant-mine-1"})
+    assert revealed(config.llm.api_key) == "sk-ant-operator-1"
+    with pytest.raises(ConfigError, match="enforced-key"):
+        config.override({"llm.api_key": "sk-ant-mine-1"})
+
+
 def test_what_changes_nothing_stays(sandbox: Sandbox) -> None:
     """The same value, and a parameter that is not enforced."""
     sandbox.write(
@@ -171,6 +239,16 @@ def test_what_changes_nothing_stays(sandbox: Sandbox) -> None:
     )
     config = sandbox.load(LOCAL)
     assert (config.warnings, config.llm.temperature) == ((), 0.5)
+
+
+def test_a_part_of_an_enforced_mapping_changes_nothing(sandbox: Sandbox) -> None:
+    """An alias's target for one provider, as the site's is."""
+    sandbox.write(
+        site="enforced: [aliases.team]\naliases: {team: {ollama: 'a:1b', openai: gpt-5}}\n",
+        user="aliases: {team: {ollama: 'a:1b'}}\n",
+    )
+    config = sandbox.load(LOCAL)
+    assert (config.warnings, config.meaning("team")["openai"]) == ((), "gpt-5")
 
 
 def test_an_enforced_credential_goes_only_where_the_operator_sends_it(sandbox: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""Grants: what they cover, what ends them, and what stands above them (in the manner of git's safe.directory tests)."""
+"""Grants: what they cover, what ends them, and what overrides them (in the manner of git's safe.directory tests)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_unset_nothing_is_trusted(sandbox: Sandbox) -> None:
     assert value(sandbox, "llm.base_url", CLOUD) == "https://api.anthropic.com"
 
 
-def test_show_tells_what_a_grant_would_change(sandbox: Sandbox) -> None:
+def test_show_lists_what_a_grant_would_change(sandbox: Sandbox) -> None:
     """As `trust` lists it, and without a question; once it is granted, what is in force."""
     sandbox.write(project=ASKS)
     shown = sandbox.run("trust", "--show", variables=CLOUD)
@@ -102,7 +102,7 @@ def test_a_grant_counts_and_open_keys_may_change(sandbox: Sandbox) -> None:
     ],
 )
 def test_a_new_covered_key_ends_the_grant(sandbox: Sandbox, more: str) -> None:
-    """Adding anything that needs a grant asks for all of it anew, a null as much as a value."""
+    """Adding anything that needs a grant, even a null, requires a new grant for everything."""
     sandbox.write(project=ASKS)
     assert grant(sandbox, "--with-credentials") == 0
     sandbox.write(project=ASKS + more)
@@ -179,6 +179,15 @@ def test_the_backends_key_is_bound_to_the_backend(sandbox: Sandbox) -> None:
     }
     assert grant(sandbox, "--with-credentials", variables=variables) == 0
     assert codes(sandbox, variables) == set()
+
+
+@pytest.mark.parametrize("moves", ["redis: {port: 1}\n", "redis: {host: evil.example}\n"])
+def test_local_mode_has_no_redis_to_move(sandbox: Sandbox, moves: str) -> None:
+    """A granted project's redis keys are no fault there, with a password that has no address."""
+    sandbox.write(user="mode: local\nredis: {password: redis-pass-1}\n", project=moves)
+    assert grant(sandbox) == 0
+    assert codes(sandbox, {}) == set()
+    assert sandbox.run("trust", "--show").returncode == 0
 
 
 def test_the_variable_is_a_digest_and_never_grants_a_credential(sandbox: Sandbox) -> None:
@@ -260,8 +269,8 @@ def test_home_as_project_is_the_user_file(sandbox: Sandbox) -> None:
     assert (done.returncode, "no project file" in done.stderr) == (1, True)
 
 
-def test_a_swap_between_display_and_record_is_asked_again(sandbox: Sandbox) -> None:
-    """When the file changes while the question stands, what it says now is shown, and only that is recorded."""
+def test_a_swap_between_display_and_record_prompts_again(sandbox: Sandbox) -> None:
+    """When the file changes during the prompt, its new content is shown, and only that is recorded."""
     sandbox.write(project=ASKS)
     command = [str(Path(sys.executable).parent / "stigmer"), "config", "trust"]
     environment = {
