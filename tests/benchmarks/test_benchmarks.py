@@ -86,7 +86,7 @@ def test_every_goal_is_measured_and_its_limit_is_not_moved() -> None:
 
 
 @pytest.mark.parametrize("page", TABLES, ids=lambda page: page.parent.name)
-def test_each_table_tells_the_verdict_and_the_command_of_every_goal(page: Path) -> None:
+def test_each_table_has_the_verdict_and_the_command_of_every_goal(page: Path) -> None:
     """Met is what the figure says, and the command that measures a goal names its part."""
     rows = [line.strip("| ").split(" | ") for line in page.read_text(encoding="utf-8").splitlines()]
     told = {row[0]: (row[3].strip(), row[4]) for row in rows if row[0] in GOALS and len(row) > 4}
@@ -156,7 +156,7 @@ def test_a_chart_is_readable_in_light_and_dark_and_runs_nothing(chart: Path) -> 
     }
 
 
-def test_every_chart_stands_on_the_page_with_a_text_for_those_who_cannot_see_it() -> None:
+def test_every_chart_is_on_the_page_with_an_alternative_text() -> None:
     """No chart is drawn for nobody, and none is missing."""
     page = TABLES[0].read_text(encoding="utf-8")
     shown = re.findall(r"!\[[^\]]{10,}\]\((benchmarks-\w+\.svg)\)", page)
@@ -237,7 +237,7 @@ def test_no_lock_property_or_proxy_is_on_the_way_of_a_read(owner: type, name: st
     assert [kind for kind in owner.__mro__[:-1] if "__getattribute__" in vars(kind)] == []
 
 
-def test_a_part_that_does_not_exist_is_told() -> None:
+def test_an_unknown_part_is_reported() -> None:
     """With the names of those that do."""
     done = run("benchmarks/run.py", "wram")
     assert (done.returncode, done.stdout) == (1, "")

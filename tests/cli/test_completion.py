@@ -126,7 +126,7 @@ def test_without_a_known_shell_it_is_wrong_usage(sandbox: Sandbox) -> None:
         assert all(name in answer.err for name in SHELLS)
 
 
-def test_the_help_tells_how_to_keep_it(sandbox: Sandbox) -> None:
+def test_the_help_says_how_to_make_it_permanent(sandbox: Sandbox) -> None:
     """For each shell: the line for this time, and the line for good."""
     text = ask(sandbox, "completion", "--help").out
     assert text.count("~/.bashrc") == text.count("~/.zshrc") == text.count("~/.config/fish/completions/") == 1
@@ -214,7 +214,7 @@ def test_the_options_on_the_line_decide_which_aliases_are_offered(sandbox: Sandb
     assert "there" in completed(sandbox, "config", "show", "--project-dir", str(other), *model)
 
 
-def test_unset_offers_what_stands_in_the_file(sandbox: Sandbox) -> None:
+def test_unset_offers_the_keys_in_the_file(sandbox: Sandbox) -> None:
     """The keys of your file, or with --project of the project's."""
     sandbox.write(user="mode: local\nllm: {timeout: 5}\n", project="llm: {temperature: 0.5}\n")
     assert completed(sandbox, "config", "unset", "") == {"mode", "llm.timeout"}
@@ -236,7 +236,7 @@ def test_running_workers_are_offered(sandbox: Sandbox, monkeypatch: pytest.Monke
     assert completed(sandbox, "config", "diff", "--worker", "", variables=variables) == set()
 
 
-def test_nothing_is_run_and_nobody_is_called(sandbox: Sandbox) -> None:
+def test_no_command_is_run_and_no_server_is_called(sandbox: Sandbox) -> None:
     """A secret's command stays unrun, the fleet's store and Ollama unasked, a secret is never offered."""
     ran = sandbox.root / "ran"
     key = f"{{command: [/usr/bin/touch, {ran}]}}"

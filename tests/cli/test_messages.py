@@ -135,7 +135,7 @@ def test_a_person_reads(sandbox: Sandbox, name: str) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
-def test_every_caret_stands_under_its_place(sandbox: Sandbox) -> None:
+def test_every_caret_is_under_its_place(sandbox: Sandbox) -> None:
     """Under each excerpt the caret stands below the character that line and column name, in long lines too."""
     line = "llm: {model: fast, timeout: 5, max_retries: 1, temprature: 0.2, max_tokens: lots} # " + "x" * 80
     sandbox.write(user=f"mode: local\n# naïve 日本\n{line}\n")

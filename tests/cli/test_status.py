@@ -96,7 +96,7 @@ def test_get_fails_for_any_file_that_might_say_what_a_name_means(sandbox: Sandbo
     assert ask(sandbox, "get", "locked", variables=variables).status == 1
 
 
-def test_get_fails_for_an_error_where_its_effective_value_would_stand(sandbox: Sandbox) -> None:
+def test_get_fails_for_an_error_that_concerns_its_effective_value(sandbox: Sandbox) -> None:
     """A broken setting of the active provider, or a broken alias behind the model, concerns the effective value."""
     sandbox.write(
         user="llm: {model: mine}\naliases: {mine: a, a: b, b: a}\n"
@@ -228,7 +228,7 @@ def secrets() -> tuple[str, dict[str, str]]:
     return "\n".join(lines) + "\n", given
 
 
-def test_no_command_shows_a_secret_unless_it_is_asked_to(sandbox: Sandbox) -> None:
+def test_no_command_shows_a_secret_without_reveal(sandbox: Sandbox) -> None:
     """Every secret is masked in every command and format; `--reveal` shows each one."""
     text, given = secrets()
     sandbox.write(user=text)

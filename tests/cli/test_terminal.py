@@ -52,7 +52,7 @@ def test_a_table_fits_the_terminal(sandbox: Sandbox, columns: int) -> None:
         assert any("…" in line for line in lines) or argv == ("aliases",)
 
 
-def test_a_shortened_place_keeps_what_tells_it_apart(sandbox: Sandbox) -> None:
+def test_a_shortened_place_keeps_its_distinguishing_parts(sandbox: Sandbox) -> None:
     """At 80 columns a key, a usual value, the layer, the file's name, line and column are still there."""
     answer = on_terminal(sandbox.write(user=USER), "show", "--origin", columns=80, cwd=deep(sandbox))
     rows = {line.split()[0]: line.split() for line in ANSI.sub("", answer.out).splitlines()}
@@ -61,6 +61,32 @@ def test_a_shortened_place_keeps_what_tells_it_apart(sandbox: Sandbox) -> None:
     assert rows["llm.base_url"][1:3] == ["http://localhost:11434", "defaults"]
     assert rows["llm.base_url"][3].endswith("local.yaml:15:15")
     assert rows["temporal.max_concurrency"][1:3] == ["10", "defaults"]
+
+
+def test_aliases_are_whole_at_80_columns(sandbox: Sandbox) -> None:
+    """A place that has no room for its file's name is left out; its layer is still there."""
+    sandbox.write(user="mode: local\naliases: {careful: 'qwen3-coder:30b'}\n")
+    narrow, wide = (ANSI.sub("", on_terminal(sandbox, "aliases", columns=n).out).splitlines() for n in (80, 140))
+    assert "…" not in "".join(narrow)
+    assert (narrow[0].split()[-1], wide[0].split()[-1]) == ("layer", "place")
+    assert next(line for line in wide if line.startswith("careful")).endswith(" ~/.stigmer/config.yaml:2:20")
+
+
+def test_every_key_keeps_the_file_it_comes_from_at_80_columns(sandbox: Sandbox) -> None:
+    """Even beside the longest key, a place has the file's name, the line and the column."""
+    answer = on_terminal(sandbox.write(user=USER), "show", "--all", "--origin", columns=80)
+    lines = [line for line in ANSI.sub("", answer.out).splitlines() if re.search(r":\d+:\d+$", line)]
+    places = {line.split()[-1].rpartition("/")[2] for line in lines}
+    assert {"config.yaml:1:7", "local.yaml:5:13"} <= places
+    assert not [line for line in lines if " user " in line and "config.yaml" not in line]
+
+
+def test_what_a_project_asks_for_is_folded_between_words(sandbox: Sandbox) -> None:
+    """A terminal would break the line in the middle of an address."""
+    sandbox.write(user=USER, project="llm: {base_url: 'https://a-long-name.example.com/v1'}\n")
+    out = ANSI.sub("", on_terminal(sandbox, "trust", "--show", columns=80).out)
+    assert re.search(r"^    .*https://a-long-name\.example\.com/v1", out, re.MULTILINE)
+    assert max(len(line) for line in out.splitlines() if "a-long-name" in line) <= 80
 
 
 def test_a_value_is_whole_at_80_columns(sandbox: Sandbox) -> None:
@@ -116,7 +142,7 @@ def test_what_won_is_coloured_and_what_lost_is_struck(sandbox: Sandbox) -> None:
     assert won[0] not in re.findall(r"\d+", lost.partition("4.0")[0])
 
 
-def test_the_colours_are_told(sandbox: Sandbox) -> None:
+def test_the_colours_have_a_legend(sandbox: Sandbox) -> None:
     """`show` on a terminal names the layers in their colours, on standard error; not without colours, nor in a pipe."""
     sandbox.write(user=USER)
     assert "set by \x1b[32muser\x1b[0m" in on_terminal(sandbox, "show").out

@@ -184,7 +184,7 @@ hint: did you mean llm.model?""",
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_fault_reads_as_it_stands_here(sandbox: Sandbox, name: str) -> None:
+def test_a_fault_has_exactly_this_text(sandbox: Sandbox, name: str) -> None:
     """`SOURCE:LINE:COLUMN: error[CODE] KEY: MESSAGE`, the line with a caret under the place, `hint: …`."""
     text, expected = TEXTS[name]
     sandbox.write(user="")
@@ -232,7 +232,7 @@ hint: export OPENAI_API_KEY=…, or put providers.openai.api_key into ~/.stigmer
 
 
 @pytest.mark.parametrize("name", VARIABLES)
-def test_a_fault_without_a_file_reads_as_it_stands_here(sandbox: Sandbox, name: str) -> None:
+def test_a_fault_without_a_file_has_exactly_this_text(sandbox: Sandbox, name: str) -> None:
     """A variable's fault is told at the variable; what is nowhere has no place."""
     variables, expected = VARIABLES[name]
     assert "\n".join(map(str, sandbox.problems({"MODE": "local", **variables}))) == expected

@@ -111,7 +111,7 @@ def test_a_wrong_value_is_refused_as_a_load_would(sandbox: Sandbox, key: str, te
         ("unset", "llm.model_id"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_done(sandbox: Sandbox, argv: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported_before_anything_is_done(sandbox: Sandbox, argv: tuple[str, ...]) -> None:
     """Exit 2, nothing written, and no secret repeated."""
     done = sandbox.run(*argv)
     assert done.returncode == 2, done.stderr
@@ -144,7 +144,7 @@ def test_an_alias_may_have_an_entry_for_a_declared_provider(sandbox: Sandbox) ->
     assert "writer" not in sandbox.load(LOCAL).aliases
 
 
-def test_an_overridden_key_is_set_and_told(sandbox: Sandbox) -> None:
+def test_an_overridden_key_is_set_and_reported(sandbox: Sandbox) -> None:
     """A higher layer keeps its say: the command succeeds and names it."""
     done = sandbox.run("set", "llm.model", "balanced", variables={"STIGMER_LLM_MODEL": "fast", **LOCAL})
     assert done.returncode == 0
@@ -154,7 +154,7 @@ def test_an_overridden_key_is_set_and_told(sandbox: Sandbox) -> None:
     assert f"still overridden by {sandbox.project_file}:2:16\n" in done.stderr
 
 
-def test_a_value_for_another_provider_is_told(sandbox: Sandbox) -> None:
+def test_a_value_for_another_provider_is_reported(sandbox: Sandbox) -> None:
     """A URL set while the variables choose another provider is kept for later, and that is said."""
     sandbox.write(user="llm:\n  provider: ollama\n")
     variables = {"STIGMER_LLM_PROVIDER": "anthropic", "ANTHROPIC_API_KEY": SECRET}
@@ -211,7 +211,7 @@ def test_a_secret_comes_from_standard_input_and_is_not_shown(sandbox: Sandbox) -
     assert SECRET not in two_lines.stdout + two_lines.stderr
 
 
-def test_a_secret_is_asked_for_on_a_terminal(sandbox: Sandbox) -> None:
+def test_a_secret_is_prompted_for_on_a_terminal(sandbox: Sandbox) -> None:
     """What is typed does not appear."""
     command = [str(Path(sys.executable).parent / "stigmer"), "config", "set", "llm.api_key"]
     environment = {"HOME": str(sandbox.home), "PATH": os.environ["PATH"], "XDG_CONFIG_DIRS": str(sandbox.root)}
@@ -222,7 +222,7 @@ def test_a_secret_is_asked_for_on_a_terminal(sandbox: Sandbox) -> None:
     assert SECRET in sandbox.user_file.read_text()
 
 
-def test_unset_tells_what_counts_now(sandbox: Sandbox) -> None:
+def test_unset_reports_the_value_in_force(sandbox: Sandbox) -> None:
     """The key's line goes, and the value from below comes to light."""
     sandbox.write(user="llm:\n  model: fast  # cheap\n  timeout: 3\n")
     done = sandbox.run("unset", "llm.model", variables=LOCAL)
@@ -379,7 +379,7 @@ def test_an_edit_does_not_vouch_for_what_came_with_the_project(sandbox: Sandbox)
     assert sandbox.run("get", "backend.endpoint").returncode == 3
 
 
-def test_mending_a_file_does_not_vouch_for_what_came_with_it(sandbox: Sandbox) -> None:
+def test_fixing_a_file_does_not_trust_its_other_entries(sandbox: Sandbox) -> None:
     """What its faults kept from counting is no word of the user's: here too many, until one of them is mended."""
     evil = "http://evil.example:1"
     many = "".join(f"zz{number}: 1\n" for number in range(99))

@@ -81,7 +81,7 @@ def test_the_demo_takes_nothing_from_the_machine_and_leaves_nothing(
     assert sorted(path.name for path in sandbox.home.iterdir()) == [".stigmer"]
 
 
-def test_the_demo_fails_when_something_is_not_as_told(sandbox: Sandbox) -> None:
+def test_the_demo_fails_when_something_is_not_as_described(sandbox: Sandbox) -> None:
     """A command that answers otherwise ends the demo with 1 and says what was expected."""
     script = (
         EXAMPLES.joinpath("demo.py")

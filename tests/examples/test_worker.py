@@ -158,7 +158,7 @@ def test_the_flags_of_the_seed_worker(sandbox: Sandbox) -> None:
         assert running.ends() == 2
 
 
-def test_a_bad_start_is_told(sandbox: Sandbox) -> None:
+def test_a_failed_start_is_reported(sandbox: Sandbox) -> None:
     """Every problem with its place, and exit status 1."""
     sandbox.write(user="mode: local\nllm: {modl: x}\n")
     with worker(sandbox) as running:

@@ -231,7 +231,7 @@ def test_several_hanging_requests_take_no_longer_than_one(local: Sandbox, server
     assert len(server.arrived) == 4
 
 
-def test_no_key_is_sent_without_being_asked(cloud: Sandbox, server: FakeProviders) -> None:
+def test_no_key_is_sent_unless_required(cloud: Sandbox, server: FakeProviders) -> None:
     """Without --probe neither the key nor a call of the model leaves."""
     assert checks(cloud)["key"].state == "ok"
     assert [one.path for one in server.arrived] == ["/v1/models"]
@@ -256,7 +256,7 @@ def test_a_probe_makes_one_small_call(sandbox: Sandbox, server: FakeProviders, p
     assert calls[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_a_probe_that_fails_is_told_without_the_key(cloud: Sandbox, server: FakeProviders) -> None:
+def test_a_failed_probe_is_reported_without_the_key(cloud: Sandbox, server: FakeProviders) -> None:
     """A refused key: the probe's line names the setting and the fix, and nothing holds the key; exit 4."""
     server.fail(refuses(401, {"error": {"message": f"invalid key {KEY}"}}), "/v1/messages")
     status, found = doctor(cloud, "--probe")
@@ -401,7 +401,7 @@ def test_a_models_end_is_reported_in_time(sandbox: Sandbox, server: FakeProvider
     assert "2026-11-30" in found.seen
 
 
-def test_old_facts_are_told(local: Sandbox) -> None:
+def test_old_facts_are_a_warning(local: Sandbox) -> None:
     """A catalogue of half a year ago may know nothing of the newest ends."""
     found = checks(local, today=datetime.date(2027, 12, 1))["catalogue"]
     assert found.state == "warning"
@@ -409,14 +409,14 @@ def test_old_facts_are_told(local: Sandbox) -> None:
     assert "catalogue" not in checks(local)
 
 
-def test_a_limit_beyond_the_models_is_told(cloud: Sandbox) -> None:
+def test_a_limit_above_the_models_is_reported(cloud: Sandbox) -> None:
     """More max_tokens than the model gives would be refused with every call."""
     found = checks(cloud, {"STIGMER_LLM_MAX_TOKENS": "999999"})["context"]
     assert (found.state, found.key) == ("warning", "llm.max_tokens")
     assert "128000" in found.fix
 
 
-def test_a_missing_client_is_told(cloud: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_client_is_reported(cloud: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra doctor still looks at everything, and names the pip command."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     found = checks(cloud)

@@ -60,7 +60,7 @@ def test_a_start_that_fails_leaves_nothing_behind(sandbox: Sandbox) -> None:
     assert resources() == before
 
 
-def test_current_stays_readable_and_stands_still(sandbox: Sandbox) -> None:
+def test_current_stays_readable_and_unchanged(sandbox: Sandbox) -> None:
     """After the end the last Config is there, and no later file changes it."""
     with living(sandbox) as live:
         save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
@@ -391,7 +391,7 @@ print(len([name for name in os.listdir(run) if name.endswith(".json")]))
 # -- the state file --------------------------------------------------------------------------------------------------
 
 
-def test_an_unwritable_runtime_folder_disturbs_nobody(sandbox: Sandbox) -> None:
+def test_an_unwritable_runtime_folder_does_not_stop_the_worker(sandbox: Sandbox) -> None:
     """Something else in its place: one event says so, once, and the worker works."""
     (sandbox.root / "run").write_text("a file")
     sandbox.write(user="mode: local\n")
@@ -405,7 +405,7 @@ def test_an_unwritable_runtime_folder_disturbs_nobody(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("call", ["open", "replace"])
-def test_a_full_disk_disturbs_nobody(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_a_full_disk_does_not_stop_the_worker(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """ENOSPC while the state is written: the worker goes on, keeps no half file, and publishes again later."""
 
     class Full:

@@ -247,7 +247,7 @@ def test_a_fault_of_our_own_in_the_watchers_thread_loses_none_either(
 @pytest.mark.parametrize(
     "fails", [(SecretCache, "refresh"), (Reloader, "_look_around"), (Config, "diff"), (LastGood, "accept")]
 )
-def test_wherever_it_fails_the_change_is_taken_and_told(
+def test_the_change_is_applied_and_reported_wherever_it_failed(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fails: tuple[type, str]
 ) -> None:
     """No memory for one step of a reload: the next try does all of them, the callbacks among them."""
@@ -305,7 +305,7 @@ def test_a_projects_folder_that_becomes_a_link_to_elsewhere_is_refused(sandbox: 
 # -- reload() --------------------------------------------------------------------------------------------------------
 
 
-def test_reload_tells_what_came_of_it(sandbox: Sandbox) -> None:
+def test_reload_returns_its_result(sandbox: Sandbox) -> None:
     """`reload()` returns Reloaded, Unchanged or Rejected, with everything in it, at once."""
     with living(sandbox) as live:
         assert isinstance(live.reload(), Unchanged)
@@ -424,7 +424,7 @@ def test_going_back_to_what_was_good_clears_the_fault(sandbox: Sandbox) -> None:
         assert live.current.generation == 1
 
 
-def test_a_young_fault_is_no_news(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_fault_is_not_reported_at_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault that is mended before it is 150 ms old is told nobody, however often that happens."""
     clock = Clock()
     monkeypatch.setattr(held, "time", clock)
@@ -464,7 +464,7 @@ def test_another_fault_is_young_again(sandbox: Sandbox, monkeypatch: pytest.Monk
     assert [event["event"] for event in events] == ["config.loaded", "config.reload_rejected", "config.reloaded"]
 
 
-def test_the_end_of_a_fault_is_told_when_nothing_else_tells_it(sandbox: Sandbox) -> None:
+def test_the_end_of_a_fault_is_reported_without_a_change(sandbox: Sandbox) -> None:
     """What was rejected is undone: no value changed, and the log does not end with the rejection."""
     with logged() as events, living(sandbox) as live:
         text = sandbox.user_file.read_text()
@@ -477,7 +477,7 @@ def test_the_end_of_a_fault_is_told_when_nothing_else_tells_it(sandbox: Sandbox)
     assert events[-1]["generation"] == 1
 
 
-def test_a_fault_that_stays_is_told_after_its_grace(sandbox: Sandbox) -> None:
+def test_a_fault_that_stays_is_reported_after_its_grace_time(sandbox: Sandbox) -> None:
     """With a real clock: not before 150 ms, and without another event in the folder."""
     with living(sandbox) as live:
         begin = time.monotonic()
@@ -570,7 +570,7 @@ def test_the_mode_of_the_start_is_kept(sandbox: Sandbox) -> None:
         assert until(lambda: not live.status.restart_required)
 
 
-def test_a_mode_that_was_asked_for_is_not_in_question(sandbox: Sandbox) -> None:
+def test_a_requested_mode_is_not_reported_as_a_change(sandbox: Sandbox) -> None:
     """With `mode=` or MODE, what a file says of it changes nothing, and nothing waits."""
     with living(sandbox, mode="local") as live:
         save(sandbox.user_file, "mode: cloud\nllm: {timeout: 1}\n")
@@ -578,7 +578,7 @@ def test_a_mode_that_was_asked_for_is_not_in_question(sandbox: Sandbox) -> None:
         assert not live.status.restart_required
 
 
-def test_what_needs_a_restart_is_told_and_taken_back(sandbox: Sandbox) -> None:
+def test_a_required_restart_is_reported_and_withdrawn(sandbox: Sandbox) -> None:
     """A restart key's change is in `current` and in `restart_required`, until the old value is back."""
     with living(sandbox) as live:
         calls = Calls()
@@ -687,7 +687,7 @@ def grant(sandbox: Sandbox) -> None:
     grants.record(world(sandbox), msgspec.structs.replace(layer, entries=entries, refused={}))
 
 
-def test_trust_is_decided_anew_at_each_reload(sandbox: Sandbox) -> None:
+def test_trust_is_decided_again_at_each_reload(sandbox: Sandbox) -> None:
     """A grant counts when it is recorded, an edit of what it covers ends it, of other keys it does not."""
     with living(sandbox) as live:
         save(sandbox.project_file, "llm: {base_url: 'http://gpu:11434'}\n")

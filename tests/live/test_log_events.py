@@ -47,7 +47,7 @@ def named(events: list[Any], name: str) -> list[Any]:
 # -- what stands in them ---------------------------------------------------------------------------------------------
 
 
-def test_the_start_tells_what_the_worker_runs_on(sandbox: Sandbox) -> None:
+def test_the_start_logs_the_workers_configuration(sandbox: Sandbox) -> None:
     """`config.loaded` has the contract's fields, and for each value that is no default where it comes from."""
     sandbox.write(user="mode: cloud\nllm:\n  model: balanced\n  timeout: 60\n", project="llm: {temperature: null}\n")
     with logged() as events, living(sandbox, {"ANTHROPIC_API_KEY": KEY, "STIGMER_LLM_MAX_RETRIES": "3"}) as live:
@@ -89,7 +89,7 @@ def test_the_start_lists_each_fallback(sandbox: Sandbox) -> None:
     assert KEY not in str(events)
 
 
-def test_a_reload_tells_old_and_new_with_their_origin(sandbox: Sandbox) -> None:
+def test_a_reload_logs_old_and_new_values_with_their_origin(sandbox: Sandbox) -> None:
     """`config.reloaded` has each changed key, and what waits for a restart."""
     with logged() as events, living(sandbox) as live:
         save(sandbox.user_file, "mode: local\nllm:\n  timeout: 5\ntemporal:\n  namespace: ours\n")
@@ -138,7 +138,7 @@ def test_a_rejection_is_one_event_with_every_problem_at_its_line(sandbox: Sandbo
     assert (first["log_level"], first["generation"]) == ("error", 1)
 
 
-def test_a_fault_that_comes_back_is_told_again(sandbox: Sandbox) -> None:
+def test_a_recurring_fault_is_reported_again(sandbox: Sandbox) -> None:
     """After a good change the same slip is news again."""
     with logged() as events, living(sandbox) as live:
         for number in (1, 2):
@@ -149,7 +149,7 @@ def test_a_fault_that_comes_back_is_told_again(sandbox: Sandbox) -> None:
     assert len(named(events, "config.reload_rejected")) == 2
 
 
-def test_degraded_watching_is_told_once_and_so_is_its_end(sandbox: Sandbox) -> None:
+def test_degraded_watching_and_its_end_are_reported_once(sandbox: Sandbox) -> None:
     """One event when changes are noticed by polling, with the reason; one when that is over."""
     sandbox.write(user=LOCAL)
     with logged() as events:
@@ -333,7 +333,7 @@ def test_structlog_goes_before_the_standard_logging(sandbox: Sandbox, caplog: py
 
 
 @pytest.mark.parametrize("error", [OSError(5, "broken"), ValueError("closed"), RecursionError()])
-def test_a_log_that_cannot_be_written_disturbs_nobody(
+def test_an_unwritable_log_does_not_stop_the_worker(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A stderr that raises, a processor that raises: the change is taken, callbacks run, the watch goes on."""
@@ -418,7 +418,7 @@ def test_no_event_has_a_secret(sandbox: Sandbox) -> None:
     assert KEY not in text
 
 
-def test_a_rotated_secret_is_told_as_changed_and_not_shown(sandbox: Sandbox) -> None:
+def test_a_rotated_secret_is_reported_as_changed_and_not_shown(sandbox: Sandbox) -> None:
     """Both sides of the change are masks."""
     sandbox.write(user=f"mode: cloud\nllm: {{api_key: {KEY}}}\n")
     with logged() as events, living(sandbox) as live:
@@ -457,7 +457,7 @@ class Thing:
         ValueError(SECRET.reveal()),
     ],
 )
-def test_the_processor_masks_a_secret_wherever_it_stands(value: object) -> None:
+def test_the_processor_masks_a_secret_everywhere(value: object) -> None:
     """`redact_secrets` finds a secret in texts, however it is quoted there, and in whatever would be rendered."""
     event = redact_secrets(None, "info", {"event": "x", "value": value})
     assert "secret" not in repr(event)

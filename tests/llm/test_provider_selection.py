@@ -111,7 +111,7 @@ def test_switching_back_finds_what_was_said_for_the_first_provider(sandbox: Sand
     assert (llm.base_url, llm.num_ctx, llm.max_tokens) == ("http://gpu-box:11434", 4096, 8192)
 
 
-def test_timeout_and_retries_belong_to_nobody(sandbox: Sandbox) -> None:
+def test_timeout_and_retries_belong_to_no_provider(sandbox: Sandbox) -> None:
     """They count whichever provider is in force, and a provider's own in a higher layer beats them."""
     sandbox.write(site="llm: {timeout: 5, max_retries: 1}\n", user="providers: {anthropic: {timeout: 9}}\n")
     ollama = sandbox.load(LOCAL).llm
@@ -173,7 +173,7 @@ class TestAuto:
         assert config.llm.provider == "ollama"
         assert config.explain("llm.provider").origin == Origin("user", str(sandbox.user_file), 1, 17)
 
-    def test_a_nobodys_model_beside_it_does_not(self, sandbox: Sandbox) -> None:
+    def test_an_unknown_model_beside_it_does_not(self, sandbox: Sandbox) -> None:
         """`auto` with a model that names nobody goes by the keys."""
         sandbox.write(user="llm: {provider: auto, model: my-own}\n")
         llm = sandbox.load(LOCAL).llm
@@ -312,7 +312,7 @@ class TestAnthropicKey:
         shown = self.llm(sandbox, *argv, variables=KEYS)
         assert (shown["provider"], shown["api_key"]) == ("openai", "k-openai")
 
-    def test_a_nobodys_model_among_the_flags_does_not(self, sandbox: Sandbox) -> None:
+    def test_an_unknown_model_among_the_flags_does_not(self, sandbox: Sandbox) -> None:
         """`--llm-model my-own` names nobody: Anthropic gets it."""
         shown = self.llm(sandbox, "--llm-model", "my-own")
         assert (shown["provider"], shown["model"]) == ("anthropic", "my-own")

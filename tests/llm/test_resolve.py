@@ -66,7 +66,7 @@ def compare(world: World, loaded: Loaded, expected: Outcome) -> None:
 
 @given(world=layers(), today=st.sampled_from(DAYS))
 @settings(max_examples=250)
-def test_any_layers_come_to_what_the_rules_say(world: tuple[str, list[Given]], today: datetime.date) -> None:
+def test_any_layers_merge_by_the_rules(world: tuple[str, list[Given]], today: datetime.date) -> None:
     """Over any layers: provider, values, places, losers, alias, model and problems are those of the rules."""
     mode, given_layers = world
     with sandboxed() as sandbox:
@@ -125,7 +125,7 @@ class TestRetirement:
         assert loaded.config.llm.model_id == "claude-sonnet-4-5-20250929"
 
     @pytest.mark.parametrize("days", [61, 60, 1, 0, -400])
-    def test_what_only_the_package_chose_warns_nobody(self, sandbox: Sandbox, days: int) -> None:
+    def test_a_packaged_choice_causes_no_warning(self, sandbox: Sandbox, days: int) -> None:
         """The default's end is the package's to see to: no warning, before it and after."""
         assert not self.read(sandbox, days).problems
 
@@ -165,7 +165,7 @@ class TestRetirement:
         [problem] = self.read(sandbox, 30).problems
         assert problem.hint == f"stigmer config set {command} claude-sonnet-4.6"
 
-    def test_a_persons_choice_is_kept_and_told_louder(self, sandbox: Sandbox) -> None:
+    def test_an_explicit_choice_is_kept_and_warned_about(self, sandbox: Sandbox) -> None:
         """Whoever named the retired model gets it, and the warning."""
         loaded = self.read(sandbox, 0, {**CLOUD, "STIGMER_LLM_MODEL": "claude-sonnet-4.5"})
         assert loaded.config.llm.model_id == "claude-sonnet-4-5-20250929"
@@ -303,9 +303,7 @@ class TestCredentials:
     @pytest.mark.parametrize(
         ("provider", "variable"), [("anthropic", "ANTHROPIC_API_KEY"), ("openai", "OPENAI_API_KEY")]
     )
-    def test_a_missing_key_is_told_in_the_words_people_know(
-        self, sandbox: Sandbox, provider: str, variable: str
-    ) -> None:
+    def test_a_missing_key_has_the_seeds_message(self, sandbox: Sandbox, provider: str, variable: str) -> None:
         """The seed's message, letter by letter."""
         [problem] = sandbox.problems({"MODE": "local", "STIGMER_LLM_PROVIDER": provider})
         assert (problem.code, problem.key, problem.origin) == ("missing-api-key", "llm.api_key", None)
@@ -318,7 +316,7 @@ class TestCredentials:
         assert problem.code == "missing-api-key"
         assert problem.origin == Origin("user", str(sandbox.user_file), 2, 12)
 
-    def test_a_missing_url_is_told_in_the_words_people_know(self, sandbox: Sandbox) -> None:
+    def test_a_missing_url_has_the_seeds_message(self, sandbox: Sandbox) -> None:
         """The seed's message, letter by letter, at the null."""
         sandbox.write(user="providers:\n  ollama:\n    base_url: null\n")
         [problem] = sandbox.problems(LOCAL)
@@ -345,7 +343,7 @@ class TestCredentials:
         assert revealed(beside.llm.api_key) == "k-own"
         assert [warning.code for warning in beside.warnings] == ["unused-credential"]
 
-    def test_another_providers_key_is_no_news_for_ollama(self, sandbox: Sandbox) -> None:
+    def test_another_providers_key_is_not_reported_for_ollama(self, sandbox: Sandbox) -> None:
         """A key that was given for Anthropic waits for it without a warning."""
         sandbox.write(site="llm: {provider: anthropic, api_key: k-site}\n", user="llm: {provider: ollama}\n")
         assert not sandbox.read(LOCAL).problems

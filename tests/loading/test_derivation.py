@@ -181,7 +181,7 @@ class TestFaults:
         [problem] = caught.value.problems
         assert (problem.code, problem.key, problem.hint) == ("unknown-key", "llm.modle", "did you mean llm.model?")
 
-    def test_all_faults_are_told_at_once(self, sandbox: Sandbox) -> None:
+    def test_all_faults_are_reported_at_once(self, sandbox: Sandbox) -> None:
         """Not only the first."""
         values = {"llm": {"temperature": "hot", "max_tokens": 0, "modle": "x", "base_url": "gopher://x"}}
         assert sorted(code for code, _ in self.faults(cloud(sandbox), values)) == [
@@ -224,7 +224,7 @@ class TestCredentialBinding:
 
     ELSEWHERE = "https://gateway.example/v1"
 
-    def test_a_moved_url_without_a_key_is_told_with_both_ends(self, sandbox: Sandbox) -> None:
+    def test_a_moved_url_without_a_key_is_reported_with_both_endpoints(self, sandbox: Sandbox) -> None:
         """The error names both endpoints and both sources, and no key."""
         with pytest.raises(ConfigError) as caught:
             cloud(sandbox).override({"llm.base_url": self.ELSEWHERE})
@@ -251,7 +251,7 @@ class TestCredentialBinding:
         llm = cloud(sandbox).override({"llm.api_key": "k-own"}).llm
         assert (llm.base_url, revealed(llm.api_key)) == ("https://api.anthropic.com", "k-own")
 
-    def test_the_next_override_moves_nobodys_pin(self, sandbox: Sandbox) -> None:
+    def test_the_next_override_moves_no_pin(self, sandbox: Sandbox) -> None:
         """A later URL does not take the earlier override's key along."""
         config = cloud(sandbox).override({"llm.base_url": self.ELSEWHERE, "llm.api_key": "k-own"})
         with pytest.raises(ConfigError) as caught:
@@ -297,7 +297,7 @@ class TestCredentialBinding:
         config = cloud(sandbox).override({"llm.base_url": self.ELSEWHERE, "llm.api_key": None})
         assert config.llm.api_key is None
 
-    def test_a_passed_over_key_above_a_none_is_told_as_bound(self, sandbox: Sandbox) -> None:
+    def test_a_passed_over_key_above_a_none_is_reported_as_bound(self, sandbox: Sandbox) -> None:
         """What left nothing is the binding, not the null below it."""
         sandbox.write(site="llm: {api_key: null}\n", user="llm: {api_key: k-user}\n")
         with pytest.raises(ConfigError) as caught:

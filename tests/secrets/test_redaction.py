@@ -139,7 +139,7 @@ def test_no_log_event_holds_it(sandbox: Sandbox, capsys: pytest.CaptureFixture[s
     assert CANARY not in out.out + out.err
 
 
-def test_a_crashed_worker_tells_nothing(sandbox: Sandbox) -> None:
+def test_a_crashed_worker_leaks_nothing(sandbox: Sandbox) -> None:
     """A worker that dies with the Config in its hands leaves a traceback without it."""
     variables, _ = planted(sandbox, "user")
     program = (

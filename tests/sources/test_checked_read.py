@@ -78,7 +78,9 @@ KINDS = [make_fifo, make_folder, make_link_to_zeros, make_link_to_nothing, make_
 
 @pytest.mark.parametrize("layer", ["site", "user", "project"])
 @pytest.mark.parametrize("make", KINDS)
-def test_what_is_no_regular_file_is_an_error_and_holds_nobody_up(sandbox: Sandbox, layer: str, make: object) -> None:
+def test_a_path_that_is_no_regular_file_is_an_error_and_never_blocks(
+    sandbox: Sandbox, layer: str, make: object
+) -> None:
     """FIFOs, devices, sockets, folders, loops and dangling links are `unreadable-file`, never waited for or skipped."""
     assert callable(make)
     make(put(sandbox, layer))
@@ -91,7 +93,7 @@ def test_what_is_no_regular_file_is_an_error_and_holds_nobody_up(sandbox: Sandbo
 
 
 @pytest.mark.parametrize("layer", ["site", "user", "project"])
-def test_a_missing_file_is_quiet_and_listed(sandbox: Sandbox, layer: str) -> None:
+def test_a_missing_file_is_listed_without_a_problem(sandbox: Sandbox, layer: str) -> None:
     """A file that is not there is no fault, and is told as looked for."""
     loaded = sandbox.read({"MODE": "local"})
     assert not loaded.problems
@@ -249,7 +251,7 @@ def nobody_knows(number: int) -> grp.struct_group:
 
 
 @pytest.mark.parametrize(("mode", "text"), [(0o660, SETTINGS), (0o640, SECRET)])
-def test_a_group_that_nobody_knows_is_not_private(
+def test_an_unknown_group_is_not_private(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, mode: int, text: str
 ) -> None:
     """A file of a group without a name (an NFS mount, a container) may be the group's of many."""

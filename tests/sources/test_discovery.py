@@ -155,7 +155,7 @@ class TestProject:
         done = sandbox.run("get", "llm.max_tokens", variables={"MODE": "local"}, cwd=sandbox.root / "link")
         assert (done.returncode, done.stdout.strip()) == (0, "7")
 
-    def test_a_missing_one_is_quiet_but_listed(self, sandbox: Sandbox) -> None:
+    def test_a_missing_one_is_listed_without_a_problem(self, sandbox: Sandbox) -> None:
         """Absent, where it would be, and why."""
         loaded = sandbox.read({"MODE": "local"})
         assert not loaded.problems

@@ -319,7 +319,9 @@ def test_mutated_files_give_entries_or_problems(
 
 
 @given(text=documents(), layer=st.sampled_from(["user", "project"]))
-def test_the_same_file_is_always_told_the_same(tmp_path_factory: pytest.TempPathFactory, text: str, layer: str) -> None:
+def test_the_same_file_always_has_the_same_result(
+    tmp_path_factory: pytest.TempPathFactory, text: str, layer: str
+) -> None:
     """Two readings of one file give equal values and equal problems."""
     sandbox = Sandbox(tmp_path_factory.getbasetemp() / "twice")
     sandbox.user_file.unlink(missing_ok=True)

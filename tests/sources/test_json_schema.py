@@ -117,7 +117,7 @@ def _nested(key: str, value: Any) -> Any:
     return value
 
 
-def test_defaults_are_told_and_no_secret_is() -> None:
+def test_defaults_are_included_and_secrets_are_not() -> None:
     """The default of the default mode, and in words where the modes differ."""
     properties = schema()["properties"]
     assert properties["temporal"]["properties"]["address"]["default"] == "localhost:7233"
@@ -203,7 +203,7 @@ def test_an_unknown_key_is_one_to_both(world: Sandbox, section: str, name: str) 
 
 
 @pytest.mark.parametrize("provider", CORE_PROVIDERS)
-def test_a_secret_may_stand_elsewhere(world: Sandbox, provider: str) -> None:
+def test_a_secret_may_be_a_reference(world: Sandbox, provider: str) -> None:
     """References are accepted where secrets are, and only in their three forms."""
     key = f"providers.{provider}.api_key"
     good: list[Any] = [{"env": "X"}, {"file": "~/key"}, {"command": ["/usr/bin/pass", "x"]}]

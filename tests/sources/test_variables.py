@@ -242,7 +242,7 @@ def test_a_mistyped_variable_warns_and_suggests(sandbox: Sandbox, name: str, nea
 
 
 @pytest.mark.parametrize("name", ["STIGMER_LLM_", "STIGMER_LLM_\udcff", "STIGMER_LLM_XYZZY\x1b[31m"])
-def test_a_strange_variable_name_is_told_harmlessly(sandbox: Sandbox, name: str) -> None:
+def test_a_strange_variable_name_is_escaped(sandbox: Sandbox, name: str) -> None:
     """A name with control characters or half a character can be printed."""
     (problem,) = sandbox.problems({"MODE": "local", name: "x"})
     assert problem.code == "unknown-variable"
@@ -260,7 +260,7 @@ def test_other_names_are_none_of_ours(sandbox: Sandbox, name: str) -> None:
     assert loaded.config == sandbox.load({"MODE": "local"})
 
 
-def test_an_unknown_variable_set_to_nothing_is_quiet(sandbox: Sandbox) -> None:
+def test_an_empty_unknown_variable_causes_no_warning(sandbox: Sandbox) -> None:
     """Empty is unset, also for a name that does not exist."""
     assert not sandbox.problems({"MODE": "local", "STIGMER_LLM_BASEURL": ""})
 

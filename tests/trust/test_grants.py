@@ -43,7 +43,7 @@ def test_unset_nothing_is_trusted(sandbox: Sandbox) -> None:
     assert value(sandbox, "llm.base_url", CLOUD) == "https://api.anthropic.com"
 
 
-def test_show_tells_what_a_grant_would_change(sandbox: Sandbox) -> None:
+def test_show_lists_what_a_grant_would_change(sandbox: Sandbox) -> None:
     """As `trust` lists it, and without a question; once it is granted, what is in force."""
     sandbox.write(project=ASKS)
     shown = sandbox.run("trust", "--show", variables=CLOUD)
@@ -269,7 +269,7 @@ def test_home_as_project_is_the_user_file(sandbox: Sandbox) -> None:
     assert (done.returncode, "no project file" in done.stderr) == (1, True)
 
 
-def test_a_swap_between_display_and_record_is_asked_again(sandbox: Sandbox) -> None:
+def test_a_swap_between_display_and_record_prompts_again(sandbox: Sandbox) -> None:
     """When the file changes while the question stands, what it says now is shown, and only that is recorded."""
     sandbox.write(project=ASKS)
     command = [str(Path(sys.executable).parent / "stigmer"), "config", "trust"]

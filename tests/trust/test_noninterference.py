@@ -168,7 +168,7 @@ def test_over_reloads_a_hostile_file_changes_nothing(sandbox: Sandbox) -> None:
             assert not live.status.last_error
 
 
-def test_every_setting_has_a_class_and_tells_when_it_is_taken() -> None:
+def test_every_setting_has_an_access_class_and_a_reload_class() -> None:
     """A setting without a class, or one that nobody has thought of, does not pass."""
     assert {setting.access for setting in SETTINGS.values()} == {"open", "protected", "secret", "forbidden"}
     assert {setting.reload for setting in SETTINGS.values()} == {"live", "restart"}

@@ -232,7 +232,7 @@ class TestKeys:
         assert shown in problem.message
         assert "stigmer config trust" in problem.hint
 
-    def test_all_refusals_are_told_together(self, sandbox: Sandbox) -> None:
+    def test_all_refusals_are_reported_together(self, sandbox: Sandbox) -> None:
         """Not only the first; and the open keys beside them stay."""
         sandbox.write(
             project="mode: cloud\nlocked: [llm]\n"
@@ -392,7 +392,7 @@ class TestAliases:
         without = sandbox.read(variables, flags={"llm.provider": "ollama"}, project_dir=False).config.llm
         assert loaded.config.llm == without
 
-    def test_an_override_under_another_provider_tells_a_foreign_alias(self, sandbox: Sandbox) -> None:
+    def test_an_override_under_another_provider_reports_a_foreign_alias(self, sandbox: Sandbox) -> None:
         """What the project's alias means for another provider is never sent there unnoticed."""
         sandbox.write(
             site="llm: {model: mine}\n", user="llm: {provider: ollama}\n", project="aliases: {mine: 'ollama:x'}\n"

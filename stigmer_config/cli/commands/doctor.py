@@ -51,7 +51,7 @@ def command(form: str, timeout: float, where: CommandContext, *, probe: bool) ->
       stigmer config doctor --probe --timeout 60
       stigmer config doctor --format json
     """
-    # A probe is a worker's call: the key's command is run for it.
+    # A probe is a real call like a worker's: it runs the key's command.
     request = msgspec.structs.replace(where.request(), runs_commands=probe)
     loaded = read_quietly(request)
     findings = examine(loaded, request.environment.today, timeout=timeout, probe=probe)
@@ -76,7 +76,8 @@ def _table(findings: Sequence[Finding]) -> None:
     for finding in findings:
         check = finding.check
         mark, colour = _MARKS[check.state]
-        first, *more = fold(f"{'':{len(indent)}}{check.seen}", room, len(indent))
+        seen = render.from_home_within(check.seen)
+        first, *more = fold(f"{'':{len(indent)}}{seen}", room, len(indent))
         click.echo(f"{click.style(mark, fg=colour, bold=True)} {check.name:{width}}  {first.lstrip(' ')}")
         for line in more:
             click.echo(line)

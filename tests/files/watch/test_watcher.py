@@ -308,7 +308,7 @@ def test_a_file_moved_out_is_seen_at_once(tmp_path: Path) -> None:
         assert min(move_out_and_rewrite(number) for number in range(5)) < 0.4
 
 
-def test_reading_and_noise_wake_nobody(tmp_path: Path) -> None:
+def test_reads_and_unrelated_events_report_nothing(tmp_path: Path) -> None:
     """Own reads, and what happens to other files, tell nothing."""
     path, last = tmp_path / "config.yaml", tmp_path / "last"
     path.write_bytes(b"x")
@@ -322,7 +322,7 @@ def test_reading_and_noise_wake_nobody(tmp_path: Path) -> None:
         assert frozenset().union(*consumer.told[told:]) == {last}
 
 
-def test_a_file_being_created_is_told_when_it_is_closed(tmp_path: Path) -> None:
+def test_a_created_file_is_reported_when_it_is_closed(tmp_path: Path) -> None:
     """A new file that is empty is still being written: it would only be read in vain."""
     path, last = tmp_path / "config.yaml", tmp_path / "last"
     with Consumer(path, last) as consumer:
@@ -371,7 +371,7 @@ def test_paths_come_and_go(tmp_path: Path) -> None:
         consumer.watcher.set_paths([Path("relative")])
 
 
-def test_a_storm_of_saves_is_told_seldom_and_its_end_always(tmp_path: Path) -> None:
+def test_a_burst_of_saves_is_reported_rarely_and_its_end_always(tmp_path: Path) -> None:
     """Saves as fast as they go are told some 50 times a second; the last one is."""
     path = tmp_path / "config.yaml"
     with Consumer(path) as consumer:
@@ -382,7 +382,7 @@ def test_a_storm_of_saves_is_told_seldom_and_its_end_always(tmp_path: Path) -> N
         assert len(consumer.told) - told <= (time.monotonic() - begin) / 0.02 + 2
 
 
-def test_a_request_is_told_in_its_time(tmp_path: Path) -> None:
+def test_a_request_is_reported_after_its_delay(tmp_path: Path) -> None:
     """`request` tells a path that did not change, once, and not early."""
     path = tmp_path / "config.yaml"
     with Consumer(path) as consumer:
@@ -426,7 +426,7 @@ def test_what_raises_no_event_is_found_by_the_sweep(tmp_path: Path) -> None:
         assert consumer.sees(path, b"new!")
 
 
-def test_a_link_that_leads_nowhere_is_told_without_its_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dangling_link_is_reported_without_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dangling link is another thing than no file at all: made between the walk and the watch, it has no event."""
     monkeypatch.setattr(DueFiles, "event", lambda *_: None)
     path = tmp_path / "folder" / "config.yaml"
@@ -489,7 +489,7 @@ def test_a_callback_that_raises_hurts_nothing(tmp_path: Path) -> None:
         assert consumer.sees(path, b"good")
 
 
-def test_errors_go_to_the_threads_hook_if_nobody_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_go_to_the_threads_hook_without_on_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `on_error`, and when `on_error` raises, `threading.excepthook` is told."""
     hooked: list[object] = []
     done = threading.Event()
@@ -704,7 +704,7 @@ def test_a_dead_emitter_is_noticed_and_replaced(tmp_path: Path, monkeypatch: pyt
 
 
 @linux
-def test_books_that_are_wrong_are_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_records_of_watches_are_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When watchdog raises while it drops a watch, native watching starts from nothing; the thread goes on."""
     path = tmp_path / "folder" / "config.yaml"
     path.parent.mkdir()
@@ -757,7 +757,7 @@ def test_an_overflow_marks_everything(
 
 @private
 @linux
-def test_a_watch_that_ends_is_made_anew(tmp_path: Path) -> None:
+def test_a_watch_that_ends_is_replaced(tmp_path: Path) -> None:
     """The kernel ends a watch without the parent folder hearing of it when a file system is unmounted."""
     path = tmp_path / "folder" / "config.yaml"
     path.parent.mkdir()

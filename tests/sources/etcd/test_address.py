@@ -109,7 +109,7 @@ def test_anything_else_is_an_error_of_the_variable(sandbox: Sandbox, url: str) -
         f"me:{SECRET}@etcd.example/stigmer",
     ],
 )
-def test_a_password_in_the_url_is_refused_and_not_told(sandbox: Sandbox, url: str) -> None:
+def test_a_password_in_the_url_is_refused_and_not_shown(sandbox: Sandbox, url: str) -> None:
     """It has variables of its own, which no process list and no message shows."""
     [problem] = sandbox.problems({"MODE": "local", "STIGMER_ETCD": url})
     assert (problem.code, problem.hint) == ("invalid-url", "use STIGMER_ETCD_USER and STIGMER_ETCD_PASSWORD")

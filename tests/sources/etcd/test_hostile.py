@@ -175,7 +175,7 @@ class TestLoad:
             hosts = ",".join(f"127.0.0.1:{fake.port}" for fake in (one, two, three))
             assert sandbox.load({**LOCAL, "STIGMER_ETCD": f"http://{hosts}/stigmer"}).llm.timeout == 3.0
 
-    def test_nobody_is_there(self, sandbox: Sandbox) -> None:
+    def test_no_server_is_there(self, sandbox: Sandbox) -> None:
         """A closed port, and a host that nobody knows."""
         assert "Connection refused" in refused(sandbox, f"http://127.0.0.1:{free_port()}/stigmer")
         refused(sandbox, "http://no-such-host.invalid:2379/stigmer")
@@ -315,7 +315,7 @@ class TestWorker:
             assert len(fake.asked) < 400
 
     @pytest.mark.usefixtures("quick")
-    def test_a_flood_of_changes_drowns_nobody(self, sandbox: Sandbox) -> None:
+    def test_a_flood_of_changes_uses_bounded_memory(self, sandbox: Sandbox) -> None:
         """Changes without end of one key, then of ever new keys: memory is bounded, and calm returns with the store."""
         told_of: list[int] = []
 
@@ -571,7 +571,7 @@ class TestPassword:
         return {"MODE": "local", "STIGMER_ETCD": fake.url, "STIGMER_ETCD_CACERT": str(tls.ca), **user, **more}
 
     @pytest.mark.usefixtures("quick")
-    def test_whatever_the_store_does_it_is_not_told(
+    def test_whatever_the_store_does_the_password_is_not_shown(
         self, sandbox: Sandbox, tls: Certificates, context: ssl.SSLContext
     ) -> None:
         """A server that has it and gives it back, in every way: in no message, log, state file or repr."""
@@ -620,7 +620,7 @@ class TestPassword:
             assert config.llm.timeout == 3.0
             assert not [asked for asked in fake.asked if self.CANARY in str(asked) or "auth" in asked.path]
 
-    def test_it_does_not_go_to_somebody_elses_certificate(
+    def test_it_is_not_sent_to_a_wrong_certificate(
         self, sandbox: Sandbox, tls: Certificates, context: ssl.SSLContext, tmp_path: Path
     ) -> None:
         """Another CA, another host's name: nothing is said to them."""

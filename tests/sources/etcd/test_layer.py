@@ -78,7 +78,7 @@ class TestValues:
         assert origin is not None
         assert (origin.layer, str(origin)) == ("etcd", f"etcd:/stigmer/{name}@{REVISION}")
 
-    def test_every_setting_can_stand_there(self, sandbox: Sandbox) -> None:
+    def test_every_setting_can_be_in_the_store(self, sandbox: Sandbox) -> None:
         """Each key of the reference but secrets, as its packaged or a harmless value."""
         held = {
             "mode": "local",
@@ -102,7 +102,7 @@ class TestValues:
             key for key, setting in SETTINGS.items() if not setting.is_secret and not key.startswith("providers.")
         }
 
-    def test_a_section_may_stand_in_one_key(self, sandbox: Sandbox) -> None:
+    def test_a_section_may_be_in_one_key(self, sandbox: Sandbox) -> None:
         """A mapping is a section; keys of the same section beside it count too, each with its own place."""
         loaded = load_store(sandbox, {"llm": "{model: fast, timeout: 5}", "llm/temperature": "0.5"}, LOCAL)
         assert faults(loaded) == []
@@ -177,7 +177,7 @@ class TestValues:
             ({"aliases/a": "x", "aliases/a/ollama": "y"}, "duplicate-key", "aliases.a.ollama", "remove one of them"),
         ],
     )
-    def test_a_fault_is_told_with_its_key_and_revision(
+    def test_a_fault_is_reported_with_its_key_and_revision(
         self, sandbox: Sandbox, held: dict[str, str | bytes], code: str, key: str, hint: str
     ) -> None:
         """One problem, at the store's key that is to blame, and the layer says so."""
@@ -192,7 +192,7 @@ class TestValues:
         layer = next(layer for layer in loaded.layers if layer.name == "etcd")
         assert (layer.status, layer.why) == ("error", problem.message)
 
-    def test_all_faults_are_told_together(self, sandbox: Sandbox) -> None:
+    def test_all_faults_are_reported_together(self, sandbox: Sandbox) -> None:
         """Of several keys, and of a file beside them; what is good is taken into `show`."""
         sandbox.write(user="llm: {timeout: soon}\n")
         held = {"llm/modle": "x", "llm/temperature": "9", "logging/level": "loud", "llm/max_retries": "3"}
@@ -205,7 +205,7 @@ class TestValues:
         ]
         assert loaded.config.llm.max_retries == 3
 
-    def test_a_store_full_of_faults_tells_some(self, sandbox: Sandbox) -> None:
+    def test_a_store_full_of_faults_reports_some(self, sandbox: Sandbox) -> None:
         """Nobody reads ten thousand messages: it ends after a hundred or so, quickly."""
         held = {f"aliases/a{number}": "[&a 1, &b 2, &c 3, &d 4, &e 5]" for number in range(900)}
         assert 100 <= len(load_store(sandbox, held, LOCAL).errors) <= 120
@@ -236,7 +236,7 @@ class TestValues:
 class TestRank:
     """Above the machine's file, below the user's."""
 
-    def test_it_stands_between_site_and_user(self, sandbox: Sandbox) -> None:
+    def test_it_is_between_site_and_user(self, sandbox: Sandbox) -> None:
         """Each beats the one below, and the losers are told in their order."""
         sandbox.write(site="llm: {timeout: 1, max_retries: 1}\n", user="llm: {timeout: 3}\n")
         config = load_store(sandbox, {"llm/timeout": "2", "llm/max_retries": "2"}, LOCAL).config
@@ -498,7 +498,7 @@ class TestCommand:
     HELD: ClassVar = {"llm/timeout": "3", "llm/max_retries": "2", "aliases/mine/ollama": "mine:1b", "llm/model": "mine"}
 
     @needs_openssl
-    def test_over_tls_it_is_told_with_its_revisions(self, sandbox: Sandbox, tmp_path: Path) -> None:
+    def test_over_tls_it_is_shown_with_its_revisions(self, sandbox: Sandbox, tmp_path: Path) -> None:
         """`show`, `get`, `path`, `explain` and `diff` tell the store like any layer, between site and user."""
         sandbox.write(site="llm: {timeout: 1}\n", user="mode: local\nllm: {max_retries: 5}\n")
         with Cluster(tmp_path, tls=Certificates(tmp_path / "tls")) as cluster, cluster.keys("/stigmer") as keys:

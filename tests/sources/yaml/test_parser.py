@@ -107,7 +107,7 @@ SYNTAX = {
 
 
 @pytest.mark.parametrize("name", SYNTAX)
-def test_what_is_no_yaml_is_told_with_its_place(sandbox: Sandbox, name: str) -> None:
+def test_invalid_yaml_is_reported_with_its_place(sandbox: Sandbox, name: str) -> None:
     """Broken YAML is one `yaml-syntax` error where a person must look, and nothing beside it."""
     text, (line, column) = SYNTAX[name]
     assert faults(sandbox, text) == [("yaml-syntax", "", line, column)]
@@ -188,7 +188,7 @@ def test_a_key_given_twice_is_an_error_at_any_depth(sandbox: Sandbox, name: str)
     assert ("duplicate-key", key, line, column) in faults(sandbox, text)
 
 
-def test_each_repetition_of_a_key_is_told(sandbox: Sandbox) -> None:
+def test_each_repetition_of_a_key_is_reported(sandbox: Sandbox) -> None:
     """A key given three times is two faults, and names the line of the first."""
     sandbox.write(user="llm:\n  model: x:1b\n  model: y:1b\n  model: z:1b\n")
     problems = sandbox.problems({"MODE": "local"})
@@ -232,7 +232,9 @@ def test_each_limit_lets_in_what_is_at_it_and_refuses_one_more(sandbox: Sandbox,
     ],
     ids=["depth", "a bomb of brackets", "scalar", "brackets", "an anchor before too many brackets"],
 )
-def test_a_limit_is_told_where_it_was_passed(sandbox: Sandbox, text: str, code: str, line: int, column: int) -> None:
+def test_an_exceeded_limit_is_reported_at_its_place(
+    sandbox: Sandbox, text: str, code: str, line: int, column: int
+) -> None:
     """What is too deep, too long or too much has its place; what follows is not parsed."""
     assert (code, "", line, column) in faults(sandbox, text)
 
