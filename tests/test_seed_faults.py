@@ -134,7 +134,7 @@ def test_a_partial_section_leaves_its_siblings(sandbox: Sandbox) -> None:
 
 
 class TestVariables:
-    """What a variable holds is checked, and told by its name."""
+    """A variable's value is checked, and faults name the variable."""
 
     def test_an_invalid_number_is_reported(self, sandbox: Sandbox) -> None:
         """The seed: `STIGMER_LLM_MAX_TOKENS=abc` was a bare `invalid literal for int()`."""

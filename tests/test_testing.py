@@ -35,7 +35,7 @@ def test_a_hosted_provider_has_a_key(provider: str) -> None:
 
 
 def test_a_made_config_checks_like_any_other() -> None:
-    """A slip in a test is told as everywhere, with every problem."""
+    """A mistake in a test is reported as everywhere, with every problem."""
     with pytest.raises(ConfigError) as raised:
         make_config(llm={"max_tokens": "x", "timeout": -1})
     assert {problem.code for problem in raised.value.problems} == {"wrong-type", "out-of-range"}

@@ -90,7 +90,7 @@ def test_what_a_project_asks_for_is_folded_between_words(sandbox: Sandbox) -> No
 
 
 def test_a_value_is_whole_at_80_columns(sandbox: Sandbox) -> None:
-    """However long its neighbours are: a value that finds no room in its column stands on lines of its own."""
+    """However long its neighbours are: a value that does not fit its column is printed on its own lines."""
     url = "https://gateway.eu-west.internal.example.com/anthropic"
     sandbox.write(user=f"mode: cloud\nllm: {{base_url: '{url}'}}\n")
     variables = {"STIGMER_LLM_API_KEY": "sk-hidden", "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE": "q"}
@@ -319,7 +319,7 @@ def test_any_locale_prints_everything(sandbox: Sandbox, variables: dict[str, str
 
 
 def test_the_last_resort_shows_no_value(sandbox: Sandbox) -> None:
-    """A bug of ours is told with its place and type only: no message, no locals, no traceback."""
+    """A bug is reported only with its place and type: no message, no locals, no traceback."""
     script = (
         "import stigmer_config.cli as cli, stigmer_config.cli.options as common\n"
         "def read(request):\n    held = 'sk-hidden-local'\n    raise ValueError('sk-hidden-message ' + held)\n"

@@ -55,7 +55,7 @@ class TestFrozen:
     """Nobody changes a Config."""
 
     def test_no_attribute_can_be_set_or_deleted(self, sandbox: Sandbox) -> None:
-        """Neither of the Config, nor of a section, nor anew."""
+        """Neither of the Config, nor of a section, nor a new one."""
         config = sandbox.load(CLOUD)
         for part in parts(config):
             for name in (*getattr(part, "__struct_fields__", ()), "anything"):
@@ -251,11 +251,11 @@ class TestDiff:
     """`old.diff(new)`."""
 
     def test_equal_configs_have_no_difference(self, sandbox: Sandbox) -> None:
-        """Nothing changed, nothing is told."""
+        """Nothing changed, nothing is reported."""
         assert sandbox.load(CLOUD).diff(sandbox.load(CLOUD)) == ()
 
     def test_a_change_has_both_values_and_both_places(self, sandbox: Sandbox) -> None:
-        """Key, old, new, and where each stands."""
+        """Key, old and new value, and the origin of each."""
         old = sandbox.load(CLOUD)
         sandbox.write(user="llm:\n  max_tokens: 7\n")
         [change] = old.diff(sandbox.load(CLOUD))
@@ -353,7 +353,7 @@ class TestExplain:
         assert (why.value, why.origin, why.losers) == (None, None, ())
 
     def test_redis_is_not_in_local_mode(self, sandbox: Sandbox) -> None:
-        """What the variables say is told as a loser, and why."""
+        """The variables' values are losers with a reason."""
         why = sandbox.load({**LOCAL, "REDIS_HOST": "r.example"}).explain("redis.host")
         assert (why.value, why.origin) == (None, None)
         assert [(loser.value, loser.reason) for loser in why.losers] == [("r.example", "not-in-mode")]
@@ -445,7 +445,7 @@ class TestSections:
         assert [type(value) for value in values] == [float, int, float]
 
     def test_warnings_are_in_the_config(self, sandbox: Sandbox) -> None:
-        """What did not keep it from loading is there to be told."""
+        """Problems that do not prevent loading are in `warnings`."""
         config = sandbox.load({**LOCAL, "STIGMER_LLM_MODLE": "x"})
         assert [warning.code for warning in config.warnings] == ["unknown-variable"]
         assert "STIGMER_LLM_MODEL" in config.warnings[0].hint

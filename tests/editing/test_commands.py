@@ -41,7 +41,7 @@ SECRET = "sk-ant-do-not-show-0123456789"
     ],
 )
 def test_a_value_is_read_by_its_keys_type(sandbox: Sandbox, key: str, text: str, line: str) -> None:
-    """The text of the command line becomes a number, a list, null or a text as the key wants it."""
+    """The command line's string becomes a number, a list, null or a string, by the key's type."""
     done = sandbox.run("set", key, text, variables=LOCAL)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert line in sandbox.user_file.read_text().splitlines()
@@ -145,7 +145,7 @@ def test_an_alias_may_have_an_entry_for_a_declared_provider(sandbox: Sandbox) ->
 
 
 def test_an_overridden_key_is_set_and_reported(sandbox: Sandbox) -> None:
-    """A higher layer keeps its say: the command succeeds and names it."""
+    """A higher layer still wins: the command succeeds and names it."""
     done = sandbox.run("set", "llm.model", "balanced", variables={"STIGMER_LLM_MODEL": "fast", **LOCAL})
     assert done.returncode == 0
     assert "still overridden by STIGMER_LLM_MODEL\n" in done.stderr
@@ -155,7 +155,7 @@ def test_an_overridden_key_is_set_and_reported(sandbox: Sandbox) -> None:
 
 
 def test_a_value_for_another_provider_is_reported(sandbox: Sandbox) -> None:
-    """A URL set while the variables choose another provider is kept for later, and that is said."""
+    """A URL set while the variables choose another provider is stored, and a note says that it is not in force."""
     sandbox.write(user="llm:\n  provider: ollama\n")
     variables = {"STIGMER_LLM_PROVIDER": "anthropic", "ANTHROPIC_API_KEY": SECRET}
     done = sandbox.run("set", "llm.num_ctx", "8192", variables=variables)
@@ -179,7 +179,7 @@ def test_an_edit_that_breaks_the_configuration_is_refused(sandbox: Sandbox) -> N
 
 
 def test_a_configuration_that_fails_already_can_be_edited(sandbox: Sandbox) -> None:
-    """Faults that were there before do not keep a key from being set; one that hid others can be mended."""
+    """Existing faults do not prevent setting a key; one that hid others can be fixed."""
     sandbox.write(user="llm:\n  temperature: hot\n  nonsense: 1\n")
     assert sandbox.run("set", "llm.timeout", "9").returncode == 0
     mended = sandbox.run("set", "llm.temperature", "0.5")
@@ -286,7 +286,7 @@ def test_a_key_that_is_not_in_the_file_is_not_removed(sandbox: Sandbox) -> None:
 
 
 def test_a_file_that_others_can_write_is_not_adopted(sandbox: Sandbox) -> None:
-    """Saving it anew would vouch for what somebody else may have put in."""
+    """Saving it again would trust content that another user may have written."""
     sandbox.write(user="llm:\n  timeout: 3\n")
     sandbox.user_file.chmod(0o666)
     done = sandbox.run("set", "llm.timeout", "4")
@@ -380,7 +380,7 @@ def test_an_edit_does_not_vouch_for_what_came_with_the_project(sandbox: Sandbox)
 
 
 def test_fixing_a_file_does_not_trust_its_other_entries(sandbox: Sandbox) -> None:
-    """What its faults kept from counting is no word of the user's: here too many, until one of them is mended."""
+    """Entries that faults kept from counting are not the user's: here too many, until one of them is fixed."""
     evil = "http://evil.example:1"
     many = "".join(f"zz{number}: 1\n" for number in range(99))
     sandbox.write(project=f"llm:\n  base_url: {evil}\n  temperature: hot\n{many}")
@@ -391,7 +391,7 @@ def test_fixing_a_file_does_not_trust_its_other_entries(sandbox: Sandbox) -> Non
 
 
 def test_in_a_project_file_with_a_fault_the_fault_comes_first(sandbox: Sandbox) -> None:
-    """Nothing there is trusted as done: what is to be mended is told, and after that it is."""
+    """Nothing in it is trusted until the reported fault is fixed."""
     sandbox.write(project="llm: {temperature: hot}\n")
     refused = sandbox.run("set", "--project", "backend.endpoint", "localhost:1")
     assert refused.returncode == 3

@@ -29,7 +29,7 @@ def vim(sandbox: Sandbox) -> Terminal:
 
 
 def test_vim_with_a_broken_save_and_a_return(sandbox: Sandbox) -> None:
-    """A fault is shown at its line, the editor opens there again, and the mended text is saved."""
+    """A fault is shown with its line, the editor opens there again, and the fixed text is saved."""
     with vim(sandbox) as terminal:
         terminal.wait("temperature: 0.2")
         terminal.type(":%s/0.2/hot/", "Enter", ":wq", "Enter")
@@ -150,7 +150,7 @@ def test_faults_that_were_there_before_may_stay(sandbox: Sandbox) -> None:
 
 
 def test_a_broken_file_can_be_fixed(sandbox: Sandbox) -> None:
-    """What only a fault had hidden does not keep its mending from being saved."""
+    """Errors that the fault had hidden do not prevent saving the fix."""
     sandbox.write(user="llm: {model: fast\n")
     done = sandbox.run("edit", variables={**editor(sandbox, replacing("fast", "fast}")), "MODE": "cloud"})
     assert (done.returncode, sandbox.user_file.read_text()) == (0, "llm: {model: fast}\n"), done.stderr

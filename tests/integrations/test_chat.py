@@ -519,7 +519,7 @@ def test_the_example_prints_the_answer(sandbox: Sandbox, server: FakeProviders) 
 
 
 def test_the_example_prints_key_place_and_fix_of_a_fault(sandbox: Sandbox, server: FakeProviders) -> None:
-    """When the model is missing, the example says which setting chose it, where it stands, and what to do."""
+    """When the model is missing, the example prints the setting that chose it, its place, and the fix."""
     sandbox.write(user=user_file(server, "ollama", model="mistral:7b"))
     done = run_example(sandbox)
     assert done.returncode == 4

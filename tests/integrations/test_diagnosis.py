@@ -121,7 +121,7 @@ def test_each_fault_of_a_call_names_key_place_and_fix(
 def test_an_error_in_the_middle_of_an_answer_is_reported(
     sandbox: Sandbox, server: FakeProviders, provider: str
 ) -> None:
-    """A stream that turns into an error, with status 200, is a fault with the provider's words."""
+    """A stream with status 200 that turns into an error is a fault with the provider's message."""
     server.fail(fails_in_the_middle)
     check = failed(config_for(sandbox, server.base_url(provider), provider), stream=True)
     said = {

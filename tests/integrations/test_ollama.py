@@ -64,7 +64,7 @@ def test_the_fake_speaks_ollamas_protocol(server: FakeProviders) -> None:
 
 
 def test_look_returns_version_models_and_the_facts_of_the_requested_model(server: FakeProviders) -> None:
-    """One look: version, installed models, context lengths and capabilities."""
+    """One query: version, installed models, context lengths and capabilities."""
     server.models[0].loaded = 4096
     seen = look(server.url, "qwen2.5-coder:7b")
     assert seen.version == "0.12.6"
@@ -81,7 +81,7 @@ def test_the_imitation_of_openai_is_left_out_of_the_address(server: FakeProvider
 
 
 def test_facts_that_an_old_server_omits_are_unknown(server: FakeProviders) -> None:
-    """Without a version, capabilities and context length nothing is made up."""
+    """Missing versions, capabilities and context lengths are not guessed."""
     server.models[:] = [OllamaModel("old:1b", capabilities=None, context=None)]
     server.fail(refuses(404), "/api/version")
     server.fail(refuses(404), "/api/ps")
@@ -210,7 +210,7 @@ def test_no_answer_brings_it_down(server: FakeProviders, document: Any, status: 
 
 
 def test_a_pull_reports_each_step_and_installs_the_model(server: FakeProviders) -> None:
-    """A pull reports the bytes that are there, and ends when the server says so."""
+    """A pull reports the completed bytes, and ends when the server says so."""
     steps: list[ollama.Progress] = []
     pull(server.url, "gemma3:1b", steps.append)
     assert [step.status for step in steps][0::5] == ["pulling manifest", "success"]
@@ -309,7 +309,7 @@ def test_more_memory_never_takes_a_recommendation_away(some: int, more: int) -> 
 
 
 def test_this_machines_memory_is_known() -> None:
-    """Where tests run there are at least 256 MiB, and nobody has a pebibyte."""
+    """A machine that runs tests has at least 256 MiB, and less than a pebibyte."""
     memory = ollama.machine_memory()
     assert memory is not None
     assert 2**28 < memory < 2**50

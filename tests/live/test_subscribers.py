@@ -287,7 +287,7 @@ def test_subscribing_after_the_end_raises(sandbox: Sandbox) -> None:
 
 
 def test_a_callback_begins_soon_after_the_swap(sandbox: Sandbox) -> None:
-    """A change is told by its event, not by the slow poll: well under a second, on a busy machine too."""
+    """An event reports a change, not the slow poll: well under a second, even on a busy machine."""
     with living(sandbox) as live:
         calls = Calls()
         live.subscribe(calls)

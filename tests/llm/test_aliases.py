@@ -17,7 +17,7 @@ LOCAL = {"MODE": "local", **KEYS}
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("alias", ["fast", "balanced", "powerful"])
 def test_the_built_in_aliases_have_a_model_of_every_provider(sandbox: Sandbox, alias: str, provider: str) -> None:
-    """Each of the three loads for each of the three, and keeps the name that was asked for."""
+    """Each of the three aliases loads for each of the three providers, and `llm.alias` keeps its name."""
     llm = sandbox.load({**LOCAL, "STIGMER_LLM_PROVIDER": provider, "STIGMER_LLM_MODEL": alias}).llm
     assert (llm.provider, llm.alias, llm.model) == (provider, alias, alias)
     assert llm.model_id
@@ -66,7 +66,7 @@ def test_aliases_of_higher_layers_count_for_lower_ones(sandbox: Sandbox) -> None
 
 
 def test_a_mapping_names_no_provider(sandbox: Sandbox) -> None:
-    """A mapping with an entry for Anthropic alone does not lead there."""
+    """A mapping with an entry only for Anthropic does not select it."""
     sandbox.write(user="aliases: {mine: {anthropic: claude-opus-4.5}}\nllm: {model: mine}\n")
     loaded = sandbox.read(LOCAL)
     assert loaded.config.llm.provider == "ollama"
@@ -98,7 +98,7 @@ def test_an_alias_that_is_not_used_needs_no_entry(sandbox: Sandbox) -> None:
     ],
 )
 def test_a_cycle_is_reported_once_used_or_not(sandbox: Sandbox, user: str, shown: str) -> None:
-    """One error per cycle, with the way round in it, though nothing uses the alias."""
+    """One error per cycle, with its steps, even if nothing uses the alias."""
     [problem] = sandbox.write(user=user).problems(LOCAL)
     assert (problem.code, problem.severity) == ("alias-cycle", "error")
     assert problem.message == f"the alias leads back to itself: {shown}"
@@ -106,7 +106,7 @@ def test_a_cycle_is_reported_once_used_or_not(sandbox: Sandbox, user: str, shown
 
 
 def test_two_cycles_are_two_errors(sandbox: Sandbox) -> None:
-    """Each cycle is told; what leads into one is no cycle of its own."""
+    """Each cycle is reported; an alias that leads into one is not another cycle."""
     sandbox.write(user="aliases: {a: a, b: c, c: b, in: a}\nllm: {model: in}\n")
     assert [p.message.rpartition(": ")[2] for p in sandbox.problems(LOCAL)] == ["a → a", "b → c → b"]
 

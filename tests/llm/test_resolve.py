@@ -126,7 +126,7 @@ class TestRetirement:
 
     @pytest.mark.parametrize("days", [61, 60, 1, 0, -400])
     def test_a_packaged_choice_causes_no_warning(self, sandbox: Sandbox, days: int) -> None:
-        """The default's end is the package's to see to: no warning, before it and after."""
+        """The package itself handles the retirement of a default: no warning, before or after."""
         assert not self.read(sandbox, days).problems
 
     @pytest.mark.parametrize("days", [60, 30, 1])
@@ -166,7 +166,7 @@ class TestRetirement:
         assert problem.hint == f"stigmer config set {command} claude-sonnet-4.6"
 
     def test_an_explicit_choice_is_kept_and_warned_about(self, sandbox: Sandbox) -> None:
-        """Whoever named the retired model gets it, and the warning."""
+        """An explicitly named retired model is used, with a warning."""
         loaded = self.read(sandbox, 0, {**CLOUD, "STIGMER_LLM_MODEL": "claude-sonnet-4.5"})
         assert loaded.config.llm.model_id == "claude-sonnet-4-5-20250929"
         assert told(loaded) == [("warning", "model-retired", "llm.model")]
@@ -274,13 +274,13 @@ class TestParameters:
         ],
     )
     def test_what_is_taken_or_unknown_is_not_refused(self, sandbox: Sandbox, user: str, field: str) -> None:
-        """A null, a model that takes it, and a model nobody knows raise nothing."""
+        """Null, a model that accepts it, and an unknown model raise nothing."""
         sandbox.write(user=user)
         assert not sandbox.read(CLOUD).problems
 
     @pytest.mark.parametrize(("temperature", "fits"), [("0", True), ("1", True), ("1.01", False), ("2", False)])
     def test_anthropic_takes_temperatures_from_0_to_1(self, sandbox: Sandbox, temperature: str, fits: bool) -> None:
-        """What is within 0…2 for others is out of range for Anthropic, with the range told."""
+        """Values up to 2, which others accept, are out of range for Anthropic, and the message has the range."""
         loaded = sandbox.read({**CLOUD, "STIGMER_LLM_TEMPERATURE": temperature})
         assert told(loaded) == ([] if fits else [("error", "out-of-range", "llm.temperature")])
         assert fits or "at most 1 for anthropic" in loaded.problems[0].message
@@ -381,7 +381,7 @@ class TestCredentials:
         ],
     )
     def test_plain_http_beyond_it_warns(self, sandbox: Sandbox, url: str) -> None:
-        """Names that only look like loopback are told, at the URL, without the key."""
+        """Names that only look like loopback are reported, at the URL, without the key."""
         sandbox.write(user=f"llm:\n  api_key: k-own-secret\n  base_url: '{url}'\n")
         loaded = sandbox.read(CLOUD)
         assert told(loaded) == [("warning", "insecure-endpoint", "llm.base_url")]

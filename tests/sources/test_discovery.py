@@ -71,7 +71,7 @@ class TestProject:
         assert tokens(load_in(sandbox, inner / "src")) == 9
 
     def test_it_stops_at_the_home_folder(self, sandbox: Sandbox) -> None:
-        """What lies above the home is nobody's project."""
+        """Folders above the home are not searched."""
         put(sandbox.root, 7)
         below = sandbox.home / "code"
         below.mkdir()

@@ -1,4 +1,4 @@
-"""What each key may hold, whichever way a value comes in, and how each fault is told."""
+"""The values that each key accepts, from every source, and the message of each fault."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Place = tuple[str, str, int | None, int | None]
 
 
 def told(path: Path) -> tuple[str, list[Place]]:
-    """The layer and the problems that a case's first line announces."""
+    """The layer and the expected problems in a case's first line."""
     header = HEADER.fullmatch(path.read_text(encoding="utf-8").splitlines()[0])
     assert header is not None
     parts = [EXPECTED.fullmatch(part) for part in header[2].split("; ")]
@@ -302,7 +302,7 @@ def test_an_alias_name_is_small_letters_digits_and_three_signs(sandbox: Sandbox,
 
 @pytest.mark.parametrize("name", ["A", "1a", "_a", "a" * 65, "a b", "é", "''", "-a", "a:b", "a@b", "dynaconf_merge "])
 def test_another_name_is_no_alias(sandbox: Sandbox, name: str) -> None:
-    """What is no name is told as an unknown key at its place, and means nothing."""
+    """An invalid name is reported as an unknown key at its place, and has no effect."""
     sandbox.write(user=f"aliases:\n  ? {name if name == repr('') else json.dumps(name)}\n  : x:1b\n")
     (problem,) = sandbox.problems({"MODE": "local"})
     assert (problem.code, problem.origin and (problem.origin.line, problem.origin.column)) == ("unknown-key", (2, 5))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.sandbox import Sandbox
 
-# The contract's table: variable → key, a text, and the value it stands for.
+# The contract's table: variable → key, a string, and its value.
 VARIABLES: dict[str, tuple[str, str, Any]] = {
     "MODE": ("mode", "local", "local"),
     "STIGMER_LLM_PROVIDER": ("llm.provider", "openai", "openai"),
@@ -185,7 +185,7 @@ NUMBERLIKE = st.text("+-0123456789.eE_x ", max_size=12) | st.floats().map(repr) 
 
 @given(text=NUMBERLIKE | st.text())
 def test_a_number_is_python_s_number_or_an_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """Where a text is taken as a number, it is the number Python's own reading gives, finite and in range."""
+    """A string that is accepted as a number has the value that Python gives it, finite and in range."""
     sandbox = Sandbox(tmp_path_factory.getbasetemp() / "numbers")
     loaded = sandbox.read({"MODE": "local", "STIGMER_LLM_TIMEOUT": text, "STIGMER_LLM_NUM_CTX": text})
     told = {problem.key for problem in loaded.errors}
@@ -204,7 +204,7 @@ def test_a_number_is_python_s_number_or_an_error(tmp_path_factory: pytest.TempPa
 def test_any_text_in_any_variable_is_a_value_or_a_problem(
     tmp_path_factory: pytest.TempPathFactory, name: str, text: str
 ) -> None:
-    """No text crashes the load, none of a secret is told, and a plain text is taken letter by letter."""
+    """No string crashes the load, no secret is shown, and a plain string is used unchanged."""
     sandbox = Sandbox(tmp_path_factory.getbasetemp() / "any-text")
     loaded = sandbox.read({**world(name), name: text})
     assert loaded.config.fingerprint
@@ -309,7 +309,7 @@ def test_ollama_host_is_read_as_ollama_reads_it(sandbox: Sandbox, text: str) -> 
 
 @pytest.mark.parametrize("text", ["ftp://example.com", "exa mple.com", "unix:///run/ollama.sock", "http://a:b:c"])
 def test_an_ollama_host_that_is_no_server_is_an_error(sandbox: Sandbox, text: str) -> None:
-    """What is no address is told, not guessed at."""
+    """An invalid address is reported, not guessed."""
     assert {problem.code for problem in sandbox.problems({"MODE": "local", "OLLAMA_HOST": text})} == {"invalid-url"}
 
 

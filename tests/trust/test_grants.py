@@ -1,4 +1,4 @@
-"""Grants: what they cover, what ends them, and what stands above them (in the manner of git's safe.directory tests)."""
+"""Grants: what they cover, what ends them, and what overrides them (in the manner of git's safe.directory tests)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_grant_counts_and_open_keys_may_change(sandbox: Sandbox) -> None:
     ],
 )
 def test_a_new_covered_key_ends_the_grant(sandbox: Sandbox, more: str) -> None:
-    """Adding anything that needs a grant asks for all of it anew, a null as much as a value."""
+    """Adding anything that needs a grant, even a null, requires a new grant for everything."""
     sandbox.write(project=ASKS)
     assert grant(sandbox, "--with-credentials") == 0
     sandbox.write(project=ASKS + more)
@@ -270,7 +270,7 @@ def test_home_as_project_is_the_user_file(sandbox: Sandbox) -> None:
 
 
 def test_a_swap_between_display_and_record_prompts_again(sandbox: Sandbox) -> None:
-    """When the file changes while the question stands, what it says now is shown, and only that is recorded."""
+    """When the file changes during the prompt, its new content is shown, and only that is recorded."""
     sandbox.write(project=ASKS)
     command = [str(Path(sys.executable).parent / "stigmer"), "config", "trust"]
     environment = {

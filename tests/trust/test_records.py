@@ -1,4 +1,4 @@
-"""The record of a grant is believed only when nobody else can have written it, and survives a kill."""
+"""The record of a grant is trusted only if no other user can have written it, and survives a kill."""
 
 from __future__ import annotations
 

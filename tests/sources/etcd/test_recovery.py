@@ -30,7 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_worker_that_publishes_often_still_reads_the_store(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A worker whose own files change all the time finds out, too, that its watch is dead."""
+    """A worker whose own files change all the time also detects that its watch is dead."""
     with Cluster(tmp_path / "etcd") as cluster, cluster.keys("/p") as keys:
         link, ended = Link(cluster.members[0].client), threading.Event()
 
@@ -95,7 +95,7 @@ def test_a_change_of_users_does_not_stop_a_workers_updates(sandbox: Sandbox, tmp
 def test_a_change_that_the_sweep_sees_first_is_no_failure_of_the_store(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A watch behind a slow member hears of a change after the sweep did: it is renewed, and nobody is alarmed."""
+    """A watch on a slow member gets a change after the sweep did: it is renewed, and no failure is reported."""
     interrupted = threading.Event()
     watch, interrupt, late = Etcd.watch, Etcd.interrupt, [1, 2, 3]
 
