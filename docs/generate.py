@@ -18,7 +18,7 @@ from stigmer_config.cli import COMMANDS, stigmer
 from stigmer_config.core.provenance import Entry
 from stigmer_config.core.secret import Secret
 from stigmer_config.settings.declarations import CORE_PROVIDERS, MODEL_FIELDS, SETTINGS, Setting, find
-from stigmer_config.settings.value_types import MAX_INT, Choice, Kind, Number, Whole
+from stigmer_config.settings.value_types import Choice, ValueType
 from stigmer_config.sources.defaults import defaults_layer
 from stigmer_config.sources.variables import vendor_variables
 
@@ -135,27 +135,17 @@ def _keys() -> str:
 
 
 def _row(setting: Setting) -> tuple[str, ...]:
-    takes = _takes(setting.kind) + (", or a reference" if setting.is_secret else "")
+    takes = _takes(setting.value_type) + (", or a reference" if setting.is_secret else "")
     takes += ", or none" if setting.nullable else ""
-    variable = " else ".join(f"`{name}`" for name in _names(setting)) or "-"
+    variable = " else ".join(f"`{name}`" for name in setting.variables) or "-"
     what = setting.doc.replace("<", "&lt;")
     return f"`{setting.key}`", what, takes, _default(setting.key), variable, _ACCESS[setting.access], setting.reload
 
 
-def _names(setting: Setting) -> list[str]:
-    return [name for name in (setting.variable, setting.fallback_variable) if name]
-
-
-def _takes(kind: Kind) -> str:
-    if isinstance(kind, Choice):
-        return " ".join(f"`{word}`" for word in (*kind.choices, *kind.extra))
-    if isinstance(kind, Whole):
-        top = f"{kind.most:,}".replace(",", " ")
-        return f"whole number, {kind.least} to {top}" if kind.most < MAX_INT else f"whole number, at least {kind.least}"
-    if isinstance(kind, Number):
-        bottom = f"above {kind.least:g}" if kind.above else f"{kind.least:g}"
-        return f"number, {bottom} to {kind.most:g}" if kind.most < MAX_INT else f"number {bottom}"
-    return kind.expects
+def _takes(value_type: ValueType) -> str:
+    if isinstance(value_type, Choice):
+        return " ".join(f"`{word}`" for word in (*value_type.choices, *value_type.extra))
+    return value_type.takes
 
 
 def _default(key: str) -> str:
@@ -202,7 +192,7 @@ def _aliases() -> str:
 def _variables() -> str:
     own = _table(
         ("variable", "key", "takes"),
-        [(f"`{name}`", f"`{s.key}`", _takes(s.kind)) for s in SETTINGS.values() for name in _names(s)],
+        [(f"`{name}`", f"`{s.key}`", _takes(s.value_type)) for s in SETTINGS.values() for name in s.variables],
     )
     others = [(" else ".join(f"`{name}`" for name in names), f"`{key}`") for key, names in vendor_variables() if names]
     return "\n".join(

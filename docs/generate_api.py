@@ -17,6 +17,7 @@ from stigmer_config.config import sections
 from stigmer_config.core import provenance
 from stigmer_config.integrations import chat, metrics
 from stigmer_config.loading import request
+from stigmer_config.settings import built_in_sections
 
 PAGE = Path(__file__).with_name("api.md")
 _WIDTH = 100
@@ -48,11 +49,11 @@ _MODULES: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
 )
 _PARTS = (
     sections.ProviderConfig,
-    sections.TemporalConfig,
-    sections.BackendConfig,
-    sections.SandboxConfig,
-    sections.RedisConfig,
-    sections.LoggingConfig,
+    built_in_sections.TemporalConfig,
+    built_in_sections.BackendConfig,
+    built_in_sections.SandboxConfig,
+    built_in_sections.RedisConfig,
+    built_in_sections.LoggingConfig,
     provenance.Loser,
     provenance.Hop,
 )
@@ -142,8 +143,21 @@ def _signature(name: str, function: Callable[..., Any], owner: str | None = None
     return f"```text\n{line}\n```\n"
 
 
+def _written(annotation: Any) -> str:
+    """An evaluated annotation, without what `Annotated` says beside the type."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _written(typing.get_args(annotation)[0])
+    if isinstance(annotation, types.UnionType):
+        return " | ".join(_written(part) for part in typing.get_args(annotation))
+    if annotation is type(None):
+        return "None"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("typing.")
+
+
 def _type(annotation: Any, owner: Any) -> str:
     """An annotation as it is written in the source, with the values of the choices that it names."""
+    if not isinstance(annotation, str):
+        return _written(annotation)
     names = {"ProjectDir": request.ProjectDir, **vars(sys.modules[owner.__module__])}
     return re.sub(r"\b[A-Z]\w+\b", lambda found: _choices(names.get(found[0])) or found[0], str(annotation))
 

@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-# name → one-line help: the list must not import every command.
+# name → one-line help, so that listing does not import every command.
 COMMANDS = {
     "show": "Show every effective value, and with --origin where it comes from.",
     "get": "Print one effective value, for scripts.",
@@ -38,7 +38,7 @@ COMMANDS = {
 
 
 class _Group(click.Group):
-    """A group that knows what was meant."""
+    """A group that suggests the nearest command."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -56,7 +56,7 @@ class _Group(click.Group):
 
 
 class _Lazy(_Group):
-    """A group whose commands stand in modules of their names."""
+    """A group whose commands are in modules with their names."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -124,8 +124,8 @@ def config() -> None:
 
 
 def main() -> None:
-    """The command's entry point. No fault of ours reaches a person as a traceback."""
-    if "_STIGMER_COMPLETE" in os.environ:  # a shell asks, after a TAB
+    """The command's entry point. It never shows a traceback."""
+    if "_STIGMER_COMPLETE" in os.environ:  # a shell requests completions
         from .completion.shells import answer
 
         answer(stigmer)
@@ -133,7 +133,7 @@ def main() -> None:
         _prepare_streams()
         stigmer(prog_name="stigmer")
     except OSError as error:
-        if error.filename is not None:  # no stream: a file we should have looked after
+        if error.filename is not None:  # not a stream but a file, whose error should have been handled
             _internal(error)
         _close_quietly()
         click.echo(f"stigmer: the output cannot be written: {error.strerror}", err=True)
@@ -148,22 +148,22 @@ def _report(error: Exception) -> None:
     from ..core.problems import ConfigError
 
     if isinstance(error, ConfigError):
-        from .output.problems import FAULTY, tell
+        from .output.problems import FAULTY, print_problems
 
-        tell(error.problems, apart=False)
+        print_problems(error.problems, apart=False)
         sys.exit(FAULTY)
 
 
 def _internal(error: Exception) -> None:
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    # Only the place and the type: the message might quote a value.
+    # Only the place and the type: the message might contain a value.
     click.echo(f"stigmer: internal error: {type(error).__name__} at {frame.filename}:{frame.lineno}", err=True)
     click.echo("hint: this is a bug in stigmer-config; please report it with the command you ran", err=True)
     sys.exit(70)
 
 
 def _prepare_streams() -> None:
-    """Characters that the terminal's encoding lacks are escaped. Raises `OSError` without standard output."""
+    """Escapes characters that the terminal's encoding lacks. Raises `OSError` without standard output."""
     if sys.stdout is None:
         raise OSError(None, "it is closed")
     for stream in (sys.stdout, sys.stderr):
@@ -173,7 +173,7 @@ def _prepare_streams() -> None:
 
 
 def _close_quietly() -> None:
-    """What could not be written is lost: Python need not try again, and complain, at the end."""
+    """Drops unwritten output, so that Python does not try again, and print an error, at its exit."""
     with contextlib.suppress(OSError, AttributeError):
         sys.stdout.close()
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends

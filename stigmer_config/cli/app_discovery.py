@@ -1,7 +1,7 @@
 """The applications that a command knows: by `--app`, and by entry points in the group `stigmer_config.apps`.
 
-Their code is imported only when `apps` is in a layer that the user or the operator wrote, or on the command line, and
-never from the working folder or the project: both are taken off the import path first.
+Their code is imported only if `apps` is in a layer of the user or the operator, or on the command line, and never from
+the working folder or the project: both are removed from the import path first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GROUP = "stigmer_config.apps"
 
 
 class KnownApps(NamedTuple):
-    """What a command knows of applications, and a warning for each that could not be loaded."""
+    """The applications that a command knows, and a warning for each one that could not be loaded."""
 
     schema: Schema = BUILT_IN
     problems: tuple[Problem, ...] = ()
@@ -71,7 +71,7 @@ def applications(
 
 
 def _is_used(environment: Environment) -> bool:
-    """Whether a layer that the user or the operator wrote has a section `apps`."""
+    """Whether a layer of the user or the operator has a section `apps`."""
     places = (("site", site_file(environment)[0]), ("user", user_file(environment)))
     for layer, path in places:
         try:
@@ -83,14 +83,14 @@ def _is_used(environment: Environment) -> bool:
         if file_layer(path, layer, environment.uid)[0].apps is not None:  # type: ignore[arg-type]
             return True
     if (environment.variable("STIGMER_ETCD") or "").startswith("https://"):
-        from ..sources.etcd.layer import read_fleet  # most machines have no fleet
+        from ..sources.etcd.layer import read_fleet  # imported late: most machines have no fleet
 
         return read_fleet(environment)[0].apps is not None
     return False
 
 
 def _closed(environment: Environment, project_dir: Path | Literal[False] | None) -> list[str]:
-    """The folders that nothing is imported from: the working folder and the project's."""
+    """The folders from which nothing is imported: the working folder and the project's."""
     folders = {real_path(os.getcwd())} if environment.cwd is not None else set()
     project = project_file(environment, project_dir)
     if project.path and project.why_none is None:
@@ -99,7 +99,7 @@ def _closed(environment: Environment, project_dir: Path | Literal[False] | None)
 
 
 def _own_folders() -> set[str]:
-    """Where this interpreter keeps installed packages: what is there could run anyway, wherever it is."""
+    """This interpreter's folders of installed packages, whose code could run anyway."""
     import sysconfig
 
     return {real_path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib", "platstdlib")}
@@ -120,7 +120,7 @@ class _UnavailableError(Exception):
 
 
 def _entries(named: Sequence[str]) -> Iterator[tuple[str, EntryPoint]]:
-    """What to import, and what it is called in a message."""
+    """The entry points to import, with their names for messages."""
     from importlib.metadata import EntryPoint, distributions
 
     for name in named:
@@ -135,14 +135,14 @@ def _entries(named: Sequence[str]) -> Iterator[tuple[str, EntryPoint]]:
 
 
 def _load(entry: EntryPoint, closed: Sequence[str]) -> type:
-    """The class of an entry point. Raises `_UnavailableError` for what cannot be imported, or must not be."""
+    """The class of an entry point. Raises `_UnavailableError` for one that cannot or must not be imported."""
     import importlib.util
 
     module, separator, name = entry.value.partition(":")
     if not separator or not name.strip().isidentifier():
         raise _UnavailableError(f"{printable(entry.value)} is not module:Class", "write module:Class")
     try:
-        with _quiet():
+        with quiet():
             spec = importlib.util.find_spec(module.partition(".")[0])
             folders = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec is not None else []
             if any(folder and _is_inside(folder, closed) for folder in folders):
@@ -155,7 +155,7 @@ def _load(entry: EntryPoint, closed: Sequence[str]) -> type:
         raise
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever an import comes up with, SystemExit too, is no end of a command
+    except BaseException as error:  # no exception of an import, not even SystemExit, may end a command
         raise _UnavailableError(
             f"importing {module} raised {type(error).__name__}", f"python -c 'import {module}'"
         ) from error
@@ -171,8 +171,8 @@ def _load(entry: EntryPoint, closed: Sequence[str]) -> type:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Standard output is for data: what an import prints goes to standard error, below Python too."""
+def quiet() -> Iterator[None]:
+    """Redirects an application's output to standard error, even on the descriptor: standard output is for data."""
     kept = sys.stdout
     with contextlib.suppress(Exception):
         sys.stdout.flush()

@@ -1,7 +1,8 @@
-"""What the commands share: the options that all of them take, loading, and keys."""
+"""Shared parts of the commands: common options, loading, and checking keys."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +19,11 @@ from ..loading.load import Loaded, read
 from ..loading.request import Request
 from ..settings.schema import Schema
 from ..sources.app_entries import neighbour
-from .app_discovery import KnownApps, applications, mentions
+from .app_discovery import KnownApps, applications, mentions, quiet
 
 
 def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-    """The folders that the shell itself offers."""
+    """A parameter for which the shell completes folders."""
     del ctx, param
     from click.shell_completion import CompletionItem
 
@@ -71,7 +72,7 @@ def html_option(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class CommandContext:
-    """Which configuration a command is about."""
+    """The configuration that a command uses."""
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class CommandContext:
         *,
         mentioned: bool = False,
     ) -> None:
-        """`apps` are those of `--app`; `mentioned`: whether the arguments name an application's key."""
+        """`apps` are the values of `--app`; `mentioned`: whether the arguments name an application's key."""
         self.mode = mode
         self.project_dir = project_dir
         self._apps = apps
@@ -89,25 +90,25 @@ class CommandContext:
 
     @functools.cached_property
     def applications(self) -> KnownApps:
-        """The applications that this command knows."""
+        """The applications that the command knows."""
         return applications(Environment.capture(), self.project_dir, self._apps, mentioned=self._mentioned)
 
     @property
     def schema(self) -> Schema:
-        """Every setting that this command knows."""
+        """The settings that the command knows."""
         return self.applications.schema
 
     def load(self, flags: tuple[Layer, Sequence[Problem]] | None = None) -> Loaded:
-        """Loads it, faults and all."""
+        """Loads it, even with faults."""
         request = self.request()
         if flags is not None:
             layer, problems = flags
             request = msgspec.structs.replace(request, flags=(layer, tuple(problems)))
-        return read(request)
+        return read_quietly(request)
 
     def request(self) -> Request:
-        """What `load` is asked for."""
-        # Only workers run a secret's command.
+        """The request for `load`."""
+        # Only workers run the commands of secrets.
         found = self.applications
         return Request(
             Environment.capture(),
@@ -120,13 +121,19 @@ class CommandContext:
         )
 
 
+def read_quietly(request: Request) -> Loaded:
+    """Loads a request; what an application's own check prints goes to standard error."""
+    with quiet() if request.schema.apps else contextlib.nullcontext():
+        return read(request)
+
+
 def capture() -> Environment:
     """This process's environment."""
     return Environment.capture()
 
 
 def require_key(key: str, schema: Schema, *, sections: bool = False) -> str:
-    """A key that exists (or, with `sections`, a section). Raises a usage error (exit 2) with the nearest."""
+    """Returns an existing key (or, with `sections`, a section). Raises a usage error (exit 2) with the nearest."""
     if key and sections and schema.is_section(key):
         return key
     if (schema.find(key) is not None or key in RESOLVED) and not _is_neighbour(key, schema):
@@ -153,7 +160,7 @@ def _is_neighbour(key: str, schema: Schema) -> bool:
 
 
 def require_alias(loaded: Loaded, key: str) -> None:
-    """Refuses (exit 2) an `aliases.<name>` that no layer gives, not even in vain."""
+    """Raises a usage error (exit 2) for an `aliases.<name>` that is in no layer."""
     aliases = loaded.config.aliases
     if not key.startswith("aliases.") or key.removeprefix("aliases.") in aliases or _in_vain(loaded, key):
         return
@@ -168,10 +175,11 @@ def _in_vain(loaded: Loaded, key: str) -> bool:
 
 
 def concerning(loaded: Loaded, key: str) -> list[Problem]:
-    """The problems that decide what a key's value is worth.
+    """The problems that affect a key's value.
 
-    Its own; for an `llm` key those of the provider's own setting and of the aliases behind it; and those of the
-    sections they stand in and of whole files, since its value might have stood there: in none below where it stands.
+    These are its own; for an `llm` key those of the provider's setting and of the aliases behind it; and those of the
+    sections that contain these keys and of whole files, which might have set the value, unless the file's layer is
+    below the layer of the value.
     """
     field = "model" if key in RESOLVED else key.removeprefix("llm.")
     concerned = {key}
@@ -179,7 +187,7 @@ def concerning(loaded: Loaded, key: str) -> list[Problem]:
         concerned |= {f"llm.{field}", f"providers.{loaded.config.llm.provider}.{field}"}
     if field == "model":
         concerned |= {f"aliases.{hop.name}" for hop in loaded.config.explain("llm.model").hops}
-        concerned.add(f"aliases.{loaded.config.llm.model}")  # what it might have been
+        concerned.add(f"aliases.{loaded.config.llm.model}")  # the values that it might have had
     if key.startswith("aliases."):
         concerned |= {problem.key for problem in loaded.problems if problem.key.startswith(f"{key}.")}
     children = loaded.config.schema.children
@@ -193,8 +201,8 @@ def concerning(loaded: Loaded, key: str) -> list[Problem]:
 
 
 def _is_below(loaded: Loaded, problem: Problem, key: str) -> bool:
-    """Whether a key's value stands in a layer above a problem's: what that one might have said would lose."""
-    if key in RESOLVED or key in ("locked", "enforced"):  # to which all layers add
+    """Whether a key's value is in a layer above a problem's layer, whose value would lose."""
+    if key in RESOLVED or key in ("locked", "enforced"):  # the union of all layers
         return False
     origin = loaded.config.explain(key).origin
     if origin is None or problem.origin is None:

@@ -1,4 +1,4 @@
-"""Which file a command writes, and what it says about that: written, refused, or failed."""
+"""The file that a command writes, and the messages about the result: written, refused, or failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..editing.keys import EditError
 from ..editing.write import Change, Outcome, write
 from ..files.atomic_write import SaveError
 from .options import CommandContext
-from .output.problems import FAULTY, exit_status, tell
+from .output.problems import FAULTY, exit_status, print_problems
 
 if TYPE_CHECKING:
     from ..editing.etcd import Store
@@ -53,7 +53,7 @@ def fleet_scoped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def stored(where: CommandContext, edit: Callable[[Store], Outcome]) -> tuple[Store, Outcome]:
-    """Edits the fleet's store. Exits with what is wrong (1, or 3 for `untrusted-key`)."""
+    """Edits the fleet's store. On a problem, prints it and exits (1, or 3 for `untrusted-key`)."""
     from ..editing.etcd import StoreError, store  # most machines have no fleet
 
     try:
@@ -62,19 +62,19 @@ def stored(where: CommandContext, edit: Callable[[Store], Outcome]) -> tuple[Sto
     except NoTarget as error:
         raise click.UsageError(printable(str(error))) from error
     except EditRejected as refusal:
-        tell(refusal.problems)
+        print_problems(refusal.problems)
         say("nothing was written: the fleet's store is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except (StoreError, ImportError) as error:
         say(f"{target_place(aimed)}: {printable(str(error))}")
         say("hint: stigmer config doctor shows more about the store")
         raise SystemExit(FAULTY) from None
-    tell_outcome(aimed, outcome)
+    report_outcome(aimed, outcome)
     return aimed, outcome
 
 
 def file_of(where: CommandContext, scope: Scope) -> EditTarget:
-    """The file to write. Raises a usage error (exit 2) where there is none of that scope."""
+    """The file to write. Raises a usage error (exit 2) when there is none of that scope."""
     try:
         return target(where.request(), scope)
     except NoTarget as error:
@@ -82,11 +82,11 @@ def file_of(where: CommandContext, scope: Scope) -> EditTarget:
 
 
 def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Outcome:
-    """Makes an edit. Exits with what is wrong (1, or 3 for `untrusted-key`): then the file is as it was."""
+    """Makes an edit. On a problem, prints it and exits (1, or 3 for `untrusted-key`); the file is then unchanged."""
     try:
         outcome = write(aimed, change, keys)
     except EditRejected as refusal:
-        tell(refusal.problems)
+        print_problems(refusal.problems)
         say(f"nothing was written: {target_place(aimed)} is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except EditError as error:
@@ -95,32 +95,32 @@ def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Ou
         raise SystemExit(FAULTY) from None
     except SaveError as error:
         failed(aimed, error)
-    tell_outcome(aimed, outcome)
+    report_outcome(aimed, outcome)
     return outcome
 
 
-def tell_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
-    """Says what is worth knowing about a file that was written."""
+def report_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
+    """Prints notes on a file that was written."""
     if not outcome.durable:
         place = target_place(aimed)
         say(f"{place} is written, but the disk did not confirm it: a power failure may restore the old version")
     if outcome.trusted:
         say("what you set here is trusted on this machine; others must run: stigmer config trust")
     known = set(outcome.before.problems)
-    tell(p for p in outcome.after.problems if p.severity == "warning" and p not in known)
+    print_problems(p for p in outcome.after.problems if p.severity == "warning" and p not in known)
 
 
 def failed(aimed: EditTarget, error: SaveError) -> None:
-    """Says why a file could not be written, and exits."""
+    """Prints why a file could not be written, and exits."""
     say(f"{printable(str(error))}\nnothing was written: {target_place(aimed)} is unchanged")
     raise SystemExit(FAULTY) from None
 
 
 def target_place(aimed: EditTarget | Store, line: int | None = None) -> str:
-    """The file, or the store, as a message names it."""
+    """The name of the file, or the store, in messages."""
     return printable(aimed.path) + (f":{line}" if line else "")
 
 
 def say(message: str) -> None:
-    """A line for the person: standard output is for data."""
+    """Prints a line to standard error: standard output is for data."""
     click.echo(message, err=True)

@@ -9,10 +9,11 @@ from ..core.problems import Problem
 from ..core.provenance import Entry, Origin
 from ..core.secret import Secret, password_in, without_password
 from ..secrets.redaction import spellings, without_secrets
-from ..settings.apps import App, NamesNode, Node, StructNode
+from ..settings.apps import App
 from ..settings.declarations import BUILT_IN
 from ..settings.frozen import Frozen, FrozenDict
-from ..settings.schema import Schema, Setting
+from ..settings.schema import Schema
+from .structs import CheckError, made, nested
 
 FAILED_CHECK = "failed-check"
 _LONGEST = 400  # the most characters of an application's own message
@@ -50,7 +51,7 @@ class Applications(Frozen, frozen=True, eq=False):
         if self.schema.find(key) is None:
             raise KeyError(key)
         below = {name: value for name, value in self.values.items() if name.startswith(f"{key}.")}
-        return _nested(below, f"{key}.") if below else None
+        return nested(below, f"{key}.") if below else None
 
 
 NONE = Applications()
@@ -70,8 +71,8 @@ def applications(
         own = {key: value for key, value in below.items() if key.startswith(f"{app.key}.")}
         mine |= own
         try:
-            structs[app.cls] = _made(app.root, app.key, _nested(own, f"{app.key}."))
-        except _CheckError as error:
+            structs[app.cls] = made(app.root, app.key, nested(own, f"{app.key}."))
+        except CheckError as error:
             problems.append(_problem(app, error, winners))
     others = {key: value for key, value in below.items() if schema.is_unregistered(key)}
     return Applications(schema, mine, structs, others, tuple(_passwords(mine))), problems
@@ -119,49 +120,7 @@ def _sections(key: str) -> Iterator[str]:
     return (".".join(parts[:depth]) for depth in range(3, len(parts)))
 
 
-class _CheckError(Exception):
-    """An application's own check refused a section."""
-
-    def __init__(self, key: str, error: BaseException) -> None:
-        super().__init__(key)
-        self.key = key
-        self.error = error
-
-
-def _nested(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *sections, name = key.removeprefix(prefix).split(".")
-        below: dict[str, Any] = tree
-        for section in sections:
-            found = below.setdefault(section, {})
-            # A value that is not a section has no keys below it.
-            below = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-        below[name] = value
-    return tree
-
-
-def _made(node: Node, key: str, tree: Any) -> Any:
-    """The struct that a declaration makes from the values of its keys."""
-    if isinstance(node, Setting):
-        return tree
-    if tree is None or not isinstance(tree, dict):
-        return None if node.optional else FrozenDict() if isinstance(node, NamesNode) else _struct(node, key, {})
-    parts = cast("dict[str, Any]", tree)
-    if isinstance(node, NamesNode):
-        return FrozenDict({name: _made(node.item, f"{key}.{name}", part) for name, part in parts.items()})
-    return _struct(node, key, parts)
-
-
-def _struct(node: StructNode, key: str, tree: Mapping[str, Any]) -> Any:
-    fields = {name: _made(below, f"{key}.{name}", tree.get(name)) for name, below in node.fields}
-    try:
-        return node.cls(**fields)
-    except (Exception, SystemExit) as error:  # any exception of an application's check is a fault with a place
-        raise _CheckError(key, error) from error
-
-
-def _problem(app: App, failed: _CheckError, winners: Mapping[str, Entry]) -> Problem:
+def _problem(app: App, failed: CheckError, winners: Mapping[str, Entry]) -> Problem:
     """The fault of a section, at the place of its highest value, which is the one to change."""
     message = f"the check of {app.source} raised {type(failed.error).__name__}"
     if isinstance(failed.error, ValueError):

@@ -13,6 +13,7 @@ from ..core.problems import Problem
 from ..core.provenance import Change, Explanation, Origin
 from ..core.secret import without_password
 from ..files.paths import expanded
+from ..settings.built_in_sections import BackendConfig, LoggingConfig, RedisConfig, SandboxConfig, TemporalConfig
 from ..settings.declarations import (
     CHILDREN,
     CORE_PROVIDERS,
@@ -26,16 +27,7 @@ from ..settings.frozen import Frozen
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_key
 from .app_values import NONE, Applications
-from .sections import (
-    BackendConfig,
-    LLMConfig,
-    LoggingConfig,
-    ProviderConfig,
-    RedisConfig,
-    SandboxConfig,
-    TemporalConfig,
-    plain,
-)
+from .sections import LLMConfig, ProviderConfig, plain
 
 T = TypeVar("T")
 
@@ -174,7 +166,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         found: dict[str, Any] = {}
         for name, fields in _SECTIONS:
             part = _section(self, name)
-            if unlike is None or part != _section(unlike, name):
+            if unlike is None or not name or part != _section(unlike, name):
                 found |= {key: _field(part, field) for key, field in fields}
         found |= self._applications.values
         for provider, settings in self.providers.items():

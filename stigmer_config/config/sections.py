@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, Literal, cast
 
 from ..core.frozen_map import EMPTY, FrozenMapping
 from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
-from ..settings.declarations import PROVIDER_FIELDS, Mode
+from ..settings.declarations import PROVIDER_FIELDS, SECTIONS, Mode
 from ..settings.frozen import Frozen
 from ..settings.packaged_providers import ProviderKind
+from .structs import made
 
 Effort = Literal["none", "minimal", "low", "medium", "high"]
 
@@ -72,60 +73,6 @@ class ProviderConfig(Frozen, frozen=True, kw_only=True):
     headers: Mapping[str, Secret] | None = None
 
 
-class TemporalConfig(Frozen, frozen=True):
-    """Where the worker gets its work. `address` is `host:port`; the `tls_*_file`s are paths as they are configured."""
-
-    namespace: str
-    address: str
-    task_queue: str
-    max_concurrency: int
-    api_key: Secret | None = None
-    tls: bool | None = None
-    tls_server_name: str | None = None
-    tls_ca_file: str | None = None
-    tls_cert_file: str | None = None
-    tls_key_file: str | None = None
-
-    @property
-    def is_encrypted(self) -> bool:
-        """Whether the connection uses TLS: as `tls` says, else if there is an `api_key` or another TLS setting."""
-        if self.tls is not None:
-            return self.tls
-        files = (self.tls_ca_file, self.tls_cert_file, self.tls_key_file)
-        return self.api_key is not None or self.tls_server_name is not None or any(files)
-
-
-class BackendConfig(Frozen, frozen=True):
-    """The Stigmer backend. `endpoint` is `host:port`."""
-
-    endpoint: str
-    api_key: Secret | None = None
-
-
-class SandboxConfig(Frozen, frozen=True):
-    """Where an agent's tools run."""
-
-    type: Literal["filesystem", "daytona"]
-    root_dir: str | None = None
-    snapshot_id: str | None = None
-    api_key: Secret | None = None
-
-
-class RedisConfig(Frozen, frozen=True):
-    """Redis, in cloud mode."""
-
-    host: str
-    port: int
-    password: Secret | None = None
-
-
-class LoggingConfig(Frozen, frozen=True):
-    """How events are logged."""
-
-    level: Literal["debug", "info", "warning", "error", "critical"]
-    format: Literal["auto", "console", "json"]
-
-
 def plain(value: Any, *, reveal: bool = False) -> Any:
     """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
     if value is None or type(value) is str:  # as nearly always
@@ -139,19 +86,10 @@ def plain(value: Any, *, reveal: bool = False) -> Any:
     return value
 
 
-_SECTIONS = {
-    "temporal": TemporalConfig,
-    "backend": BackendConfig,
-    "sandbox": SandboxConfig,
-    "logging": LoggingConfig,
-    "redis": RedisConfig,
-}
-
-
 def section(name: str, values: Mapping[str, Any]) -> Any:
-    """A section's struct from the merged values of all keys; the defaults fill every field that is required."""
-    fields: dict[str, Any] = {field: values.get(f"{name}.{field}") for field in _SECTIONS[name].__struct_fields__}
-    return _SECTIONS[name](**fields)
+    """A built-in section's struct from the merged values of all keys; the defaults fill what is required."""
+    node = SECTIONS[name]
+    return made(node, name, {field: values.get(f"{name}.{field}") for field, _ in node.fields})
 
 
 class Providers(FrozenMapping):
@@ -160,12 +98,13 @@ class Providers(FrozenMapping):
     `value` gives the effective value of a key. Immutable, except for a cache.
     """
 
-    __slots__ = ("_found", "_names", "_value")
+    __slots__ = ("_found", "_is_whole", "_names", "_value")
 
     def __init__(self, names: Iterable[str], value: Callable[[str], Any]) -> None:
         self._names = dict.fromkeys(names)
         self._value = value
         self._found: dict[str, ProviderConfig] = {}
+        self._is_whole = False
 
     def __getitem__(self, name: str) -> ProviderConfig:
         found = self._found.get(name)
@@ -181,3 +120,21 @@ class Providers(FrozenMapping):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    # These as a dict does them: a reload compares and lists all providers several times.
+    def items(self) -> ItemsView[str, ProviderConfig]:
+        return self._whole().items()
+
+    def values(self) -> ValuesView[ProviderConfig]:
+        return self._whole().values()
+
+    def __eq__(self, other: object) -> bool:
+        return self._whole() == other._whole() if isinstance(other, Providers) else super().__eq__(other)
+
+    __hash__ = FrozenMapping.__hash__
+
+    def _whole(self) -> dict[str, ProviderConfig]:
+        """Every provider's settings, in the order of the names."""
+        if not self._is_whole:
+            self._found, self._is_whole = {name: self[name] for name in self._names}, True
+        return self._found

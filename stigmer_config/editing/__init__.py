@@ -1,1 +1,1 @@
-"""Editing one key of a configuration by patching its text, so that all other bytes stay."""
+"""Edits single keys of a configuration by patching its text, so that all other bytes stay the same."""

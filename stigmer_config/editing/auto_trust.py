@@ -1,7 +1,7 @@
-"""How a project's file stands with the user once they have edited it: what they did themselves is trusted as done.
+"""Trusts the user's own edits of a project's file.
 
-Only what was trusted before, or what was not there, is trusted afterwards: an edit never vouches for what
-came with the project.
+Only entries that were trusted before, or did not exist, are trusted afterwards: an edit never grants trust to entries
+that came with the project.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from ..trust import grants
 
 
 def trust_after_edit(environment: Environment, before: Layer, after: Layer) -> grants.Trust | None:
-    """What the edited file is trusted with; None where the record says it, or where it is not trusted.
+    """The grants of the edited file; None when the record already has them, or when it is not trusted.
 
-    A file with a fault says less than what stands in it: mending it may let in what came with the project.
+    The entries of a faulty file are incomplete: fixing it may add entries that came with the project.
     """
     if before.status == "error":
         return None
-    asked, wanted = grants.covered(before), grants.covered(after)
+    old, new = grants.covered(before), grants.covered(after)
     now = grants.decide(environment, before)
-    mistaken = after.faulty.keys()  # by the user, who is told so and not of trust
-    changed = wanted and wanted != asked
-    if not (changed or mistaken) or (asked and not now.covered):
+    mistaken = after.faulty.keys()  # the user's own invalid values: the message is about them, not about trust
+    changed = new and new != old
+    if not (changed or mistaken) or (old and not now.covered):
         return None
-    return grants.Trust(grants.covers(after, wanted) | mistaken, now.credentials)
+    return grants.Trust(grants.covers(after, new) | mistaken, now.credentials)
 
 
 @contextlib.contextmanager
 def recording_trust(environment: Environment, after: Layer, trust: grants.Trust | None) -> Iterator[None]:
-    """Records the trust for the time after the file is in place, and takes it back when that fails.
+    """Records the grant for the new file before it is in place, and withdraws it if writing fails.
 
-    It is there before the file is, so that a worker that sees the new file finds it trusted; until the file is
-    there the earlier grant counts as well. Raises `OSError` and `SaveError`.
+    A worker that sees the new file then finds it trusted; until the file is in place, the earlier grant counts as well.
+    Raises `OSError` and `SaveError`.
     """
     if trust is None:
         yield
@@ -46,5 +46,5 @@ def recording_trust(environment: Environment, after: Layer, trust: grants.Trust 
     except BaseException:
         grants.withdraw(environment, after.source)
         raise
-    with contextlib.suppress(OSError):  # then both go on to count
+    with contextlib.suppress(OSError):  # then both continue to count
         grants.confirm(environment, after.source)

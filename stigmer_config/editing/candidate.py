@@ -1,4 +1,4 @@
-"""A file's new bytes before they are written: loaded in full, and judged against what is in force."""
+"""A file's new bytes before they are written: loaded completely, and compared with the current load."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Scope = Literal["user", "project"]
 
 
 class EditRejected(Exception):  # noqa: N818 - an answer, not a fault of ours
-    """The edit was not made, for the `problems` that its result would have."""
+    """The edit was not made, because its result would have these `problems`."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -34,7 +34,7 @@ class EditRejected(Exception):  # noqa: N818 - an answer, not a fault of ours
 
 
 class NoTarget(Exception):  # noqa: N818 - the same
-    """There is no file of that scope here. It says why."""
+    """There is no file of that scope here. The message says why."""
 
 
 class EditTarget(msgspec.Struct, frozen=True):
@@ -50,11 +50,11 @@ class EditTarget(msgspec.Struct, frozen=True):
         return 0o600 if self.layer == "user" else None
 
     def contents(self) -> Contents:
-        """What stands in the file now, with the faults that keep it from being read."""
+        """The file's current content, with the faults that prevent reading it."""
         return read_contents(self.path, self.layer, self.request.environment.uid)
 
     def load(self, contents: Contents, trust: Trust | None = None) -> Loaded:
-        """Everything loaded, as if the file held this (and the project was trusted with that)."""
+        """Loads everything as if the file had this content (and the project these grants)."""
         before = self.request.read_layer
 
         def read_layer(
@@ -71,8 +71,8 @@ class EditTarget(msgspec.Struct, frozen=True):
 class Candidate(MaskedRepr, frozen=True):
     """New bytes for a file, and the load with them.
 
-    `layers` are the file's layer before and after; `trust` is what a project's file is trusted with once it is
-    written, None where the record says it.
+    `layers` are the file's layer before and after; `trust` has the grants of a project's file after the write, None
+    when the record already has them.
     """
 
     _shown = ("layers", "trust")
@@ -84,7 +84,7 @@ class Candidate(MaskedRepr, frozen=True):
 
 
 def candidate(target: EditTarget, contents: Contents, data: bytes) -> Candidate:
-    """`data` in the place of what stands in the file."""
+    """The candidate that replaces the file's content by `data`."""
     new = Contents(data)
     if len(data) > MAX_BYTES:
         message = f"it would be larger than {MAX_BYTES // 1024} KiB"
@@ -113,7 +113,7 @@ def target(request: Request, scope: Scope) -> EditTarget:
 
 
 def _project_path(request: Request) -> str:
-    """The project's file, or where a new one belongs. Raises `NoTarget`."""
+    """The project's file, or the path for a new one. Raises `NoTarget`."""
     environment = request.environment
     found = project_file(environment, request.project_dir)
     if request.project_dir is False:
@@ -136,7 +136,7 @@ def new_errors(before: Loaded, after: Loaded, layer: LayerName, keys: Iterable[s
     return tuple(
         problem
         for problem in after.errors
-        # What was hidden below a fault that is mended was there before.
+        # An error that a fixed fault had hidden is not new.
         if (_identity(problem) not in known and not (mended and problem.code in CONSEQUENCES))
         or any(_concerns(problem, key, layer) for key in keys)
     )
@@ -147,7 +147,7 @@ def _identity(problem: Problem) -> tuple[str, str, str | None]:
 
 
 def _concerns(problem: Problem, key: str, layer: LayerName) -> bool:
-    """Whether a problem is about a key in the layer, or about a part or the whole of it."""
+    """Whether a problem is about a key in the layer, a part of it, or a section that contains it."""
     if problem.origin is None or problem.origin.layer != layer:
         return False
     one, other = f"{problem.key}.", f"{key}."

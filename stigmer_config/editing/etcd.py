@@ -1,4 +1,4 @@
-"""One edit of the fleet's store: read, change, judge, compare and write."""
+"""Edits the fleet's store: read, change, check, compare and write."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .keys import without
 from .patches import EditError
 from .write import Outcome
 
-_TRIES = 20  # as many others may write in the same moment
-# What is missing here may be there on the machines that run workers.
+_TRIES = 20  # so many other writers may write at the same moment
+# Values that are missing here may exist on the machines that run workers.
 _LOCAL = frozenset({"missing-api-key", "secret-unavailable"})
 
 
 class StoreError(Exception):
-    """The store could not be read or written. The message says why, and what became of the edit."""
+    """The store could not be read or written. The message says why, and whether the edit was made."""
 
 
 class Store(msgspec.Struct, frozen=True):
@@ -42,17 +42,17 @@ class Store(msgspec.Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """The store as a message names it."""
+        """The store's name in messages."""
         return self.fleet.source
 
     def load(self, stored: Stored) -> Loaded:
-        """Everything loaded, as if the store held this."""
+        """Loads everything as if the store had this content."""
         return read(msgspec.structs.replace(self.request, read_fleet=self._reading(stored)))
 
     def load_alone(self, stored: Stored, mode: str) -> Loaded:
-        """The store over the packaged defaults: no file, no variable and no flag of this machine hides a fault.
+        """Loads the store over the packaged defaults: no file, variable or flag of this machine hides a fault.
 
-        `mode` is the one to judge it in where the store does not choose one.
+        `mode` is used when the store does not choose one.
         """
         here = self.request.environment
         nowhere = Path("/nonexistent")
@@ -80,7 +80,7 @@ class Store(msgspec.Struct, frozen=True):
 
     def _reading(self, stored: Stored) -> ReadFleet:
         def read_fleet(environment: Environment) -> tuple[Layer, list[Problem]]:
-            del environment  # whatever the variables name: this is what the store holds
+            del environment  # independent of the variables: the given content
             return etcd_layer(self.fleet, stored, self.request.schema)
 
         return read_fleet
@@ -113,7 +113,7 @@ def _key(name: str) -> str:
 
 
 def text_of(value: Any) -> str:
-    """A value as the store holds it: what would stand behind the colon in a file, on one line."""
+    """A value in the store's form: the text after the colon in a file, on one line."""
     if isinstance(value, str):
         reader = YamlReader(value, "etcd", "")
         node = reader.read()
@@ -126,10 +126,10 @@ Changes = Mapping[str, bytes | None]  # by the key's name in the store; None rem
 
 
 def put(target: Store, values: Mapping[str, bytes], providers: Collection[str] = ()) -> Outcome:
-    """Sets keys in the store, all of them or none.
+    """Sets keys in the store, all or none.
 
-    The result is judged first, and written only if nothing changed meanwhile. Raises `EditRejected` and `StoreError`:
-    in each case the store is as it was, unless the error says otherwise.
+    The result is checked first, and written only if nothing changed meanwhile. Raises `EditRejected` and `StoreError`:
+    the store is then unchanged, unless the error says otherwise.
     """
     wanted = {name_of(key, providers): data for key, data in values.items()}
     return _edit(
@@ -138,12 +138,12 @@ def put(target: Store, values: Mapping[str, bytes], providers: Collection[str] =
 
 
 def remove(target: Store, key: str, providers: Collection[str] = ()) -> Outcome:
-    """Removes a key or a section from the store, whether or not there is such a key. As `put` does otherwise."""
+    """Removes a key or a section from the store, even an unknown key. Otherwise like `put`."""
     return _edit(target, (key,), lambda stored: _removal(stored, key, providers))
 
 
 def _removal(stored: Stored, key: str, providers: Collection[str]) -> Changes:
-    """What removes a key: its own name and all below it, or its place in the mapping that a name above it holds."""
+    """The changes that remove a key: its name and all names below it, or its part of a mapping above it."""
     from ..sources.etcd.client import MAX_COMPARED
 
     section = f"{name_of(key, providers)}/"
@@ -184,7 +184,7 @@ def _edit(target: Store, keys: Collection[str], change: Callable[[Stored], Chang
 
 
 def _try(etcd: Any, target: Store, keys: Collection[str], change: Callable[[Stored], Changes]) -> Outcome | None:
-    """None when another writer changed the store meanwhile."""
+    """Makes one attempt. Returns None when another writer changed the store meanwhile."""
     from ..sources.etcd.client import Denied, EtcdError
 
     try:
@@ -214,7 +214,7 @@ def _with(stored: Stored, changes: Changes, revision: int) -> Stored:
 
 
 def _validate(target: Store, stored: Stored, wanted: Stored, before: Loaded, keys: Collection[str]) -> None:
-    """Raises `EditRejected` for errors that were not there before, here or on a machine that has only the store."""
+    """Raises `EditRejected` for new errors, here or on a machine that has only the store."""
     mode = before.config.mode
     pairs = (
         (before, target.load(wanted)),

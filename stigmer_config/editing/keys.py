@@ -1,9 +1,9 @@
-"""Setting and removing one key in a configuration file's bytes.
+"""Sets and removes single keys in a configuration file's bytes.
 
-The text is patched by span, with the places that the reading parser gives. ruamel's round-trip dumper is
-not used: it writes the whole file anew (indentation, blank lines, flow collections over several lines, line
-ends, byte order mark), and is a second parser. A patch that goes wrong is found out: every new text is read
-again and must hold the old values with only that key changed, or the edit is refused.
+The text is patched by span, with the parser's places. ruamel's round-trip dumper is not used: it rewrites the whole
+file (indentation, blank lines, flow collections over several lines, line ends, byte order mark), and is a second
+parser. Wrong patches are detected: every new text is parsed again and must have the old values with only that key
+changed, or the edit is refused.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from typing import Any
 from ..settings.packaged_providers import is_provider
 from .patches import EditError, Patch, Patches
 from .spans import Piece, plain, spans
+from .starter import with_key
 
 __all__ = ["EditError", "with_value", "without"]
 
 _MARK = b"\xef\xbb\xbf"  # the byte order mark that some editors put in front
-_MOST_ITEMS = 100  # a list of more is written anew: each item costs a reading
+_MOST_ITEMS = 100  # a list with more changes is rewritten: each change takes a parse
 _BY_HAND = "it is written in a form that cannot be changed alone"
 
 
 def with_value(data: bytes, key: str, value: Any, providers: Collection[str] = ()) -> bytes:
-    """The file's bytes with `key` set to `value`: None, a number, a text, a list or a mapping.
+    """The file's bytes with `key` set to `value`: None, a number, a string, a list or a mapping.
 
-    `providers` are the declared ones, whose names may end the key of an alias's entry.
+    `providers` are the declared providers, whose names may be the last part of the key of an alias's entry.
 
-    Raises `EditError` when only a person can do it.
+    Raises `EditError` when the file has to be edited by hand.
     """
     if any("\ud800" <= character <= "\udfff" for character in str(value)):
         raise EditError("the value is not UTF-8 text")
@@ -38,6 +39,10 @@ def with_value(data: bytes, key: str, value: Any, providers: Collection[str] = (
     if way is not None and _same(plain(way[-1]), value):
         return data
     wanted = _changed(plain(patches.root), names, value)
+    if way is None:
+        uncommented = _uncommented(text, names, value)
+        if uncommented is not None and _holds(uncommented, wanted):
+            return mark + uncommented.encode()
     if type(value) is list and all(type(item) is str for item in value):
         itemwise = _with_items(text, names, value)
         if itemwise is not None and _holds(itemwise, wanted):
@@ -45,10 +50,20 @@ def with_value(data: bytes, key: str, value: Any, providers: Collection[str] = (
     return mark + _checked(patches.apply(_set(patches, names, value)), wanted).encode()
 
 
-def without(data: bytes, key: str, providers: Collection[str] = ()) -> bytes | None:
-    """The file's bytes without `key`, whether or not there is such a key or section; None when it is not in the file.
+def _uncommented(text: str, names: Sequence[str], value: Any) -> str | None:
+    """The text with the value in the place of the starter's commented example; None without one."""
+    example = with_key(text, names)
+    if example is None or not spans(example).readable:
+        return None
+    patches = Patches(example)
+    way = _way(patches.root, names)
+    return None if way is None else patches.apply(patches.replaced(way[-1], value, flow=False))
 
-    An emptied section stays, empty. Raises `EditError` when only a person can do it.
+
+def without(data: bytes, key: str, providers: Collection[str] = ()) -> bytes | None:
+    """The file's bytes without `key`, which may be unknown; None when it is not in the file.
+
+    A section that becomes empty stays. Raises `EditError` when the file has to be edited by hand.
     """
     mark, text = _decoded(data)
     patches = Patches(text)
@@ -61,7 +76,7 @@ def without(data: bytes, key: str, providers: Collection[str] = ()) -> bytes | N
         return None
     *_, parent, piece = way
     if names[0] == "aliases" and len(names) == 3 and len(parent.children) == 1:
-        return without(data, ".".join(names[:2]), providers)  # an alias for no provider is none
+        return without(data, ".".join(names[:2]), providers)  # an alias without providers is invalid
     new = patches.apply(patches.removed(parent, piece))
     return mark + _checked(new, _changed(plain(patches.root), names)).encode()
 
@@ -75,9 +90,9 @@ def _decoded(data: bytes) -> tuple[bytes, str]:
 
 
 def _names(root: Piece | None, key: str, providers: Collection[str]) -> tuple[str, ...]:
-    """The names of a key, section by section. `aliases.fast.ollama` is an entry of the alias `fast`.
+    """The parts of a key. `aliases.fast.ollama` is an entry of the alias `fast`.
 
-    An alias's name may hold dots: one that stands in the file as it is counts first.
+    An alias's name may contain dots: an exact name in the file takes precedence.
     """
     section, _, name = key.partition(".")
     if section != "aliases":
@@ -90,7 +105,7 @@ def _names(root: Piece | None, key: str, providers: Collection[str]) -> tuple[st
 
 
 def _names_with_dots(piece: Piece | None, parts: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The names by which a key is in the file, where one of them holds dots itself: `llm.model: fast`."""
+    """The parts by which a key is in the file, when one of them contains dots itself: `llm.model: fast`."""
     below = piece.value if piece is not None else None
     if type(below) is not dict:
         return None
@@ -104,7 +119,7 @@ def _names_with_dots(piece: Piece | None, parts: tuple[str, ...]) -> tuple[str, 
 
 
 def _way(root: Piece | None, names: Sequence[str]) -> list[Piece] | None:
-    """The pieces from the root down to a key, or None when there is none."""
+    """The pieces from the root down to a key, or None when it is not in the file."""
     pieces = [root] if root is not None else []
     for name in names:
         below = pieces[-1].value if pieces else None
@@ -134,7 +149,7 @@ def _set(patches: Patches, names: Sequence[str], value: Any) -> list[Patch]:
 
 
 def _with_items(text: str, names: Sequence[str], items: list[str]) -> str | None:
-    """The text with a list's items taken out and put in one by one; None where that does not do."""
+    """The text with a list's items removed and added one by one; None when that is not enough."""
     try:
         there = [item.value for item in _listed(Patches(text), names).children]
         gone = [value for value in there if value not in items]
@@ -164,7 +179,7 @@ _GONE = object()
 
 
 def _changed(tree: Any, names: Sequence[str], value: Any = _GONE) -> Any:
-    """What a file's tree must be once the key is set, or gone."""
+    """The tree that a file must have after the key is set or removed."""
     name, *rest = names
     tree = dict(tree) if type(tree) is dict else {}  # a value in its place is not overwritten: `_set` refuses
     if rest:
@@ -188,7 +203,7 @@ def _checked(text: str, wanted: Any) -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two trees are the same, types and order of lists included: 1, 1.0 and true are three values."""
+    """Whether two trees are equal, including types and the order of lists: 1, 1.0 and true are different values."""
     if type(one) is not type(other):
         return False
     if type(one) is dict:

@@ -1,7 +1,7 @@
-"""A text and the patches to it: what is replaced, put in or taken out, by span. Nothing else is touched.
+"""Patches to a text: replacements, insertions and removals, by span. Everything else stays the same.
 
-Whole lines for what stands in blocks, commas and entries for what stands between brackets. A comment on a
-line of its own always stays; one beside a value goes only with the line it is on.
+In block style whole lines are patched, in flow style entries and their commas. A comment on its own line always stays;
+one beside a value is removed only with its line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REST_IS_COMMENT = re.compile("[ \t]*(?:#[^\r\n\x85\u2028\u2029]*)?(?=[\r\n\x85\
 
 
 class EditError(Exception):
-    """The text cannot be changed in the way that was asked for. It says why; no value stands in it."""
+    """The requested change to the text is impossible. The message says why, and contains no value."""
 
 
 class Patch(NamedTuple):
@@ -33,7 +33,7 @@ class Patch(NamedTuple):
 
 
 class Patches:
-    """The patches to one text. Each method answers the patches of one change."""
+    """Creates the patches to one text. Each method returns the patches of one change."""
 
     def __init__(self, text: str) -> None:
         found = spans(text)
@@ -45,7 +45,7 @@ class Patches:
         self.style = style_of(text, found.root)
 
     def apply(self, patches: Sequence[Patch]) -> str:
-        """The text with the patches in it. They must not overlap; of two at one place the first comes first."""
+        """Applies patches to the text. They must not overlap; two at one place are applied in order."""
         parts: list[str] = []
         at = 0
         for start, end, new in sorted(patches, key=lambda patch: patch[:2]):
@@ -54,7 +54,7 @@ class Patches:
         return "".join([*parts, self.text[at:]])
 
     def replaced(self, piece: Piece, value: Any, *, flow: bool) -> list[Patch]:
-        """`value` in the place of a scalar or a collection."""
+        """Replaces a scalar or a collection by `value`."""
         quotes = piece.style if piece.style in ("'", '"') else self.style.quotes
         if type(piece.value) is str and not piece.style:
             quotes = ""
@@ -65,20 +65,20 @@ class Patches:
         return [self.rewritten(piece, new)]
 
     def rewritten(self, piece: Piece, new: str) -> Patch:
-        """The text `new` in the place of a scalar, or of a collection between brackets."""
-        if piece.start == piece.end:  # nothing was written: it goes behind the colon
+        """Replaces a scalar or a flow collection by the text `new`."""
+        if piece.start == piece.end:  # an empty value: the new one follows the colon
             colon = self.text[piece.start - 1 : piece.start] == ":"
             return Patch(piece.start, piece.end, f" {new}" if colon else f": {new}")
         comment = _HEADER_COMMENT.match(self.text, piece.start) if piece.style in ("|", ">") else None
         return Patch(piece.start, piece.end, new + (comment[1] if comment else ""))
 
     def filled(self, section: Piece, parent: Piece, names: Sequence[str], value: Any, *, flow: bool) -> list[Patch]:
-        """The first key of an empty section."""
+        """Inserts the first key of an empty section."""
         if flow:
             return [self.rewritten(section, f"{{{self._entry(names, value, None)}}}")]
         patches: list[Patch] = []
         start = section.start
-        if section.start < section.end:  # a `null` that was written out
+        if section.start < section.end:  # an explicit `null`
             while self.text[start - 1] in " \t":
                 start -= 1
             patches.append(Patch(start, section.end, ""))
@@ -86,7 +86,7 @@ class Patches:
         return [*patches, self._below(section.end, lines)]
 
     def inserted(self, parent: Piece, names: Sequence[str], value: Any) -> list[Patch]:
-        """A new key below a mapping, after the last one."""
+        """Inserts a new key in a mapping, after the last one."""
         last = max(parent.children, key=lambda child: child.end, default=None)
         if parent.is_flow:
             return self._entered(parent, last, self._entry(names, value, last))
@@ -95,7 +95,7 @@ class Patches:
         return [self._below(last.end, self._lines(names, value, column(self.text, parent.start)))]
 
     def appended(self, names: Sequence[str], value: Any) -> list[Patch]:
-        """A new key or section at the end of the file."""
+        """Appends a new key or section to the file."""
         patches: list[Patch] = []
         root = self.root
         if root is not None and root.value is None and root.start < root.end:
@@ -110,7 +110,7 @@ class Patches:
         return [*patches, self._below(content, lines)]
 
     def item_added(self, listed: Piece, value: str) -> list[Patch]:
-        """One more item at the end of a list that has some."""
+        """Appends an item to a non-empty list."""
         last = listed.children[-1]
         quotes = last.style if last.style in ("'", '"') else ""
         if listed.is_flow:
@@ -121,7 +121,7 @@ class Patches:
         return [self._below(last.end, [prefix + value_text(value, quotes, flow=False)])]
 
     def removed(self, parent: Piece, piece: Piece) -> list[Patch]:
-        """An entry of a mapping or an item of a list taken out, with its lines or its comma."""
+        """Removes an entry of a mapping or an item of a list, with its lines or its comma."""
         if not parent.is_flow:
             return [self._without_lines(piece.first, piece.end)]
         siblings = sorted(parent.children, key=lambda child: child.start)
@@ -141,7 +141,7 @@ class Patches:
         return [Patch(comma, comma + 1, ""), self._without_span(piece.first, piece.end)]
 
     def _without_span(self, start: int, end: int) -> Patch:
-        """A span between brackets taken out: with its lines when nothing else is on them, else with blanks."""
+        """Removes a span in flow style: with its lines when nothing else is on them, else with surrounding blanks."""
         lead = self.text[line_start(self.text, start) : start]
         if not lead.strip(" \t") and _REST_IS_COMMENT.match(self.text, end):
             return self._without_lines(start, end)
@@ -150,12 +150,12 @@ class Patches:
         return Patch(start, end, "")
 
     def _without_lines(self, start: int, end: int) -> Patch:
-        """The lines of a span taken out, but for the comments that have a line of their own."""
+        """Removes the lines of a span, except comments on their own lines."""
         first, last = line_start(self.text, start), line_end(self.text, end)
         stop = BREAK.match(self.text, last)
         after = stop.end() if stop else last
         kept = "".join(line for at, line in _lines_of(self.text, first, after) if self._is_comment(at, line))
-        if stop is None:  # the file had no last line break, and goes without one
+        if stop is None:  # the file had no final line break, and still has none
             if kept:
                 kept = kept[: len(kept) - len(_break_at_end(kept))]
             else:
@@ -163,7 +163,7 @@ class Patches:
         return Patch(first, after, kept)
 
     def _is_comment(self, at: int, line: str) -> bool:
-        """Whether the line there is a comment, and not part of a text of several lines."""
+        """Whether the line there is a comment, and not part of a multi-line string."""
         if not line.lstrip(" \t").startswith("#") or self.root is None:
             return False
         return not any(
@@ -171,7 +171,7 @@ class Patches:
         )
 
     def _below(self, index: int, lines: Sequence[str]) -> Patch:
-        """Lines put in below the line of a character."""
+        """Inserts lines below the line of a character."""
         at = line_end(self.text, index)
         stop = BREAK.match(self.text, at)
         newline = stop.group() if stop else self.style.newline
@@ -194,7 +194,7 @@ class Patches:
         return f"{key_text(names[0], self.style)}{colon}{entry}"
 
     def _entered(self, parent: Piece, last: Piece | None, entry: str) -> list[Patch]:
-        """An entry put in between brackets, after the last one: on a line of its own where that has one."""
+        """Inserts an entry in flow style after the last one: on its own line if the last one has its own."""
         if last is None:
             return [Patch(parent.start + 1, parent.start + 1, entry)]
         comma = self._comma(last.end, parent.end)

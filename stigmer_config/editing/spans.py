@@ -1,7 +1,7 @@
-"""YAML text → pieces: where each key and each value begins and ends, and how it is written.
+"""Parses YAML to pieces: where each key and each value begins and ends, and its style.
 
-It reads with `sources/yaml/parser.py`, which refuses the same things; the spans are kept beside the nodes, so that
-only editing pays for them.
+It extends `sources/yaml/parser.py`, and so refuses the same syntax; spans are stored beside the nodes, so that only
+editing pays for them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _BLANK_TAIL = re.compile("(?:[ \t]*(?:\r\n|[\n\r\x85\u2028\u2029]))+[ \t]*\\Z")
 class Piece(msgspec.Struct, eq=False):
     """A value and its span, in characters of the text: `text[start:end]`.
 
-    `value` is a scalar's plain value, a list of pieces, or a dict name → piece. `style` is how it opens:
-    `'`, `"`, `|` or `>` for a scalar that is not plain, `{` or `[` for a collection between brackets, else
-    "". `key` is the key it stands under, or None for the root and a list's items.
+    `value` is a scalar's plain value, a list of pieces, or a dict name → piece. `style` is its first character: `'`,
+    `"`, `|` or `>` for a scalar that is not plain, `{` or `[` for a flow collection, else "". `key` is its key, or None
+    for the root and a list's items.
     """
 
     value: Any
@@ -39,7 +39,7 @@ class Piece(msgspec.Struct, eq=False):
 
     @property
     def first(self) -> int:
-        """Where its entry begins: at its key, if it has one."""
+        """The start of its entry: its key's, if it has one."""
         return self.key.start if self.key is not None else self.start
 
     @property
@@ -48,22 +48,22 @@ class Piece(msgspec.Struct, eq=False):
 
     @property
     def children(self) -> list[Piece]:
-        """The pieces right below it, in the text's order."""
+        """Its direct children, in the text's order."""
         if type(self.value) is dict:
             return list(self.value.values())
         return self.value if type(self.value) is list else []
 
     def walk(self) -> Iterator[Piece]:
-        """This piece and all below it."""
+        """This piece and all its descendants."""
         yield self
         for child in self.children:
             yield from child.walk()
 
 
 class Spans(msgspec.Struct, frozen=True):
-    """One text's pieces. `root` is None when it holds nothing; `end` is where its `...` stands, or its length.
+    """The pieces of one text. `root` is None when it is empty; `end` is the position of its `...`, or its length.
 
-    `readable` is False when the parser found any fault: then the pieces are not the whole truth.
+    `readable` is False when the parser found any fault: then the pieces are incomplete.
     """
 
     root: Piece | None
@@ -72,7 +72,7 @@ class Spans(msgspec.Struct, frozen=True):
 
 
 class _SpanReader(YamlReader):
-    """A reading that keeps each node's span, style and key."""
+    """A reader that records each node's span, style and key."""
 
     def __init__(self, text: str, layer: LayerName, source: str) -> None:
         super().__init__(text, layer, source)
@@ -115,11 +115,11 @@ class _SpanReader(YamlReader):
             style = self.text[start]
         elif style in ("|", ">"):
             end = start + len(_content(self.text[start:end]))
-        # The node is kept too: another one must not get its id.
+        # The node is stored, too, so that no other one gets its id.
         self.kept[id(node)] = (node, Piece(None, start, end, style), key)
 
     def piece(self, node: Node) -> Piece:
-        """The piece of a node, with all below it."""
+        """The piece of a node, with its descendants."""
         _, piece, key = self.kept[id(node)]
         piece.value = node.value
         if key is not None:
@@ -135,7 +135,7 @@ class _SpanReader(YamlReader):
 
 
 def _content(text: str) -> str:
-    """A block scalar without what is not its own: the blank lines below it, unless it keeps them (`|+`)."""
+    """The span of a block scalar without the blank lines after it, unless it keeps them (`|+`)."""
     header = _BLOCK_HEADER.match(text)
     keeps = header is not None and "+" in header.group()
     return (_LAST_BREAK if keeps else _BLANK_TAIL).sub("", text)

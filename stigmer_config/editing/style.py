@@ -1,4 +1,4 @@
-"""How a file is written, and how a new key or value is written so that it looks like the rest."""
+"""Detects the style of a file, and formats new keys and values in the same style."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import msgspec
 from ..sources.yaml.scalars import scalar
 from .spans import BREAK, Piece
 
-# Plain text that every YAML version reads as this text: no indicator, no blank, no `: `.
+# Plain scalars that every YAML version reads as the same string: no indicator, no blank, no `: `.
 _PLAIN = re.compile(r"[A-Za-z_./](?:[A-Za-z0-9_./+-]|[:@](?=[A-Za-z0-9_./+-]))*")
-# Words and numbers to other YAML versions (https://yaml.org/type/): in quotes they are text to all.
+# Words that other YAML versions convert (https://yaml.org/type/): in quotes all read them as strings.
 _YAML_1_1 = re.compile(
     r"y|n|yes|no|on|off|true|false|null|[-+]?[0-9._:]*|[-+]?\.?[0-9][0-9_.]*(e[-+]?[0-9]+)?", re.ASCII | re.IGNORECASE
 )
@@ -24,7 +24,7 @@ _BLANK_LINE = re.compile("(?:\r\n|[\n\r\x85\u2028\u2029])[ \t]*(?:\r\n|[\n\r\x85
 
 
 class Style(msgspec.Struct, frozen=True):
-    """What a file does mostly: its line end, its step of indentation, its quotes, blank lines between sections.
+    """A file's usual line end, indentation, quotes, and blank lines between sections.
 
     `quotes` and `key_quotes` are `'`, `"` or "" for none.
     """
@@ -37,7 +37,7 @@ class Style(msgspec.Struct, frozen=True):
 
 
 def style_of(text: str, root: Piece | None) -> Style:
-    """The style of a text; where it says nothing, two spaces and no quotes."""
+    """The style of a text; by default two spaces and no quotes."""
     first = BREAK.search(text)
     newline = first.group() if first else "\n"
     if root is None:
@@ -69,7 +69,7 @@ def _step(text: str, pieces: Sequence[Piece]) -> int:
 
 
 def _spaced(text: str, root: Piece) -> bool:
-    """Whether a blank line stands between two sections; with one section only, anywhere."""
+    """Whether there are blank lines between sections; with only one section, anywhere."""
     children = root.children
     if len(children) < 2:
         return _BLANK_LINE.search(text) is not None
@@ -78,7 +78,7 @@ def _spaced(text: str, root: Piece) -> bool:
 
 
 def line_start(text: str, index: int) -> int:
-    """Where the line of a character begins."""
+    """The start of the line of a character."""
     last = 0
     for match in BREAK.finditer(text, 0, index):
         last = match.end()
@@ -86,27 +86,27 @@ def line_start(text: str, index: int) -> int:
 
 
 def line_end(text: str, index: int) -> int:
-    """Where the line of a character ends, before its line break."""
+    """The end of the line of a character, before its line break."""
     match = BREAK.search(text, index)
     return match.start() if match else len(text)
 
 
 def column(text: str, index: int) -> int:
-    """How many characters stand before this one on its line."""
+    """The number of characters before this one on its line."""
     return index - line_start(text, index)
 
 
 def key_text(name: str, style: Style) -> str:
-    """A key as the file writes its keys."""
+    """A key in the file's style."""
     return value_text(name, style.key_quotes, flow=False)
 
 
 def value_text(value: Any, quotes: str, *, flow: bool) -> str:
-    """A value as YAML, in `quotes` if it is a text and they can hold it; `flow`: it stands between brackets."""
+    """A value as YAML, in `quotes` if it is a string that they can contain; `flow`: it is inside a flow collection."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (int, float)):
-        # A number that no setting takes is written as YAML has it, for the load to refuse.
+        # A number that no setting accepts is written in YAML's form, and the load refuses it.
         return _ODD.get(repr(value), repr(value))
     if isinstance(value, dict):
         rows = (

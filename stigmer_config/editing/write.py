@@ -1,4 +1,4 @@
-"""One edit of one file, spelled out once: lock, read, change, judge, write."""
+"""Edits a file: lock, read, change, check, write."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .auto_trust import recording_trust
 from .candidate import Candidate, EditRejected, EditTarget, candidate, new_errors
 from .patches import EditError
 
-# What stands in the file → its new bytes, or None for no change.
+# The file's content → its new bytes, or None for no change.
 Change = Callable[[Contents], bytes | None]
-# With one of these a file cannot be read as its owner wrote it.
+# With one of these faults the file's content may not be its owner's.
 _UNREADABLE = frozenset({"yaml-syntax", "yaml-forbidden", "duplicate-key", "too-large", "bad-encoding"})
-_TRIES = 5  # writers without our lock are met again and again only by bad luck
+_TRIES = 5  # repeated collisions with writers that ignore our lock are very unlikely
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What an edit came to: the loads before and after it.
+    """The result of an edit: the loads before and after it.
 
-    `changed` tells whether anything had to be written, `trusted` whether a project's settings were trusted as
-    done. `durable` is False when the new file is in place and the disk has not confirmed it.
+    `changed`: whether anything was written; `trusted`: whether a grant for the project's settings was recorded.
+    `durable` is False when the new file is in place but the disk has not confirmed it.
     """
 
     before: Loaded
@@ -39,13 +39,13 @@ class Outcome(msgspec.Struct, frozen=True):
 def write(target: EditTarget, change: Change, keys: Collection[str] = ()) -> Outcome:
     """Makes one edit.
 
-    The result must have no error of `keys` in the file, old or new. Raises `EditRejected`,
-    `SaveError`, and what `change` raises: in each case the file is as it was.
+    The result must have no error of `keys` in the file, old or new. Raises `EditRejected`, `SaveError`, and the
+    exceptions of `change`: in each case the file is unchanged.
     """
     outcome = None
     try:
         if not os.path.isdir(os.path.dirname(target.path)):
-            _validated(target, change, keys)  # no folder is made for an edit that is refused
+            _validated(target, change, keys)  # do not create a folder for an edit that is refused
         with locked(target.path, follow=target.layer == "user") as file:
             for _ in range(_TRIES):
                 outcome = _try(target, file, change, keys)
@@ -54,19 +54,19 @@ def write(target: EditTarget, change: Change, keys: Collection[str] = ()) -> Out
         raise SaveError(f"{target.path}: another program keeps changing it")
     except KeyboardInterrupt:
         if outcome is not None:
-            return outcome  # it came too late
+            return outcome  # another writer was faster
         raise SaveError("interrupted") from None
     except OSError as error:
         raise SaveError(f"{target.path}: {error.strerror}") from error
 
 
 def _validated(target: EditTarget, change: Change, keys: Collection[str]) -> tuple[Contents, Loaded, Candidate | None]:
-    """What stands there, the load with it, and what takes its place: None when nothing has to be done."""
+    """The current content, its load, and the candidate: None when nothing has to be done."""
     contents = target.contents()
     before = target.load(contents)
     if contents.data is None and contents.problems:
         raise EditRejected(contents.problems)
-    if any(not problem.key for problem in contents.problems):  # others can write it: it may not be its owner's
+    if any(not problem.key for problem in contents.problems):  # others can write it: the content may not be its owner's
         raise EditRejected([problem for problem in contents.problems if not problem.key])
     try:
         data = change(contents)
@@ -85,7 +85,7 @@ def _validated(target: EditTarget, change: Change, keys: Collection[str]) -> tup
 
 
 def _from_the_first(new: Sequence[Problem], before: Loaded, made: Candidate) -> Sequence[Problem]:
-    """What keeps an edit from being made: first the faults of a project's file, in which nothing is trusted as done."""
+    """The errors that prevent an edit: first the faults of a project's file, which prevent a grant for the edit."""
     was = made.layers[0]
     if was.name != "project" or was.status != "error" or all(p.code != "untrusted-key" for p in new):
         return new
@@ -94,7 +94,7 @@ def _from_the_first(new: Sequence[Problem], before: Loaded, made: Candidate) -> 
 
 
 def _try(target: EditTarget, file: Locked, change: Change, keys: Collection[str]) -> Outcome | None:
-    """None when somebody without our lock changed the file meanwhile."""
+    """Makes one attempt. Returns None when a writer without our lock changed the file meanwhile."""
     contents, before, made = _validated(target, change, keys)
     if made is None:
         return Outcome(before, before, changed=False)
@@ -115,7 +115,7 @@ def _put(target: EditTarget, file: Locked, contents: Contents, data: bytes) -> N
 
 
 def _unreadable(loaded: Loaded, target: EditTarget) -> tuple[Problem, ...]:
-    """The faults that keep the target's file from being edited by key."""
+    """The faults that prevent editing the target's file by key."""
     return tuple(
         problem
         for problem in loaded.errors

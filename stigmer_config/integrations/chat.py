@@ -1,10 +1,10 @@
 """The configuration as a LangChain chat model: `chat_model(config.llm)`.
 
-Each class gets every value under its own name, and nothing from the environment: neither an endpoint nor a
-key, a header or an account comes from a variable that the configuration did not read. No request follows a
-redirect, so that neither key nor prompt goes where `show` does not say.
+Each class gets every value explicitly, and nothing from the environment: no endpoint, key, header or account comes from
+a variable that the configuration did not read. No request follows a redirect, so that key and prompt are only sent to
+the address that `show` prints.
 
-LangChain is imported by the first call, in two to three seconds.
+The first call imports LangChain, which takes two to three seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 _PARAMETERS = frozenset({"max_tokens", "temperature", "num_ctx", "reasoning_effort", "timeout", "max_retries"})
-# Arguments of the classes that decide who is called, and with which key.
+# Arguments of the classes that decide which address is called, and with which key.
 _DECIDED = frozenset(
     {
         *("model", "model_name", "base_url", "api_key", "client_kwargs", "sync_client_kwargs", "async_client_kwargs"),
@@ -50,25 +50,25 @@ class MissingExtra(ImportError):  # noqa: N818 - it is what is missing
 
 
 def chat_model(llm: LLMConfig, **extra: Any) -> BaseChatModel:
-    """The `ChatAnthropic`, `ChatOpenAI` or `ChatOllama` that `llm` describes, by the protocol its provider speaks.
+    """Creates the `ChatAnthropic`, `ChatOpenAI` or `ChatOllama` for `llm`, by its provider's protocol.
 
-    With `llm.fallbacks` it is a Runnable of them all (`ModelWithFallbacks`): it asks the next one after a connection
-    error, a time-out, 408, 429 or 5xx, and never after another refusal. `bind_tools` and the like are done to each.
+    With `llm.fallbacks` it is a Runnable of all models (`ModelWithFallbacks`), which calls the next one after a
+    connection error, a timeout, 408, 429 or 5xx, and never after another error. Methods such as `bind_tools` apply to
+    each model.
 
-    `extra`: any of `max_tokens`, `temperature`, `num_ctx`, `reasoning_effort`, `timeout` and `max_retries`
-    replaces the configured value and is checked as an override is; anything else goes to the class as it is
-    (`callbacks=…`, `organization=…`). What decides who is called (model, base_url, api_key, HTTP clients) is
-    the configuration's alone: use `config.override(…)`.
+    `extra`: `max_tokens`, `temperature`, `num_ctx`, `reasoning_effort`, `timeout` and `max_retries` replace the
+    configured values and are checked like overrides; other arguments are passed to the class unchanged (`callbacks=…`,
+    `organization=…`). Arguments that decide which address is called (model, base_url, api_key, HTTP clients) are not
+    allowed: use `config.override(…)`.
 
-    Without `llm.timeout` a call may take 10 minutes. Ollama's class knows no retries. A reasoning effort of
-    `minimal` is `low` for Anthropic and Ollama; `none` is as little as the model can.
+    Without `llm.timeout` a call may take 10 minutes. Ollama's class has no retries. The reasoning effort `minimal` is
+    `low` for Anthropic and Ollama; `none` is the least that the model supports.
 
-    Each has connections of its own: keep it as long as `llm` is equal (`functools.lru_cache` does).
+    Each model has its own connections: keep it as long as `llm` is equal (`functools.lru_cache` does).
 
-    Raises `MissingExtra` when the provider's client is not installed, `ConfigError` for a key or a base_url
-    that is missing, for an `extra` value that is not allowed and for a variable (a proxy, `SSL_CERT_FILE`) that the
-    client cannot use, `TypeError` for an argument that is the
-    configuration's.
+    Raises `MissingExtra` when the provider's client is not installed, `ConfigError` for a missing key or base_url, for
+    an `extra` value that is not allowed and for a variable (a proxy, `SSL_CERT_FILE`) that the client cannot use, and
+    `TypeError` for an argument that only the configuration may set.
     """
     decided = sorted(_DECIDED & extra.keys())
     if decided:
@@ -83,7 +83,7 @@ def chat_model(llm: LLMConfig, **extra: Any) -> BaseChatModel:
 
 
 def chat_models(llm: LLMConfig, **extra: Any) -> tuple[BaseChatModel, ...]:
-    """The model that `llm` describes and those of its fallbacks, each as `chat_model` makes it."""
+    """The chat models for `llm` and its fallbacks, each like one of `chat_model`."""
     without = msgspec.structs.replace(llm, fallbacks=())
     return tuple(chat_model(one, **extra) for one in (without, *llm.fallbacks))
 
@@ -97,18 +97,18 @@ def _one(llm: LLMConfig, extra: dict[str, Any]) -> BaseChatModel:
 def parse_model_string(
     model: str, max_tokens: int | None = None, temperature: float | None = None, **model_kwargs: Any
 ) -> BaseChatModel:
-    """A chat model from a model string (`anthropic:claude-sonnet-4.5`, `fast`), as graphton has it.
+    """Creates a chat model from a model string (`anthropic:claude-sonnet-4.5`, `fast`), like graphton's function.
 
-    The string is an override on top of the configuration of this process: provider, key, endpoint and every
-    other value come from `load()`, with its aliases and checks, and so does the model's full id. `max_tokens`
-    and `temperature` replace the configured ones; `model_kwargs` are `chat_model`'s `extra`.
+    The string is an override of this process's configuration: provider, key, endpoint, the model's full id and every
+    other value come from `load()`, with its aliases and checks. `max_tokens` and `temperature` replace the configured
+    ones; `model_kwargs` are `chat_model`'s `extra`.
 
-    Raises `ConfigError` (a `ValueError`) with every problem, and what `chat_model` raises.
+    Raises `ConfigError` (a `ValueError`) with every problem, and the errors of `chat_model`.
     """
     from ..loading.load import load
 
     wanted: dict[str, Any] = {"llm.model": model.strip()}
-    if not wanted["llm.model"]:  # an empty override would mean: the configured model
+    if not wanted["llm.model"]:  # an empty override would mean the configured model
         raise _error("empty-model", "model", "Model name cannot be empty", "give a model string", "parse_model_string")
     if max_tokens is not None:
         wanted["llm.max_tokens"] = max_tokens
@@ -118,13 +118,13 @@ def parse_model_string(
 
 
 def client_class(kind: ProviderKind) -> Any:
-    """The LangChain class of a kind of provider, imported. Raises `MissingExtra` when it is not installed."""
+    """Imports the LangChain class for a kind of provider. Raises `MissingExtra` when it is not installed."""
     protocol = PROTOCOLS[kind]
     try:
         with clients_without_environment() if kind == "ollama" else contextlib.nullcontext():
             return getattr(importlib.import_module(protocol.module), protocol.class_name)
     except ModuleNotFoundError as error:
-        if error.name != protocol.module:  # something that the client itself needs
+        if error.name != protocol.module:  # the client's own dependency is missing
             raise
         text = f"{protocol.distribution} is not installed: pip install 'stigmer-config[{kind}]'"
         raise MissingExtra(text, name=protocol.module) from None
@@ -137,7 +137,7 @@ def _error(code: str, field: str, message: str, hint: str, source: str) -> Confi
 
 
 def _replaced(llm: LLMConfig, values: Mapping[str, Any]) -> LLMConfig:
-    """`llm` with other parameters, each checked. Raises `ConfigError`."""
+    """`llm` with these parameters, each checked. Raises `ConfigError`."""
     changes: dict[str, Any] = {}
     facts = catalogue().find(llm.model_id, llm.provider)
     for name, value in values.items():
@@ -155,7 +155,7 @@ def _replaced(llm: LLMConfig, values: Mapping[str, Any]) -> LLMConfig:
 
 
 def _complete(llm: LLMConfig) -> None:
-    """Refuses a configuration with a hole, into which the SDKs would put what the environment has."""
+    """Raises for a missing value that the SDKs would otherwise take from the environment."""
     if not llm.model_id or not llm.base_url:
         field = "base_url" if llm.model_id else "model"
         raise _error("missing-value", field, f"llm.{field} is missing", "see stigmer config validate", "chat_model")

@@ -1,7 +1,7 @@
-"""What the process's environment says to a model's HTTP client: proxies and certificates.
+"""The environment's proxies and certificates for a model's HTTP client.
 
-For this machine it says nothing. Elsewhere `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and their like take effect as in
-every other program, and one that cannot be used is a Problem that names it.
+Connections to this machine ignore them. For others `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and similar variables
+work as in other programs; a Problem names one that cannot be used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def client_options(library: str, url: str) -> dict[str, Any]:
 
 @functools.cache
 def _tls_context(library: str, file: str, folder: str) -> Any:
-    """The certificates that a library trusts, read once: that takes longer than all the rest."""
+    """The certificates that a library trusts, cached because reading them takes longest."""
     return importlib.import_module(library).create_ssl_context(trust_env=bool(file or folder))
 
 
@@ -62,7 +62,7 @@ def _certificate_problems(library: str, file: str, folder: str) -> Iterator[Prob
 
 
 def _proxy_problems(library: str) -> Iterator[Problem]:
-    """The variables that the library takes proxies from and cannot use. A proxy's address may hold a password."""
+    """The proxy variables that the library cannot use. A proxy's address may contain a password."""
     proxies = urllib.request.getproxies()
     faulty = False
     for scheme in ("http", "https", "all"):
@@ -97,7 +97,7 @@ def _proxy_fault(library: str, address: str, variable: str) -> Problem | None:
 
 
 def _takes_no_proxy(library: str) -> bool:
-    """Whether a client can be built with the hosts in NO_PROXY, once the proxies themselves are known to be good."""
+    """Whether a client can be built with the hosts in NO_PROXY. Call it once the proxies are known to be valid."""
     try:
         importlib.import_module(library).Client(verify=_tls_context(library, "", "")).close()
     except Exception:  # noqa: BLE001 - as above
@@ -107,13 +107,13 @@ def _takes_no_proxy(library: str) -> bool:
 
 @contextlib.contextmanager
 def clients_without_environment() -> Iterator[None]:
-    """In here, and in this thread alone, an httpx client takes nothing from the environment unless it is told to.
+    """In this block, and only in this thread, an httpx client by default takes nothing from the environment.
 
-    `import ollama` builds a client that nobody uses: a proxy or a certificate file that it cannot take would stop it.
+    `import ollama` builds an unused client, and would fail at a proxy or a certificate file that it cannot use.
     """
     try:
         import httpx
-    except ImportError:  # then there is no client to import, either
+    except ImportError:  # then ollama is not installed, either
         yield
         return
     thread = threading.get_ident()
@@ -126,7 +126,7 @@ def clients_without_environment() -> Iterator[None]:
     with _importing:
         build = httpx.Client.__init__
         httpx.Client.__init__ = build_without  # type: ignore[method-assign]
-        host = os.environ.pop("OLLAMA_HOST", None)  # only that client reads it: the configuration has its own
+        host = os.environ.pop("OLLAMA_HOST", None)  # only that client reads it: the configuration has its own settings
         try:
             yield
         finally:

@@ -1,10 +1,11 @@
-"""What a failed request means for the configuration: which key decides it, what was seen, and the fix."""
+"""Diagnoses a failed request: the setting that causes it, what was observed, and the fix."""
 
 from __future__ import annotations
 
 import functools
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -14,16 +15,17 @@ from ..config.sections import LLMConfig
 from ..core.problems import ConfigError
 from ..secrets.references import Unread
 from ..settings.packaged_providers import key_variables
+from ..settings.urls import is_loopback
 from .http import WireError, redirect_target, safe, said
 
 CheckState = Literal["ok", "warning", "failed"]
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
+    """The result of one check.
 
-    `name` says what, `seen` what was found, `fix` what to do about it ("" when it is `ok`), `key` the setting
-    that decides it ("" for none). No secret is part of any of them.
+    `name` says what was checked, `seen` the finding, `fix` what to do about it ("" when it is `ok`), `key` the setting
+    that decides it ("" for none). None of them contains a secret.
     """
 
     name: str
@@ -34,10 +36,10 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def diagnose(error: BaseException, llm: LLMConfig) -> Check:
-    """What an exception of a model call, or of a look at the provider, means: a `failed` Check.
+    """Explains an exception of a model call, or of a check of the provider, as a `failed` Check.
 
-    It knows the exceptions of this package and, without importing them, those of the LangChain classes and
-    of the `anthropic`, `openai` and `ollama` packages.
+    It recognises the exceptions of this package and, without importing them, those of the LangChain classes and of the
+    `anthropic`, `openai` and `ollama` packages.
     """
     if isinstance(error, ConfigError):
         first = error.problems[0]
@@ -58,7 +60,7 @@ def not_in_force(check: Check, provider: str) -> Check:
 
 
 class _Happened(msgspec.Struct, frozen=True):
-    """A failed request in a word (`WireError.trouble`, or `error` for one told in the middle of an answer)."""
+    """The kind of a failure (`WireError.trouble`, or `error` for one reported in the middle of an answer)."""
 
     trouble: str
     detail: str
@@ -90,24 +92,24 @@ def _names(error: BaseException) -> set[str]:
     return {cls.__name__ for cls in type(error).__mro__}
 
 
-# Names of exception classes, the more telling first: httpx's, the SDKs', pydantic's, and Python's own.
+# Names of exception classes, the more specific ones first: httpx's, the SDKs', pydantic's, and Python's own.
 _KINDS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"TimeoutException", "APITimeoutError", "TimeoutError"}), "timeout"),
     (frozenset({"ConnectionRefusedError"}), "refused"),
     (frozenset({"gaierror"}), "unresolved"),
     (frozenset({"SSLError"}), "tls"),
     (frozenset({"RemoteProtocolError", "ReadError", "ConnectionResetError", "IncompleteRead"}), "cut-off"),
-    # How the clients fail at an answer of another form.
+    # The clients' exceptions for an answer of another form.
     (frozenset({"JSONDecodeError", "ValidationError", "APIResponseValidationError", "DecodingError"}), "garbled"),
     (frozenset({"AttributeError", "KeyError", "IndexError", "TypeError"}), "garbled"),
     (frozenset({"OSError"}), "unreachable"),
 )
-# How LangChain's classes tell of an answer without content, or of a web page.
+# The messages of LangChain's classes for an answer without content, or a web page.
 _EMPTY_ANSWERS = ("No generation chunks were returned", "Unexpected response type")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what led to it, the deepest last; suppressed contexts too."""
+    """The exception and its causes, the deepest last; suppressed contexts too."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
@@ -117,7 +119,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _told(error: BaseException) -> str:
-    """What the provider said in an exception, safe to print; "" when it said nothing that can be told."""
+    """The provider's message in an exception, safe to print; "" when there is none that can be shown."""
     body = getattr(error, "body", None)
     if isinstance(body, dict):
         return said(json.dumps({"error": body} if "message" in body else body, default=str))
@@ -126,10 +128,10 @@ def _told(error: BaseException) -> str:
 
 
 def _no_answer(happened: _Happened, llm: LLMConfig) -> Check:
-    """No HTTP answer, or none that can be used."""
+    """The check for no HTTP answer, or an unusable one."""
     url = llm.base_url
     is_ollama = llm.kind == "ollama"
-    serve = "start it with  ollama serve, or " if is_ollama else ""
+    serve = f"{_start_ollama(llm)}, or " if is_ollama else ""
     again = "see the log of the Ollama server" if is_ollama else "try again"
     rows = {
         "refused": (f"nothing listens at {url}", f"{serve}check llm.base_url"),
@@ -150,6 +152,14 @@ def _no_answer(happened: _Happened, llm: LLMConfig) -> Check:
     return Check("provider", "failed", _with(seen, happened.detail), fix, key)
 
 
+def _start_ollama(llm: LLMConfig) -> str:
+    if not is_loopback(llm.base_url or ""):
+        return "start it on that machine with  ollama serve"
+    if shutil.which("ollama") is None:
+        return "install Ollama (https://ollama.com/download) and start it with  ollama serve"
+    return "start it with  ollama serve"
+
+
 def _patience(llm: LLMConfig) -> str:
     if llm.kind == "ollama":
         return "loading a model takes time: raise llm.timeout, or use a smaller model"
@@ -157,7 +167,7 @@ def _patience(llm: LLMConfig) -> str:
 
 
 def _refusal(happened: _Happened, llm: LLMConfig) -> Check:
-    """An HTTP answer that refuses."""
+    """The check for an HTTP error status."""
     url, status, detail = llm.base_url, happened.status or 0, happened.detail
     if status < 400:
         seen = f"{url} answers {status}, a redirect" + (f" ({detail})" if detail else "")
@@ -183,7 +193,7 @@ def _refusal(happened: _Happened, llm: LLMConfig) -> Check:
 
 
 def _unauthorized(llm: LLMConfig, status: int) -> Check:
-    # What it says may quote the key.
+    # The message may quote the key.
     if isinstance(llm.api_key, Unread):
         seen, fix = "asks for the key, whose command was not run", "stigmer config doctor --probe runs it"
     else:
@@ -206,7 +216,7 @@ _OWN_SETTING = re.compile(rf"\bllm\.(base_url|api_key|{'|'.join(_BLAMED)})\b")
 
 
 def _blamed(detail: str) -> str:
-    """The setting that a refusal speaks of."""
+    """The setting that a refusal is about."""
     words = detail.replace("max_completion_tokens", "max_tokens").replace("num_predict", "max_tokens").lower()
     words = words.replace("thinking", "reasoning_effort").replace("effort", "reasoning_effort")
     return next((f"llm.{name}" for name in _BLAMED if name in words), "llm.model")

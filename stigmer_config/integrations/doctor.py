@@ -1,6 +1,6 @@
-"""Everything that can keep a configuration from working, looked at once: files, trust, model, key, provider.
+"""Checks everything that can keep a configuration from working: files, trust, model, key, provider.
 
-What loading found is told as loading told it; the provider is asked; nothing is judged a second time.
+It reports the problems of loading unchanged, and queries the provider; it judges nothing a second time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .http import at_once, safe
 from .listing import listed_models
 from .protocols import PROTOCOLS
 
-# The problems that make up a check; all others are the configuration's.
+# The problems of each check; all others belong to the check of the configuration.
 _GROUPS = {
     "files": "yaml-syntax yaml-forbidden duplicate-key too-large not-a-mapping bad-encoding unreadable-file",
     "permissions": "insecure-permissions",
@@ -45,16 +45,16 @@ _PROBE_BYTES = 1 << 20  # of one answer: many times what so few tokens take
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A check, and the place of the value that decides it where there is one."""
+    """A check, and the place of the value that decides it, if there is one."""
 
     check: Check
     origin: Origin | None = None
 
 
 def examine(loaded: Loaded, today: datetime.date, *, timeout: float = 5.0, probe: bool = False) -> tuple[Finding, ...]:
-    """Every check of a load. The provider gets `timeout` seconds, and all of it takes little longer.
+    """Runs every check of a load. The provider gets `timeout` seconds; all checks together take little longer.
 
-    `probe`: makes one small call of the model with the configured key, which may cost a fraction of a cent.
+    `probe`: makes a small call to the model with the configured key, which may cost a fraction of a cent.
     """
     llm = loaded.config.llm
     calls: dict[str, Any] = {"health": lambda: check_provider(llm, timeout)}
@@ -67,7 +67,7 @@ def examine(loaded: Loaded, today: datetime.date, *, timeout: float = 5.0, probe
         calls |= {f"probe {n}": lambda one=one: probe_model(one, timeout) for n, one in enumerate(llm.fallbacks)}
         for one in (llm, *llm.fallbacks):
             _import(one)
-    answers = at_once(calls, timeout + 1)  # each keeps to its own bound
+    answers = at_once(calls, timeout + 1)  # each has its own time limit
     health = answers["health"] if isinstance(answers["health"], Health) else Health((diagnose(answers["health"], llm),))
     findings = list(_loading(loaded))
     told = {finding.check.name for finding in findings if finding.check.state != "ok"}
@@ -83,10 +83,10 @@ def examine(loaded: Loaded, today: datetime.date, *, timeout: float = 5.0, probe
 
 
 def probe_model(llm: LLMConfig, timeout: float) -> Check:
-    """One small real call, as a worker would make it. Raises what the client raises, `WireError` when it hangs."""
+    """Makes a small real call, like a worker. Raises the client's exception, or `WireError` when it hangs."""
     from .chat import chat_model
 
-    llm = msgspec.structs.replace(llm, fallbacks=())  # one of them would answer in its place
+    llm = msgspec.structs.replace(llm, fallbacks=())  # a fallback would answer instead
     small = min(llm.max_tokens or _PROBE_TOKENS, _PROBE_TOKENS)
     with bounded_answers(_PROBE_BYTES):
         model = chat_model(llm, max_tokens=small, timeout=timeout, max_retries=0)
@@ -102,10 +102,10 @@ def probe_model(llm: LLMConfig, timeout: float) -> Check:
 
 
 def _import(llm: LLMConfig) -> None:
-    """Imports the client before any clock runs: it takes seconds, and no network holds it up."""
+    """Imports the client before the time limit starts: it takes seconds, independent of the network."""
     from .chat import client_class
 
-    with contextlib.suppress(ImportError):  # the probe tells of it
+    with contextlib.suppress(ImportError):  # the probe reports it
         client_class(llm.kind)
 
 
@@ -124,7 +124,7 @@ def _listed(answer: Any, llm: LLMConfig) -> Check:
 
 
 def _fallbacks(loaded: Loaded, answers: Mapping[str, Any]) -> Iterable[Check]:
-    """Each fallback's model, address, key and state. One that does not answer is a warning: the model in force may."""
+    """Each fallback's model, address, key and state. One that does not answer is a warning: the main model may."""
     keys = loaded.config.fallback_keys()
     for number, (llm, key) in enumerate(zip(loaded.config.llm.fallbacks, keys, strict=True)):
         about = (
@@ -158,7 +158,7 @@ def _placed(check: Check, loaded: Loaded) -> Finding:
 
 
 def _loading(loaded: Loaded) -> Iterable[Finding]:
-    """What loading found, group by group; a good word for each group without a problem."""
+    """The problems of loading, by group; a group without problems is `ok`."""
     groups: dict[str, list[Problem]] = {}
     for problem in loaded.problems:
         groups.setdefault(_GROUP_OF.get(problem.code, "configuration"), []).append(problem)
@@ -181,7 +181,7 @@ def _loading(loaded: Loaded) -> Iterable[Finding]:
 
 
 def _of_the_stigmer_cli(loaded: Loaded) -> Iterable[Finding]:
-    """What the user's file says in the Stigmer CLI's own keys, and the command that says it to workers."""
+    """The Stigmer CLI's own keys in the user's file, and the command that sets the same for workers."""
     for layer in loaded.layers:
         for theirs, ours, value, line, column in counterparts(layer):
             message = f"{theirs} in your file is the Stigmer CLI's and is not read here"
@@ -212,7 +212,7 @@ def _trust(loaded: Loaded) -> str:
 
 
 def _model(llm: LLMConfig, today: datetime.date) -> Iterable[Check]:
-    """What the catalogue knows of the model: its end, and its limits."""
+    """The catalogue's facts about the model: its retirement and its limits."""
     known = catalogue()
     facts = known.find(llm.model_id, llm.provider)
     if llm.kind != "ollama":
@@ -249,18 +249,18 @@ def _age(known: Catalogue, today: datetime.date) -> Iterable[Check]:
 
 
 def _client(llm: LLMConfig) -> Check:
-    """The client library, and whether the very client that a worker uses can be built from it here."""
+    """Whether the client library is installed, and whether a worker's client can be built here."""
     protocol = PROTOCOLS[llm.kind]
     name = protocol.distribution
     if importlib.util.find_spec(protocol.module) is None:
         fix = f"pip install 'stigmer-config[{llm.kind}]'"
         return Check("client", "warning", f"{name} is not installed: chat_model() needs it", fix)
     if not llm.model_id or not llm.base_url:
-        return Check("client", "ok", f"{name} is installed")  # what is missing is reported already
+        return Check("client", "ok", f"{name} is installed")  # a missing value is reported already
     from .chat import chat_model
 
     try:
-        # Whether there is a key is another check, and no command is run for this one.
+        # Another check reports a missing key, and this one runs no command.
         chat_model(msgspec.structs.replace(llm, api_key=Secret("a-placeholder"), fallbacks=()))
     except ConfigError as error:
         problem = error.problems[0]

@@ -1,4 +1,4 @@
-"""Chat models that are asked one after the other: the next one when the one before does not answer."""
+"""Chat models that are called in order: the next one when one does not answer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-# What the SDKs and their HTTP libraries raise where no answer came, by the names of the classes: httpx and httpx2 have
-# the same.
+# The exceptions of the SDKs and their HTTP libraries for no answer, by class name: httpx and httpx2 have the same
+# names.
 _NO_ANSWER = frozenset({"APIConnectionError", "NetworkError", "TimeoutException", "RemoteProtocolError", "ProxyError"})
 _TRY_LATER = frozenset({408, 429})
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an error says that a provider does not answer now: no connection, a time-out, 408, 429 or 5xx.
+    """Whether an error means that a provider does not answer now: no connection, a timeout, 408, 429 or 5xx.
 
-    A refusal is none: a key that is refused, say, is no reason to spend another.
+    A refusal does not: a rejected key, for example, is no reason to spend money on another provider.
     """
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status > 0:
@@ -29,8 +29,8 @@ def is_outage(error: BaseException) -> bool:
 class ModelWithFallbacks(Runnable[Any, Any]):
     """A chat model and its fallbacks, as one Runnable.
 
-    What makes another Runnable of a chat model (`bind_tools`, `with_structured_output`, …) is done to each of them.
-    A stream that has begun is not begun again with the next model.
+    Methods that make another Runnable of a chat model (`bind_tools`, `with_structured_output`, …) apply to each model.
+    A stream that has begun is not repeated with the next model.
     """
 
     def __init__(self, models: tuple[Runnable[Any, Any], ...]) -> None:

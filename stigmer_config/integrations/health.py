@@ -1,4 +1,4 @@
-"""Whether the provider in force can answer: one look at it, bounded in time, without the key and without a cost."""
+"""Checks whether the provider in force can answer: once, within a time limit, without the key and without cost."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ SMALL_CONTEXT = 4096
 
 
 class Health(msgspec.Struct, frozen=True):
-    """What one look at the provider found, the reachability first."""
+    """The results of one check of the provider, reachability first."""
 
     checks: tuple[Check, ...]
 
     @property
     def ready(self) -> bool:
-        """Whether nothing stands in the way of an answer."""
+        """Whether no check failed."""
         return self.fault is None
 
     @property
     def fault(self) -> Check | None:
-        """The first check that failed: its `key`, what was `seen` and the `fix`."""
+        """The first check that failed, with `key`, `seen` and `fix`."""
         return next((check for check in self.checks if check.state == "failed"), None)
 
 
 def check_provider(llm: LLMConfig, timeout: float = 5.0) -> Health:
-    """Looks at the provider that `llm` names, in at most `timeout` seconds; never raises.
+    """Checks the provider of `llm`, in at most `timeout` seconds. Never raises.
 
-    No model is called, nothing costs. The key stays here, but for an Ollama server that asks for it.
+    It calls no model and costs nothing. The key is not sent, except to an Ollama server that requires it.
     """
     if not llm.base_url:
         return Health((Check("provider", "failed", "no base_url is set", "set llm.base_url", "llm.base_url"),))
@@ -51,7 +51,7 @@ def check_provider(llm: LLMConfig, timeout: float = 5.0) -> Health:
 
 
 def _hosted(llm: LLMConfig, timeout: float) -> Check:
-    """Whether Anthropic, OpenAI or a gateway answers at its base_url; it lists its models with or without a key."""
+    """Checks whether Anthropic, OpenAI or a gateway answers at its base_url."""
     started = time.monotonic()
     base_url, url = base_address(llm), listing_url(llm)
     status = at_once({"provider": lambda: status_of(url, timeout=timeout)}, timeout)["provider"]
@@ -104,7 +104,7 @@ def _ollama(llm: LLMConfig, base_url: str, timeout: float) -> Iterable[Check]:
 
 
 def not_installed(model: str, server: ollama.Server) -> Check:
-    """The check of a model that the server does not have."""
+    """The failed check for a model that the server does not have."""
     near = server.nearest(model)
     others = ", ".join(one.name for one in server.installed[:6]) or "no model at all"
     seen = f"{model} is not installed; the server has {others}"

@@ -1,6 +1,6 @@
-"""HTTP with bounds, from the standard library: so many seconds, so many bytes, no redirects.
+"""HTTP with the standard library, with limits on seconds and bytes, and without redirects.
 
-Proxies are taken from the environment as everywhere (`HTTPS_PROXY`, `NO_PROXY`), but never for this machine.
+Proxies are taken from the environment as usual (`HTTPS_PROXY`, `NO_PROXY`), but never for this machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..core.problems import printable
 from ..core.secret import MASK, Secret, registered
 from ..settings.urls import is_loopback
 
-MAX_BYTES = 8 * 1024 * 1024  # of one answer
+MAX_BYTES = 8 * 1024 * 1024  # the most bytes of one answer
 _MAX_LINE = 64 * 1024
 
 _NoAnswer = Literal["refused", "unresolved", "unreachable", "timeout", "tls", "cut-off"]
@@ -35,11 +35,10 @@ T = TypeVar("T")
 
 
 class WireError(Exception):
-    """A request that got no good answer.
+    """A request that failed.
 
-    `trouble` says in a word what happened; `detail` what is to be said of it beyond that, safe to print: for
-    `status` and `error` the other side's words, for `redirect` where it points. `status` is the HTTP status
-    that came with a `status` or a `redirect`.
+    `trouble` is the kind of failure; `detail` has more, safe to print: for `status` and `error` the server's message,
+    for `redirect` the target. `status` is the HTTP status of a `status` or a `redirect`.
     """
 
     def __init__(self, trouble: Trouble, detail: str = "", status: int | None = None) -> None:
@@ -58,10 +57,10 @@ def ask(
     headers: Mapping[str, str] = {},
     timeout: float,
 ) -> T:
-    """The JSON answer of `url` as a `shape`: by GET, or with `body` by POST.
+    """Requests `url` by GET, or by POST with a `body`, and decodes the JSON answer to a `shape`.
 
-    `key` goes along only when the other side asks for one (401, 403), `headers` always. `timeout`: seconds for each
-    step on the network; `at_once` bounds the whole. Raises `WireError`.
+    `key` is sent only after a 401 or 403, `headers` always. `timeout`: seconds for each network operation; `at_once`
+    limits the whole. Raises `WireError`.
     """
     status, answered, data = _exchange(url, body, None, timeout, headers)
     if status in (401, 403) and key is not None:
@@ -74,7 +73,7 @@ def ask(
 
 
 def status_of(url: str, *, timeout: float) -> int:
-    """The HTTP status that a GET of `url` gets, below 300 or from 400 up. Raises `WireError`."""
+    """The HTTP status of a GET of `url`, below 300 or from 400 up. Raises `WireError`."""
     status, headers, data = _exchange(url, None, None, timeout)
     if 300 <= status < 400:
         good(status, headers, data)
@@ -82,9 +81,9 @@ def status_of(url: str, *, timeout: float) -> int:
 
 
 def lines(url: str, body: Mapping[str, Any], *, key: Secret | None = None, timeout: float) -> Iterator[bytes]:
-    """The lines of an answer that comes bit by bit to a POST. `timeout`: seconds without a sign of life.
+    """Yields the lines of a streamed answer to a POST. `timeout`: the most seconds without data.
 
-    Raises `WireError`, also in the midst of it.
+    Raises `WireError`, also in the middle of the stream.
     """
     with _translated(), _open(url, body, key, timeout) as response:
         if response.status >= 300:
@@ -97,10 +96,10 @@ def lines(url: str, body: Mapping[str, Any], *, key: Secret | None = None, timeo
 
 
 def at_once(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Any]:
-    """The result of each call, or the exception it raised. All run at the same time, and none for longer.
+    """Runs the calls concurrently within a time limit. Returns the result of each, or the exception it raised.
 
-    One that takes longer gets a `WireError` of `timeout`, and its connections are ended, so that its thread ends:
-    a server that never comes to the point must not hold one for good.
+    For one that takes longer the result is a `WireError` of `timeout`, and its connections are ended, so that its
+    thread ends even if the server never finishes its answer.
     """
     results: dict[str, Any] = {}
     threads = {name: _start(call, name, results) for name, call in calls.items()}
@@ -115,23 +114,23 @@ def at_once(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str,
     return {name: taken.get(name, late) for name in calls}
 
 
-# The connections that each thread has open here. A thread's list is its own, but for `_end_connections`.
+# The open connections of each thread. Only the thread uses its list, except for `_end_connections`.
 _connections: weakref.WeakKeyDictionary[threading.Thread, list[socket.socket]] = weakref.WeakKeyDictionary()
 _late: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-_ENDED = 0.5  # seconds that an ended connection's thread gets to end, too
+_ENDED = 0.5  # seconds for a thread to end after its connections
 
 
 def _register(connection: socket.socket) -> None:
     thread = threading.current_thread()
     _connections[thread] = [*(known for known in _connections.get(thread, ()) if known.fileno() >= 0), connection]
-    if thread in _late:  # it was given up while it connected
+    if thread in _late:  # it was abandoned while it connected
         raise TimeoutError
 
 
 def _end_connections(thread: threading.Thread) -> None:
     _late.add(thread)
     for connection in tuple(_connections.get(thread, ())):
-        # Not the TLS socket's own method: it would forget its TLS first, under a reader.
+        # Not the TLS socket's own method: it would drop its TLS state first, while another thread reads.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
     thread.join(_ENDED)
@@ -170,7 +169,7 @@ def _start(call: Callable[[], Any], name: str, results: dict[str, Any]) -> threa
         except Exception as error:  # noqa: BLE001 - it is the result
             results[name] = error
 
-    # A daemon: a host that hangs must not hold up the end of the process.
+    # A daemon: a host that hangs must not delay the end of the process.
     thread = threading.Thread(target=run, name=f"stigmer-{name}", daemon=True)
     thread.start()
     return thread
@@ -185,7 +184,7 @@ def good(status: int, headers: Mapping[str, str], data: bytes) -> None:
 
 
 def said(data: bytes | str) -> str:
-    """What an error answer says, as one safe line of at most 200 characters; "" when that cannot be told."""
+    """The message of an error answer, as one safe line of at most 200 characters; "" when there is none."""
     text = ""
     try:
         document = from_json(data, dict[str, Any])
@@ -202,7 +201,7 @@ def said(data: bytes | str) -> str:
 
 
 def safe(text: str) -> str:
-    """Text from elsewhere as part of a message: one printable line, cut, without any secret of this process."""
+    """Foreign text for a message: one printable line, cut, without any secret of this process."""
     for secret in sorted(registered(), key=len, reverse=True):
         if len(secret) >= 4:
             text = text.replace(secret, MASK)
@@ -211,7 +210,7 @@ def safe(text: str) -> str:
 
 
 def redirect_target(location: str) -> str:
-    """Where a redirect points, without what may be secret in it: a path, a query, a name before an @."""
+    """The target of a redirect, without parts that may be secret: path, query, userinfo."""
     try:
         parts = urllib.parse.urlsplit(location)
     except ValueError:
@@ -233,7 +232,7 @@ def _exchange(
                 raise WireError("too-large", f"more than {MAX_BYTES // 2**20} MiB")
             if time.monotonic() > deadline:
                 raise WireError("timeout", f"{timeout:g} s")
-        if response.length:  # fewer bytes than were promised
+        if response.length:  # fewer bytes than announced
             raise WireError("cut-off")
         return response.status, response.headers, b"".join(parts)
 
@@ -246,13 +245,13 @@ def _open(
         headers["Content-Type"] = "application/json"
     data = None if body is None else msgspec.json.encode(body)
     request = urllib.request.Request(url, data, headers)  # noqa: S310 - the configuration takes http(s) only
-    # "Unredirected": urllib sends it to this very URL only.
+    # "Unredirected": urllib sends it only to this URL.
     for name, value in more.items():
         request.add_unredirected_header(name, value)
     if key is not None:
         request.add_unredirected_header("Authorization", f"Bearer {key.reveal()}")
     opener = urllib.request.OpenerDirector()
-    # Without the handlers for redirects, for other schemes and for errors: each status is an answer.
+    # Without the handlers for redirects, other schemes and errors: each status is an answer.
     opener.add_handler(urllib.request.ProxyHandler({} if is_loopback(url) else None))
     opener.add_handler(_Handler())
     opener.add_handler(_TlsHandler())
@@ -261,7 +260,7 @@ def _open(
 
 
 def _refuse_unknown_proxy(request: urllib.request.Request) -> None:
-    """Raises `WireError` for a SOCKS proxy, say, to which the standard library would speak HTTP."""
+    """Raises `WireError` for an unsupported proxy, such as SOCKS, to which the standard library would speak HTTP."""
     proxy = urllib.request.getproxies().get(request.type, "")
     scheme, separator, _ = proxy.partition("://")
     if not separator or scheme.lower() in ("http", "https") or is_loopback(request.full_url):
@@ -273,7 +272,7 @@ def _refuse_unknown_proxy(request: urllib.request.Request) -> None:
 
 
 class _translated:  # noqa: N801 - used as a statement
-    """What the standard library raises, as `WireError`."""
+    """Converts an exception of the standard library to `WireError`."""
 
     def __enter__(self) -> None: ...
 
@@ -283,7 +282,7 @@ class _translated:  # noqa: N801 - used as a statement
             raise _wire_error(cause) from None
 
 
-# What the standard library raises, the narrower kind first.
+# The exceptions of the standard library, the more specific ones first.
 _TROUBLES: tuple[tuple[type[Exception], Trouble], ...] = (
     (TimeoutError, "timeout"),
     (socket.gaierror, "unresolved"),

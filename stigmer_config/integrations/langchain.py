@@ -1,6 +1,6 @@
-"""How each LangChain class takes the configuration's values, and nothing else.
+"""Passes the configuration's values, and nothing else, to each LangChain class.
 
-Everything a class or its SDK would read from the environment is given, replaced or taken out here.
+Every value that a class or its SDK would read from the environment is passed, replaced or removed here.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from .bounded_answers import hooks
 from .client_environment import client_options
 from .ollama import endpoint
 
-# The SDKs' own, in seconds, for when llm.timeout is none.
+# The SDKs' own default, in seconds, for when llm.timeout is none.
 DEFAULT_TIMEOUT = 600.0
 CONNECT_TIMEOUT = 10.0
 
-# These models think whatever they are told; of the others, these do unless told not to.
+# The first always reason; the second do unless the request turns it off.
 _ALWAYS_THINKING = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5")
 _THINKING = frozenset({"claude-opus-5", "claude-sonnet-5"})
 
 
 def _temperature(llm: LLMConfig) -> float | None:
-    """The temperature, where the model takes one."""
+    """The temperature, if the model accepts one."""
     facts = catalogue().find(llm.model_id, llm.provider)
     effort = llm.reasoning_effort
     if llm.temperature is None or why_unsupported(
@@ -44,24 +44,24 @@ def _temperature(llm: LLMConfig) -> float | None:
 
 
 def _effort(llm: LLMConfig) -> str | None:
-    """The reasoning effort; None too for a `none` to a model that has none to leave out."""
+    """The reasoning effort; None also for `none` with a model that does not reason."""
     facts = catalogue().find(llm.model_id, llm.provider)
     without = facts is not None and facts.reasoning is False
     return None if without and llm.reasoning_effort == "none" else llm.reasoning_effort
 
 
 def _given(**values: Any) -> dict[str, Any]:
-    """The arguments that have a value."""
+    """The arguments without those that are None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _key(llm: LLMConfig) -> str:
-    """The key, or a text that `_OnlyThese` takes from the request: without one the SDKs read the environment."""
+    """The key, or a placeholder that `_OnlyThese` removes: without one the SDKs read the environment."""
     return llm.api_key.reveal() if llm.api_key is not None else "none"
 
 
 class _OnlyThese:
-    """What leaves with each request: the configured headers, and the configured key or none."""
+    """Restricts each request to the configured headers, and to the configured key or none."""
 
     def __init__(self, llm: LLMConfig) -> None:
         self._key = llm.api_key
@@ -69,7 +69,7 @@ class _OnlyThese:
         self._options = dict(llm.parameters) if llm.kind == "ollama" else {}
 
     def __call__(self, request: Any) -> Any:
-        """For a client that knows no hook but `auth`, which may answer with another request."""
+        """For a client whose only hook is `auth`, which may return another request."""
         request.headers.pop("Authorization", None)
         if self._key is not None:
             request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
@@ -104,7 +104,7 @@ def json_text(value: Any) -> str:
 
 
 def _body(llm: LLMConfig, extra: dict[str, Any], **more: Any) -> dict[str, Any] | None:
-    """What goes into the body beside what the class makes of its own arguments; the program's own word wins."""
+    """Further fields of the body, besides those from the class's arguments; the program's own arguments win."""
     parameters: dict[str, Any] = json.loads(json_text(dict(llm.parameters)))
     return {**_given(**more), **parameters, **(extra.pop("extra_body", None) or {})} or None
 
@@ -142,12 +142,12 @@ def _anthropic(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
         "default_headers": dict(model.default_headers or {}),
     }
     http, http_async = _http_clients(anthropic, llm)
-    # ChatAnthropic takes no HTTP client: its own two are put in place before they are made.
+    # ChatAnthropic accepts no HTTP client: ours are set before it creates its own two.
     model.__dict__["_client"] = client = _without_ambient(anthropic.Anthropic(**sdk, http_client=http), model)
     model.__dict__["_async_client"] = _without_ambient(anthropic.AsyncAnthropic(**sdk, http_client=http_async), model)
     if model._client._client is not http or model._async_client._client is not http_async:  # noqa: SLF001 - as above
         raise RuntimeError("this release of langchain-anthropic is not known: its HTTP client cannot be chosen")
-    weakref.finalize(client, http.close)  # gives the connections back with the last copy of the model
+    weakref.finalize(client, http.close)  # closes the connections with the last copy of the model
     return model
 
 
@@ -159,16 +159,16 @@ def _openai(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
         max_tokens=llm.max_tokens if is_openai else None,
         max_retries=llm.max_retries,
         reasoning_effort=_effort(llm),
-        # LangChain asks for the usage of a stream only where it chose the endpoint itself.
+        # LangChain requests the usage of a stream only for its default endpoint.
         stream_usage=is_openai or None,
-        # Others speak Chat Completions, and call the limit max_tokens: the class would rename it.
+        # Others use Chat Completions and name the limit max_tokens, which the class would rename.
         use_responses_api=None if is_openai else False,
         extra_body=_body(llm, extra, max_tokens=None if is_openai else llm.max_tokens),
     )
     http, http_async = _http_clients(openai, llm)
     own = {"model": llm.model_id, "base_url": llm.base_url, "api_key": _key(llm), "openai_proxy": None}
     model = chat_class(
-        # Given even when none: the class has a temperature of its own for some models.
+        # Passed even when None: the class has its own default temperature for some models.
         temperature=_temperature(llm),
         **{**arguments, "timeout": _timeout(openai, llm), **extra, **own},
         http_client=http,
@@ -202,7 +202,7 @@ def _ollama(chat_class: Any, llm: LLMConfig, extra: dict[str, Any]) -> Any:
     }
     own = {"model": llm.model_id, "base_url": base_url, "client_kwargs": client}
     model = chat_class(**{**arguments, **extra, **own, "sync_client_kwargs": {"event_hooks": hooks()}})
-    with contextlib.suppress(AttributeError):  # then they end with the garbage
+    with contextlib.suppress(AttributeError):  # then the garbage collector closes them
         weakref.finalize(model._client, model._client._client.close)  # noqa: SLF001 - there is no public way to them
     return model
 
@@ -216,7 +216,7 @@ def _without_ambient(client: Any, model: Any) -> Any:
 
 
 def _http_clients(sdk: Any, llm: LLMConfig) -> tuple[Any, Any]:
-    """An SDK's two HTTP clients, with its own settings but for redirects, and without a proxy to this machine."""
+    """An SDK's two HTTP clients, with its own settings, but without redirects, and without a proxy to this machine."""
     library = next(cls.__module__.partition(".")[0] for cls in sdk.DefaultHttpxClient.__mro__[1:])
     url = llm.base_url or ""
     options: dict[str, Any] = {"follow_redirects": False, "timeout": _timeout(sdk, llm), **client_options(library, url)}

@@ -14,7 +14,7 @@ from .http import WireError, ask, at_once
 from .ollama import look
 from .protocols import listing_url
 
-MOST_LISTED = 5000  # models of one endpoint that are looked at: the largest routers have some hundreds
+MOST_LISTED = 5000  # the most models of one endpoint: the largest routers have some hundreds
 _ANTHROPIC_VERSION = "2023-06-01"
 
 
@@ -38,9 +38,9 @@ class _Page(msgspec.Struct, frozen=True):
 
 
 def listed_models(llm: LLMConfig, timeout: float) -> tuple[Listed, ...]:
-    """What the endpoint of `llm` offers, in its order. Takes at most `timeout` seconds.
+    """The models of the endpoint of `llm`, in its order. Takes at most `timeout` seconds.
 
-    The headers go along, as with each request; the key only when the endpoint asks for one. Raises `WireError`.
+    The headers are sent, as with each request; the key only if the endpoint requires one. Raises `WireError`.
     """
     if llm.kind == "ollama":
         server = look(llm.base_url or "", key=_key(llm), headers=_headers(llm), timeout=timeout)

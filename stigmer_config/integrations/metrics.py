@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["observe"]
 
-# name, unit, what it says, and its value. Prometheus' exporter adds _total to counters and the unit's name.
+# name, unit, description, and value. Prometheus' exporter adds _total to counters, and the unit's name.
 _COUNTERS: tuple[tuple[str, str, str, Callable[[Status], float]], ...] = (
     ("reloads", "1", "Changed files that were taken", lambda status: status.reloads),
     ("rejections", "1", "Changed files that were rejected", lambda status: status.rejections),

@@ -1,6 +1,6 @@
-"""What an Ollama server has: its version, the installed models, a model's context length and capabilities.
+"""Queries an Ollama server: its version, the installed models, a model's context length and capabilities.
 
-It needs the standard library only. https://github.com/ollama/ollama/blob/main/docs/api.md
+Needs only the standard library. https://github.com/ollama/ollama/blob/main/docs/api.md
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..llm.catalogue import ModelFacts, catalogue
 from .http import WireError, ask, at_once, lines, safe
 
 GIB = 2**30
-MOST_INSTALLED = 2000  # models of one server that are looked at: more are no server's
+MOST_INSTALLED = 2000  # the most models of one server, more than any has
 _SIZE = re.compile(r":(?:[a-z0-9.]*-)?e?([0-9]+(?:\.[0-9]+)?)b\b", re.ASCII | re.IGNORECASE)
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 class Installed(msgspec.Struct, frozen=True):
-    """A model that is on the server. `size` is in bytes; `capabilities` is None where the server tells none."""
+    """A model on the server. `size` is in bytes; `capabilities` is None when the server does not report them."""
 
     name: str
     size: int = 0
@@ -34,10 +34,10 @@ class Installed(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the server says of one installed model, in tokens; None is untold.
+    """The server's facts about one installed model, in tokens; None is unknown.
 
-    `context`: the longest the model takes. `num_ctx`: what its own Modelfile sets. `loaded`: what it runs
-    with at this moment.
+    `context`: the model's maximum. `num_ctx`: the value in its Modelfile. `loaded`: the value with which it currently
+    runs.
     """
 
     context: int | None = None
@@ -47,25 +47,25 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True):
-    """What was seen of a server. `version` is "" where it tells none; `facts` are those of the model asked for."""
+    """The state of a server. `version` is "" when it reports none; `facts` are those of the requested model."""
 
     version: str
     installed: tuple[Installed, ...]
     facts: Facts | None = None
 
     def find(self, name: str) -> Installed | None:
-        """The installed model of exactly that name and tag; without a tag `:latest` is meant, as for Ollama."""
+        """The installed model with exactly that name and tag; without a tag it is `:latest`, like in Ollama."""
         return next((model for model in self.installed if model.name == full_name(name)), None)
 
     def nearest(self, name: str) -> str | None:
-        """The installed model most like `name`: the same with another tag first; None when nothing is near."""
+        """The installed model most similar to `name`: first the same with another tag; None when none is similar."""
         names = [model.name for model in self.installed]
         siblings = [known for known in names if known.partition(":")[0] == name.partition(":")[0]]
         return nearest(full_name(name), siblings) or (siblings[0] if siblings else nearest(full_name(name), names))
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """A step of a pull: what Ollama does now, and for a download how many bytes of how many are there."""
+    """A step of a pull: Ollama's status, and for a download the completed and the total bytes."""
 
     status: str = ""
     completed: int | None = None
@@ -73,7 +73,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 def endpoint(base_url: str) -> str:
-    """The address of Ollama's own API: a `/v1` at the end, which is its imitation of OpenAI's, is left out."""
+    """The address of Ollama's own API: without a `/v1` at the end, which is its OpenAI-compatible API."""
     return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
@@ -90,10 +90,10 @@ def look(
     headers: Mapping[str, str] = {},
     timeout: float = 5.0,
 ) -> Server:
-    """What the server has, and what it says of `model`. Takes at most `timeout` seconds.
+    """Queries the server's version and models, and its facts about `model`. Takes at most `timeout` seconds.
 
-    `headers` go along, `key` only when the server asks for one. Raises `WireError` when the server does not answer as
-    Ollama does.
+    `headers` are sent, `key` only if the server requires one. Raises `WireError` when the server does not answer like
+    Ollama.
     """
     base = endpoint(base_url)
 
@@ -125,10 +125,10 @@ def pull(
     key: Secret | None = None,
     timeout: float = 60.0,
 ) -> None:
-    """Lets the server download a model, and tells of each step.
+    """Has the server download a model, and yields each step.
 
-    `timeout`: seconds without a sign of life. Raises `WireError`: the download is then not complete, and a
-    next pull goes on where it stopped.
+    `timeout`: the most seconds without data. Raises `WireError`: the download is then incomplete, and the next pull
+    continues where it stopped.
     """
     body = {"model": name, "stream": True}
     for line in lines(f"{endpoint(base_url)}/api/pull", body, key=key, timeout=timeout):
@@ -145,13 +145,13 @@ def pull(
 
 
 def parameters(name: str) -> float | None:
-    """The billions of parameters that a model's tag tells (`qwen2.5-coder:7b`: 7), or None."""
+    """The billions of parameters in a model's tag (`qwen2.5-coder:7b`: 7), or None."""
     found = _SIZE.search(name)
     return float(found[1]) if found else None
 
 
 def recommended(memory: int) -> tuple[ModelFacts, ...]:
-    """Known models that call tools and run well in so many bytes of memory, the largest first.
+    """Known models that support tools and run well in this many bytes of memory, the largest first.
 
     Ollama's rule: 8 GB for 7 billion parameters, 16 for 13, 32 for 33; that is one GiB for each billion.
     """
@@ -165,7 +165,7 @@ def recommended(memory: int) -> tuple[ModelFacts, ...]:
 
 
 def machine_memory() -> int | None:
-    """The bytes of memory this machine (or this container) has, or None where nobody tells."""
+    """The memory of this machine (or this container) in bytes, or None if unknown."""
     if sys.platform == "win32":
         return None
     try:

@@ -1,4 +1,4 @@
-"""The protocols that providers speak: the client library of each, and where an endpoint lists its models."""
+"""The protocols of providers: the client library of each, and the path that lists an endpoint's models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .ollama import endpoint
 
 
 class Protocol(NamedTuple):
-    """One protocol. `module` and `class_name` are LangChain's; `listing` is a path below the endpoint's address."""
+    """A protocol. `module` and `class_name` are LangChain's; `listing` is a path below the endpoint's address."""
 
     module: str
     class_name: str
@@ -19,7 +19,7 @@ class Protocol(NamedTuple):
 
     @property
     def distribution(self) -> str:
-        """What `pip install` calls the client library."""
+        """The client library's name for `pip install`."""
         return self.module.replace("_", "-")
 
 
@@ -31,11 +31,11 @@ PROTOCOLS: Mapping[ProviderKind, Protocol] = {
 
 
 def base_address(llm: LLMConfig) -> str:
-    """The address that an endpoint's paths follow: without a `/v1` at its end, but for OpenAI's protocol."""
+    """The base of an endpoint's paths: its address without a final `/v1`, except for OpenAI's protocol."""
     base_url = llm.base_url or ""
     return base_url.rstrip("/") if llm.kind == "openai" else endpoint(base_url)
 
 
 def listing_url(llm: LLMConfig) -> str:
-    """Where an endpoint lists its models, whether or not it wants a key for that."""
+    """The URL at which an endpoint lists its models, with or without a key."""
     return base_address(llm) + PROTOCOLS[llm.kind].listing

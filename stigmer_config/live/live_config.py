@@ -1,6 +1,6 @@
-"""LiveConfig: the current Config of a worker, replaced at each change. The only mutable object.
+"""`LiveConfig`: the current Config of a worker, replaced at each change. The only mutable object.
 
-One thread (the watcher's) reloads, another runs the callbacks. The swap is one reference: a reader sees the
+The watcher's thread reloads, another one runs the callbacks. A change replaces a single reference: a reader sees the
 whole old or the whole new Config.
 """
 
@@ -32,9 +32,9 @@ __all__ = ["Closed", "Forked", "LiveConfig", "Rejected", "Reloaded", "Status", "
 
 
 class LiveConfig:
-    """The current configuration, kept current. Made by `LiveConfig.start(…)`.
+    """A configuration that follows its files. Create it with `LiveConfig.start(…)`.
 
-    `current` is the newest good Config: read it once per execution, and keep what you took.
+    `current` is the newest good Config: read it once per execution, and use that Config throughout.
     """
 
     __slots__ = (
@@ -61,7 +61,7 @@ class LiveConfig:
         publishes: bool = True,
         follow_forks: bool = False,
     ) -> None:
-        """Loads, and follows once `begin` is called: `start` does both. Raises `ConfigError`.
+        """Loads; `begin` starts following the files. `start` does both. Raises `ConfigError`.
 
         `publishes`: whether `stigmer config workers` lists it.
         """
@@ -75,7 +75,7 @@ class LiveConfig:
         self._readiness: Readiness | None = None
 
     def begin(self) -> None:
-        """Follows every file from now on. Once."""
+        """Follows every file from now on. Call it once."""
         _watch_forks()
         with forks.section():
             self._begin_anew()
@@ -83,11 +83,11 @@ class LiveConfig:
             _living.add(self)
 
     def _begin_anew(self) -> None:
-        """Makes the locks and lists of this process."""
+        """Creates the locks and lists of this process."""
         self._subscribers = Subscribers(self._callback_failed)
         self._waiters = Waiters(self._current)
         self._changing = threading.RLock()  # serialises restart()
-        self._begun = threading.Event()  # in a forked child: restarted or closed
+        self._begun = threading.Event()  # in a forked child: whether it restarted or closed
 
     @classmethod
     def start(
@@ -105,14 +105,14 @@ class LiveConfig:
     ) -> LiveConfig:
         """Loads (the arguments are `load`'s), logs `config.loaded`, and follows every file from now on.
 
-        With `check` it also looks whether the provider can answer, now and after each change of provider, endpoint
-        or model, and logs `provider.ready` or `provider.unreachable` with the fix; nothing waits for that.
+        With `check` it also checks, in the background, whether the provider can answer: now and after each change of
+        provider, endpoint or model. It logs `provider.ready`, or `provider.unreachable` with the fix.
 
-        With `follow_forks` each child that this process forks (gunicorn's `--preload`, multiprocessing) follows the
-        files, too, with a copy of the subscriptions, and `stigmer config workers` lists it. Without it a child keeps
-        the configuration of the fork until it calls `restart()`, and logs `config.not_following`.
+        With `follow_forks` each forked child (gunicorn's `--preload`, multiprocessing) follows the files, too, with a
+        copy of the subscriptions, and `stigmer config workers` lists it. Without it a child keeps the configuration of
+        the fork until it calls `restart()`, and logs `config.not_following`.
 
-        Raises `ConfigError` when the configuration is not good. It keeps the mode it starts with.
+        The mode never changes. Raises `ConfigError` when the configuration has errors.
         """
         request = load_request(mode, project_dir, flags, overrides, require, environment, apps)
         live = cls(Reloader(request), follow_forks=follow_forks)
@@ -147,15 +147,15 @@ class LiveConfig:
     def subscribe(self, callback: Callback, path: str = "") -> Callable[[], None]:
         """Calls `callback(new, changes)` after each change of an effective value below `path`.
 
-        `path` is a key, a section, or "" for everything. There is no first call; calls come in one thread, in
-        the order of subscription; changes that come fast are one. Returns what unsubscribes (a call that has
-        begun is not waited for). Raises `KeyError` for a path that does not exist, `TypeError` for a coroutine
-        function or what cannot be called.
+        `path` is a key, a section, or "" for everything. There is no initial call. Calls are made in one thread, in the
+        order of subscription; rapid changes are combined. Returns a function that unsubscribes (and does not wait for a
+        running call). Raises `KeyError` for a path that does not exist, `TypeError` for a coroutine function or an
+        object that is not callable.
         """
         return self._subscribers.add(callback, path, self._current())
 
     def wait_for(self, predicate: Callable[[Config], bool], timeout: float | None = None) -> Config:
-        """The first Config for which `predicate` holds: checked now, and whenever there is a newer one.
+        """Waits for a Config for which `predicate` is true: checks the current one, then each newer one.
 
         Raises `TimeoutError` after `timeout` seconds, `Closed` once closed.
         """
@@ -167,21 +167,21 @@ class LiveConfig:
         predicate: Callable[[Config], bool],
         timeout: float | None = None,  # noqa: ASYNC109 - the contract's signature
     ) -> Config:
-        """`wait_for`, without holding up the event loop."""
+        """`wait_for` for asyncio."""
         self._current()
         return await self._waiters.first_async(predicate, timeout)
 
     def changes(self) -> AsyncIterator[Config]:
-        """The current Config, then the newest after each change (one waits at most); ends at `close()`."""
+        """Yields the current Config, then the newest after each change (queues at most one); ends at `close()`."""
         if not self._follower.closed:
             self._current()
         return self._waiters.each()
 
     def reload(self) -> Reloaded | Unchanged | Rejected:
-        """Reads every file again, in this thread, and takes what is good. Never raises for bad configuration.
+        """Reads every file again, in this thread, and applies a good configuration. Never raises for a bad one.
 
-        Does not wait for the callbacks. In a signal handler that interrupts a reload, it leaves the work to the
-        watcher and returns `Unchanged`.
+        Does not wait for the callbacks. In a signal handler that interrupts a reload, it defers to the watcher and
+        returns `Unchanged`.
         """
         self._current()
         return self._follower.reload()
@@ -196,7 +196,7 @@ class LiveConfig:
         if self._forked:
             return
         self._waiters.wake()
-        if self._follower.is_here():  # the reload that called this ends first
+        if self._follower.is_here():  # the reload that called this has to end first
             threading.Thread(target=self._finish, name="stigmer-config-close", daemon=True).start()
         else:
             self._finish()
@@ -209,7 +209,7 @@ class LiveConfig:
         _living.discard(self)
 
     def restart(self) -> None:
-        """In a forked child that does not follow: follows the files from now on, without the parent's subscriptions.
+        """In a forked child that does not follow the files: starts following, without the parent's subscriptions.
 
         Elsewhere it does nothing. Raises `Closed`, and `RuntimeError` when the system has no more threads.
         """
@@ -259,10 +259,10 @@ class LiveConfig:
         self._forked = False
 
     def _after_fork(self) -> None:
-        """In a forked child: replaces the locks, which the parent's threads may have held, and follows or warns."""
+        """In a forked child: replaces the locks, which the parent's threads may hold, and follows or warns."""
         self._forked = True
         self._changing, self._begun = threading.RLock(), threading.Event()
-        self.current = self._follower.last_good.current  # it may have been accepted and not yet swapped in
+        self.current = self._follower.last_good.current  # it may have been accepted but not swapped in yet
         self._readiness = self._readiness.in_child() if self._readiness is not None else None
         self._follower.forget()
         self._waiters.forget()
@@ -275,12 +275,12 @@ class LiveConfig:
                 threading.Thread(target=self._warn, name="stigmer-config-forked", daemon=True).start()
 
     def _warn(self) -> None:
-        """Logs that nothing follows in this process, unless it restarts or closes at once."""
+        """Logs that this process does not follow the files, unless it restarts or closes at once."""
         if not self._begun.wait(_WARNS_AFTER):
             self._reporter.not_following(self.current)
 
 
-_WARNS_AFTER = 0.2  # seconds after a fork: not in a child that restarts at once, or runs another program
+_WARNS_AFTER = 0.2  # seconds after a fork: children that restart at once, or run another program, do not log it
 
 _living: weakref.WeakSet[LiveConfig] = weakref.WeakSet()
 _watches_forks = False
@@ -296,7 +296,7 @@ def _watch_forks() -> None:
 
 
 def _after_fork() -> None:
-    """Logs in threads of their own: stderr's pipe may be full, and its reader this very process."""
+    """Logs in separate threads: stderr's pipe may be full, and this process may be its reader."""
     with logging_aside():
         for live in list(_living):
             live._after_fork()  # noqa: SLF001 - forks are handled by this module

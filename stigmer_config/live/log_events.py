@@ -1,9 +1,9 @@
-"""The events a worker logs (structlog), each with every secret taken out.
+"""The events that a worker logs (structlog), without secrets.
 
-A program that has configured structlog keeps its configuration and sees the events there. One that has configured
-only the standard library's logging (handlers at the root or at `stigmer_config`) gets them there. Otherwise they go
-to stderr as `logging.format` says: text on a terminal, one JSON object a line elsewhere. Nothing here touches
-structlog's global configuration or the standard library's.
+If the program has configured structlog, the events go there. If it has configured only the standard library's logging
+(handlers at the root or at `stigmer_config`), they go there. Otherwise they go to stderr in the form of
+`logging.format`: text on a terminal, one JSON object per line elsewhere. The global configuration of structlog and of
+logging is never changed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
-_MOST_FIELDS = 200  # of one event's mapping
+_MOST_FIELDS = 200  # the most items of an event's mapping
 
 __all__ = ["Reporter", "redact_secrets"]
 
 
 def _logger(config: Config) -> Any:
-    """Where events go: to the program's own structlog or logging, or to stderr in the configured form."""
+    """The logger for events: the program's own structlog or logging, or stderr in the configured form."""
     import structlog
 
     if structlog.is_configured():
@@ -55,7 +55,7 @@ def _is_terminal() -> bool:
 
 
 def _console(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
-    """An event as a person reads it; problems stand below it, each with its line."""
+    """An event as text, with its problems below it, each on its own line."""
     import structlog
 
     colours = _is_terminal()
@@ -69,7 +69,7 @@ def _console(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
 
 
 def _json(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
-    """An event as one line, what it is first."""
+    """An event as one line of JSON, its name first."""
     import structlog
 
     head = {name: event.pop(name) for name in ("timestamp", "level", "event")}
@@ -86,10 +86,10 @@ class _Stderr:
 
 
 def _write(text: str) -> None:
-    """Writes to the process's own stderr without the stream's lock.
+    """Writes to the process's stderr without the stream's lock.
 
-    A child that is forked while this waits for a full pipe would never get that lock. What the stream has in its
-    buffer can only be a line without its end.
+    A child that is forked while this waits for a full pipe would never get that lock. The stream's buffer can only
+    contain an incomplete line.
     """
     stream = sys.stderr
     if stream is None:
@@ -109,7 +109,7 @@ _aside = threading.local()
 
 @contextlib.contextmanager
 def logging_aside() -> Iterator[None]:
-    """Within it, each event is logged in a thread of its own, so that the caller never waits for a full pipe."""
+    """In this block each event is logged in its own thread, so that the caller never waits for a full pipe."""
     _aside.is_on = True
     try:
         yield
@@ -118,7 +118,7 @@ def logging_aside() -> Iterator[None]:
 
 
 def _emit(config: Config, method: str, event: str, **fields: Any) -> None:
-    """Logs an event without secrets. If that fails, nothing else does."""
+    """Logs an event without secrets. Never raises."""
     if not getattr(_aside, "is_on", False):
         _log(config, method, event, fields)
         return
@@ -144,14 +144,14 @@ def _log_now(config: Config, method: str, event: str, fields: Mapping[str, Any])
 
 
 def _bounded(fields: dict[str, str]) -> dict[str, str]:
-    """The first ones, and how many more there are: a hostile file may have thousands."""
+    """The first items, and how many more there are: a hostile file may have thousands."""
     if len(fields) <= _MOST_FIELDS:
         return fields
     return {**dict(list(fields.items())[:_MOST_FIELDS]), "…": f"and {len(fields) - _MOST_FIELDS} more"}
 
 
 class Reporter:
-    """Logs what happens to a worker's configuration."""
+    """Logs the events of a worker's configuration."""
 
     def __init__(self) -> None:
         self._degraded = False
@@ -159,7 +159,7 @@ class Reporter:
         self._unannounced = ""
 
     def loaded(self, config: Config, layers: Iterable[Layer]) -> None:
-        """`config.loaded`: what the worker starts with, and where every value that is no default comes from."""
+        """`config.loaded`: the initial configuration, and the origin of every value that is not a default."""
         llm = config.llm
         _emit(
             config,
@@ -183,7 +183,7 @@ class Reporter:
     def reloaded(
         self, config: Config, changes: Iterable[Change], restart_required: Iterable[str], fingerprint: str
     ) -> None:
-        """`config.reloaded`: each changed key, old → new, with where the new value comes from."""
+        """`config.reloaded`: each changed key, old → new, with the origin of the new value."""
         _emit(
             config,
             "info",
@@ -200,11 +200,11 @@ class Reporter:
         _emit(config, "error", "config.reload_rejected", generation=config.generation, problems=texts(problems))
 
     def recovered(self, config: Config) -> None:
-        """`config.recovered`: what was rejected is gone, and the configuration is what it was before."""
+        """`config.recovered`: the rejected change is gone, and the configuration is the same as before it."""
         _emit(config, "info", "config.recovered", generation=config.generation, fingerprint=config.fingerprint)
 
     def watching(self, config: Config, state: str, detail: str) -> None:
-        """`config.watch_degraded` when changes are noticed by polling, `config.watch_restored` when that is over."""
+        """`config.watch_degraded` when changes are detected by polling, `config.watch_restored` when that ends."""
         if state in ("degraded", "polling"):
             self._degraded = True
             _emit(config, "warning", "config.watch_degraded", watching=state, detail=printable(detail))
@@ -213,7 +213,7 @@ class Reporter:
             _emit(config, "info", "config.watch_restored", watching=state)
 
     def provider(self, config: Config, fault: Check | None) -> None:
-        """`provider.ready`, or `provider.unreachable` with what was seen and the fix."""
+        """`provider.ready`, or `provider.unreachable` with the finding and the fix."""
         llm = config.llm
         about = {"provider": llm.provider, "base_url": llm.base_url, "model": config.llm.model_steps}
         if fault is None:
@@ -232,12 +232,12 @@ class Reporter:
         )
 
     def callback_failed(self, config: Config, callback: object, error: BaseException) -> None:
-        """`config.callback_failed`: a subscriber raised; the others and the watcher go on."""
+        """`config.callback_failed`: a subscriber raised; the others and the watcher continue."""
         name = getattr(callback, "__qualname__", None) or type(callback).__qualname__
         _emit(config, "error", "config.callback_failed", callback=name, exception=traceback_of(error))
 
     def not_following(self, config: Config) -> None:
-        """`config.not_following`: this process is a fork, and nothing in it follows the files."""
+        """`config.not_following`: this process is a fork, and does not follow the files."""
         _emit(
             config,
             "warning",
@@ -249,7 +249,7 @@ class Reporter:
         )
 
     def published(self, config: Config, error: OSError | None) -> None:
-        """`config.state_unpublished`: `stigmer config workers` does not see this worker. Once for each reason."""
+        """`config.state_unpublished`: `stigmer config workers` does not list this worker. Once for each reason."""
         reason = "" if error is None else error.strerror or type(error).__name__
         if reason and reason != self._unpublished:
             _emit(config, "warning", "config.state_unpublished", reason=reason)
@@ -285,7 +285,7 @@ def _place(origin: Origin | None) -> str:
 
 
 def _origins(config: Config) -> dict[str, str]:
-    """Where each value comes from that is not the packaged default."""
+    """The origin of each value that is not a packaged default."""
     found: dict[str, str] = {}
     for key, value in config.effective():
         if value is None or key.startswith("llm.model_") or key == "llm.alias":

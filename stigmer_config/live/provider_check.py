@@ -1,4 +1,4 @@
-"""Checks whether the provider in force can answer, at the start and after each change of it."""
+"""Checks whether the provider in force can answer, at the start and after each change of provider."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Target = tuple[str, str | None, str]  # provider, endpoint and model
 
 
 class Readiness:
-    """Checks the provider in a thread of its own, so that neither executions nor reloads wait.
+    """Checks the provider in its own thread, so that executions and reloads do not wait.
 
-    A change of provider, endpoint or model makes it check again; of several at once, only the newest is checked.
+    It checks again after a change of provider, endpoint or model; of several rapid changes only the newest is checked.
     """
 
     def __init__(self, reporter: Reporter, checked: Target | None = None) -> None:
@@ -29,11 +29,11 @@ class Readiness:
         self._thread: threading.Thread | None = None
 
     def in_child(self) -> Readiness:
-        """The same for a forked child, where this one has no thread."""
+        """A new one for a forked child, where this one has no thread."""
         return Readiness(self._reporter, self._target)
 
     def check(self, config: Config) -> None:
-        """Has the provider of `config` checked, unless it was checked last. Returns at once."""
+        """Starts a check of the provider of `config`, unless it was the last one checked. Returns at once."""
         llm = config.llm
         target = (llm.provider, llm.base_url, llm.model_id)
         with self._wake:
@@ -54,8 +54,8 @@ class Readiness:
             self._thread.join()
 
     def _run(self) -> None:
-        with forks.section():  # a child forked in the middle of an import could not import it any more
-            from ..integrations.health import check_provider  # for workers that check alone
+        with forks.section():  # a child that is forked during an import could never import the module
+            from ..integrations.health import check_provider  # imported late: only for workers that check
 
         while True:
             with self._wake:

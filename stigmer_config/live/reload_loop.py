@@ -1,4 +1,4 @@
-"""The reloads of one worker, one at a time: read, accept or reject, swap, log, publish, update the watches."""
+"""Runs the reloads of one worker, one at a time: read, accept or reject, swap, log, publish, update the watches."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ..workers.publish import Publisher
 from .log_events import Reporter
 from .results import Closed, Rejected, Reloaded, ReloadResult, Unchanged
 
-FAULTY = 1.0  # seconds between two reads of everything while the newest load is faulty
-_REVOKED = frozenset({"untrusted-key", "credential-binding"})  # the errors of a project whose grant is gone
+FAULTY = 1.0  # seconds between two full reads while the newest load is faulty
+_REVOKED = frozenset({"untrusted-key", "credential-binding"})  # the errors of a project without its grant
 
 
 class ReloadLoop:
     """Follows the files of one worker from `begin` on.
 
-    `swap(new)` gets each Config that becomes current, `notify(old, new, changes)` each that differs from the last.
-    `publishes`: whether `stigmer config workers` lists this worker.
+    `swap(new)` gets each Config that becomes current, `notify(old, new, changes)` each that differs from the one
+    before. `publishes`: whether `stigmer config workers` lists this worker.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class ReloadLoop:
         self._watching = False
 
     def begin(self) -> None:
-        """Watches from now on. Once in a process. Raises `RuntimeError` when the system has no more threads."""
-        self._lock = threading.RLock()  # held by whoever reloads
+        """Starts watching. Once per process. Raises `RuntimeError` when the system has no more threads."""
+        self._lock = threading.RLock()  # held during a reload
         self._inside: set[int] = set()  # the threads in a reload, or waiting for one
         self._publisher = Publisher(self._reloader.request) if self._publishes else None
         self._paths = self._reloader.paths
@@ -75,11 +75,11 @@ class ReloadLoop:
         return fleet if self._watcher.state == "native" else self._watcher.state
 
     def is_here(self) -> bool:
-        """Whether this thread is in the middle of a reload: in a log processor, say, or a signal handler."""
+        """Whether this thread is in the middle of a reload, for example in a log processor or a signal handler."""
         return threading.get_ident() in self._inside
 
     def reload(self) -> ReloadResult:
-        """Reads everything in this thread. Within another reload of the same thread, leaves it to the watcher."""
+        """Reads everything in this thread. Within another reload of the same thread it defers to the watcher."""
         if self.is_here():
             self._watcher.request(self._paths[0], 0.0)
             return Unchanged(self.last_good.current)
@@ -93,30 +93,30 @@ class ReloadLoop:
         if self._fleet is not None:
             self._fleet.close()
         self._watcher.close()
-        with self._lock:  # whoever is about to publish
+        with self._lock:  # a thread that is about to publish
             if self._publisher is not None:
                 self._publisher.remove()
 
     def leave(self) -> None:
-        """At the interpreter's exit: removes the state file. Does not wait long for a reload that may be stuck."""
+        """At the interpreter's exit: removes the state file. Waits only briefly for a reload, which may be stuck."""
         self.closed = True
         if self._watching and self._publisher is not None and self._lock.acquire(timeout=1.0):
             self._publisher.remove()
             self._lock.release()
 
     def forget(self) -> None:
-        """In a forked child: leaves the parent's watches and state file to the parent."""
+        """In a forked child: drops the parent's watches and state file without removing them."""
         self._watching = False
         self._watcher.forget()
         if self._fleet is not None:
             self._fleet.forget()
 
     def restart(self) -> None:
-        """In a forked child: begins again, with new locks, caches and threads."""
+        """In a forked child: starts again, with new locks, caches and threads."""
         self._reloader = self._reloader.for_child()
         try:
             self.begin()
-        except BaseException:  # it may be tried again
+        except BaseException:  # it may be called again
             self.closed = self._watching = False
             raise
 
@@ -125,18 +125,18 @@ class ReloadLoop:
             self._reload(changed)
         except Closed:  # the end came first
             pass
-        except BaseException:  # no descriptor or memory left, say: try again, and let the watcher report it
+        except BaseException:  # for example no descriptor or memory left: try again, and let the watcher report it
             for path in changed:
                 self._watcher.request(path, FAULTY)
             raise
 
     def _on_store(self) -> None:
-        """In a thread of the fleet's: has the watcher's thread reload."""
+        """In a thread of the fleet's follower: requests a reload in the watcher's thread."""
         self._watcher.request(self._paths[0], 0.0)
 
     def _reload(self, paths: Collection[Path] | None) -> ReloadResult:
-        """Reads these paths again (None: everything, and reports a fault without its grace time)."""
-        with forks.section():  # before the lock: its owner never waits at the gate
+        """Reads these paths again (None: everything, and faults are reported without the grace time)."""
+        with forks.section():  # before the lock: the lock's owner must not wait at the fork gate
             return self._reload_now(paths)
 
     def _reload_now(self, paths: Collection[Path] | None) -> ReloadResult:
@@ -157,7 +157,7 @@ class ReloadLoop:
             self._inside.discard(threading.get_ident())
 
     def _take(self, loaded: Loaded) -> ReloadResult:
-        """Accepts a load, or rejects it whole."""
+        """Accepts or rejects a load as a whole."""
         if not loaded.errors:
             return self._accept(loaded)
         result = self._accept_revocation(loaded) if self._reloader.is_revoked(loaded) else None
@@ -167,7 +167,7 @@ class ReloadLoop:
         return result if isinstance(result, Reloaded) else Rejected(loaded.problems)
 
     def _accept_revocation(self, loaded: Loaded) -> ReloadResult | None:
-        """Accepts a load without what the user no longer grants the project; None when it is in use already."""
+        """Accepts a load without the entries whose grant was revoked; None when it is already in use."""
         newest = self.last_good.newest
         if loaded is newest:
             return None
@@ -183,7 +183,7 @@ class ReloadLoop:
         had_fault = last_good.fault is not None and not keep_fault
         if last_good.confirm(loaded):
             return Unchanged(old)
-        changes = old.diff(loaded.config)  # before it is accepted: if this fails, the next reload does all of it again
+        changes = old.diff(loaded.config)  # before it is accepted: if this fails, the next reload repeats all of it
         new = last_good.accept(loaded, keep_fault=keep_fault)
         self._swap(new)
         if new.generation != old.generation:
@@ -200,7 +200,7 @@ class ReloadLoop:
             self._reporter.recovered(self.last_good.current)
 
     def _look_ahead(self, patience: float) -> None:
-        """Updates the watched paths; schedules another read of files being written, and of young faults."""
+        """Updates the watched paths; schedules another read of files that are being written, and of new faults."""
         paths = self._reloader.paths
         if paths != self._paths:
             self._paths = paths
@@ -210,19 +210,19 @@ class ReloadLoop:
         if patience:
             self._watcher.request(paths[0], patience)
         elif self.last_good.fault is not None:
-            # The fix may change no file: the mode of a folder, or a dangling link that is removed.
+            # A fix may change no watched file, such as a folder's mode, or the removal of a dangling link.
             self._watcher.request(paths[0], FAULTY)
 
     def _publish(self) -> None:
         if self._publisher is not None and not self.closed:
             self._reporter.published(self.last_good.current, self._publisher.write(self.last_good))
         if self._fleet is not None and self._publishes and not self.closed:
-            from ..workers.fleet import encoded  # most machines have no fleet
+            from ..workers.fleet import encoded  # imported late: most machines have no fleet
 
             self._fleet.announce(encoded(self.last_good, self._started))
 
     def _on_sweep(self) -> None:
-        """Publishes again what a cleaner or a logout has removed. During a reload that can wait for the next sweep."""
+        """Publishes a state again that a cleaner or a logout has removed; during a reload, the next sweep does."""
         publisher = self._publisher
         if publisher is None or publisher.is_in_place or not self._lock.acquire(blocking=False):
             return
@@ -236,7 +236,7 @@ class ReloadLoop:
         self._reporter.announced(self.last_good.current, reason)
 
     def _on_state(self, state: State, detail: str) -> None:
-        """Reports the worse state of the two, files and store."""
+        """Reports the worse of the two states, files and store."""
         worst = self.watching
         if worst == "stopped" or (state == "native" and worst != "native"):
             return

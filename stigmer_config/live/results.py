@@ -13,15 +13,15 @@ from ..files.watch import State
 
 
 class Closed(RuntimeError):  # noqa: N818 - a state, by its contract's name
-    """The LiveConfig was closed: `current` can be read, nothing can be waited for."""
+    """The LiveConfig was closed: `current` can be read, but waiting is impossible."""
 
 
 class Forked(RuntimeError):  # noqa: N818 - a state, by its contract's name
-    """This process is a fork that does not follow the files: call `restart()` first."""
+    """This process is a forked child that does not follow the files: call `restart()` first."""
 
 
 class Reloaded(msgspec.Struct, frozen=True):
-    """A reload took a change."""
+    """A reload applied a change."""
 
     config: Config
     changes: tuple[Change, ...]
@@ -34,7 +34,7 @@ class Unchanged(msgspec.Struct, frozen=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """A reload found faults: the last good configuration stays. `problems` has the errors first."""
+    """A reload found faults: the last good configuration stays. `problems` starts with the errors."""
 
     problems: tuple[Problem, ...]
 
@@ -43,12 +43,12 @@ ReloadResult = Reloaded | Unchanged | Rejected
 
 
 class Status(msgspec.Struct, frozen=True):
-    """How a LiveConfig is doing.
+    """The status of a LiveConfig.
 
-    `loaded_at` is when the current values were taken (UTC); `last_error` what the newest reload was rejected
-    for, None once a later one was good; `restart_required` the keys whose new values wait for a restart;
-    `watching` how changes are noticed. `reloads` counts the changed files that were taken, `rejections` those that
-    were rejected (once for each distinct fault), and `last_success` is when the files last loaded well (UTC).
+    `loaded_at` is when the current values were loaded (UTC); `last_error` the error of the newest reload, None once a
+    later one was good; `restart_required` the keys whose new values wait for a restart; `watching` how changes are
+    detected. `reloads` counts the accepted changes of the files, `rejections` the rejected ones (once for each distinct
+    fault), and `last_success` is when the files were last loaded without errors (UTC).
     """
 
     generation: int

@@ -1,4 +1,4 @@
-"""Events for a program that has configured the standard library's logging, and not structlog."""
+"""Logs events through the standard library's logging, for a program that has not configured structlog."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ NAME = "stigmer_config"
 
 
 def is_configured() -> bool:
-    """Whether the program has given the root logger or `stigmer_config` a handler."""
-    own = logging.Logger.manager.loggerDict.get(NAME)  # `getLogger` would make one
+    """Whether the root logger or the logger `stigmer_config` has a handler."""
+    own = logging.Logger.manager.loggerDict.get(NAME)  # `getLogger` would create one
     return bool(logging.getLogger().handlers or getattr(own, "handlers", None))
 
 
 def logger(least: int) -> Any:
-    """A structlog logger whose events, from the level `least` on, become records of the logger `stigmer_config`.
+    """A structlog logger that passes events, from the level `least` on, to the standard logger `stigmer_config`.
 
-    The program's own levels and handlers decide what becomes of them; none of them is changed.
+    The program's own levels and handlers apply; none of them is changed.
     """
     import structlog
 

@@ -1,4 +1,4 @@
-"""The callbacks of one LiveConfig, called in a thread of their own."""
+"""The callbacks of one LiveConfig, called in a separate thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Callback = Callable[[Config, tuple[Change, ...]], object]
 
 
 class _Subscription:
-    """One callback, the path it is about, and the Config it saw last."""
+    """A callback, its path, and the last Config it got."""
 
     __slots__ = ("active", "callback", "path", "seen")
 
@@ -27,13 +27,13 @@ class _Subscription:
         self.active = True
 
     def concerns(self, key: str) -> bool:
-        """Whether `key` is the path or below it. The resolved model's keys are below `llm.model`."""
+        """Whether `key` is the path or below it. The resolved model's keys count as below `llm.model`."""
         path = self.path
         return not path or key == path or key.startswith(f"{path}.") or (path == "llm.model" and key in RESOLVED)
 
 
 class Subscribers:
-    """Runs the callbacks, in order, one generation at a time. `on_error(callback, error)` gets what one raises.
+    """Runs the callbacks, in order, one generation at a time. Their exceptions go to `on_error(callback, error)`.
 
     The thread starts with the first subscription.
     """
@@ -45,11 +45,11 @@ class Subscribers:
         self._differences: dict[int, tuple[Config, tuple[Change, ...]]] = {}  # to the newest, by identity
         self._closed = False
         self._subscriptions: tuple[_Subscription, ...] = ()
-        self._running: _Subscription | None = None  # the one whose callback runs
+        self._running: _Subscription | None = None  # the subscription whose callback is running
         self._thread: threading.Thread | None = None
 
     def add(self, callback: Callback, path: str, seen: Config) -> Callable[[], None]:
-        """Adds a callback; returns what removes it.
+        """Adds a callback; returns a function that removes it.
 
         Raises `KeyError` for a path that does not exist, `TypeError` for a callback that is a coroutine function or
         cannot be called.
@@ -75,16 +75,16 @@ class Subscribers:
         return unsubscribe
 
     def notify(self, old: Config, new: Config, changes: tuple[Change, ...]) -> None:
-        """Has the callbacks called for `new`, which follows `old` and differs from it by these changes."""
+        """Schedules the callbacks for `new`, which follows `old` and differs from it by these changes."""
         with self._wake:
             self._newest = new
             self._differences = {id(old): (old, changes)}
             self._wake.notify_all()
         if self._subscriptions:
-            time.sleep(0)  # gives the callbacks' thread the interpreter before the reload goes on
+            time.sleep(0)  # lets the callbacks' thread run before the reload continues
 
     def close(self, *, wait: bool = True) -> None:
-        """No callback begins after this returns; a running one is waited for, unless this is called from it."""
+        """Stops the callbacks. Waits for a running one, unless called from it; none begins after this returns."""
         with self._wake:
             self._closed = True
             self._wake.notify_all()
@@ -96,14 +96,14 @@ class Subscribers:
         return self._thread is threading.current_thread()
 
     def forget(self) -> None:
-        """In a forked child: drops every subscription, and the lock, which a thread of the parent may have held."""
+        """In a forked child: drops every subscription, and the lock, which a thread of the parent may hold."""
         self._wake = threading.Condition()
         self._subscriptions, self._thread, self._closed = (), None, True
 
     def inherit(self, newest: Config) -> None:
         """In a forked child: keeps the parent's subscriptions, for `start`.
 
-        A subscriber that has not seen `newest` is called, unless it is the callback that forked.
+        A subscriber that did not get `newest` yet is called, unless it is the callback that forked.
         """
         if self._running is not None and self.is_here():
             self._running.seen = newest
@@ -112,7 +112,7 @@ class Subscribers:
         self._newest, self._differences = newest, {}
 
     def start(self) -> None:
-        """In a forked child, after `inherit`: starts the thread, where there is anything to call."""
+        """In a forked child, after `inherit`: starts the thread, if there is anything to call."""
         with self._wake:
             if self._subscriptions and self._thread is None and not self._closed:
                 self._start()
@@ -135,11 +135,11 @@ class Subscribers:
                 return
             with forks.section():
                 self._call_all(new, differences)
-            if not self.is_here():  # a callback has forked, and this is the child
+            if not self.is_here():  # a callback forked, and this is the child
                 return
 
     def _call_all(self, new: Config, differences: dict[int, tuple[Config, tuple[Change, ...]]]) -> None:
-        """One round: every subscriber that sees an effective difference, in the order of subscription."""
+        """Calls every subscriber for which an effective value differs, in the order of subscription."""
         for subscription in self._subscriptions:
             seen = subscription.seen
             if seen.generation >= new.generation:

@@ -1,4 +1,4 @@
-"""Waiting for a change, in threads and in event loops."""
+"""Waits for a change, in threads and in event loops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .results import Closed
 if TYPE_CHECKING:
     import asyncio
 
-Current = Callable[[], Config]  # raises when there is nothing left to wait for
+Current = Callable[[], Config]  # raises when waiting is impossible
 Predicate = Callable[[Config], bool]
 
 
@@ -25,7 +25,7 @@ class _Signal(Protocol):
 
 
 class Waiters:
-    """The waiting threads and tasks of one LiveConfig. They call `current` at once, and after each `wake`."""
+    """The waiting threads and tasks of one LiveConfig. Each calls `current` at once, and after each `wake`."""
 
     def __init__(self, current: Current) -> None:
         self._current = current
@@ -33,12 +33,12 @@ class Waiters:
         self._signals: tuple[_Signal, ...] = ()
 
     def wake(self) -> None:
-        """Has every waiter check again."""
+        """Makes every waiter check again."""
         for signal in self._signals:
             signal.set()
 
     def first(self, predicate: Predicate, timeout: float | None) -> Config:
-        """The first Config seen for which `predicate` holds. Raises `TimeoutError` after `timeout` seconds."""
+        """Waits for a Config for which `predicate` is true. Raises `TimeoutError` after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         changed = threading.Event()
         with self._listed(changed):
@@ -52,7 +52,7 @@ class Waiters:
                     raise _too_late(timeout)
 
     async def first_async(self, predicate: Predicate, timeout: float | None) -> Config:  # noqa: ASYNC109 - the contract's
-        """`first`, without holding up the event loop."""
+        """`first` for asyncio."""
         import asyncio
 
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
@@ -69,7 +69,7 @@ class Waiters:
                     raise _too_late(timeout) from None
 
     async def each(self) -> AsyncIterator[Config]:
-        """The Config at first, then whenever there is another: the newest, one waiting at most. Ends once closed."""
+        """Yields the current Config, then the newest after each change (queues at most one). Ends once closed."""
         last: Config | None = None
         with self._listed_async() as changed:
             while True:
@@ -85,7 +85,7 @@ class Waiters:
                     yield config
 
     def forget(self) -> None:
-        """In a forked child: drops the waiters and the lock, which a thread of the parent may have held."""
+        """In a forked child: drops the waiters and the lock, which a thread of the parent may hold."""
         self._lock = threading.Lock()
         self._signals = ()
 
@@ -116,7 +116,7 @@ class _LoopSignal:
         self._event = event
 
     def set(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._event.set)
 
 

@@ -16,9 +16,9 @@ import msgspec
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem, did_you_mean, nearest, quoted
 from ..core.provenance import Entry, Layer, Origin, alias_targets, items
+from ..settings.model_types import no_provider
 from ..settings.packaged_providers import COMPANIES, CORE_PROVIDERS, in_order, packaged_providers
 from ..settings.urls import same_url
-from ..settings.value_types import no_provider
 from .catalogue import Catalogue
 
 _DECLARATION = ("kind", "base_url")

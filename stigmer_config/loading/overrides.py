@@ -14,8 +14,8 @@ from ..llm.catalogue import Catalogue
 from ..llm.declared_providers import foreign_prefix, model_strings
 from ..llm.resolve import why_unsupported
 from ..settings.declarations import BUILT_IN, SETTINGS
+from ..settings.model_types import no_provider
 from ..settings.schema import Schema
-from ..settings.value_types import no_provider
 from ..sources.mapping import Pairs, entries_of, read_pairs
 
 # Overriding only these changes no provider, model or credential: key → field, and whether a model may refuse it.
@@ -77,7 +77,7 @@ def unknown_providers(pairs: Pairs, providers: Collection[str], catalogue: Catal
     for key, value in rows(pairs):
         if key == "llm.provider" and value != "auto" and value not in providers:
             found.append(no_provider(value, providers).problem(key, override_origin(key)))
-        elif key in ("llm.model", "llm.fallbacks"):
+        elif key in ("llm.model", "llm.fallbacks") and ":" in str(value):  # without a colon there is no prefix
             strings = model_strings(key, Entry(value, override_origin(key)))
             foreign = (foreign_prefix(*one, providers, catalogue) for one in strings)
             found += (problem for problem in foreign if problem is not None)

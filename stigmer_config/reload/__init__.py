@@ -1,1 +1,1 @@
-"""Loading again for one worker: caches, and the last good configuration."""
+"""Reloading for one worker: caches, and the last good configuration."""

@@ -30,8 +30,8 @@ class _CachedFile(msgspec.Struct, frozen=True):
 class FileCache:
     """Reads layers' files for one worker. For one thread at a time.
 
-    `waiting`: the seconds until each unsettled file should be read again. A writer is in the middle of it, or it
-    vanished or was emptied a moment ago. Until then its layer stays what it was.
+    `waiting`: the seconds until each unsettled file should be read again. An unsettled file is being written, or
+    vanished or was emptied a moment ago. Its layer stays the same meanwhile.
     """
 
     def __init__(self, schema: Schema = BUILT_IN) -> None:
@@ -57,17 +57,17 @@ class FileCache:
     def read_layer(
         self, path: str, layer: LayerName, uid: int, *, named: bool = False, schema: Schema = BUILT_IN
     ) -> tuple[Layer, list[Problem]]:
-        """The layer of a file, as `file_layer` gives it: the kept one, where there is one."""
-        del schema  # that of the worker, from the start
+        """The layer of a file, like `file_layer`: the cached one if there is one."""
+        del schema  # the worker's schema, the same since its start
         kept = self._kept.get((layer, path))
         if kept is None:
-            # A file that was never read whole must not be skipped.
+            # A file that was never read completely must not be skipped.
             busy = failed(path, layer, "it is being written", "try again when that is done")
             kept = self._keep(self._contents(path, layer, uid) or busy, path, layer, uid, named=named)
         return kept.layer, list(kept.problems)
 
     def has_settled(self, path: str, layer: LayerName, uid: int) -> bool:
-        """Whether a file that was not read before can be: then it is kept. Else it is `waiting`."""
+        """Whether a new file can be read: if so it is cached, else it is in `waiting`."""
         if (layer, path) in self._kept:
             return Path(path) not in self.waiting
         contents = self._contents(path, layer, uid)
@@ -76,13 +76,13 @@ class FileCache:
         return contents is not None
 
     def forget(self, layer: LayerName, path: str) -> None:
-        """Forgets a file that no longer counts."""
+        """Drops a file that no longer counts."""
         self._kept.pop((layer, path), None)
         self._identities.pop(path, None)
         self.waiting.pop(Path(path), None)
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two paths led to the same file when last read."""
+        """Whether two paths led to the same file at their last read."""
         identity = self._identities.get(one)
         return identity is not None and identity == self._identities.get(other)
 
@@ -92,7 +92,7 @@ class FileCache:
         return kept
 
     def _contents(self, path: str, layer: LayerName, uid: int) -> Contents | None:
-        """What the file holds; None while it is unsettled."""
+        """The file's contents; None while it is unsettled."""
         opener = opener_of(layer)
         try:
             result = self._reader.read(Path(path), opener=opener.open if opener is not None else os.open)

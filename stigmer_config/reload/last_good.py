@@ -1,4 +1,4 @@
-"""The newest good load of a worker, what waits for a restart, and why a later load was rejected."""
+"""The newest good load of a worker, the changes that wait for a restart, and why a later load was rejected."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ..core.provenance import Change, Origin
 from ..loading.load import Loaded
 from ..settings.declarations import SETTINGS
 
-FAULT_GRACE = 0.15  # seconds until a fault is reported: a slip between two saves stays quiet
+FAULT_GRACE = 0.15  # seconds until a fault is reported: one that the next save fixes is not reported
 
 # The keys whose new values a worker uses after a restart.
 _RESTART = tuple(key for key, setting in SETTINGS.items() if setting.reload == "restart" and key != "mode")
 
 
 def _apps_to_restart(start: Config, now: Config) -> tuple[str, ...]:
-    """The same of the applications' own settings."""
+    """The same for the applications' own settings."""
     if not now.schema.apps:
         return ()
     return tuple(change.key for change in start.diff(now) if change.restart_required and change.key.startswith("apps."))
 
 
 class LastGood:
-    """The newest good load of one worker, and what came after it. For one thread at a time.
+    """The newest good load of one worker, and the loads after it. For one thread at a time.
 
-    `newest` is the newest good load, `current` its Config with its generation, `loaded_at` when its values were
-    taken (UTC), `fault` what a later load was rejected for. `reloads` counts the loads taken since the first,
-    `rejections` those rejected, each distinct fault once; `last_success` is when a load was last good (UTC).
+    `newest` is the newest good load, `current` its Config with its generation, `loaded_at` the time when it was
+    accepted (UTC), `fault` the error of a later, rejected load. `reloads` counts the loads accepted since the first,
+    `rejections` the rejected ones, each distinct fault once; `last_success` is the time of the last good load (UTC).
     """
 
     def __init__(self, first: Loaded) -> None:
@@ -48,7 +48,7 @@ class LastGood:
         self._young: tuple[str, float] | None = None  # a fault within its grace time, and when it was first seen
 
     def patience(self, loaded: Loaded) -> float:
-        """Seconds until a load's fault is reported: 0 when it is old enough, was reported, or there is none."""
+        """Seconds until a load's fault is to be reported: 0 when it is old enough, was reported, or there is none."""
         text = _text(loaded.errors)
         if not text or text == self._reported:
             self._young = None
@@ -66,16 +66,16 @@ class LastGood:
         return is_news
 
     def confirm(self, loaded: Loaded) -> bool:
-        """Whether this is the last good load itself, with no fault since; then it was good once more."""
+        """Whether this is the last good load, without a fault since; if so, updates `last_success`."""
         if loaded is not self.newest or self.fault is not None:
             return False
         self.last_success = _now()
         return True
 
     def accept(self, loaded: Loaded, *, keep_fault: bool = False) -> Config:
-        """Makes a load the last good one. Returns its Config, of the same generation if it is equal.
+        """Makes a load the last good one. Returns its Config, with the same generation if it is equal.
 
-        `keep_fault`: it has errors, which are reported already or will be.
+        `keep_fault`: the load has errors, which are reported separately.
         """
         config = loaded.config
         is_same = config == self.current
@@ -93,13 +93,13 @@ class LastGood:
         return new
 
     def in_use(self) -> Iterator[tuple[str, object]]:
-        """Every key with the value that the worker uses: for one that waits for a restart, the value of its start."""
+        """Every key with the value that the worker uses: for one that waits for a restart, the value from its start."""
         for key, value in self._values.items():
             yield key, self._start_values.get(key) if key in self.restart_required else value
 
     @property
     def fingerprint(self) -> str:
-        """That of the current Config, computed once."""
+        """The fingerprint of the current Config, computed once."""
         if self._fingerprint is None:
             self._fingerprint = fingerprint_of(self.current, self._values)
         return self._fingerprint
@@ -110,7 +110,7 @@ class LastGood:
 
 
 def mode_change(before: Loaded, after: Loaded) -> tuple[Change, ...]:
-    """The change of the mode that the layers set. The worker keeps its own, so `Config.diff` does not show it."""
+    """The change of the mode in the layers. The worker keeps its mode, so `Config.diff` does not show it."""
     if before.wanted_mode == after.wanted_mode:
         return ()
     old, new = before.wanted_mode, after.wanted_mode

@@ -1,4 +1,4 @@
-"""Repeated loads of one worker's request, with the files as they are now."""
+"""Repeats one worker's load with the current files."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ from .secret_cache import SecretCache
 if TYPE_CHECKING:
     from ..sources.etcd.follower import FleetFollower
 
-SETTLE = 2.5  # seconds that the first load waits for a writer in the middle of a file
+SETTLE = 2.5  # the most seconds that the first load waits for a file that is being written
 
 
 class Reloader:
-    """Loads the same request again, reusing what did not change. For one thread at a time.
+    """Loads the same request repeatedly, reusing unchanged parts. For one thread at a time.
 
-    Variables and working folder stay those of the start; files and the date are read again. The mode stays
-    the one of the first load. `paths` are those whose change may change the configuration, `fleet` the store that
-    may, if there is one.
+    Variables and working folder stay those of the start; files and the date are read again. The mode stays that of the
+    first load. `paths` are the paths, and `fleet` the store (if any), whose changes may change the configuration.
     """
 
     def __init__(
@@ -46,20 +45,20 @@ class Reloader:
         self._files = FileCache(request.schema)
         self.fleet = fleet or _fleet(request)
         self._secrets = secrets or SecretCache(request.environment, runs=request.runs_commands)
-        variables = variable_layers(request.environment, request.schema)  # a reload never reads them anew
+        variables = variable_layers(request.environment, request.schema)  # a reload never reads them again
         self._request = msgspec.structs.replace(
             request,
             read_layer=self._files.read_layer,
             read_variables=lambda _environment, _schema: variables,
             find_misplaced=self._find_misplaced,
         )
-        self._misplaced: list[Problem] | None = None  # None: to be looked for by the next load
+        self._misplaced: list[Problem] | None = None  # None: the next load searches for it
         if self.fleet is not None:
             self._request = msgspec.structs.replace(self._request, read_fleet=self.fleet.read_fleet)
         self._began = began or datetime.date.today()  # noqa: DTZ011 - the date on this machine's calendar
         self._site = places.site_file(request.environment)[0]
         self._user = places.user_file(request.environment)
-        self._project = self._found = self._search()  # the one in use, and the one that the newest search found
+        self._project = self._found = self._search()  # the one in use, and the one of the newest search
         self._grant = self._recorded()
         self._is_withdrawn = False
         self._looked_at = self._look_around()
@@ -76,18 +75,18 @@ class Reloader:
 
     @property
     def waiting(self) -> dict[Path, float]:
-        """The files that must be read again, and in how many seconds: they are being written."""
+        """The files that are being written, and in how many seconds to read each again."""
         return {**self._files.waiting, **self._secrets.waiting}
 
     def for_child(self) -> Reloader:
-        """A reloader for a forked child, where this one may be in the middle of a load."""
+        """A new reloader for a forked child, where this one may be in the middle of a load."""
         fleet = self.fleet.anew() if self.fleet is not None else None
         new = Reloader(self._request, self._secrets.for_child(), self._began, fleet)
         new._is_withdrawn = self._is_withdrawn
         return new
 
     def first(self) -> Loaded:
-        """The first load, once every file has settled, or after SETTLE seconds."""
+        """Makes the first load, once every file has settled, or after SETTLE seconds."""
         deadline = time.monotonic() + SETTLE
         loaded = self.read(None)
         while self.waiting and time.monotonic() < deadline:
@@ -97,8 +96,8 @@ class Reloader:
         return loaded
 
     def read(self, paths: Collection[Path] | None) -> Loaded:
-        """Loads. Only these paths are read again (None: every file)."""
-        last, self._last = self._last, None  # whatever goes wrong from here on, the next read loads
+        """Loads. Reads only these paths again (None: every file)."""
+        last, self._last = self._last, None  # if anything fails from here on, the next read loads
         elsewhere = paths is None or self._is_elsewhere(paths)
         if paths is not None and elsewhere:
             paths = {*paths, Path(self._project.path)}
@@ -116,11 +115,11 @@ class Reloader:
         loaded = self._load()
         if self._project.why_none is None and _status(loaded, "project") == "absent" and self._find_project():
             self._looked_at, self._misplaced = self._look_around(), None
-            loaded = self._load()  # the project's file is gone: another, further up, may count now
+            loaded = self._load()  # the project's file is gone: another one, further up, may count now
         return loaded
 
     def has_other_warnings(self) -> bool:
-        """Looks for misplaced files, which only warn: after a load is in use. Whether the next load has others."""
+        """Searches for misplaced files, once a load is in use. Returns whether the next load has other warnings."""
         before, self._misplaced = self._misplaced, misplaced_files(self._request.environment, self._project)
         if before == self._misplaced:
             return False
@@ -128,12 +127,12 @@ class Reloader:
         return True
 
     def is_revoked(self, loaded: Loaded) -> bool:
-        """Whether the user has taken back the grant, or a credential of it, without which `loaded` has errors."""
+        """Whether the user has revoked the grant, or a credential of it, so that `loaded` has errors."""
         project = loaded.layers.project
         return self._is_withdrawn and (self._grant is None or (project is not None and bool(project.granted)))
 
     def without_grant(self, good: Loaded) -> Loaded:
-        """A good load judged again without the project's grant."""
+        """A good load vetted again without the project's grant."""
         opener = self._secrets.opener()
         environment = self._request.environment.with_today(self._today())
         request = msgspec.structs.replace(self._request, environment=environment, opener=opener, trust=grants.NONE)
@@ -163,16 +162,16 @@ class Reloader:
         return loaded
 
     def _is_elsewhere(self, paths: Collection[Path]) -> bool:
-        """Whether more changed than files that are read anyway: then others may count from now on."""
+        """Whether a path changed that is not a file already being read, so that other files may count now."""
         known = {self._site, self._user, *map(os.fspath, self._secrets.files)}
         if self._project.why_none is None:
             known.add(self._project.path)
         return self._search_pending or any(os.fspath(path) not in known for path in paths)
 
     def _project_may_be_the_users(self) -> bool:
-        """Whether links may have made one file of the user's and the project's, or two of it again."""
+        """Whether links may have made the user's and the project's file the same, or different again."""
         if self._project.path == self._user:
-            return False  # one file under one name: no link can change that
+            return False  # no link is involved
         if self._project.why_none is None:
             return self._files.same(self._user, self._project.path)
         return os.path.lexists(self._project.path)
@@ -181,18 +180,18 @@ class Reloader:
         return places.project_file(self._request.environment, self._request.project_dir)
 
     def _find_project(self) -> bool:
-        """Looks for the project's file. Whether it stands elsewhere than before."""
+        """Searches for the project's file. Returns whether its path changed."""
         before, found = self._project, self._search()
         has_changed = False
         if found != before and before.why_none is None and Path(before.path) not in self._files.waiting:
-            # It may have gone between the read and the search; only a read knows since when (contract, section 7).
+            # It may have vanished between the read and the search; only a read knows since when (contract, section 7).
             waiting = self._files.waiting
             has_changed = self._files.refresh({Path(before.path)})
             self._files.waiting = {**waiting, **self._files.waiting}
             found = self._search()
         self._found = found
         self._search_pending = found != before and Path(before.path) in self._files.waiting
-        if found == before or self._search_pending:  # it may be back at once
+        if found == before or self._search_pending:  # it may reappear at once
             return has_changed
         if found.why_none is None and not self._files.has_settled(found.path, "project", self._request.environment.uid):
             return False
@@ -202,7 +201,7 @@ class Reloader:
         return True
 
     def _find_grant(self, *, is_other: bool) -> bool:
-        """Looks for what the user granted the project, or another one. Whether that is another grant than before."""
+        """Reads the user's grants to the project. Returns whether they differ from before."""
         before, self._grant = self._grant, self._recorded()
         if self._grant == before:
             return False
@@ -226,7 +225,7 @@ class Reloader:
 def _fleet(request: Request) -> FleetFollower | None:
     if request.environment.variable("STIGMER_ETCD") is None:
         return None
-    from ..sources.etcd.follower import FleetFollower  # most machines have no fleet
+    from ..sources.etcd.follower import FleetFollower  # imported late: most machines have no fleet
 
     return FleetFollower(request.environment, schema=request.schema)
 

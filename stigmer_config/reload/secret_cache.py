@@ -1,4 +1,4 @@
-"""The secrets behind references: a file is read once it has settled, a command is run once."""
+"""Caches the secrets behind references: reads a file once it has settled, and runs a command once."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Fetch = Callable[[Reference], Found]
 class SecretCache:
     """Reads references for one worker. For one thread at a time, but for `command`.
 
-    Each load gets an `opener` of its own: what an execution derives from the Config it took has the secrets of
-    that Config. `files` are those that the newest load refers to, used or not; `waiting` is as `FileCache` has it.
+    Each load has its own `opener`: overrides of a Config use the secrets of that Config. `files` are those that the
+    newest load refers to, used or not; `waiting` is like that of `FileCache`.
     """
 
     def __init__(self, environment: Environment, *, runs: bool, commands: dict[Reference, Found] | None = None) -> None:
@@ -33,13 +33,13 @@ class SecretCache:
         self.files: dict[Path, Reference] = {}
         self._reader = StableReader(MAX_BYTES)
         self._found: dict[Reference, Found] = {}
-        self._unused: dict[Path, Signature | None] = {}  # files that no load has opened: as they were
+        self._unused: dict[Path, Signature | None] = {}  # files that no load has opened, with their signatures
         self._commands = dict(commands or {})
         self.renew_lock()
         _all.add(self)
 
     def renew_lock(self) -> None:
-        """In a forked child: replaces the lock, which a thread of the parent may have held."""
+        """In a forked child: replaces the lock, which a thread of the parent may hold."""
         self._running = threading.Lock()
 
     def for_child(self) -> SecretCache:
@@ -51,7 +51,7 @@ class SecretCache:
         return CachingResolver(self)
 
     def keep(self, opener: CachingResolver, layers: Iterable[Layer], *, good: bool) -> None:
-        """After a load of these layers. A good one drops the secrets that nothing refers to any more."""
+        """To be called after a load of these layers. A good load drops the secrets without a reference."""
         opener.is_loading = False
         named = [one for layer in layers for one in _references(layer)]
         self.files = {Path(one.words[0]): one for one in named if one.kind == "file"}
@@ -76,7 +76,7 @@ class SecretCache:
         return changed
 
     def file(self, reference: Reference, fetch: Fetch) -> Found:
-        """A file's secret once the file has settled; until then the earlier one."""
+        """A file's secret, if the file has settled; until then the earlier one."""
         path = Path(reference.words[0])
         pause, seen = self._look(path)
         if not pause:
@@ -99,7 +99,7 @@ class SecretCache:
         return 0.0, result.signature if isinstance(result, Settled) else None
 
     def command(self, reference: Reference, fetch: Fetch) -> Found:
-        """What a command printed. It is run once. From any thread."""
+        """The output of a command, which is run once. From any thread."""
         with self._running:
             if reference not in self._commands:
                 self._commands[reference] = fetch(reference)
@@ -125,7 +125,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class CachingResolver(SecretResolver):
-    """Opens references for one load, and then, in any thread, for what is derived from its Config."""
+    """Opens references for one load, and later, in any thread, for the overrides of its Config."""
 
     def __init__(self, kept: SecretCache) -> None:
         super().__init__(kept.environment, runs=kept.runs)

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
+from .builder import Builder, StructNode
+from .built_in_sections import DECLARED
+from .collection_types import KeyList
+from .limits import Limits
+from .model_types import ModelString, ProviderName
 from .packaged_providers import CORE_PROVIDERS
 from .request_fields import Headers, ModelList, Parameters
-from .schema import NAME, Access, Reload, Schema, Setting
-from .urls import Address, Url
-from .value_types import (
-    Choice,
-    Credential,
-    InvalidValueError,
-    KeyList,
-    Kind,
-    LogLevel,
-    ModelString,
-    Number,
-    ProviderName,
-    Switch,
-    Text,
-    Whole,
-)
+from .schema import NAME, Access, Schema, Setting
+from .urls import Url
+from .value_types import Choice, Credential, Float, Integer, InvalidValueError, ValueType
 
 Mode = Literal["local", "cloud"]
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high")
 
 # The fields that `llm` and each `providers.<provider>` share:
-# name, kind, access, nullable, documentation.
-_MODEL_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
+# name, type, access, nullable, documentation.
+_MODEL_FIELDS: tuple[tuple[str, ValueType, Access, bool, str], ...] = (
     (
         "model",
         ModelString(),
@@ -39,9 +31,15 @@ _MODEL_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
     ),
     ("base_url", Url(), "protected", True, "The address of the provider's API. None means the packaged one."),
     ("api_key", Credential(), "secret", True, "The provider's API key."),
-    ("max_tokens", Whole(1, 10_000_000), "open", True, "The maximum number of tokens in one answer."),
-    ("temperature", Number(0, 2), "open", True, "How much the model varies: 0 to 2, for Anthropic 0 to 1."),
-    ("num_ctx", Whole(1), "open", True, "Ollama's context length, in tokens."),
+    ("max_tokens", Integer(Limits(ge=1, le=10_000_000)), "open", True, "The maximum number of tokens in one answer."),
+    (
+        "temperature",
+        Float(Limits(ge=0, le=2)),
+        "open",
+        True,
+        "How much the model varies: 0 to 2, for Anthropic 0 to 1.",
+    ),
+    ("num_ctx", Integer(Limits(ge=1)), "open", True, "Ollama's context length, in tokens."),
     (
         "reasoning_effort",
         Choice("reasoning effort", _EFFORTS),
@@ -49,12 +47,12 @@ _MODEL_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
         True,
         "How much the model reasons before it answers.",
     ),
-    ("timeout", Number(0, above=True), "open", True, "Seconds to wait for an answer."),
-    ("max_retries", Whole(0, 100), "open", True, "How often a failed call is retried."),
+    ("timeout", Float(Limits(gt=0)), "open", True, "Seconds to wait for an answer."),
+    ("max_retries", Integer(Limits(ge=0, le=100)), "open", True, "How often a failed call is retried."),
     ("parameters", Parameters(), "open", True, "Further parameters, sent in the request's body."),
 )
 # The fields that a provider alone has.
-_PROVIDER_FIELDS: tuple[tuple[str, Kind, Access, bool, str], ...] = (
+_PROVIDER_FIELDS: tuple[tuple[str, ValueType, Access, bool, str], ...] = (
     ("kind", Choice("kind", CORE_PROVIDERS), "protected", False, "The protocol that the provider speaks."),
     ("headers", Headers(), "forbidden", True, "Headers of every request to the provider: masked like secrets."),
 )
@@ -71,7 +69,7 @@ FREE_FIELDS = frozenset({"timeout", "max_retries"})
 def _llm() -> list[Setting]:
     provider = Setting(
         key="llm.provider",
-        kind=ProviderName(),
+        value_type=ProviderName(),
         doc="Who serves the model. auto: Anthropic or OpenAI when there is a key, else Ollama.",
         variable="STIGMER_LLM_PROVIDER",
         access="open",
@@ -79,7 +77,7 @@ def _llm() -> list[Setting]:
     )
     fallbacks = Setting(
         key="llm.fallbacks",
-        kind=ModelList(),
+        value_type=ModelList(),
         doc="Models to ask, in this order, while the one before does not answer.",
         variable="STIGMER_LLM_FALLBACKS",
         access="open",
@@ -89,63 +87,47 @@ def _llm() -> list[Setting]:
     shared = [
         Setting(
             key=f"llm.{name}",
-            kind=kind,
+            value_type=value_type,
             doc=doc,
             variable=None if name in MERGED_FIELDS else f"STIGMER_LLM_{name.upper()}",
             access=access,
             reload="live",
             nullable=nullable,
         )
-        for name, kind, access, nullable, doc in _MODEL_FIELDS
+        for name, value_type, access, nullable, doc in _MODEL_FIELDS
     ]
     return [provider, *shared, fallbacks]
 
 
 def _provider(provider: str) -> list[Setting]:
     """The settings of one provider; of any that is declared, for `<name>`."""
-    own: dict[str, Kind] = {}
+    own: dict[str, ValueType] = {}
     if provider in CORE_PROVIDERS:
         own["kind"] = Choice("kind", (provider,))
     if provider == "anthropic":
-        own["temperature"] = Number(0, 1)
+        own["temperature"] = Float(Limits(ge=0, le=1))
     return [
         Setting(
             key=f"providers.{provider}.{name}",
-            kind=own.get(name, kind),
+            value_type=own.get(name, value_type),
             doc=f"{doc} For when {'it' if provider == NAME else provider} is the active provider.",
             access=access,
             reload="live",
             nullable=nullable,
         )
-        for name, kind, access, nullable, doc in (*_MODEL_FIELDS, *_PROVIDER_FIELDS)
+        for name, value_type, access, nullable, doc in (*_MODEL_FIELDS, *_PROVIDER_FIELDS)
     ]
 
 
-def _section(section: str, access: Access, reload: Reload, *rows: tuple[Any, ...]) -> list[Setting]:
-    """Settings of one section; a row is (name, kind, variable, documentation[, nullable]).
-
-    A row's variable may be a pair: the name, and the one that counts where it is not set.
-    """
-    return [
-        Setting(
-            key=f"{section}.{name}",
-            kind=kind,
-            doc=doc,
-            variable=variable[0] if isinstance(variable, tuple) else variable,
-            fallback_variable=variable[1] if isinstance(variable, tuple) else None,
-            access="secret" if isinstance(kind, Credential) else access,
-            reload=reload,
-            nullable=bool(nullable),
-        )
-        for name, kind, variable, doc, *nullable in rows
-    ]
-
+_builder = Builder()
+# The built-in sections that are nothing but their fields.
+SECTIONS: dict[str, StructNode] = {name: _builder.struct(name, *declared) for name, declared in DECLARED.items()}
 
 BUILT_IN = Schema(
     [
         Setting(
             key="mode",
-            kind=Choice("mode", ("local", "cloud")),
+            value_type=Choice("mode", ("local", "cloud")),
             doc="The execution infrastructure: local (this machine, Ollama) or cloud.",
             variable="MODE",
             access="forbidden",
@@ -153,97 +135,24 @@ BUILT_IN = Schema(
         ),
         *_llm(),
         *(setting for provider in (*CORE_PROVIDERS, NAME) for setting in _provider(provider)),
-        *_section(
-            "temporal",
-            "protected",
-            "restart",
-            ("namespace", Text(), "TEMPORAL_NAMESPACE", "Temporal's namespace."),
-            (
-                "address",
-                Address(),
-                ("TEMPORAL_SERVICE_ADDRESS", "TEMPORAL_ADDRESS"),
-                "Where the Temporal service listens.",
-            ),
-            ("task_queue", Text(), "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE", "The task queue to poll."),
-            ("max_concurrency", Whole(1), "TEMPORAL_MAX_CONCURRENCY", "The maximum number of executions at once."),
-            ("api_key", Credential(), "TEMPORAL_API_KEY", "The key for Temporal.", True),
-            (
-                "tls",
-                Switch(),
-                "TEMPORAL_TLS",
-                "Whether the connection is encrypted. None: if there is an api_key or another tls key.",
-                True,
-            ),
-            (
-                "tls_server_name",
-                Text(),
-                "TEMPORAL_TLS_SERVER_NAME",
-                "The name in the server's certificate, if it differs from the address.",
-                True,
-            ),
-            (
-                "tls_ca_file",
-                Text(),
-                "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
-                "The certificate authority of the server. None: the system's.",
-                True,
-            ),
-            ("tls_cert_file", Text(), "TEMPORAL_TLS_CLIENT_CERT_PATH", "The client's certificate, for mTLS.", True),
-            ("tls_key_file", Text(), "TEMPORAL_TLS_CLIENT_KEY_PATH", "The client's private key, for mTLS.", True),
-        ),
-        *_section(
-            "backend",
-            "protected",
-            "restart",
-            ("endpoint", Address(), "STIGMER_BACKEND_ENDPOINT", "Where the Stigmer backend listens."),
-            ("api_key", Credential(), "STIGMER_API_KEY", "The key for the Stigmer backend.", True),
-        ),
-        *_section(
-            "sandbox",
-            "protected",
-            "live",
-            ("type", Choice("sandbox", ("filesystem", "daytona")), "SANDBOX_TYPE", "Where an agent's tools run."),
-            ("root_dir", Text(), "SANDBOX_ROOT_DIR", "The folder of a filesystem sandbox.", True),
-            ("snapshot_id", Text(), "DAYTONA_DEV_TOOLS_SNAPSHOT_ID", "The Daytona snapshot to start from.", True),
-            ("api_key", Credential(), "DAYTONA_API_KEY", "The key for Daytona.", True),
-        ),
-        *_section(
-            "redis",
-            "protected",
-            "restart",
-            ("host", Text(), "REDIS_HOST", "Redis' host. There is no Redis in local mode."),
-            ("port", Whole(1, 65535), "REDIS_PORT", "Redis' port."),
-            ("password", Credential(), "REDIS_PASSWORD", "Redis' password.", True),
-        ),
-        *_section(
-            "logging",
-            "protected",
-            "live",
-            ("level", LogLevel(), "LOG_LEVEL", "The lowest level that is logged."),
-            (
-                "format",
-                Choice("log format", ("auto", "console", "json"), fold=True),
-                "LOG_FORMAT",
-                "How events are written; auto: console on a terminal, JSON elsewhere.",
-            ),
-        ),
+        *_builder.settings,
         Setting(
             key="locked",
-            kind=KeyList(),
+            value_type=KeyList(),
             doc="Keys or sections that no project file may change, trusted or not.",
             access="forbidden",
             reload="live",
         ),
         Setting(
             key="enforced",
-            kind=KeyList(),
+            value_type=KeyList(),
             doc="Keys or sections whose values in this file (the site's, or a trusted store) no other layer changes.",
             access="forbidden",
             reload="live",
         ),
         Setting(
             key="aliases.<name>",
-            kind=ModelString(),
+            value_type=ModelString(),
             doc="A nickname for a model: a model string, another alias, or a mapping provider → model string.",
             access="open",
             reload="live",
@@ -268,6 +177,7 @@ __all__ = [
     "MERGED_FIELDS",
     "MODEL_FIELDS",
     "PROVIDER_FIELDS",
+    "SECTIONS",
     "SETTINGS",
     "VARIABLES",
     "InvalidValueError",

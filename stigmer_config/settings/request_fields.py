@@ -11,7 +11,8 @@ from typing import Any
 from ..core.frozen_map import FrozenMap
 from ..core.problems import quoted
 from ..core.secret import Masked, Secret
-from .value_types import MAX_INT, InvalidValueError, Kind, ModelString, described, shape
+from .model_types import ModelString
+from .value_types import MAX_INT, InvalidValueError, ValueType, described, shape
 
 MAX_FALLBACKS = 8
 # A project may only set how tokens are sampled. Other parameters may have wider effects (store, service_tier).
@@ -53,7 +54,7 @@ _CREDENTIAL_WORDS = ("key", "token", "secret", "auth", "cookie")
 _NOT_HEADERS = frozenset({"host", "connection", "transfer-encoding"})
 
 
-class Parameters(Kind, frozen=True):
+class Parameters(ValueType, frozen=True):
     """Further parameters of a request: a mapping of names to scalars, lists and mappings. None removes one."""
 
     @property
@@ -83,7 +84,7 @@ class Parameters(Kind, frozen=True):
         return self.check(_json(text, self, what), what)
 
 
-class Headers(Kind, frozen=True):
+class Headers(ValueType, frozen=True):
     """Headers of every request, by name in lowercase. The values are masked; None removes one."""
 
     @property
@@ -131,7 +132,7 @@ class Headers(Kind, frozen=True):
         return self.check(_json(text, self, what), what)
 
 
-class ModelList(Kind, frozen=True):
+class ModelList(ValueType, frozen=True):
     """A list of model strings, in their order."""
 
     @property
@@ -162,11 +163,11 @@ def is_credential(header: str) -> bool:
     return any(word in folded for word in _CREDENTIAL_WORDS)
 
 
-def _json(text: str, kind: Kind, what: str) -> Any:
+def _json(text: str, value_type: ValueType, what: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        message = f"{what} must be {kind.expects}, written as JSON"
+        message = f"{what} must be {value_type.expects}, written as JSON"
         raise InvalidValueError("wrong-type", message, """for example '{"top_p": 0.9}'""") from None
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from .near_misses import is_no_value
 from .packaged_providers import PROVIDER_NAME
-from .value_types import InvalidValueError, Kind
+from .value_types import InvalidValueError, ValueType
 
 if TYPE_CHECKING:
     from .apps import App
@@ -37,7 +37,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     key: str
-    kind: Kind
+    value_type: ValueType
     doc: str
     variable: str | None = None
     fallback_variable: str | None = None
@@ -51,21 +51,26 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     def is_secret(self) -> bool:
         return self.access == "secret"
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables that set it, the first that is set counts."""
+        return tuple(name for name in (self.variable, self.fallback_variable) if name)
+
     def check(self, value: Any, what: str) -> Any:
         """Converts `value` (from YAML or Python) to this setting's type. Raises `InvalidValueError`."""
         if value is None:
             if self.nullable:
                 return None
-            raise self.kind.wrong_type(None, what, f"remove the line to take {self.key} from a lower layer")
+            raise self.value_type.wrong_type(None, what, f"remove the line to take {self.key} from a lower layer")
         try:
-            return self.kind.check(value, what)
+            return self.value_type.check(value, what)
         except InvalidValueError as fault:
             raise self._with_hint(fault, value) from None
 
     def parse(self, text: str, what: str) -> Any:
         """Parses `text` (from a variable or a command line) as this setting's type. Raises `InvalidValueError`."""
         try:
-            return self.kind.parse(text, what)
+            return self.value_type.parse(text, what)
         except InvalidValueError as fault:
             raise self._with_hint(fault, text) from None
 
@@ -73,12 +78,12 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         """The fault, with a hint if its type gives none: `null` for another word for it, else the expected values."""
         if self.nullable and not self.is_secret and is_no_value(-1 if value == "-1" else value):
             fault.hint = "write null for none"
-        elif not fault.hint and fault.code == "wrong-type":
-            fault.hint = self.kind.hint
+        elif not fault.hint and fault.code == "wrong-type" and self.value_type.takes != self.value_type.expects:
+            fault.hint = f"write {self.value_type.takes}"
         return fault
 
 
-class Anything(Kind, frozen=True):
+class Anything(ValueType, frozen=True):
     """The type of values of an unregistered application: only that application knows the real type."""
 
     @property
@@ -93,7 +98,7 @@ class Anything(Kind, frozen=True):
 # The declaration of each key below `apps.<name>` when that application is not registered.
 UNREGISTERED = Setting(
     key="apps.<name>",
-    kind=Anything(),
+    value_type=Anything(),
     doc="A setting of an application that is not registered here.",
     access="open",
     reload="live",

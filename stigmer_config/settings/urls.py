@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from ..core.problems import quoted
-from .value_types import InvalidValueError, Kind
+from .value_types import InvalidValueError, ValueType
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\]"
 # The characters of a URL (RFC 3986), without `@`, which would allow userinfo, and without `\\`, which browsers and
@@ -27,7 +27,7 @@ _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
 _IMPLIED = {"http": 80, "https": 443}
 
 
-class Url(Kind, frozen=True):
+class Url(ValueType, frozen=True):
     """An http(s) address of a service, without secrets."""
 
     @property
@@ -59,7 +59,7 @@ class Url(Kind, frozen=True):
         return InvalidValueError("invalid-url", f"{what} must be an http:// or https:// URL, not {quoted(value)}", hint)
 
 
-class Address(Kind, frozen=True):
+class Address(ValueType, frozen=True):
     """`host:port`."""
 
     @property

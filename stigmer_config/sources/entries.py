@@ -14,10 +14,11 @@ from ..secrets import references
 from ..settings.declarations import BUILT_IN, KEY_LISTS
 from ..settings.frozen import FrozenDict
 from ..settings.interpolation import uninterpolated
+from ..settings.model_types import ModelString
 from ..settings.packaged_providers import PROVIDER_NAME, packaged_providers
 from ..settings.request_fields import Headers, ModelList, Parameters
 from ..settings.schema import NAME, Schema, Setting
-from ..settings.value_types import InvalidValueError, ModelString, shape
+from ..settings.value_types import InvalidValueError, shape
 from . import app_entries, stigmer_cli
 from .app_entries import plain
 from .yaml.nodes import Node
@@ -202,9 +203,10 @@ class Collector:
     def _leaf(self, key: str, setting: Setting, node: Node) -> None:
         if node.bad:
             return
+        origin = self._origin(node)
         if self.layer == "project" and setting.access in ("secret", "forbidden"):
             # It is refused in any case: its value is neither checked nor kept.
-            self.entries[key] = Entry(None, self._origin(node))
+            self.entries[key] = Entry(None, origin)
             return
         try:
             value = self._value(key, setting, node)
@@ -215,21 +217,22 @@ class Collector:
             return
         if key in KEY_LISTS:
             self._key_list(setting.key, node)
-        self.entries[key] = Entry(value, self._origin(node))
-        warning = uninterpolated(setting, value, self._origin(node), key)
-        if warning is not None:
-            self._report(warning)
+        self.entries[key] = Entry(value, origin)
+        if type(value) in (str, Secret):
+            warning = uninterpolated(setting, value, origin, key)
+            if warning is not None:
+                self._report(warning)
 
     def _value(self, key: str, setting: Setting, node: Node) -> Any:
         """A leaf's value in its setting's type; if that has parts, each is an entry with its own place."""
         if setting.is_secret:
             return self._secret(key, setting, node)
-        if type(node.value) is dict and isinstance(setting.kind, Parameters):
-            return self._parts(key, node, setting.kind.check_item)
-        if type(node.value) is dict and isinstance(setting.kind, Headers):
-            return self._headers(key, setting.kind, node)
+        if type(node.value) is dict and isinstance(setting.value_type, Parameters):
+            return self._parts(key, node, setting.value_type.check_item)
+        if type(node.value) is dict and isinstance(setting.value_type, Headers):
+            return self._headers(key, setting.value_type, node)
         value = setting.check(plain(node), key)
-        if type(value) is tuple and isinstance(setting.kind, ModelList):
+        if type(value) is tuple and isinstance(setting.value_type, ModelList):
             return tuple(Entry(text, self._origin(item)) for text, item in zip(value, node.value, strict=True))
         return value
 
@@ -260,7 +263,7 @@ class Collector:
 
     def _secret(self, key: str, setting: Setting, node: Node) -> Any:
         value = plain(node)
-        is_one = getattr(setting.kind, "item", None) is None
+        is_one = getattr(setting.value_type, "item", None) is None
         if isinstance(value, dict) and is_one:
             return self._reference(value)
         if not isinstance(value, list) or is_one:

@@ -11,10 +11,10 @@ import json
 from typing import Any
 
 from ..core.secret import Secret
-from ..settings.declarations import BUILT_IN, Mode
+from ..settings.declarations import BUILT_IN, SECTIONS, Mode
+from ..settings.model_types import ModelString
 from ..settings.packaged_providers import CORE_PROVIDERS
 from ..settings.schema import NAME, Schema, Setting
-from ..settings.value_types import ModelString
 from . import stigmer_cli
 from .defaults import defaults_layer
 from .json_types import ALIAS_NAME, PROVIDER_NAME, definitions, shape
@@ -32,11 +32,6 @@ _DOCS = {
     "providers": "Each provider's own settings, for when it is the active one.",
     f"providers.{NAME}": "Another provider: a packaged one, or one of your own with a kind and a base_url.",
     **{f"providers.{provider}": f"Settings for when {provider} is the active provider." for provider in CORE_PROVIDERS},
-    "temporal": "Where the worker gets its work.",
-    "backend": "The Stigmer backend.",
-    "sandbox": "Where an agent's tools run.",
-    "redis": "Redis, in cloud mode.",
-    "logging": "How events are logged.",
     "apps": "Applications' own settings, by application.",
 }
 
@@ -81,16 +76,23 @@ def _below(key: str, known: Schema) -> dict[str, Any]:
 
 
 def _description(section: str, known: Schema) -> str:
+    if section in SECTIONS:
+        return _summary(SECTIONS[section].cls)
     if not section.startswith("apps."):
         return _DOCS[section]
     setting = known.settings.get(section) or known.named.get(section)
     app = known.apps.get(section.removeprefix("apps."))
-    doc = (app.cls.__doc__ or "").partition("\n\n")[0].strip() if app is not None else ""
+    doc = _summary(app.cls) if app is not None else ""
     return doc or (setting.doc if setting is not None else "") or f"Settings of {section.removeprefix('apps.')}."
 
 
+def _summary(cls: type) -> str:
+    """The first paragraph of a class's docstring."""
+    return (cls.__doc__ or "").partition("\n\n")[0].strip()
+
+
 def _setting(setting: Setting, known: Schema) -> dict[str, Any]:
-    accepted = shape(setting.kind)
+    accepted = shape(setting.value_type)
     default, told = _default(setting, known)
     facts = [
         setting.doc,
@@ -107,7 +109,7 @@ def _setting(setting: Setting, known: Schema) -> dict[str, Any]:
     }
     if setting.variable:
         rules["x-variable"] = setting.variable
-    if isinstance(setting.kind, ModelString):
+    if isinstance(setting.value_type, ModelString):
         rules["examples"] = _examples(setting.key)
     return {**rules, **(_or_null(accepted) if setting.nullable else accepted)}
 

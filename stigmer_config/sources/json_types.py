@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
-from ..settings.app_types import Boolean, Integer, Limits, ListOf, Real, String
+from ..settings.collection_types import KeyList, ListOf
 from ..settings.declarations import CHILDREN, SETTINGS
+from ..settings.limits import Limits
+from ..settings.log_level import LEVEL_SYNONYMS, LogLevel
+from ..settings.model_types import ModelString, ProviderName
 from ..settings.packaged_providers import CORE_PROVIDERS, packaged_providers
 from ..settings.request_fields import MAX_FALLBACKS, Headers, ModelList, Parameters
 from ..settings.schema import NAME
 from ..settings.urls import Address, Url
-from ..settings.value_types import (
-    LEVEL_SYNONYMS,
-    MAX_INT,
-    Choice,
-    Credential,
-    KeyList,
-    Kind,
-    LogLevel,
-    ModelString,
-    Number,
-    ProviderName,
-    Switch,
-    Text,
-    Whole,
-)
+from ..settings.value_types import MAX_INT, MIN_INT, Boolean, Choice, Credential, Float, Integer, String, ValueType
 
 # Python's `$` matches before a final newline, JavaScript's does not: this one never does.
 _END = r"$(?!\n)"
@@ -41,105 +31,84 @@ _ANY_CASE = "|".join("".join(f"[{c}{c.upper()}]" for c in provider) for provider
 
 
 @functools.singledispatch
-def shape(kind: Kind) -> dict[str, Any]:
+def shape(value_type: ValueType) -> dict[str, Any]:
     """The values that a type accepts, as JSON Schema."""
-    raise NotImplementedError(type(kind).__name__)
+    raise NotImplementedError(type(value_type).__name__)
 
 
 @shape.register
-def _(kind: Text) -> dict[str, Any]:
-    del kind
-    return {"type": "string", "minLength": 1}
-
-
-@shape.register
-def _(kind: Choice) -> dict[str, Any]:
-    words = [*kind.choices, *kind.extra]
-    if not kind.fold:
+def _(value_type: Choice) -> dict[str, Any]:
+    words = [*value_type.choices, *value_type.extra]
+    if not value_type.fold:
         return {"enum": words}
     folded = "|".join("".join(f"[{c}{c.upper()}]" for c in word) for word in words)
     return {"anyOf": [{"enum": words}, {"type": "string", "pattern": f"^(?:{folded}){_END}"}]}
 
 
 @shape.register
-def _(kind: LogLevel) -> dict[str, Any]:
-    words = "|".join("".join(f"[{c}{c.upper()}]" for c in word) for word in (*kind.choices, *LEVEL_SYNONYMS))
+def _(value_type: LogLevel) -> dict[str, Any]:
+    words = "|".join("".join(f"[{c}{c.upper()}]" for c in word) for word in (*value_type.choices, *LEVEL_SYNONYMS))
     words = f"^(?:{words}|[0-4]?[0-9]|50){_END}"
-    return {"anyOf": [{"enum": [*kind.choices]}, {"type": "string", "pattern": words}, {"enum": list(range(51))}]}
+    return {"anyOf": [{"enum": [*value_type.choices]}, {"type": "string", "pattern": words}, {"enum": list(range(51))}]}
 
 
 @shape.register
-def _(kind: Whole) -> dict[str, Any]:
-    return {"type": "integer", "minimum": kind.least, "maximum": kind.most}
-
-
-@shape.register
-def _(kind: Switch) -> dict[str, Any]:
-    del kind
-    return {"type": "boolean"}
-
-
-@shape.register
-def _(kind: Number) -> dict[str, Any]:
-    least = {"exclusiveMinimum" if kind.above else "minimum": kind.least}
-    most = {"maximum": kind.most} if kind.most < MAX_INT else {"exclusiveMaximum": MAX_INT}
-    return {"type": "number", **least, **most}
-
-
-@shape.register
-def _(kind: ModelString) -> dict[str, Any]:
-    del kind
+def _(value_type: ModelString) -> dict[str, Any]:
+    del value_type
     return {"type": "string", "$ref": "#/$defs/model"}
 
 
 @shape.register
-def _(kind: Url) -> dict[str, Any]:
-    del kind
+def _(value_type: Url) -> dict[str, Any]:
+    del value_type
     return {"type": "string", "$ref": "#/$defs/url"}
 
 
 @shape.register
-def _(kind: Address) -> dict[str, Any]:
-    del kind
+def _(value_type: Address) -> dict[str, Any]:
+    del value_type
     return {"type": "string", "$ref": "#/$defs/address"}
 
 
 @shape.register
-def _(kind: Credential) -> dict[str, Any]:
-    del kind
+def _(value_type: Credential) -> dict[str, Any]:
+    del value_type
     return {"anyOf": [{"type": "string", "$ref": "#/$defs/secret"}, {"type": "object", "$ref": "#/$defs/reference"}]}
 
 
 @shape.register
-def _(kind: Boolean) -> dict[str, Any]:
-    del kind
+def _(value_type: Boolean) -> dict[str, Any]:
+    del value_type
     return {"type": "boolean"}
 
 
 @shape.register
-def _(kind: Integer) -> dict[str, Any]:
-    return {"type": "integer", **_bounds(kind.limits)}
+def _(value_type: Integer) -> dict[str, Any]:
+    return {"type": "integer", **_bounds(value_type.limits, {"minimum": MIN_INT}, {"maximum": MAX_INT})}
 
 
 @shape.register
-def _(kind: Real) -> dict[str, Any]:
-    return {"type": "number", **_bounds(kind.limits)}
+def _(value_type: Float) -> dict[str, Any]:
+    bottom, top = {"exclusiveMinimum": -MAX_INT}, {"exclusiveMaximum": MAX_INT}
+    return {"type": "number", **_bounds(value_type.limits, bottom, top)}
 
 
 @shape.register
-def _(kind: String) -> dict[str, Any]:
-    limits = kind.limits
+def _(value_type: String) -> dict[str, Any]:
+    limits = value_type.limits
     rows = {"pattern": limits.pattern, "minLength": limits.min_length, "maxLength": limits.max_length}
     return {"type": "string", **{name: value for name, value in rows.items() if value is not None}}
 
 
 @shape.register
-def _(kind: ListOf) -> dict[str, Any]:
-    rows = {"minItems": kind.limits.min_length, "maxItems": kind.limits.max_length}
-    return {"type": "array", "items": shape(kind.item), **{n: value for n, value in rows.items() if value is not None}}
+def _(value_type: ListOf) -> dict[str, Any]:
+    rows = {"minItems": value_type.limits.min_length, "maxItems": value_type.limits.max_length}
+    limits = {name: value for name, value in rows.items() if value is not None}
+    return {"type": "array", "items": shape(value_type.item), **limits}
 
 
-def _bounds(limits: Limits) -> dict[str, Any]:
+def _bounds(limits: Limits, bottom: Mapping[str, int], top: Mapping[str, int]) -> dict[str, Any]:
+    """The bounds of a number; `bottom` and `top` where there are none."""
     rows = {
         "minimum": limits.ge,
         "exclusiveMinimum": limits.gt,
@@ -147,12 +116,14 @@ def _bounds(limits: Limits) -> dict[str, Any]:
         "exclusiveMaximum": limits.lt,
         "multipleOf": limits.multiple_of,
     }
-    return {name: value for name, value in rows.items() if value is not None}
+    given = {name: value for name, value in rows.items() if value is not None}
+    has_bottom = limits.ge is not None or limits.gt is not None
+    return {**({} if has_bottom else bottom), **given, **({} if limits.has_top else top)}
 
 
 @shape.register
-def _(kind: KeyList) -> dict[str, Any]:
-    del kind
+def _(value_type: KeyList) -> dict[str, Any]:
+    del value_type
     names = [*(section for section in CHILDREN if section and NAME not in section), *SETTINGS]
     return {
         "type": "array",
@@ -161,27 +132,27 @@ def _(kind: KeyList) -> dict[str, Any]:
 
 
 @shape.register
-def _(kind: ProviderName) -> dict[str, Any]:
-    del kind
+def _(value_type: ProviderName) -> dict[str, Any]:
+    del value_type
     known = [*packaged_providers(), "auto"]
     return {"anyOf": [{"enum": known}, {"type": "string", "pattern": PROVIDER_NAME}]}
 
 
 @shape.register
-def _(kind: ModelList) -> dict[str, Any]:
-    del kind
+def _(value_type: ModelList) -> dict[str, Any]:
+    del value_type
     return {"type": "array", "items": shape(ModelString()), "maxItems": MAX_FALLBACKS}
 
 
 @shape.register
-def _(kind: Parameters) -> dict[str, Any]:
-    del kind
+def _(value_type: Parameters) -> dict[str, Any]:
+    del value_type
     return {"type": "object", "patternProperties": {f"^[A-Za-z_][A-Za-z0-9_]{{0,63}}{_END}": True}, **_CLOSED}
 
 
 @shape.register
-def _(kind: Headers) -> dict[str, Any]:
-    del kind
+def _(value_type: Headers) -> dict[str, Any]:
+    del value_type
     value = shape(Credential())
     names = f"^[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,128}}{_END}"
     return {"type": "object", "patternProperties": {names: {"anyOf": [*value["anyOf"], {"type": "null"}]}}, **_CLOSED}

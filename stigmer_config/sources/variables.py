@@ -58,7 +58,7 @@ def env_layer(environment: Environment, schema: Schema = BUILT_IN) -> tuple[Laye
     """The `env` layer: the settings' variables, and a warning for each `STIGMER_*` variable that nothing reads."""
     found: dict[str, tuple[str, str]] = {}
     for setting in schema.variables.values():
-        for name in filter(None, (setting.variable, setting.fallback_variable)):
+        for name in setting.variables:
             text = environment.variable(name)
             if text is not None:
                 found[setting.key] = (name, text)

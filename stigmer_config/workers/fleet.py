@@ -1,4 +1,4 @@
-"""What a worker tells the fleet of itself, and how that compares with the store."""
+"""The state that a worker publishes to the fleet, and its comparison with the store."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..reload.last_good import LastGood
 from ..sources.etcd.address import Fleet
 from ..sources.etcd.snapshot import Stored
 
-MOST: Final = 5  # problems of a rejected reload that are told
-LENGTH: Final = 400  # characters of each
+MOST: Final = 5  # the most problems of a rejected reload
+LENGTH: Final = 400  # the most characters of each
 
 
 class FleetWorker(msgspec.Struct, frozen=True):
-    """One worker of the fleet. Times are UTC; `model` as `stigmer config show` has it.
+    """A worker of the fleet. Times are UTC; `model` has the form of `stigmer config show`.
 
-    `store` is the digest of the store's content that it runs on, `revision` the newest revision behind that;
+    `store` is the digest of the store's content that the worker uses, `revision` the newest revision of that content;
     `rejected` are the problems of its newest reload, if that was rejected.
     """
 
@@ -38,7 +38,7 @@ class FleetWorker(msgspec.Struct, frozen=True):
 
 
 def encoded(last_good: LastGood, started: datetime.datetime) -> bytes:
-    """This worker's state, as the fleet is told it: no secret, no value but the model's name."""
+    """This worker's state for the fleet: without secrets, and without values except the model's name."""
     config = last_good.current
     faults = last_good.fault.problems if last_good.fault is not None else ()
     store = last_good.newest.layers.find("etcd")
@@ -58,7 +58,7 @@ def encoded(last_good: LastGood, started: datetime.datetime) -> bytes:
 
 
 def decoded(data: bytes) -> FleetWorker | None:
-    """A worker's state; None for what is none."""
+    """Decodes a worker's state; None if the data is invalid."""
     try:
         return from_json(data, FleetWorker)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -66,7 +66,7 @@ def decoded(data: bytes) -> FleetWorker | None:
 
 
 def listed(fleet: Fleet) -> tuple[Stored, list[FleetWorker]]:
-    """What the store holds, and the workers that run by it, oldest first. Raises `EtcdError`."""
+    """The store's content, and the workers that use it, oldest first. Raises `EtcdError`."""
     from ..sources.etcd.client import Etcd
 
     etcd = Etcd(fleet)
@@ -79,5 +79,5 @@ def listed(fleet: Fleet) -> tuple[Stored, list[FleetWorker]]:
 
 
 def is_healthy(worker: FleetWorker, store: str) -> bool:
-    """Whether it runs what the store holds, nothing waits for a restart, and its newest reload was good."""
+    """Whether it uses the store's content, nothing waits for a restart, and its newest reload was good."""
     return worker.store == store and not worker.restart_required and not worker.rejected

@@ -12,10 +12,10 @@ from ..core.environment import Environment
 
 
 def folders(environment: Environment) -> tuple[Path, ...]:
-    """Every folder in which a worker of this user may publish: the one for a worker that starts now comes first.
+    """Every folder in which a worker of this user may publish; first the one for a worker that starts now.
 
-    Before a login, and for a service, there is no XDG_RUNTIME_DIR and often no /run/user/UID: such workers are in the
-    temporary folder. An environment that was passed in has its own XDG_RUNTIME_DIR, and no other folder.
+    Before a login, and for a service, there is no XDG_RUNTIME_DIR and often no /run/user/UID: such workers use the
+    temporary folder. An environment that was passed in uses only its own XDG_RUNTIME_DIR.
     """
     given = environment.variable("XDG_RUNTIME_DIR")
     if given is not None and given != os.environ.get("XDG_RUNTIME_DIR"):  # which is what platformdirs reads
@@ -36,6 +36,6 @@ def _chosen_by_platformdirs() -> Path:
     import platformdirs
 
     with warnings.catch_warnings():
-        # It warns when it passes over an XDG_RUNTIME_DIR that others can enter.
+        # It warns about an XDG_RUNTIME_DIR that others can enter, and ignores it.
         warnings.simplefilter("ignore")
         return platformdirs.user_runtime_path("stigmer").parent

@@ -1,7 +1,7 @@
-"""Which workers are alive: each holds a lock beside its state file, and the system releases it when the worker ends.
+"""Finds the live workers: each locks a file beside its state file, and the system releases the lock when it ends.
 
-A pid would not do: it means something in one pid namespace only, and is used again. A lock is visible from every
-container that shares the folder.
+A pid is not enough: it is valid in one pid namespace only, and is reused. A lock is visible from every container that
+shares the folder.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 from ..files.locks import try_lock
 from ..files.paths import NO_LINK, SAFE
 
-_TRIES = 10  # names; each is lost only to a reader that looks between two system calls
+_TRIES = 10  # attempts with new names; one fails only if a reader checks between two system calls
 _FILE = re.compile(r"(?P<name>[0-9]+-[0-9a-f]{16})\.(?:json|json\.new|lock)")
 
 
 class WorkerLock:
-    """The lock of one worker, under a name that no other has. `state_path` is the file that it vouches for."""
+    """The lock of one worker, with a unique name. `state_path` is the state file that belongs to it."""
 
     def __init__(self, folder: str) -> None:
-        """Takes a name and its lock. Raises `OSError`."""
+        """Chooses a name and locks it. Raises `OSError`."""
         for _ in range(_TRIES):
             name = new_name()
             self.state_path = os.path.join(folder, f"{name}.json")
@@ -39,14 +39,14 @@ class WorkerLock:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether others find the file that is locked here."""
+        """Whether the locked file is still the one at its path."""
         try:
             return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
         except OSError:
             return False
 
     def release(self) -> None:
-        """Removes the state file and ends the lock. In a forked child it does nothing: both are the parent's."""
+        """Removes the state file and releases the lock. Does nothing in a forked child: both are the parent's."""
         if self not in _held:
             return
         remove(self.state_path)
@@ -54,25 +54,25 @@ class WorkerLock:
         remove(self._path)
 
     def forget(self) -> None:
-        """Closes this process's descriptor: a parent that has another one keeps the lock."""
+        """Closes this process's descriptor; a parent with its own descriptor keeps the lock."""
         _held.discard(self)
         with contextlib.suppress(OSError):
             os.close(self._descriptor)
 
 
 def new_name() -> str:
-    """A name for a worker. The pid is there for people."""
+    """A new name for a worker. The pid in it is only for people."""
     return f"{os.getpid()}-{os.urandom(8).hex()}"
 
 
 def remove(path: str) -> None:
-    """Removes a file, if it is there and may be removed."""
+    """Removes a file, if it exists and may be removed."""
     with contextlib.suppress(OSError):
         os.unlink(path)
 
 
 def living(folder: Path) -> Iterator[Path]:
-    """The state files of the workers in a folder that are alive. Files of those that have ended are removed."""
+    """The state files of the live workers in a folder. Removes the files of workers that have ended."""
     if not _is_own_folder(folder):
         return
     with contextlib.suppress(OSError):
@@ -86,7 +86,7 @@ def living(folder: Path) -> Iterator[Path]:
 
 
 def _is_held(path: str) -> bool:
-    """Whether a worker holds the lock; True as well for a file that cannot be judged, which is not ours to remove."""
+    """Whether a worker holds the lock; also True for a file that cannot be checked, which we must not remove."""
     try:
         descriptor = os.open(path, os.O_RDONLY | SAFE | NO_LINK)
     except FileNotFoundError:
@@ -113,7 +113,7 @@ _held: set[WorkerLock] = set()
 
 
 def _after_fork_in_child() -> None:
-    """The locks are the parent's: with a copy left open here they would outlive it."""
+    """Closes the copies of the parent's locks, which would otherwise outlive it."""
     for lock in list(_held):
         lock.forget()
 

@@ -1,6 +1,6 @@
-"""The state that each running worker publishes on this machine, and how it compares with the disk.
+"""The state that each running worker publishes on this machine, and its comparison with the disk.
 
-`publish` writes the files, in the first of the `folders`; `liveness` knows whose worker is alive.
+`publish` writes the files, in the first of the `folders`; `liveness` knows which workers are alive.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ..sources.variables import ETCD_PASSWORD
 from .folders import folders
 from .liveness import living
 
-MAX_STATE = 1024 * 1024  # bytes of a state file that is looked at
+MAX_STATE = 1024 * 1024  # the most bytes of a state file
 
 
 class SourceState(msgspec.Struct, frozen=True):
-    """A file as a worker last took it: the hex SHA-256 of its bytes, or None when there was none."""
+    """A file at a worker's last load: the hex SHA-256 of its bytes, or None when it did not exist."""
 
     layer: str
     path: str
@@ -41,9 +41,9 @@ class SourceState(msgspec.Struct, frozen=True):
 
 
 class Startup(msgspec.Struct, frozen=True):
-    """What a worker was started with, without secrets: enough to load again what it would load now.
+    """The arguments of a worker's start, without secrets: enough to repeat its load.
 
-    A secret variable or flag that was set is there with a mask for its value.
+    Secret variables and flags that were set are included with a masked value.
     """
 
     cwd: str
@@ -52,7 +52,7 @@ class Startup(msgspec.Struct, frozen=True):
     site_dir: str
     state_dir: str
     mode: str | None
-    project_dir: str | bool | None  # False: none; msgspec before 0.22 has no Literal[False]
+    project_dir: str | bool | None  # False: no project; msgspec before 0.22 has no Literal[False]
     variables: dict[str, str]
     flags: dict[str, Any]
     implied_provider: str | None
@@ -61,10 +61,10 @@ class Startup(msgspec.Struct, frozen=True):
 
 
 class WorkerState(msgspec.Struct, frozen=True):
-    """One running worker. Times are UTC. `pid` is the number in the worker's own container, `host` the name there.
+    """A running worker. Times are UTC. `pid` and `host` are those of the worker's own container.
 
-    `values` are the effective values that the worker uses, by key, secrets masked: for a key that waits for a
-    restart the value of its start. `rejected` are the problems of its newest reload, if that was rejected.
+    `values` are the effective values that the worker uses, by key, secrets masked; for a key that waits for a restart,
+    the value from its start. `rejected` are the problems of its newest reload, if that was rejected.
     """
 
     pid: int
@@ -82,21 +82,21 @@ class WorkerState(msgspec.Struct, frozen=True):
 
 
 def running(environment: Environment) -> list[WorkerState]:
-    """The workers of this user that run on this machine, in containers that share a folder too, oldest first.
+    """This user's running workers on this machine, including containers that share a folder, oldest first.
 
-    Files of workers that have ended are removed.
+    Removes the files of workers that have ended.
     """
     found: dict[tuple[int, int], WorkerState] = {}  # by the file's identity: two folders may be one, by a link
     for folder in folders(environment):
         for path in living(folder):
-            with contextlib.suppress(OSError, ValueError):  # ended this moment, of another version, or another user's
+            with contextlib.suppress(OSError, ValueError):  # just ended, of another version, or another user's
                 identity, data = _own(path)
                 found[identity] = from_builtins(json.loads(data), WorkerState)
     return sorted(found.values(), key=lambda worker: worker.started)
 
 
 def _own(path: Path) -> tuple[tuple[int, int], bytes]:
-    """A state file's device and inode, and its bytes. Raises `OSError` for one that this user did not write."""
+    """A state file's device and inode, and its bytes. Raises `OSError` for one that this user does not own."""
     with open(os.open(path, os.O_RDONLY | SAFE | NO_LINK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
@@ -105,12 +105,12 @@ def _own(path: Path) -> tuple[tuple[int, int], bytes]:
 
 
 def behind(worker: WorkerState) -> list[SourceState]:
-    """The worker's files that are not on the disk as it last took them."""
+    """The worker's files that have changed on the disk since its last load."""
     return [source for source in worker.sources if _digest(source.path) != source.sha256]
 
 
 def in_step(worker: WorkerState) -> bool:
-    """Whether the worker runs what is on the disk, and nothing waits for a restart."""
+    """Whether the worker uses the current files, and nothing waits for a restart."""
     return not worker.restart_required and not behind(worker)
 
 
@@ -128,9 +128,9 @@ def _digest(path: str) -> str | None:
 
 
 def request_of(worker: WorkerState, here: Environment) -> Request:
-    """What the worker was started with, to load it again `here`. No secret is read: those that it had are masks.
+    """The worker's request, to repeat its load `here`. Reads no secret: the worker's secrets are masks.
 
-    Only the password of the fleet's store is the one known here: without it the store cannot be read.
+    Only the password of the fleet's store is taken from this environment, because reading the store needs it.
     """
     startup = worker.startup
     variables = {**startup.variables, ETCD_PASSWORD: here.variables.get(ETCD_PASSWORD, "")}

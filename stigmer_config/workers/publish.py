@@ -1,7 +1,7 @@
-"""The one small file by which a LiveConfig shows this machine how it is doing: `state` declares its content.
+"""Publishes the state of a LiveConfig to this machine in a small file; `local_workers` declares its content.
 
-It is replaced atomically, put back when it vanishes, removed at the end, and holds no secret. A full disk, or a folder
-that cannot be written to, stops nothing.
+It is replaced atomically, restored when it vanishes, removed at the end, and contains no secret. A full disk or an
+unwritable folder does not stop the worker.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .folders import folders
 from .liveness import WorkerLock, remove
 from .local_workers import MAX_STATE, SourceState, Startup, WorkerState
 
-_LONGEST, _MOST = 500, 200  # characters, and items, of a state that is too long
+_LONGEST, _MOST = 500, 200  # the most characters, and items, of a state that was too long
 # Variables that decide which files are read and trusted, beside those that set a key.
 _PLACES = ("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT", ETCD, *ETCD_FILES, ETCD_USER)
 _VENDOR_PLAIN = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OLLAMA_BASE_URL", "OLLAMA_HOST")
@@ -48,11 +48,11 @@ class Publisher:
         self._environment = request.environment
         self._startup = _startup(request)
         self._started = datetime.datetime.now(datetime.UTC)
-        self._lock: WorkerLock | None = None  # taken with the first write
+        self._lock: WorkerLock | None = None  # created with the first write
         self._data = b""
 
     def write(self, last_good: LastGood) -> OSError | None:
-        """Replaces the file. Returns the error that prevents it, instead of raising it."""
+        """Replaces the file. Returns an error instead of raising it."""
         # The standard library's JSON: a path or a variable need not be UTF-8.
         state = msgspec.to_builtins(self._state(last_good), enc_hook=dict)
         text = json.dumps(state)
@@ -63,11 +63,11 @@ class Publisher:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether others find the file, and the lock that says that this worker is alive."""
+        """Whether the file and this worker's lock are still in place."""
         return self._lock is not None and self._lock.is_in_place and os.path.lexists(self._lock.state_path)
 
     def restore(self) -> OSError | None:
-        """Writes the newest state again: a cleaner of temporary files, or a logout, has removed it."""
+        """Writes the newest state again, after a cleaner of temporary files, or a logout, has removed it."""
         try:
             if self._lock is None or not self._lock.is_in_place:
                 self.remove()
@@ -78,7 +78,7 @@ class Publisher:
         return None
 
     def remove(self) -> None:
-        """Removes the file: the worker has ended."""
+        """Removes the file, when the worker ends."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -102,7 +102,7 @@ class Publisher:
 
 
 def _replace(path: str, data: bytes) -> None:
-    """Replaces a file by a new one and a rename, in a folder where nobody else can have put a link."""
+    """Replaces a file by renaming a new one, in a private folder, where no other user can create a link."""
     new = f"{path}.new"
     remove(new)
     try:
@@ -115,19 +115,19 @@ def _replace(path: str, data: bytes) -> None:
 
 
 def _private_folder(environment: Environment) -> str:
-    """The folder to publish in, made if need be. Raises `OSError`."""
+    """The folder to publish in, created if necessary. Raises `OSError`."""
     known = folders(environment)
     try:
         return _made_private(os.fspath(known[0]))
     except OSError:
         if os.path.lexists(known[0].parent.parent):
             raise
-        # The user has logged out, and only the system makes that runtime folder again.
+        # The user has logged out, and only the system creates that runtime folder again.
         return _made_private(os.fspath(known[-1]))
 
 
 def _shortened(value: Any) -> Any:
-    """The same with every long text and list cut: a state file that is too long would not be read."""
+    """A copy with every long string and list cut: a state file that is too long would not be read."""
     if isinstance(value, str):
         return value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
     if isinstance(value, dict):
@@ -136,14 +136,14 @@ def _shortened(value: Any) -> Any:
 
 
 def _made_private(path: str) -> str:
-    """A folder that is this user's alone, made if need be with what is missing above it. Raises `OSError`."""
+    """Creates a private folder, and missing parents, if necessary. Raises `OSError`."""
     try:
         os.mkdir(path, 0o700)
     except FileNotFoundError:
         _made_private(os.path.dirname(path))
         os.mkdir(path, 0o700)
     except FileExistsError:
-        pass  # its owner is checked next
+        pass  # the owner is checked next
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
@@ -156,7 +156,7 @@ def _sources(loaded: Loaded) -> tuple[SourceState, ...]:
     files = [layer for layer in loaded.layers if layer.name in ("site", "user", "project") and layer.source]
     if all(layer.digest is not None for layer in files):
         return tuple(SourceState(layer.name, layer.source, layer.digest) for layer in files)
-    # Where the search for a project ends there may be the user's own file, which is no project's.
+    # The search for a project may end at the user's own file, which is not a project's.
     taken = {real_path(layer.source) for layer in files if layer.digest is not None}
     counted = [layer for layer in files if layer.digest is not None or real_path(layer.source) not in taken]
     return tuple(SourceState(layer.name, layer.source, layer.digest) for layer in counted)
@@ -169,7 +169,7 @@ def _masked(value: Any) -> Any:
 
 
 def _startup(request: Request) -> Startup:
-    """What `request` is, with a mask for every secret."""
+    """The `Startup` of a request, with every secret masked."""
     environment = request.environment
     project_dir = request.project_dir
     flags = request.flags[0]

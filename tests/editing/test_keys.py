@@ -61,8 +61,8 @@ def test_the_generator_writes_what_it_says(made: Made) -> None:
 
 
 @given(files(), st.data())
-def test_a_value_set_anew_changes_only_its_own_characters(made: Made, data: st.DataObject) -> None:
-    """A new value stands where the old one stood: before and behind it every byte is the same."""
+def test_replacing_a_value_changes_only_its_own_characters(made: Made, data: st.DataObject) -> None:
+    """A new value replaces the old one: every byte before and after it stays the same."""
     keys = [key for key in made.spans if key in KEYS and key != "locked"]
     assume(keys)
     key = data.draw(st.sampled_from(keys))
@@ -198,7 +198,7 @@ def test_whatever_the_text_is_the_answer_is_an_edit_or_a_refusal(text: str, key:
 def values_of(key: str) -> st.SearchStrategy[Any]:
     from stigmer_config.settings.declarations import SETTINGS
 
-    return values(SETTINGS[key].kind)
+    return values(SETTINGS[key].value_type)
 
 
 def test_a_text_that_no_parser_reads_is_not_edited() -> None:

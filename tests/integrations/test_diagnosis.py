@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,8 +118,10 @@ def test_each_fault_of_a_call_names_key_place_and_fix(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_error_in_the_middle_of_an_answer_is_told(sandbox: Sandbox, server: FakeProviders, provider: str) -> None:
-    """A stream that turns into an error, with status 200, is a fault with the provider's words."""
+def test_an_error_in_the_middle_of_an_answer_is_reported(
+    sandbox: Sandbox, server: FakeProviders, provider: str
+) -> None:
+    """A stream with status 200 that turns into an error is a fault with the provider's message."""
     server.fail(fails_in_the_middle)
     check = failed(config_for(sandbox, server.base_url(provider), provider), stream=True)
     said = {
@@ -130,13 +134,33 @@ def test_an_error_in_the_middle_of_an_answer_is_told(sandbox: Sandbox, server: F
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_closed_port_is_told(sandbox: Sandbox, provider: str) -> None:
+def test_a_closed_port_is_reported(sandbox: Sandbox, provider: str) -> None:
     """Refused connections name the address; for Ollama the fix is to start it."""
     with FakeProviders() as gone:
         url = gone.base_url(provider)
     check = failed(config_for(sandbox, url, provider))
     assert (check.key, check.seen) == ("llm.base_url", f"nothing listens at {url}")
     assert ("ollama serve" in check.fix) == (provider == "ollama")
+
+
+@pytest.mark.parametrize(
+    ("installed", "url", "fix"),
+    [
+        (True, "http://127.0.0.1:1", "start it with  ollama serve, or check llm.base_url"),
+        (False, "http://127.0.0.1:1", "install Ollama (https://ollama.com/download) and start it with  ollama serve"),
+        (False, "http://192.0.2.1:1", "start it on that machine with  ollama serve"),
+    ],
+)
+def test_ollama_is_started_where_it_is_installed(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, installed: bool, url: str, fix: str
+) -> None:
+    """`ollama serve` alone is a fix only for this machine, and only if there is such a command."""
+    if installed:
+        (tmp_path / "ollama").write_text("#!/bin/sh\n")
+        (tmp_path / "ollama").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    error = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    assert diagnose(error, config_for(sandbox, url, "ollama").llm).fix.startswith(fix)
 
 
 def test_a_missing_model_of_ollama_names_the_pull(sandbox: Sandbox, server: FakeProviders) -> None:
@@ -195,7 +219,7 @@ def test_a_provider_that_cannot_answer_is_not_ready(
     assert health.fault.fix
 
 
-def test_a_wrong_path_of_a_gateway_is_told(sandbox: Sandbox, server: FakeProviders) -> None:
+def test_a_wrong_path_of_a_gateway_is_reported(sandbox: Sandbox, server: FakeProviders) -> None:
     """A base_url that lacks its /v1 answers, but has no models: a warning with the fix, no failure."""
     health = check_provider(config_for(sandbox, server.url, "openai").llm)
     (check,) = [check for check in health.checks if check.state == "warning"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stigmer_config.settings.limits import Limits
 from stigmer_config.settings.urls import Address, Url, is_loopback
-from stigmer_config.settings.value_types import InvalidValueError, Number, Whole
+from stigmer_config.settings.value_types import Float, Integer, InvalidValueError
 
 LOOPBACK = (
     "http://localhost:11434",
@@ -103,7 +104,7 @@ def test_a_host_and_port_have_one_form_as_well(written: str, normal: str) -> Non
 @pytest.mark.parametrize("word", ["\u0131nf", "\u0131nfinity", "\u0661", "\uff11"])
 def test_numbers_are_ascii(word: str) -> None:
     """A variable with the dotless i in `inf` ended in a traceback."""
-    for kind in (Number(least=0), Whole(least=0)):
+    for kind in (Float(Limits(ge=0)), Integer(Limits(ge=0))):
         with pytest.raises(InvalidValueError) as caught:
             kind.parse(word, "timeout")
         assert caught.value.code == "wrong-type"

@@ -13,22 +13,13 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
+from stigmer_config.settings.collection_types import KeyList
 from stigmer_config.settings.declarations import SETTINGS
+from stigmer_config.settings.model_types import ModelString, ProviderName
 from stigmer_config.settings.packaged_providers import CORE_PROVIDERS
 from stigmer_config.settings.request_fields import ModelList
 from stigmer_config.settings.urls import Address, Url
-from stigmer_config.settings.value_types import (
-    Choice,
-    Credential,
-    KeyList,
-    Kind,
-    ModelString,
-    Number,
-    ProviderName,
-    Switch,
-    Text,
-    Whole,
-)
+from stigmer_config.settings.value_types import Boolean, Choice, Credential, Float, Integer, String, ValueType
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*(?::[A-Za-z0-9_./-]+)*")
@@ -38,8 +29,8 @@ _NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,12}", fullmatch=True)
 _MODELS = st.sampled_from(["fast", "claude-sonnet-4.5", "qwen2.5-coder:7b", "openai:gpt-4.1", "a/b@c+d", "7b", "1.10"])
 
 
-_FIXED: dict[type[Kind], st.SearchStrategy[Any]] = {
-    Switch: st.booleans(),
+_FIXED: dict[type[ValueType], st.SearchStrategy[Any]] = {
+    Boolean: st.booleans(),
     ModelString: _MODELS,
     ModelList: st.lists(st.sampled_from(["qwen3:4b", "llama3.2:3b", "gemma3:4b"]), min_size=1, max_size=3),
     ProviderName: st.sampled_from(["anthropic", "ollama", "openai", "auto"]),
@@ -47,20 +38,20 @@ _FIXED: dict[type[Kind], st.SearchStrategy[Any]] = {
     Address: st.sampled_from(["localhost:7233", "db.example.com:1", "[::1]:65535"]),
     KeyList: st.lists(st.sampled_from(["llm.model", "sandbox", "redis.host", "aliases.fast"]), unique=True),
     Credential: st.sampled_from(["sk-ant-0123456789", "a#b:'c'", "%&*!|>@`", "null", "0123"]),
-    Text: _TEXTS,
+    String: _TEXTS,
 }
 
 
-def values(kind: Kind) -> st.SearchStrategy[Any]:
-    """Values that a kind accepts, as YAML has them."""
-    match kind:
+def values(value_type: ValueType) -> st.SearchStrategy[Any]:
+    """Values that a type accepts, as YAML has them."""
+    match value_type:
         case Choice():
-            return st.sampled_from(kind.choices)
-        case Whole():
-            return st.integers(kind.least, min(kind.most, 10**6))
-        case Number():
-            return st.floats(max(kind.least, 0.001), min(kind.most, 1e6)).map(lambda value: round(value, 6))
-    return next(made for known, made in _FIXED.items() if isinstance(kind, known))
+            return st.sampled_from(value_type.choices)
+        case Integer(limits=limits):
+            return st.integers(int(limits.ge or 0), min(int(limits.le or 10**6), 10**6))
+        case Float(limits=limits):
+            return st.floats(limits.ge or 0.001, limits.le or 1e6).map(lambda value: round(value, 6))
+    return next(made for known, made in _FIXED.items() if isinstance(value_type, known))
 
 
 # Mappings are edited by their items, a built-in provider's kind is fixed, and only the site file may enforce.
@@ -290,7 +281,7 @@ def files(draw: Draw) -> Made:
 
 def _value(key: str) -> st.SearchStrategy[Any]:
     setting = SETTINGS[key]
-    return st.one_of(st.none(), values(setting.kind)) if setting.nullable else values(setting.kind)
+    return st.one_of(st.none(), values(setting.value_type)) if setting.nullable else values(setting.value_type)
 
 
 def settings_and_values() -> st.SearchStrategy[tuple[str, Any]]:

@@ -10,8 +10,8 @@ from ...config.config import Config
 from ...core.problems import printable
 from ..options import CommandContext, common
 from ..output import render
-from ..output.problems import exit_status, tell
-from ..output.table import Cell, columns
+from ..output.problems import exit_status, print_problems
+from ..output.table import Cell, columns, fitting
 
 
 @click.command("aliases")
@@ -44,13 +44,15 @@ def command(form: str, where: CommandContext) -> None:
     else:
         providers = list(dict.fromkeys(provider for meaning in meanings.values() for provider in meaning))
         header = ["alias", *(f"{p} *" if p == config.llm.provider else p for p in providers), "layer", "place"]
-        rows: list[list[Cell | str]] = [
-            [printable(name), *(render.text(meaning.get(p) or "-") for p in providers), *_place(config, name)]
-            for name, meaning in meanings.items()
-        ]
-        columns([[Cell(cell, {"bold": True}) for cell in header], *rows], give_way=len(header) - 1, least=1)
+        rows = [[Cell(title, {"bold": True}) for title in header]]
+        for name, meaning in meanings.items():
+            models = [Cell(render.text(meaning.get(p) or "-")) for p in providers]
+            rows.append([Cell(printable(name)), *models, *_place(config, name)])
+        place = len(header) - 1  # left out where there is no room for a file's name
+        shown = fitting(rows, [place], shortest=place)
+        columns(shown, give_way=place if len(shown[0]) == len(header) else None)
     problems = [problem for problem in loaded.problems if problem.key.startswith("aliases.")]
-    tell(problems, others=len(loaded.problems) - len(problems))
+    print_problems(problems, others=len(loaded.problems) - len(problems))
     raise SystemExit(exit_status(loaded.problems))
 
 

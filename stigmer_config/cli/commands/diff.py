@@ -12,13 +12,13 @@ from ...config.sections import plain
 from ...core.problems import Problem
 from ...core.provenance import Change
 from ...core.secret import MASK, Secret
-from ...loading.load import Loaded, read, read_alone
+from ...loading.load import Loaded, read_alone
 from ...workers import local_workers
 from ..completion.candidates import complete_side, complete_worker
-from ..options import CommandContext, capture, common, html_option
+from ..options import CommandContext, capture, common, html_option, read_quietly
 from ..output import changes as diffs
 from ..output import render
-from ..output.problems import OK, exit_status, tell
+from ..output.problems import OK, exit_status, print_problems
 from .workers import UNHEALTHY
 
 _MODES = ("local", "cloud")
@@ -66,13 +66,13 @@ def command(
         click.echo(render.json_text([diffs.document(change) for change in found]))
     else:
         diffs.echo(found)
-    tell(problems)
+    print_problems(problems)
     raise SystemExit(exit_status(problems) or healthy)
 
 
 def _two(one: str, other: str, where: CommandContext) -> tuple[tuple[Change, ...], list[Problem], int]:
     before, after = _side(one, where), _side(other, where)
-    # Whether this machine has a key says nothing about the difference of two modes.
+    # Whether this machine has a key is unrelated to the difference of two modes.
     problems = [p for p in (*before.problems, *after.problems) if p.code != "missing-api-key"]
     return before.config.diff(after.config), list(dict.fromkeys(problems)), OK
 
@@ -84,13 +84,13 @@ def _side(name: str, where: CommandContext) -> Loaded:
 
 
 def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
-    """What differs between what a worker has and what it would load now; 4 when it is not healthy."""
+    """Prints the differences between a worker's values and those it would load now; 4 when it is not healthy."""
     workers = [worker for worker in local_workers.running(capture()) if worker.pid == pid]
     if not workers:
         raise click.UsageError(f"no worker runs as process {pid}: stigmer config workers lists them")
-    # Each container has a process 1: the one of this container first, then the newest.
+    # Each container has a process 1: prefer this container's, then the newest.
     worker = max(workers, key=lambda worker: (worker.host == socket.gethostname(), worker.started))
-    loaded = read(local_workers.request_of(worker, capture()))
+    loaded = read_quietly(local_workers.request_of(worker, capture()))
     has, now = worker.values, {key: _comparable(value) for key, value in loaded.config.effective()}
     now["mode"] = loaded.wanted_mode
     changes = [
@@ -109,5 +109,5 @@ def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
 
 
 def _comparable(value: Any) -> Any:
-    """A value as a worker's state has it."""
+    """A value in the form of a worker's state."""
     return MASK if isinstance(value, Secret) else plain(value)

@@ -10,8 +10,7 @@ import click
 import msgspec
 
 from ...integrations.doctor import Finding, examine
-from ...loading.load import read
-from ..options import CommandContext, common
+from ..options import CommandContext, common, read_quietly
 from ..output import render
 from ..output.problems import exit_status
 from ..output.table import fold, terminal_width
@@ -52,9 +51,9 @@ def command(form: str, timeout: float, where: CommandContext, *, probe: bool) ->
       stigmer config doctor --probe --timeout 60
       stigmer config doctor --format json
     """
-    # A probe is a worker's call: the key's command is run for it.
+    # A probe is a real call like a worker's: it runs the key's command.
     request = msgspec.structs.replace(where.request(), runs_commands=probe)
-    loaded = read(request)
+    loaded = read_quietly(request)
     findings = examine(loaded, request.environment.today, timeout=timeout, probe=probe)
     failed = any(finding.check.state == "failed" for finding in findings)
     if form == "json":
@@ -77,7 +76,8 @@ def _table(findings: Sequence[Finding]) -> None:
     for finding in findings:
         check = finding.check
         mark, colour = _MARKS[check.state]
-        first, *more = fold(f"{'':{len(indent)}}{check.seen}", room, len(indent))
+        seen = render.from_home_within(check.seen)
+        first, *more = fold(f"{'':{len(indent)}}{seen}", room, len(indent))
         click.echo(f"{click.style(mark, fg=colour, bold=True)} {check.name:{width}}  {first.lstrip(' ')}")
         for line in more:
             click.echo(line)

@@ -24,11 +24,11 @@ from ...files.paths import NO_LINK, SAFE
 from ...loading.load import Loaded
 from ...sources.checked_read import MAX_BYTES, Contents
 from ..options import CommandContext, common
-from ..output.problems import FAULTY, OK, exit_status, tell
-from ..target import file_of, say, scoped, target_place, tell_outcome
+from ..output.problems import FAULTY, OK, exit_status, print_problems
+from ..target import file_of, report_outcome, say, scoped, target_place
 
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-# These open a file at a line when asked with +LINE.
+# Editors that accept +LINE.
 _JUMPING = frozenset({"vi", "vim", "nvim", "view", "nano", "emacs", "emacsclient", "kak", "micro"})
 
 
@@ -49,12 +49,12 @@ def command(scope: Scope, where: CommandContext) -> None:
     aimed = file_of(where, scope)
     contents = aimed.contents()
     if contents.data is None and contents.problems:
-        tell(contents.problems)
+        print_problems(contents.problems)
         raise SystemExit(exit_status(contents.problems))
     editor = _editor(aimed.request.environment.variables)
     for number in _ENDING:
-        signal.signal(number, _end)  # before there is a copy, which may hold secrets
-    folder = tempfile.mkdtemp(prefix="stigmer-")  # for this user alone
+        signal.signal(number, _end)  # before creating the copy, which may contain secrets
+    folder = tempfile.mkdtemp(prefix="stigmer-")  # private to the user
     try:
         status = _Session(aimed, contents, editor, Path(folder)).run()
     except _KeptError as kept:
@@ -72,7 +72,7 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _read_copy(path: Path) -> bytes | None:
-    """What the editor left; None when there is no file. Raises `OSError` for a folder, a FIFO or a link."""
+    """The edited text; None when there is no file. Raises `OSError` for a folder, a FIFO or a link."""
     try:
         descriptor = os.open(path, os.O_RDONLY | SAFE | NO_LINK)
     except FileNotFoundError:
@@ -84,7 +84,7 @@ def _read_copy(path: Path) -> bytes | None:
 
 
 class _KeptError(Exception):
-    """The text could not take the file's place. What was typed is not thrown away."""
+    """The text could not replace the file, and the copy is kept."""
 
     def __init__(self, why: str, path: Path) -> None:
         super().__init__(why)
@@ -102,7 +102,7 @@ def _editor(variables: Mapping[str, str]) -> list[str]:
 
 
 class _Session:
-    """One person at one copy."""
+    """An editing session on one copy."""
 
     def __init__(self, aimed: EditTarget, contents: Contents, editor: Sequence[str], folder: Path) -> None:
         self.aimed = aimed
@@ -113,12 +113,12 @@ class _Session:
         self.copy.write_bytes(self.first)
         self.copy.chmod(0o600)
         schema = Path(schema_path(aimed.path))
-        if schema.is_file():  # the copy names it, too
+        if schema.is_file():  # the copy's text contains it, too
             shutil.copyfile(schema, folder / SCHEMA)
         self.before = aimed.load(contents)
 
     def run(self) -> int:
-        """Edits until it is saved or given up. The exit status."""
+        """Edits until the result is saved or discarded. Returns the exit status."""
         line: int | None = None
         while True:
             if not self._edit(line):
@@ -162,7 +162,7 @@ class _Session:
         return tuple(dict.fromkeys([*own, *new])), bool(new)
 
     def _ask(self, faults: tuple[Problem, ...], *, may_save: bool) -> str:
-        tell(faults)
+        print_problems(faults)
         question = "[e]dit again, [d]iscard"
         if may_save:
             question += ", [s]ave anyway (the errors were there before)"
@@ -185,8 +185,8 @@ class _Session:
         except SaveError as error:
             raise _KeptError(str(error), self.copy) from error
         except EditRejected as refusal:
-            tell(refusal.problems)
+            print_problems(refusal.problems)
             raise _KeptError("the configuration would have new errors", self.copy) from refusal
         say(f"{target_place(self.aimed)} is written")
-        tell_outcome(self.aimed, outcome)
+        report_outcome(self.aimed, outcome)
         return OK

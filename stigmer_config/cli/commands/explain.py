@@ -17,7 +17,7 @@ from ...settings.schema import Setting
 from ..completion.candidates import complete_key
 from ..options import CommandContext, common, concerning, html_option, require_alias, require_key
 from ..output import render
-from ..output.problems import exit_status, tell
+from ..output.problems import exit_status, print_problems
 from ..output.table import Cell, columns, fold, terminal_width
 
 _BOLD = {"bold": True}
@@ -81,7 +81,7 @@ def command(key: str, form: str, page: TextIO | None, where: CommandContext) -> 
         click.echo(render.json_text(_document(loaded.config, explanation)))
     else:
         _text(loaded.config, explanation)
-    tell(problems, others=len(loaded.problems) - len(problems))
+    print_problems(problems, others=len(loaded.problems) - len(problems))
     raise SystemExit(exit_status(loaded.problems))
 
 
@@ -97,7 +97,7 @@ def _document(config: Config, explanation: Explanation) -> dict[str, Any]:
         **({"fallbacks": _fallbacks(config)} if explanation.key == "llm.fallbacks" else {}),
         "definition": {
             "doc": setting.doc,
-            "expects": setting.kind.expects,
+            "expects": setting.value_type.expects,
             "variable": setting.variable,
             "access": setting.access,
             "reload": setting.reload,
@@ -107,7 +107,7 @@ def _document(config: Config, explanation: Explanation) -> dict[str, Any]:
 
 
 def _fallbacks(config: Config) -> list[dict[str, Any]]:
-    """Each fallback's model, address, and whether it has a key, and from where."""
+    """Each fallback's model, address, and its key's origin, if it has a key."""
     found: list[dict[str, Any]] = []
     for llm, key in zip(config.llm.fallbacks, config.fallback_keys(), strict=True):
         state = (
@@ -119,7 +119,7 @@ def _fallbacks(config: Config) -> list[dict[str, Any]]:
 
 
 def _text(config: Config, explanation: Explanation) -> None:
-    """The value, how it came about from the lowest layer upwards, and what the key is."""
+    """The value, each layer's value from the lowest up, and the key's definition."""
     _value(config, explanation)
     click.echo()
     if explanation.origin is None and not explanation.losers:
@@ -171,7 +171,7 @@ def _waterfall(config: Config, explanation: Explanation) -> list[list[Cell | str
     origin = explanation.origin
     if origin is not None:
         layer, place = render.origin_cells(origin)
-        # What a model string came to stands in no layer: the string does.
+        # The resolved model name is in no layer, so show the configured string.
         given = config.value("llm.model") if explanation.key in RESOLVED else explanation.value
         above = [n for n, loser in enumerate(losers) if _RANKS[loser.origin.layer] > _RANKS[origin.layer]]
         won = [Cell("  *", _BOLD), layer, Cell(render.text(given), _BOLD), place, Cell("in force", _BOLD)]
@@ -184,7 +184,7 @@ def _definition(setting: Setting) -> None:
     change = "a running worker takes a change" if setting.reload == "live" else "a worker must restart for a change"
     columns(
         [
-            ["  takes", setting.kind.expects + (", or null for none" if setting.nullable else "")],
+            ["  takes", setting.value_type.takes + (", or null for none" if setting.nullable else "")],
             ["  variable", setting.variable or "none"],
             ["  access", _ACCESS[setting.access]],
             ["  change", change],

@@ -11,7 +11,7 @@ from ...config.sections import plain
 from ...core.problems import printable
 from ..completion.candidates import complete_key
 from ..options import CommandContext, common, concerning, require_alias, require_key
-from ..output.problems import exit_status, tell
+from ..output.problems import exit_status, print_problems
 
 
 @click.command("get")
@@ -40,7 +40,7 @@ def command(key: str, where: CommandContext, *, reveal: bool) -> None:
     if value is not None:
         click.echo(_bare(value))
     problems = concerning(loaded, key)
-    tell(problems)
+    print_problems(problems)
     raise SystemExit(exit_status(problems))
 
 

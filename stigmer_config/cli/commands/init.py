@@ -53,7 +53,7 @@ def _refuse_existing(aimed: EditTarget) -> None:
 
 
 def _schema_written(aimed: EditTarget) -> str:
-    """Puts the schema beside the file, unless one lies there."""
+    """Writes the schema beside the file, unless there is one."""
     from ...sources.json_schema import text
 
     path = schema_path(aimed.path)

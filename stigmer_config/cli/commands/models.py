@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,17 +19,16 @@ from ...integrations.http import WireError
 from ...integrations.listing import Listed, listed_models
 from ...llm.catalogue import OLD_FACTS, ModelFacts, catalogue
 from ...llm.declared_providers import is_gateway
-from ...loading.load import read
 from ...secrets.references import Unread
 from ...settings.packaged_providers import COMPANIES
 from ...settings.urls import is_loopback
 from ...sources.defaults import packaged_url
 from ..completion.candidates import complete_named_provider, complete_pull
-from ..options import CommandContext, common, concerning
+from ..options import CommandContext, common, concerning, read_quietly
 from ..output import render
-from ..output.problems import exit_status, tell
+from ..output.problems import exit_status, print_problems
 from ..output.pull_progress import let_pull
-from ..output.table import Cell, columns
+from ..output.table import Cell, columns, fitting, fold, terminal_width
 
 
 @click.command("models")
@@ -58,6 +58,9 @@ def command(
     For any other provider, such as a gateway, its endpoint's own list is shown: of the provider in force, or of
     --provider NAME. The key is sent only if the endpoint asks for one.
 
+    A temperature is accepted (yes), refused (no), or accepted only while the model does not reason (partly). A
+    narrow terminal shows fewer columns; --format json has all of them.
+
     A model that is not listed works too, but its limits are unknown and not checked. The catalogue's Ollama
     models are listed even when Ollama is not running.
 
@@ -69,7 +72,7 @@ def command(
       stigmer config models --pull qwen2.5-coder:7b
     """
     request = msgspec.structs.replace(where.request(), runs_commands=pull is not None)
-    loaded = read(request)
+    loaded = read_quietly(request)
     if provider is not None and provider not in loaded.config.providers:
         hint = did_you_mean(provider, loaded.config.providers, f"providers: {', '.join(loaded.config.providers)}")
         raise click.BadParameter(f"there is no provider '{printable(provider)}': {hint}", param_hint="'--provider'")
@@ -91,22 +94,22 @@ def command(
         click.echo(render.json_text(document))
     else:
         _table(rows)
-        _tell_age(today)
+        _print_age(today)
         if gateway is not None and isinstance(offered, WireError):
             check = diagnose(offered, gateway)
             if gateway.provider != loaded.config.llm.provider:
                 check = not_in_force(check, gateway.provider)
             text = f"What {gateway.provider} offers is not known: {check.seen}. To change that: {check.fix}"
-            click.echo(text, err=True)
+            _note(text)
         if provider in (None, "ollama"):
-            _tell_ollama(llm, server)
+            _print_ollama(llm, server)
     problems = concerning(loaded, "llm.model")
-    tell(problems, others=len(loaded.problems) - len(problems))
+    print_problems(problems, others=len(loaded.problems) - len(problems))
     raise SystemExit(exit_status(loaded.problems))
 
 
 def _ollama(config: Config) -> LLMConfig | None:
-    """The configuration's Ollama, whether or not it is the provider in force; None when it has none."""
+    """The LLM settings with Ollama as the provider, whichever is in force; None when there are none."""
     if config.llm.provider == "ollama":
         return config.llm
     try:
@@ -116,7 +119,7 @@ def _ollama(config: Config) -> LLMConfig | None:
 
 
 def _gateway(config: Config, wanted: str | None) -> LLMConfig | None:
-    """The provider whose endpoint is asked for its models: not the three at their own, whose models are known."""
+    """The provider whose endpoint lists its models; none for the three at their own addresses: theirs are known."""
     llm = config.llm
     if wanted not in (None, llm.provider):
         try:
@@ -130,7 +133,7 @@ def _gateway(config: Config, wanted: str | None) -> LLMConfig | None:
 
 
 def _switched(config: Config, values: Mapping[str, Any]) -> LLMConfig:
-    """The configuration with another provider, without a key where there is none: some list their models to anyone."""
+    """The configuration with another provider, if necessary without a key: some list their models without one."""
     try:
         return config.override(values).llm
     except ConfigError as error:
@@ -159,7 +162,7 @@ def _look(llm: LLMConfig | None, timeout: float) -> ollama.Server | WireError | 
 
 
 class _Known:
-    """The catalogue and the server's models as one list."""
+    """The catalogue's and the server's models as one list."""
 
     def __init__(
         self,
@@ -228,36 +231,45 @@ class _Known:
         return next((one for one in self.installed or () if one.name == full), None)
 
 
-def _tell_age(today: datetime.date) -> None:
+def _print_age(today: datetime.date) -> None:
     days = (today - catalogue().as_of).days
     if days > OLD_FACTS:
         text = f"The facts about models are {days} days old: pip install --upgrade stigmer-config brings newer ones"
-        click.echo(text, err=True)
+        _note(text)
 
 
-_FLAGS = {True: "yes", False: "no", None: "?"}
+def _note(text: str) -> None:
+    click.echo("\n".join(fold(text, terminal_width(sys.stderr))), err=True)
+
+
+_FLAGS = {True: "yes", False: "no", None: "?", "without-reasoning": "partly"}
+_HEADER = ("", "provider", "model", "id", "context", "output", "temperature", "tools", "retires", "installed")
+_NUMBERS = ("context", "output", "installed")
+_OPTIONAL = ("id", "output", "tools", "context")  # left out on a narrow terminal, in this order
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> None:
-    header = ["", "provider", "model", "context", "output", "temperature", "tools", "retires", "installed"]
-    table: list[list[Cell | str]] = [[Cell(cell, {"bold": True}) for cell in header]]
+    table = [[Cell(title, {"bold": True}) for title in _HEADER]]
+    is_known = any(row["installed"] is not None for row in rows)
     for row in rows:
         style: dict[str, bool] = {"bold": True} if row["in_force"] else {"dim": True} if row["retired"] else {}
         names = row["names"][:1]
-        name = f"{names[0]} ({row['id']})" if names else row["id"]
         cells: list[str] = [
             "*" if row["in_force"] else "",
             row["provider"],
-            name,
+            names[0] if names else row["id"],
+            row["id"] if names else "",
             str(row["context"] or "?"),
             str(row["output"] or "?"),
-            _FLAGS.get(row["temperature"]) or str(row["temperature"]),
+            _FLAGS[row["temperature"]],
             _FLAGS[row["tools"]],
             row["retires"] or "",
-            _installed(row),
+            _installed(row) if is_known else "",
         ]
-        table.append([*(Cell(cell, style) for cell in cells)])
-    columns(table, give_way=2)
+        table.append([Cell(cell, style) for cell in cells])
+    shown = fitting(table, [_HEADER.index(title) for title in _OPTIONAL])
+    titles = [cell.text for cell in shown[0]]
+    columns(shown, give_way=2, right=[titles.index(title) for title in _NUMBERS if title in titles])
 
 
 def _installed(row: Mapping[str, Any]) -> str:
@@ -277,17 +289,17 @@ def _server(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> 
 
 
 def _recommended(llm: LLMConfig | None) -> tuple[ModelFacts, ...]:
-    """What suits this machine, if it is the one that serves."""
+    """The models recommended for this machine, if Ollama runs on it."""
     memory = ollama.machine_memory()
     if memory is None or llm is None or not is_loopback(llm.base_url or ""):
         return ()
     return ollama.recommended(memory)[:3]
 
 
-def _tell_ollama(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> None:
+def _print_ollama(llm: LLMConfig | None, server: ollama.Server | WireError | None) -> None:
     if llm is not None and isinstance(server, WireError):
         check = diagnose(server, llm)
-        click.echo(f"The installed models are unknown: {check.seen}. Fix: {check.fix}", err=True)
+        _note(f"The installed models are unknown: {check.seen}. Fix: {check.fix}")
     suiting = [model.id for model in _recommended(llm)]
     if suiting:
-        click.echo(f"For this machine's memory: {', '.join(suiting)}", err=True)
+        _note(f"For this machine's memory: {', '.join(suiting)}")

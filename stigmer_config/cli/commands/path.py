@@ -11,7 +11,7 @@ from ...core.provenance import Layer
 from ...loading.load import Loaded
 from ..options import CommandContext, common
 from ..output import render
-from ..output.problems import exit_status, tell
+from ..output.problems import exit_status, print_problems
 from ..output.table import Cell, columns
 
 _STYLES: dict[str, dict[str, Any]] = {
@@ -51,21 +51,21 @@ def command(form: str, where: CommandContext) -> None:
                 [
                     Cell(layer.name, render.LAYER_STYLES[layer.name]),
                     Cell(layer.status, _STYLES[layer.status]),
-                    printable(layer.source),
+                    printable(render.from_home(layer.source)),
                     printable(_why(loaded, layer)),
                 ]
                 for layer in loaded.layers
             ],
             whole=2,
         )
-    tell([], others=len(loaded.problems))
+    print_problems([], others=len(loaded.problems))
     raise SystemExit(exit_status(loaded.problems))
 
 
 def _why(loaded: Loaded, layer: Layer) -> str:
-    """Why a layer has its status: its errors, or the variables and flags that were found."""
+    """The reason for a layer's status: its errors, or the variables and flags that were found."""
     errors = [problem for problem in loaded.errors if problem.origin and problem.origin.layer == layer.name]
-    # What makes a project untrusted comes before its slips.
+    # The reasons for no trust come before other errors.
     errors.sort(key=lambda problem: problem.code != "untrusted-key")
     if layer.status in ("error", "untrusted") and errors:
         return "; ".join(f"{problem.code} {problem.key}".rstrip() for problem in errors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..options import CommandContext, common
-from ..output.problems import tell
+from ..output.problems import print_problems
 
 
 @click.command("schema")
@@ -21,5 +21,5 @@ def command(where: CommandContext) -> None:
     """
     from ...sources.json_schema import text
 
-    tell(where.applications.problems)
+    print_problems(where.applications.problems)
     click.echo(text(where.schema), nl=False)

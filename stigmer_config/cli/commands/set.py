@@ -32,10 +32,10 @@ from ..target import file_of, fleet_scoped, say, stored, target_place, written
 if TYPE_CHECKING:
     from ...editing.etcd import Store
 
-_MOST = 64 * 1024  # characters of a value
+_MOST = 64 * 1024  # the most characters of a value
 
 
-# A negative number is a value, not an option: the key's own range refuses it.
+# A negative number is a value, not an option; the key's range may refuse it.
 @click.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("key", metavar="KEY", shell_complete=complete_key_to_set)
 @click.argument("values", nargs=-1, metavar="[VALUE]", shell_complete=complete_value)
@@ -79,7 +79,7 @@ def command(
     if scope == "fleet":
         aimed, outcome = _in_store(where, settings, given, stdin=stdin)
         for name in given:
-            _tell(aimed, name, outcome)
+            _report(aimed, name, outcome)
         return
     raw = {
         name: _raw(setting, name, _text(setting, name, given[name], scope, stdin=stdin))
@@ -96,11 +96,11 @@ def command(
 
     outcome = written(file, edited, tuple(given))
     for name in given:
-        _tell(file, name, outcome)
+        _report(file, name, outcome)
 
 
 def _assignments(key: str, values: tuple[str, ...], *, stdin: bool) -> dict[str, str | None]:
-    """The values by key: of `KEY VALUE`, or of several `KEY=VALUE`; None where there is no value."""
+    """The values by key, from `KEY VALUE`, or several `KEY=VALUE`; None when no value is given."""
     if "=" not in key:
         if len(values) > 1:
             more = " ".join(map(printable, values[1:]))
@@ -122,7 +122,7 @@ def _assignments(key: str, values: tuple[str, ...], *, stdin: bool) -> dict[str,
 def _in_store(
     where: CommandContext, settings: Mapping[str, Setting], given: Mapping[str, str | None], *, stdin: bool
 ) -> tuple[Store, Outcome]:
-    """Sets keys in the fleet's store. A secret's place may be there, and never the secret."""
+    """Sets keys in the fleet's store, which may contain references to secrets, but never a secret."""
     from ...editing.etcd import put, text_of  # most machines have no fleet
 
     data: dict[str, bytes] = {}
@@ -133,7 +133,7 @@ def _in_store(
             reference = f"stigmer config set --fleet {key} '{{file: /run/secrets/NAME}}'"
             raise click.UsageError(f"the fleet's store may not hold {key}; name where each machine has it: {reference}")
         if text is None:
-            # What the key's type refuses goes as it was given: the load refuses it, and says why.
+            # An invalid value is passed on unchanged: the load refuses it with a reason.
             text = text_of(_raw(setting, key, _text(setting, key, value, "fleet", stdin=stdin)))
         data[key] = text.encode()
     providers = _providers(lambda: read(where.request()), given)
@@ -141,7 +141,7 @@ def _in_store(
 
 
 def _text(setting: Setting, key: str, value: str | None, scope: Scope | Literal["fleet"], *, stdin: bool) -> str | None:
-    """The value as it was given; None for none. A secret is asked for."""
+    """The given value; None for none. Prompts for a secret."""
     if value is not None and value.startswith("--"):
         raise click.UsageError(f"no such option: {printable(value)}")
     if value is not None and stdin:
@@ -175,11 +175,11 @@ def _asked(key: str) -> str:
 
 
 def _raw(setting: Setting, key: str, text: str | None) -> Any:
-    """The value as the file is to hold it.
+    """The value to write to the file.
 
-    What the key's type refuses stays as a person would have typed it into the file: the load refuses that.
+    An invalid value stays as if it was typed into the file, and the load refuses it.
     """
-    if text is None or isinstance(setting.kind, (Parameters, Headers)):
+    if text is None or isinstance(setting.value_type, (Parameters, Headers)):
         return None if text is None else _mapping(setting, key, text)
     try:
         value = setting.parse(text, key)
@@ -195,13 +195,13 @@ def _raw(setting: Setting, key: str, text: str | None) -> Any:
 
 
 def _mapping(setting: Setting, key: str, text: str) -> Any:
-    """A mapping of parameters or headers, from JSON or YAML's `{name: value}`, as the file is to hold it."""
+    """The mapping of parameters or headers to write to the file, from JSON or YAML's `{name: value}`."""
     reader = YamlReader(text, "flags", key)
     node = reader.read()
     if node is None or reader.problems or type(node.value) is not dict:
-        return scalar(text)  # the load refuses it, and says what it must be
+        return scalar(text)  # the load refuses it and reports the expected form
     value = plain(node)
-    if isinstance(setting.kind, Headers) and any(
+    if isinstance(setting.value_type, Headers) and any(
         is_credential(name) and type(one) is str for name, one in value.items()
     ):
         hint = "write {env: NAME} or {file: PATH} in its place, or use: stigmer config edit"
@@ -226,8 +226,8 @@ def _providers(load: Callable[[], Loaded], keys: Iterable[str]) -> Collection[st
     return config.providers
 
 
-def _tell(aimed: EditTarget | Store, key: str, outcome: Outcome) -> None:
-    """Says what stands where now, and whether it counts."""
+def _report(aimed: EditTarget | Store, key: str, outcome: Outcome) -> None:
+    """Prints the new value, its file, and whether it is in force."""
     owner, entry = _entry(aimed, key, outcome)
     setting = aimed.request.schema.find(key)
     is_hidden = setting is not None and setting.is_secret and not isinstance(entry.value, Reference | None)
@@ -238,7 +238,7 @@ def _tell(aimed: EditTarget | Store, key: str, outcome: Outcome) -> None:
     explanation = outcome.after.config.explain(owner)
     lost = next((loser for loser in explanation.losers if loser.origin == entry.origin), None)
     if explanation.value is None and entry.value is None:
-        return  # none is in force, and none was asked for
+        return  # none is in force, and none was requested
     if lost is not None and lost.reason == "overridden":
         say(f"still overridden by {printable(str(explanation.origin))}")
     elif lost is not None:
@@ -247,7 +247,7 @@ def _tell(aimed: EditTarget | Store, key: str, outcome: Outcome) -> None:
 
 def _shown(setting: Setting | None, entry: Entry) -> Any:
     value = plain_value(entry)
-    return value or None if setting is not None and isinstance(setting.kind, (Parameters, Headers)) else value
+    return value or None if setting is not None and isinstance(setting.value_type, (Parameters, Headers)) else value
 
 
 _REASONS = {
@@ -261,7 +261,7 @@ _REASONS = {
 
 
 def _entry(aimed: EditTarget | Store, key: str, outcome: Outcome) -> tuple[str, Entry]:
-    """The key's entry in the file as it is now, and the key it belongs to: an alias's, for one provider's."""
+    """The key's current entry in the file, and the key it belongs to: for an alias's provider, the alias."""
     layer = next(layer for layer in outcome.after.layers if layer.name == aimed.layer)
     if key in layer.entries:
         return key, layer.entries[key]

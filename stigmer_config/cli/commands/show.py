@@ -17,7 +17,7 @@ from ...sources.flags import from_command_line
 from ..completion.candidates import complete_assignment, complete_key_or_section, complete_model, complete_provider
 from ..options import CommandContext, common, html_option, require_alias, require_key
 from ..output import render
-from ..output.problems import exit_status, same_terminal, tell
+from ..output.problems import exit_status, print_problems, same_terminal
 from ..output.table import Cell, columns
 
 
@@ -101,7 +101,7 @@ def command(keys: tuple[str, ...], form: str, where: CommandContext, **options: 
         from ..output import page
 
         options["page"].write(page.configuration(loaded, render.keys(loaded.config, everything=True, wanted=keys)))
-        tell(loaded.problems)
+        print_problems(loaded.problems)
         raise SystemExit(exit_status(loaded.problems))
     reveal: bool = options["reveal"]
     shown = render.keys(loaded.config, everything=options["everything"], wanted=keys)
@@ -114,7 +114,7 @@ def command(keys: tuple[str, ...], form: str, where: CommandContext, **options: 
         _table(loaded, shown, keys, options)
     else:
         _file(loaded.config, form, shown, options, whole=not keys)
-    tell(loaded.problems)
+    print_problems(loaded.problems)
     raise SystemExit(exit_status(loaded.problems))
 
 
@@ -175,7 +175,7 @@ def _table(loaded: Loaded, shown: list[str], wanted: tuple[str, ...], options: d
     explained = {key: config.explain(key) for key in shown}
     told = [key for key in shown if options["everything"] or explained[key].origin or key in faulty or key in wanted]
     rows: list[list[Cell | str]] = []
-    told = told or shown  # a section without any value still has keys
+    told = told or shown  # a section without values still has keys
     for key in told:
         explanation = explained[key]
         value = _value(config, key, explanation.origin, reveal=options["reveal"])
@@ -187,15 +187,15 @@ def _table(loaded: Loaded, shown: list[str], wanted: tuple[str, ...], options: d
             )
     columns(rows, give_way=3 if options["origin"] else None, whole=1)
     if not options["origin"]:
-        _tell_colours(explained[key].origin for key in told)
+        _print_legend(explained[key].origin for key in told)
 
 
 def _origin_cells(origin: Origin | None, options: dict[str, Any], *, lost: bool = False) -> tuple[Cell, ...]:
     return render.origin_cells(origin, lost=lost) if options["origin"] else ()
 
 
-def _tell_colours(origins: Iterable[Origin | None]) -> None:
-    """On a terminal with colours: which of them is which layer."""
+def _print_legend(origins: Iterable[Origin | None]) -> None:
+    """Prints a legend of the layers' colours on a colour terminal."""
     coloured = same_terminal() and click.get_current_context().color is not False
     found = {origin.layer for origin in origins if origin is not None and origin.layer != "defaults"}
     if coloured and found:
@@ -204,7 +204,7 @@ def _tell_colours(origins: Iterable[Origin | None]) -> None:
 
 
 def _value(config: Config, key: str, origin: Origin | None, *, reveal: bool) -> Cell:
-    """A value in the colour of the layer that set it; a packaged one is plain."""
+    """A value in the colour of its layer; packaged defaults have none."""
     value = config.value(key)
     shown = render.model_steps(config) if key == "llm.model" else render.text(value, reveal=reveal)
     if value is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,13 +13,14 @@ from ...core.problems import is_word, printable, quoted
 from ...core.provenance import Layer
 from ...files.atomic_write import SaveError
 from ...llm.provider_selection import CredentialGrant
-from ...loading.load import Loaded, read
+from ...loading.load import Loaded
 from ...loading.request import Request
 from ...sources.discovery import NO_HOME
 from ...trust import grants
-from ..options import CommandContext, common
+from ..options import CommandContext, common, read_quietly
 from ..output import render
-from ..output.problems import FAULTY, OK, tell
+from ..output.problems import FAULTY, OK, print_problems
+from ..output.table import fold, terminal_width
 
 
 @click.command("trust")
@@ -53,7 +55,7 @@ def command(where: CommandContext, *, shows: bool, revokes: bool, credentials: b
     if request.environment.state_dir is None and not shows:
         click.echo(f"a grant cannot be kept: {NO_HOME}\nhint: set HOME, or STIGMER_HOME", err=True)
         raise SystemExit(FAULTY)
-    loaded = read(request)
+    loaded = read_quietly(request)
     project = _project(loaded)
     if revokes:
         had = grants.revoke(request.environment, project.source)
@@ -70,13 +72,13 @@ def _project(loaded: Loaded) -> Layer:
     project = next(layer for layer in loaded.layers if layer.name == "project")
     if project.text is None:
         click.echo(f"there is no project file to trust: {printable(project.why)}", err=True)
-        tell([problem for problem in loaded.problems if problem.origin and problem.origin.layer == "project"])
+        print_problems([problem for problem in loaded.problems if problem.origin and problem.origin.layer == "project"])
         raise SystemExit(FAULTY)
     return project
 
 
 def _whole(project: Layer) -> Layer:
-    """The project's layer before it was vetted: what the file says."""
+    """The project's layer before vetting, with the whole content of the file."""
     refused = {key: refusal.entry for key, refusal in project.refused.items()}
     return msgspec.structs.replace(project, entries={**project.entries, **refused})
 
@@ -97,15 +99,15 @@ def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     click.echo(f"state:   {state}")
     click.echo(f"digest:  {digest}")
     for key, value in covered.items():
-        click.echo(_change(loaded, whole, key, value))
+        _echo_change(loaded, whole, key, value)
     for allowed in grant.credential_grants if grant is not None and trusted else ():
         click.echo(f"  {_named(allowed)} may go to {allowed.endpoint}")
 
 
 def _ask(request: Request, *, credentials: bool) -> None:
-    """Shows, asks, reads again, and records only what was shown."""
+    """Shows the changes, asks for confirmation, reads the file again, and records only what was shown."""
     while True:
-        loaded = read(request)
+        loaded = read_quietly(request)
         project = _whole(_project(loaded))
         covered = grants.covered(project)
         if not covered:
@@ -117,7 +119,7 @@ def _ask(request: Request, *, credentials: bool) -> None:
         if not click.confirm("Trust these settings?", default=False, err=True):
             click.echo("nothing was granted", err=True)
             raise SystemExit(FAULTY)
-        again = _whole(_project(read(request)))
+        again = _whole(_project(read_quietly(request)))
         if grants.covered(again) == covered:
             _record(request, project, withheld if credentials else ())
             return
@@ -136,21 +138,21 @@ def _record(request: Request, project: Layer, credentials: Iterable[CredentialGr
 
 
 def _granted(request: Request, project: Layer) -> Loaded:
-    """The load as it would be with these settings granted and no credential."""
+    """The load with these settings granted, but no credential."""
     world = request.environment
     variables = {**world.variables, "STIGMER_TRUST_PROJECT": grants.digest(grants.covered(project))}
-    # Without the record of an earlier grant: what it lets credentials do is asked anew.
+    # Ignore the record of an earlier grant: its credentials need a new confirmation.
     environment = msgspec.structs.replace(world, variables=variables, state_dir=None)
-    return read(msgspec.structs.replace(request, environment=environment))
+    return read_quietly(msgspec.structs.replace(request, environment=environment))
 
 
 def _list(
     loaded: Loaded, granted: Loaded, project: Layer, withheld: tuple[CredentialGrant, ...], *, credentials: bool
 ) -> None:
-    """What would change, exactly."""
+    """Prints exactly what would change."""
     click.echo(f"{printable(project.source)} asks for:")
     for key, value in grants.covered(project).items():
-        click.echo(_change(loaded, project, key, value))
+        _echo_change(loaded, project, key, value)
     llm = granted.config.llm
     click.echo(f"then {llm.provider} serves {llm.model or 'no model'} at {llm.base_url or 'no address'}")
     for allowed in withheld:
@@ -161,12 +163,16 @@ def _list(
 
 
 def _named(allowed: CredentialGrant) -> str:
-    """A credential by its key and where it is."""
+    """A credential's key and origin."""
     return f"{allowed.key} from {printable(allowed.source)}"
 
 
+def _echo_change(loaded: Loaded, project: Layer, key: str, value: Any) -> None:
+    click.echo("\n".join(fold(_change(loaded, project, key, value), terminal_width(sys.stdout), 4)))
+
+
 def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
-    """A setting as it is, and as the project would have it; that alone when it is in force."""
+    """A setting's current value and the project's; only the project's when it is in force."""
     origin, current = project.entries[key].origin, loaded.config.explain(key)
     wanted = f"{_value(value)} (line {origin.line})"
     if current.origin == origin:
@@ -176,7 +182,7 @@ def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value as the list shows it: quoted unless it is a word, and cut, so that no value scrolls another away."""
+    """A value for the list: quoted unless it is a word, and cut, so that it does not scroll others off the screen."""
     if isinstance(value, str):
         return value if is_word(value) else quoted(value, 200)
     if isinstance(value, Mapping):

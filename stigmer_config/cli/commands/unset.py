@@ -57,7 +57,7 @@ def command(key: str, scope: Scope | Literal["fleet"], where: CommandContext) ->
 def _removed(
     where: CommandContext, scope: Scope | Literal["fleet"], key: str
 ) -> tuple[EditTarget | Store, Outcome | None]:
-    """Removes the key. No outcome: there is no file, and none is made."""
+    """Removes the key. Returns None when there is no file, and creates none."""
     if scope == "fleet":
         from ...editing.etcd import remove  # most machines have no fleet
 
@@ -77,7 +77,7 @@ def _providers(key: str, load: Callable[[], Loaded]) -> Collection[str]:
 
 
 def _in_force(key: str, before: Loaded, after: Loaded) -> str:
-    """The value that a key has now, if it is the key of one."""
+    """The current value of a key, if it is a key with a value."""
     if key.startswith("aliases.") and key.removeprefix("aliases.") not in before.config.aliases:
         key = key.rpartition(".")[0]  # one provider's entry of an alias
     if after.config.schema.find(key) is None:

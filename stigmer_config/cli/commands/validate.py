@@ -12,7 +12,7 @@ from ...loading.load import read_alone
 from ...sources.checked_read import MAX_BYTES
 from ..options import CommandContext, capture, common
 from ..output import render
-from ..output.problems import count, exit_status, same_terminal, tell
+from ..output.problems import count, exit_status, print_problems, same_terminal
 
 
 @click.command("validate")
@@ -44,14 +44,14 @@ def command(files: tuple[Path, ...], form: str, where: CommandContext) -> None:
         for file in files:
             data = _standard_input() if str(file) == "-" else None
             problems += read_alone(environment, file, where.mode, data, where.schema).problems
-        problems = list(dict.fromkeys(problems))  # a MODE that is none is each file's
+        problems = list(dict.fromkeys(problems))  # an invalid MODE is reported for each file
     else:
         problems += where.load().problems
     if form == "json":
         ok = exit_status(problems) == 0
         click.echo(render.json_text({"ok": ok, "problems": [render.problem_json(problem) for problem in problems]}))
     else:
-        tell(problems, apart=False)
+        print_problems(problems, apart=False)
         if problems and same_terminal():
             click.echo(err=True)
         click.echo(count(problems))
@@ -59,9 +59,9 @@ def command(files: tuple[Path, ...], form: str, where: CommandContext) -> None:
 
 
 def _standard_input() -> bytes:
-    """Its bytes, as many as a file may have and one more. Raises a `ClickException` (exit 1) when it is closed."""
+    """Reads standard input, at most one byte more than a file's limit. Raises a `ClickException` when it is closed."""
     try:
         data: bytes = sys.stdin.buffer.read(MAX_BYTES + 1)
-    except (OSError, AttributeError) as error:  # it is None where it was closed
+    except (OSError, AttributeError) as error:  # it is None when it is closed
         raise click.ClickException("standard input cannot be read") from error
     return data

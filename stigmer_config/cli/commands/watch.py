@@ -16,7 +16,7 @@ from ...live.log_events import Reporter
 from ...reload.reloader import Reloader
 from ..options import CommandContext, common
 from ..output import changes as diffs
-from ..output.problems import OK, exit_status, tell
+from ..output.problems import OK, exit_status, print_problems
 
 
 @click.command("watch")
@@ -37,7 +37,7 @@ def command(form: str, where: CommandContext) -> None:
     try:
         live = LiveConfig(Reloader(where.request()), printer, publishes=False)
     except ConfigError as error:
-        tell(error.problems)
+        print_problems(error.problems)
         raise SystemExit(exit_status(error.problems)) from None
     live.begin()
     with live:
@@ -50,7 +50,7 @@ def command(form: str, where: CommandContext) -> None:
 
 
 class _Printer(Reporter):
-    """Prints for a person, or for a program, what a worker would log. `ended`: nobody reads it any more."""
+    """Prints the events that a worker would log, as text or as JSON. `ended`: the reader closed the pipe."""
 
     def __init__(self, form: str) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Printer(Reporter):
     def reloaded(
         self, config: Config, changes: Iterable[Change], restart_required: Iterable[str], fingerprint: str
     ) -> None:
-        del restart_required, fingerprint  # the changes say the first, each for itself
+        del restart_required, fingerprint  # the changes themselves are printed
         with self._printing():
             if self._form == "json":
                 for change in changes:
@@ -74,7 +74,7 @@ class _Printer(Reporter):
         del config
         with self._printing():
             click.echo("rejected; the last good configuration stays in force:", err=True)
-            tell(tuple(problems))
+            print_problems(tuple(problems))
 
     def recovered(self, config: Config) -> None:
         with self._printing():

@@ -14,8 +14,8 @@ from ...editing.candidate import EditRejected, NoTarget
 from ...workers import local_workers
 from ..options import CommandContext, capture, common
 from ..output import render
-from ..output.problems import FAULTY, OK, exit_status, tell
-from ..output.table import Cell, columns
+from ..output.problems import FAULTY, OK, exit_status, print_problems
+from ..output.table import Cell, columns, fitting
 
 if TYPE_CHECKING:
     from ...workers.fleet import FleetWorker
@@ -63,7 +63,7 @@ def _status(healthy: int, workers: int, expect: int | None) -> int:
 
 
 def _report_missing(healthy: int, expect: int | None) -> None:
-    """Says that there are fewer healthy workers than expected."""
+    """Reports that there are fewer healthy workers than expected."""
     if expect is not None and healthy < expect:
         noun = "worker" if expect == 1 else "workers"
         click.echo(f"{expect} {noun} expected, {healthy} healthy and in step", err=True)
@@ -71,17 +71,25 @@ def _report_missing(healthy: int, expect: int | None) -> None:
 
 def _table(running: Sequence[local_workers.WorkerState]) -> None:
     several = len({worker.host for worker in running}) > 1
-    header = [Cell(title, {"bold": True}) for title in (("host",) if several else ()) + _HEADER]
-    rows = [[*([printable(worker.host)] if several else []), *_row(worker)] for worker in running]
-    columns([header, *rows])
+    titles = (("host",) if several else ()) + _HEADER
+    rows = [[*([Cell(printable(worker.host))] if several else []), *_row(worker)] for worker in running]
+    _columns(titles, rows)
     for worker in running:
         for fault in worker.rejected:
             click.echo(f"\n{worker.pid} rejected its newest reload, and keeps generation {worker.generation}:")
             click.echo("\n".join(map(printable, fault.split("\n"))))
 
 
+def _columns(titles: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Prints a table of workers; on a narrow terminal without some of its columns."""
+    header = [Cell(title, {"bold": True}) for title in titles]
+    shown = fitting([header, *rows], [titles.index(title) for title in ("fingerprint", "started", "generation")])
+    left = [cell.text for cell in shown[0]]
+    columns(shown, right=[left.index(title) for title in ("pid", "generation") if title in left])
+
+
 def _fleet(where: CommandContext, form: str, expect: int | None) -> int:
-    """Lists the fleet's workers. The exit status."""
+    """Lists the fleet's workers. Returns the exit status."""
     from ...editing.etcd import store  # most machines have no fleet
     from ...workers.fleet import is_healthy, listed
 
@@ -91,7 +99,7 @@ def _fleet(where: CommandContext, form: str, expect: int | None) -> int:
     except NoTarget as error:
         raise click.UsageError(printable(str(error))) from error
     except EditRejected as refusal:
-        tell(refusal.problems)
+        print_problems(refusal.problems)
         return exit_status(refusal.problems)
     except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with is no traceback
         click.echo(f"the fleet's store cannot be read: {printable(str(error))}", err=True)
@@ -101,7 +109,7 @@ def _fleet(where: CommandContext, form: str, expect: int | None) -> int:
         rows = [{**msgspec.to_builtins(worker), "in_step": _in_step(worker, digest)} for worker in workers]
         click.echo(render.json_text({"store": digest, "revision": stored.revision, "workers": rows}))
     elif workers:
-        columns([[Cell(title, {"bold": True}) for title in _FLEET], *(_fleet_row(w, digest) for w in workers)])
+        _columns(_FLEET, [_fleet_row(worker, digest) for worker in workers])
         for worker in workers:
             for fault in worker.rejected:
                 click.echo(f"\n{printable(worker.host)} {worker.pid} rejected its newest reload: {printable(fault)}")
@@ -118,13 +126,13 @@ def _in_step(worker: FleetWorker, store: str) -> bool:
     return worker.store == store and not worker.restart_required
 
 
-def _fleet_row(worker: FleetWorker, digest: str) -> list[Cell | str]:
+def _fleet_row(worker: FleetWorker, digest: str) -> list[Cell]:
     step = Cell("yes", {"fg": "green"}) if worker.store == digest else Cell("no", {"fg": "yellow"})
     if worker.restart_required:
         step = Cell(printable(f"no: restart for {', '.join(worker.restart_required)}"), {"fg": "yellow"})
     reload = Cell("rejected", {"fg": "red"}) if worker.rejected else Cell("ok", {"fg": "green"})
     known = (worker.host, str(worker.pid), str(worker.generation), worker.fingerprint[:12], worker.model)
-    return [*map(printable, known), step, reload, _age(worker)]
+    return [*(Cell(printable(text)) for text in known), step, reload, Cell(_age(worker))]
 
 
 def _document(worker: local_workers.WorkerState) -> dict[str, object]:
@@ -143,16 +151,16 @@ def _document(worker: local_workers.WorkerState) -> dict[str, object]:
     }
 
 
-def _row(worker: local_workers.WorkerState) -> list[Cell | str]:
+def _row(worker: local_workers.WorkerState) -> list[Cell]:
     reload = Cell("rejected", {"fg": "red"}) if worker.rejected else Cell("ok", {"fg": "green"})
-    model, age = printable(worker.model), _age(worker)
-    return [str(worker.pid), str(worker.generation), worker.fingerprint[:12], model, _step(worker), reload, age]
+    known = (str(worker.pid), str(worker.generation), worker.fingerprint[:12], printable(worker.model))
+    return [*map(Cell, known), _step(worker), reload, Cell(_age(worker))]
 
 
 def _step(worker: local_workers.WorkerState) -> Cell:
     if worker.restart_required:
         return Cell(f"no: restart for {', '.join(worker.restart_required)}", {"fg": "yellow"})
-    behind = [source.path for source in local_workers.behind(worker)]
+    behind = [render.from_home(source.path) for source in local_workers.behind(worker)]
     if behind:
         return Cell(f"no: {printable(', '.join(behind))} changed", {"fg": "yellow"})
     return Cell("yes", {"fg": "green"})

@@ -1,6 +1,6 @@
-"""What is offered after a TAB. It reads files only: nothing is asked of a network, and no secret's command is run.
+"""The candidates for shell completion. It only reads files: it uses no network, and runs no secret's command.
 
-Every word offered is one that a shell takes as it stands: a cloned project must not put `$(…)` on a line.
+Every candidate is safe to use unquoted in a shell: a cloned project must not insert `$(…)` in a command line.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from ...core.problems import printable
 from ...core.provenance import LayerName
 from ...loading.load import Loaded, read
 from ...settings.declarations import CORE_PROVIDERS
+from ...settings.model_types import ModelString, ProviderName
 from ...settings.packaged_providers import packaged_providers
 from ...settings.schema import NAME, Schema, Setting
-from ...settings.value_types import Choice, ModelString, ProviderName, Switch
+from ...settings.value_types import Boolean, Choice
 from ..app_discovery import mentions
 from ..options import CommandContext, capture
 
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
 _PLAIN = re.compile(r"[A-Za-z0-9._/@][A-Za-z0-9._:/@+=-]*")
 _DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")
-# Sections that would fill the screen: their keys are offered once the section is typed.
+# Large sections: their keys are offered once the section is typed.
 _FOLDED = ("aliases.", *(f"providers.{provider}." for provider in CORE_PROVIDERS))
 
 
 def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
-    """Keys that have a value: what `llm.model` comes to is one."""
+    """Keys with a value, including those that `llm.model` resolves to."""
     del param
     return _items(incomplete, _keys(ctx, incomplete) | dict.fromkeys(RESOLVED, "What llm.model resolves to"))
 
@@ -48,7 +49,7 @@ def complete_key_or_section(ctx: click.Context, param: click.Parameter, incomple
 
 
 def complete_key_to_set(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
-    """Keys that a file may hold, and one provider's entry of an alias."""
+    """Keys that a file may contain, and one provider's entry of an alias."""
     del param
     alias, dot, _ = incomplete.rpartition(".")
     entries = [f"{alias}.{provider}" for provider in _providers(ctx)] if dot and alias.startswith("aliases.") else []
@@ -56,7 +57,7 @@ def complete_key_to_set(ctx: click.Context, param: click.Parameter, incomplete: 
 
 
 def complete_key_to_unset(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
-    """Keys that are in the file, unknown ones too; all keys when it cannot be read, and for the fleet's store."""
+    """Keys in the file, including unknown ones; all keys when it cannot be read, and for the fleet's store."""
     name: LayerName = "project" if ctx.params.get("project") else "user"
     loaded = _loaded(ctx) if not ctx.params.get("fleet") else None
     found = [layer for layer in loaded.layers if layer.name == name] if loaded is not None else []
@@ -69,13 +70,13 @@ def complete_key_to_unset(ctx: click.Context, param: click.Parameter, incomplete
 
 
 def complete_value(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
-    """Values of the key that stands before."""
+    """Values of the preceding key."""
     del param
     return _items(incomplete, _values(ctx, str(ctx.params.get("key")), incomplete))
 
 
 def complete_assignment(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
-    """`KEY=` for each key that may stand on a command line; after it the values of that key."""
+    """`KEY=` for each key that is allowed on a command line; after it the values of that key."""
     del param
     key, equals, begun = incomplete.partition("=")
     if equals:
@@ -110,7 +111,7 @@ def complete_pull(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 
 def complete_side(ctx: click.Context, param: click.Parameter, incomplete: str) -> Words:
-    """What `diff` compares: modes, and files as the shell offers them (first: bash forgets what came before)."""
+    """The arguments of `diff`: modes, and files from the shell (first, because bash drops earlier candidates)."""
     del ctx, param
     from click.shell_completion import CompletionItem
 
@@ -126,7 +127,7 @@ def complete_worker(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 
 def _items(incomplete: str, words: Mapping[str, str]) -> Words:
-    """The words that begin so, with what each is. One that goes on (`KEY=`) has no note: see `shells`."""
+    """The words with this prefix, with a note on each. A word that continues (`KEY=`) has no note: see `shells`."""
     from click.shell_completion import CompletionItem
 
     fitting = [word for word in words if word.startswith(incomplete) and _PLAIN.fullmatch(word)]
@@ -145,7 +146,7 @@ def _keys(ctx: click.Context, incomplete: str) -> dict[str, str]:
 
 
 def _schema(ctx: click.Context, begun: str = "") -> Schema:
-    """Every setting that the line may be about."""
+    """The settings that the command line may refer to."""
     return _where(ctx, begun).schema
 
 
@@ -167,21 +168,21 @@ def _values(ctx: click.Context, key: str, incomplete: str) -> dict[str, str]:
     if setting is None or setting.is_secret:
         return {}
     words: dict[str, str] = {}
-    if isinstance(setting.kind, Switch):
+    if isinstance(setting.value_type, Boolean):
         return dict.fromkeys(("true", "false"), "")
-    if isinstance(setting.kind, Choice):
-        words = dict.fromkeys((*setting.kind.choices, *setting.kind.extra), "")
-    elif isinstance(setting.kind, ProviderName):
+    if isinstance(setting.value_type, Choice):
+        words = dict.fromkeys((*setting.value_type.choices, *setting.value_type.extra), "")
+    elif isinstance(setting.value_type, ProviderName):
         words = dict.fromkeys((*_providers(ctx), "auto"), "")
-    elif isinstance(setting.kind, ModelString):
+    elif isinstance(setting.value_type, ModelString):
         own = key.split(".")[1] if key.startswith("providers.") else None
         words = _models(ctx, incomplete) if own is None else _aliases(ctx) | _known(own, every=bool(incomplete))
-    # Alone it would be put onto the line at once.
+    # A single candidate would be inserted at once.
     return words | {"null": "none"} if setting.nullable and (words or incomplete) else words
 
 
 def _providers(ctx: click.Context) -> Iterable[str]:
-    """The packaged providers, and those that the configuration declares."""
+    """The packaged and the declared providers."""
     loaded = _loaded(ctx)
     return loaded.config.providers if loaded is not None else packaged_providers()
 
@@ -195,7 +196,7 @@ def _models(ctx: click.Context, incomplete: str) -> dict[str, str]:
 
 
 def _known(provider: str | None, *, every: bool) -> dict[str, str]:
-    """The catalogue's models that are not retired; `every` one by all its names, else without the dated ones."""
+    """The catalogue's models that are not retired; `every`: with all their names, including dated ones."""
     from ...llm.catalogue import catalogue
 
     today = capture().today
@@ -209,7 +210,7 @@ def _known(provider: str | None, *, every: bool) -> dict[str, str]:
 
 
 def _aliases(ctx: click.Context) -> dict[str, str]:
-    """The aliases, each with what it means for the provider in force."""
+    """The aliases, each with its model for the provider in force."""
     loaded = _loaded(ctx)
     if loaded is None:
         return {}
@@ -225,10 +226,10 @@ def _where(ctx: click.Context, begun: str = "") -> CommandContext:
 
 
 def _loaded(ctx: click.Context) -> Loaded | None:
-    """The configuration that the options on the line ask for; None when it cannot be told."""
+    """The configuration for the options on the command line; None when it cannot be loaded."""
     try:
         request = _where(ctx).request()
-        # A fleet's store is a network away.
+        # Reading a fleet's store needs the network.
         variables = {name: value for name, value in request.environment.variables.items() if name != "STIGMER_ETCD"}
         world = msgspec.structs.replace(request.environment, variables=variables)
         return read(msgspec.structs.replace(request, environment=world))

@@ -1,7 +1,7 @@
-"""How bash, zsh and fish are told what may follow: click's own completion, and what it leaves to be desired.
+"""Completion in bash, zsh and fish: click's own, with fixes for its shortcomings.
 
-A word that goes on (`KEY=`, `provider:`, `section.`) gets no space after it. bash parts words at `=`, `:` and `@`;
-here they are whole. `--option=VALUE` keeps its option. A note in fish may hold commas.
+A word that continues (`KEY=`, `provider:`, `section.`) gets no space after it. bash splits words at `=`, `:` and `@`;
+here they are joined. `--option=VALUE` keeps its option. A note in fish may contain commas.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from click.shell_completion import (
 )
 
 VARIABLE = "_STIGMER_COMPLETE"
-_BREAKS = frozenset(":=@")  # of COMP_WORDBREAKS, those that our words hold
+_BREAKS = frozenset(":=@")  # the characters of COMP_WORDBREAKS that occur in our words
 
 _BASH_END = "\n    return 0\n"
 _BASH_OPEN = "\n    [[ ${COMPREPLY[*]-} == *[=:.] && ${#COMPREPLY[@]} == 1 ]] && compopt -o nospace\n"
@@ -40,7 +40,7 @@ _FISH_SPLIT = 'string split ","'
 
 
 class _Whole(ShellComplete):
-    """Words that take the place of the whole one: with `--option=` where that was typed."""
+    """Candidates that replace the whole word: with `--option=` if that was typed."""
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
         items = super().get_completions(args, incomplete)
@@ -52,7 +52,7 @@ class _Whole(ShellComplete):
 
 
 class Bash(_Whole, BashComplete):
-    """bash hands over the parts of a word, and replaces the last part only."""
+    """bash passes the parts of a word, and replaces only the last part."""
 
     source_template = BashComplete.source_template.replace(_BASH_END, _BASH_OPEN + _BASH_END, 1)
     kept = ""
@@ -82,13 +82,13 @@ class Bash(_Whole, BashComplete):
 
 
 class Zsh(_Whole, ZshComplete):
-    """zsh adds a space to every word that is the only one, unless it is told."""
+    """zsh adds a space to a single candidate, unless it is told not to."""
 
     source_template = ZshComplete.source_template.replace(_ZSH_END, _ZSH_OPEN + _ZSH_END, 1)
 
 
 class Fish(_Whole, FishComplete):
-    """fish looks for its fields between commas."""
+    """fish splits its fields at commas."""
 
     source_template = FishComplete.source_template.replace(_FISH_SPLIT, 'string split --max 1 ","', 1)
 
@@ -99,12 +99,12 @@ for _name, _class in SHELLS.items():
 
 
 def script(cli: click.Command, shell: str) -> str:
-    """What a shell evaluates. Raises `KeyError` for a shell that is not one of `SHELLS`."""
+    """The script that a shell evaluates. Raises `KeyError` for a shell that is not in `SHELLS`."""
     return SHELLS[shell](cli, {}, "stigmer", VARIABLE).source().rstrip("\n") + "\n"
 
 
 def answer(cli: click.Command) -> NoReturn:
-    """Answers a shell that asks what may follow, and ends. It never prints anything else, whatever goes wrong."""
+    """Prints the candidates for a shell, and exits. It never prints anything else, even after an error."""
     with contextlib.suppress(Exception, KeyboardInterrupt), contextlib.redirect_stderr(io.StringIO()):
         shell_complete(cli, {}, "stigmer", VARIABLE, os.environ[VARIABLE])
     sys.exit(0)

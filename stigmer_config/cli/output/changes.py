@@ -1,9 +1,9 @@
-"""Changes as a small diff: one `-` and one `+` line a key, or JSON."""
+"""Prints changes as a diff, with one `-` and one `+` line per key, or as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -13,23 +13,31 @@ from ...core.problems import printable
 from ...core.provenance import Change, Origin
 from . import render
 
+_MODEL = ("llm.model", "llm.model_name", "llm.model_id")  # from the configured string to what is sent
+
 
 def echo(changes: Iterable[Change]) -> None:
-    """Prints changes, coloured on a terminal."""
+    """Prints changes, coloured on a terminal. A change of the model is one, with all steps of its resolution."""
+    changes = tuple(changes)
+    model = [change for key in _MODEL for change in changes if change.key == key]
     for change in changes:
+        if model and (change.key == "llm.alias" or change in model[1:]):
+            continue
+        steps = model if model and change is model[0] else [change]
         restart = "  (restart required)" if change.restart_required else ""
-        click.echo(click.style(f"{change.key}{restart}", bold=True))
-        _echo_side("-", change.old, change.old_origin, "red")
-        _echo_side("+", change.new, change.new_origin, "green")
+        click.echo(click.style(f"{steps[0].key}{restart}", bold=True))
+        _echo_side("-", [step.old for step in steps], steps[0].old_origin, "red")
+        _echo_side("+", [step.new for step in steps], steps[0].new_origin, "green")
 
 
-def _echo_side(sign: str, value: Any, origin: Origin | None, colour: str) -> None:
-    place = f"  ({origin.layer}: {printable(str(origin))})" if origin is not None else ""
-    click.echo(click.style(f"  {sign} {render.text(value)}", fg=colour) + place)
+def _echo_side(sign: str, values: Sequence[Any], origin: Origin | None, colour: str) -> None:
+    place = f"  ({origin.layer}: {printable(render.from_home(str(origin)))})" if origin is not None else ""
+    shown = " → ".join(dict.fromkeys(render.text(value) for value in values))
+    click.echo(click.style(f"  {sign} {shown}", fg=colour) + place)
 
 
 def document(change: Change) -> dict[str, Any]:
-    """A change as JSON has it."""
+    """A change as JSON data."""
     return {
         "key": change.key,
         "old": plain(change.old),
@@ -41,5 +49,5 @@ def document(change: Change) -> dict[str, Any]:
 
 
 def line(change: Change, generation: int) -> str:
-    """A change as one line of JSON, with nothing a terminal would obey."""
+    """A change as one line of JSON, without control characters."""
     return json.dumps({"generation": generation, **document(change)}).replace("\x7f", "\\u007f")

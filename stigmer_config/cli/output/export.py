@@ -1,4 +1,4 @@
-"""The effective values as a configuration file and as variables of a shell: what is printed loads again."""
+"""Prints the effective values as a configuration file, or as shell variables, which can be loaded again."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ...settings.packaged_providers import packaged_providers
 from ...sources.defaults import defaults_layer
 from .render import text
 
-# Not among `printable`'s, and YAML does not allow them as they are.
+# `printable` does not escape these, and YAML does not allow them unescaped.
 _NO_CHARACTER = re.compile("[\ufffe\uffff]")
-# A text that any YAML reader takes for one without quotes, but for words that some take for another thing (1.1's).
+# Strings that need no quotes in YAML, except the words that YAML 1.1 converts.
 _PLAIN = re.compile(r"[A-Za-z/](?:[A-Za-z0-9._/@+:-]*[A-Za-z0-9])?")
 _WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
-# What printf's format may hold as it is: no -, which might begin an option.
+# Characters that printf's format may contain unescaped: no -, which might begin an option.
 _SAFE_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,=+@ ")
 
 
 class _Leaf(NamedTuple):
-    """A value to write; or, with `instead`, the comment that stands for it."""
+    """A value to write; or, with `instead`, a comment in its place."""
 
     value: Any
     instead: str = ""
@@ -39,20 +39,20 @@ class _Leaf(NamedTuple):
 
 
 class Writer:
-    """Writes values of one Config. `reveal` prints secrets, `origins` adds where each value comes from."""
+    """Writes values of one Config. `reveal` prints secrets, `origins` adds each value's origin."""
 
     def __init__(self, config: Config, *, reveal: bool, origins: bool) -> None:
         self.config = config
         self.reveal = reveal
         self.origins = origins
-        # Beside `llm.provider` such a name would be a contradiction; among the provider's own settings it is none.
+        # Beside `llm.provider` such a name would be a contradiction, but not among the provider's own settings.
         self.foreign_model = _is_foreign(config)
         self.replaced = _replaced(config)
 
     def yaml(self, keys: Sequence[str], *, whole: bool) -> str:
-        """A valid configuration file; `whole`: with the aliases that its model needs.
+        """Writes a valid configuration file; `whole`: with the aliases that its model needs.
 
-        Secrets that are not revealed stand in it as comments, and so does what has no place in a file.
+        Secrets that are not revealed, and values that a file cannot set, are written as comments.
         """
         tree: dict[str, Any] = {}
         wanted = [*(self._declaration() if whole else ()), *keys, *(self._needed_aliases() if whole else ())]
@@ -63,7 +63,7 @@ class Writer:
         return "\n".join(_lines(tree, ""))
 
     def _declaration(self) -> list[str]:
-        """The keys that declare the providers in force, for those that are not packaged."""
+        """The keys that declare the providers in force that are not packaged."""
         providers = (one.provider for one in (self.config.llm, *self.config.llm.fallbacks))
         declared = [provider for provider in dict.fromkeys(providers) if provider not in packaged_providers()]
         return [f"providers.{provider}.{field}" for provider in declared for field in ("kind", "base_url")]
@@ -74,16 +74,16 @@ class Writer:
         return [key for key in aliases if (origin := self.config.explain(key).origin) and origin.layer != "defaults"]
 
     def _written_as(self, key: str) -> str | None:
-        """The key under which a file gives the same effective value; None: under none."""
+        """The key with which a file gives the same effective value; None when there is none."""
         llm = self.config.llm
         if key == "llm.api_key" and llm.kind == "ollama":
-            return f"providers.{llm.provider}.api_key"  # the only key Ollama takes
+            return f"providers.{llm.provider}.api_key"  # the only key that Ollama accepts
         if key == "llm.model" and self.foreign_model:
             return f"providers.{llm.provider}.model"
         if key == "enforced":
-            return None  # only the site file enforces
+            return None  # only the site file can enforce
         if key == f"providers.{llm.provider}.model" and self.foreign_model:
-            return None  # the one in force stands there
+            return None  # the one in force is there
         if key == f"providers.{llm.provider}.api_key" and llm.kind == "ollama":
             return None
         return None if key.startswith("redis.") and self.config.redis is None else key
@@ -111,7 +111,7 @@ class Writer:
         return f"{origin.layer}: {printable(str(origin))}" if origin is not None else "not set"
 
     def shell(self, keys: Sequence[str]) -> str:
-        """Lines that a POSIX shell sources; keys without a variable are left out."""
+        """Writes lines that a POSIX shell can source; keys without a variable are left out."""
         lines: list[str] = []
         for key in keys:
             setting = self.config.schema.find(key)
@@ -137,7 +137,7 @@ class Writer:
 
 
 def _is_foreign(config: Config) -> bool:
-    """Whether the model's bare name belongs to another provider than the one it is used for, without a gateway."""
+    """Whether the model's bare name belongs to another provider than its own, which is not a gateway."""
     llm = config.llm
     hops = config.explain("llm.model").hops
     prefix, name = split(hops[-1].target if hops else llm.model, config.providers)
@@ -148,9 +148,9 @@ def _is_foreign(config: Config) -> bool:
 
 
 def _replaced(config: Config) -> set[str]:
-    """The packaged entry that chose a retired model, which its successor is called for.
+    """The packaged entry with a retired model, if its successor is called instead.
 
-    Anywhere but in the packaged defaults the same text would mean the retired model itself.
+    Anywhere except in the packaged defaults the same string would mean the retired model itself.
     """
     llm = config.llm
     facts = catalogue().find(llm.model_name, llm.provider)
@@ -186,8 +186,8 @@ def _lines(tree: Mapping[str, Any], indent: str) -> list[str]:
 def _yaml_value(value: Any) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    # JSON is YAML: a text in quotes is never read as a version, a date or a number. Its escapes are YAML's
-    # too, as long as they are no halves of a pair.
+    # JSON is YAML: a quoted string is never read as a version, a date or a number. Its escapes are valid in YAML,
+    # too, except surrogates.
     text = printable(json.dumps(value, ensure_ascii=False))
     return _NO_CHARACTER.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
@@ -196,6 +196,6 @@ def _shell_assignment(variable: str, text: str) -> str:
     encoding = (sys.stdout.encoding or "ascii").replace("-", "").lower()
     if (text.isascii() and text.isprintable()) or (encoding == "utf8" and printable(text) == text):
         return f"{variable}={shlex.quote(text)}"
-    # printf makes every byte; the full stop keeps line ends at the end from being dropped.
+    # printf can write every byte; the full stop keeps the shell from dropping trailing newlines.
     octal = "".join(chr(byte) if byte in _SAFE_BYTES else f"\\{byte:03o}" for byte in text.encode())
     return f'{variable}="$(printf \'{octal}.\')"; {variable}="${{{variable}%.}}"'

@@ -1,7 +1,7 @@
 """A self-contained HTML page of a configuration, an explanation or a difference.
 
-The page loads nothing from anywhere: its style and script are inline, and a content security policy allows only
-these two, by their hashes, so that markup in a value can neither run nor fetch anything. Secrets are masked.
+The page loads nothing: its style and script are inline, and a content security policy allows only these two, by their
+hashes, so that markup in a value can neither run nor fetch anything. Secrets are masked.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def explanation(loaded: Loaded, explained: Explanation, setting: Setting) -> str
     )
     definition = {
         "Description": setting.doc,
-        "Takes": setting.kind.expects,
+        "Takes": setting.value_type.takes,
         "Variable": setting.variable or "none",
         "Access": setting.access,
         "Reload": setting.reload,
@@ -149,7 +149,7 @@ def _matrix(explained: Sequence[Explanation], model_steps: str) -> str:
 
 
 def _cell(explained: Explanation, layer: str) -> str:
-    """What a layer gave for a key: the value in force, or the values that lost and why."""
+    """A layer's values for a key: the value in force, or the values that lost and why."""
     entries: list[str] = []
     is_winner = explained.origin is not None and explained.origin.layer == layer
     if is_winner:
@@ -196,7 +196,7 @@ def _place(origin: Any) -> str:
 
 
 def _text(value: str) -> str:
-    """A text as HTML, with control characters and bidirectional overrides escaped as on a terminal."""
+    """A string as HTML, with control characters and bidirectional overrides escaped as on a terminal."""
     return html.escape(printable(value), quote=True)
 
 

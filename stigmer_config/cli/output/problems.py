@@ -1,4 +1,4 @@
-"""Problems on stderr, their number, and the exit status."""
+"""Prints problems to stderr, counts them, and determines the exit status."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def count(problems: Sequence[Problem]) -> str:
     return ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for noun, n in numbers.items() if n) or "no problems"
 
 
-def tell(problems: Iterable[Problem], *, others: int = 0, apart: bool = True) -> None:
+def print_problems(problems: Iterable[Problem], *, others: int = 0, apart: bool = True) -> None:
     """Prints problems to stderr, coloured on a terminal, and how many `others` there are.
 
-    `apart`: the command has printed something before.
+    `apart`: the command has printed something before, so separate the problems from it.
     """
     problems = list(problems)
     if apart and (problems or others) and same_terminal():
@@ -37,7 +37,7 @@ def tell(problems: Iterable[Problem], *, others: int = 0, apart: bool = True) ->
     width = terminal_width(sys.stderr)
     for number, problem in enumerate(problems):
         if number and sys.stderr is not None and sys.stderr.isatty():
-            click.echo(err=True)  # a person reads them one by one
+            click.echo(err=True)  # on a terminal, separated for reading
         head, *rest = str(problem).split("\n")
         head = "\n".join(fold(head, width, indent=4))
         mark = f"{problem.severity}[{problem.code}]"
@@ -45,7 +45,7 @@ def tell(problems: Iterable[Problem], *, others: int = 0, apart: bool = True) ->
         before, found, after = head.partition(mark)
         click.echo(f"{before}{click.style(found, fg=colour, bold=True)}{after}", err=True)
         for line in rest:
-            is_hint = line.startswith("hint:")  # an excerpt is left as it stands: its caret points into it
+            is_hint = line.startswith("hint:")  # do not fold an excerpt: the position of its caret matters
             click.echo(click.style("\n".join(fold(line, width, indent=6)), dim=True) if is_hint else line, err=True)
     if others:
         more = "other problems" if problems else "problems"
@@ -54,5 +54,5 @@ def tell(problems: Iterable[Problem], *, others: int = 0, apart: bool = True) ->
 
 
 def same_terminal() -> bool:
-    """Whether a person sees output and problems together."""
+    """Whether output and problems go to the same terminal."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))

@@ -1,4 +1,4 @@
-"""Letting Ollama download a model, and showing how far it is."""
+"""Has Ollama download a model, and shows the progress."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _UNHEALTHY = 4
 
 
 def let_pull(config: Config, llm: LLMConfig | None, wanted: str) -> None:
-    """Pulls the model that a name, an alias or `ollama:name` stands for. Exits with 4 when that fails.
+    """Pulls the model of a name, an alias or `ollama:name`. Exits with 4 when that fails.
 
-    `llm` is the configuration's Ollama.
+    `llm` has Ollama as its provider.
     """
     if llm is None or not llm.base_url:
         raise click.ClickException("no Ollama is configured\nhint: set providers.ollama.base_url")
@@ -56,7 +56,7 @@ def _meant(config: Config, wanted: str) -> str:
 
 
 class _Steps:
-    """What a pull does, on standard error: a bar for each download on a terminal, a line for each step elsewhere."""
+    """Shows a pull on standard error: a bar for each download on a terminal, a line for each step elsewhere."""
 
     def __init__(self, name: str) -> None:
         self.name = name

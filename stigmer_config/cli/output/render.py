@@ -1,4 +1,4 @@
-"""Values, origins and problems as text and as JSON. It computes nothing of its own."""
+"""Renders values, origins and problems as text and as JSON. It computes nothing itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...llm.catalogue import replaced
 from ...loading.load import Loaded
 from .table import Cell
 
-# Lowest first. What nobody set steps back; red is for errors alone.
+# Lowest first. Values that no layer set are dim; only errors are red.
 LAYER_STYLES: dict[str, dict[str, Any]] = {
     "defaults": {"dim": True},
     "vendor": {"fg": "magenta"},
@@ -31,7 +31,7 @@ LOST: dict[str, Any] = {"dim": True, "strikethrough": True}
 
 
 def text(value: Any, *, reveal: bool = False) -> str:
-    """A value as a person reads it, on one line, with nothing a terminal would obey."""
+    """A value as text, on one line, without control characters."""
     value = plain(value, reveal=reveal)
     if value is None:
         return "none"
@@ -45,12 +45,12 @@ def text(value: Any, *, reveal: bool = False) -> str:
 
 
 def json_text(document: Any) -> str:
-    """A document as JSON, in ASCII, with nothing a terminal would obey."""
+    """A document as JSON, in ASCII, without control characters."""
     return json.dumps(document, indent=2)
 
 
 def origin_json(origin: Origin | None) -> dict[str, Any] | None:
-    """An origin as JSON has it; line and column only where there are some."""
+    """An origin as JSON data; line and column only if there are any."""
     if origin is None:
         return None
     shown: dict[str, Any] = {"layer": origin.layer, "source": origin.source}
@@ -60,7 +60,7 @@ def origin_json(origin: Origin | None) -> dict[str, Any] | None:
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:
-    """A problem as JSON has it."""
+    """A problem as JSON data."""
     return {
         "severity": problem.severity,
         "code": problem.code,
@@ -72,7 +72,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
 
 
 def explanation_json(explanation: Explanation, *, reveal: bool = False) -> dict[str, Any]:
-    """Value, origin and losers of a key as JSON has them."""
+    """Value, origin and losers of a key as JSON data."""
     return {
         "value": plain(explanation.value, reveal=reveal),
         "origin": origin_json(explanation.origin),
@@ -84,7 +84,7 @@ def explanation_json(explanation: Explanation, *, reveal: bool = False) -> dict[
 
 
 def keys(config: Config, *, everything: bool, wanted: Sequence[str] = ()) -> list[str]:
-    """The keys to show: all but `providers.*` and `aliases.*`, or all; or those named, sections included."""
+    """The keys to show: all except `providers.*` and `aliases.*`, or all; or the named keys and sections."""
     known = [key for key, _ in config.effective() if key not in RESOLVED]
     known += config.unregistered if everything or wanted else ()
     if wanted:
@@ -94,7 +94,7 @@ def keys(config: Config, *, everything: bool, wanted: Sequence[str] = ()) -> lis
 
 
 def document(loaded: Loaded, shown: Sequence[str], *, reveal: bool) -> dict[str, Any]:
-    """What `show --origin --format json` prints."""
+    """The document of `show --origin --format json`."""
     config = loaded.config
     explained = {key: config.explain(key) for key in shown}
     return {
@@ -113,7 +113,7 @@ def document(loaded: Loaded, shown: Sequence[str], *, reveal: bool) -> dict[str,
 
 
 def layer_json(layer: Layer) -> dict[str, Any]:
-    """A layer as `show` and `path` print it."""
+    """A layer as JSON data for `show` and `path`."""
     return {"layer": layer.name, "source": layer.source, "status": layer.status}
 
 
@@ -126,7 +126,7 @@ def origin_cells(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Ce
 
 
 def model_steps(config: Config) -> str:
-    """What was asked for, what it came to, and what the provider is asked for: `fast → NAME → ID`, each once."""
+    """The configured string, the model's name, and the id in requests: `fast → NAME → ID`, without repetitions."""
     llm = config.llm
     steps = " → ".join(dict.fromkeys(step for step in (text(llm.model), llm.model_name, llm.model_id) if step))
     note = replaced(llm.provider, llm.model_name, llm.model_id)
@@ -134,6 +134,11 @@ def model_steps(config: Config) -> str:
 
 
 def from_home(source: str) -> str:
-    """A path below the home folder with `~` in the folder's place."""
+    """A path with the home folder replaced by `~`."""
     home = os.environ.get("HOME", "").rstrip("/")
     return f"~{source.removeprefix(home)}" if home and source.startswith(f"{home}/") else source
+
+
+def from_home_within(sentence: str) -> str:
+    """A sentence with `~` in the home folder's place in each path."""
+    return " ".join("(" * word.startswith("(") + from_home(word.removeprefix("(")) for word in sentence.split(" "))

@@ -1,23 +1,23 @@
-"""Columns: aligned everywhere, never cut in a pipe, never wider than a terminal."""
+"""Prints tables: aligned everywhere, never cut in a pipe, never wider than a terminal."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import click
 
 _GAP = "  "
-# Room enough for `…/config.yaml:12:10`, and for the `…:12:10` that is left where it gets tight.
+# Enough for `…/config.yaml:12:10`, and for `…:12:10` in a narrow terminal.
 LEAST_PLACE, _LEAST_SPOT = 19, 8
-# The width of a usual value, and the least one that its column is given.
+# The width of a usual value, and the least width of its column.
 _USUAL, _LEAST = 22, 12
 
 
 class Cell(NamedTuple):
-    """A cell's text, already safe to print, and how `click.style` draws it."""
+    """A cell's text, already safe to print, and its arguments of `click.style`."""
 
     text: str
     style: Mapping[str, Any] = {}
@@ -29,16 +29,20 @@ def columns(
     give_way: int | None = None,
     least: int = LEAST_PLACE,
     whole: int | None = None,
+    right: Collection[int] = (),
 ) -> None:
-    """Prints rows to standard output with aligned columns.
+    """Prints rows to standard output with aligned columns, those of `right` to the right.
 
-    On a terminal the rows fit its width: cells are shortened in the middle, first those of the column
-    `give_way` (an index) down to `least`, then those of the widest columns. A cell of the column `whole` that
-    is too long stands on lines of its own instead, and the rest of its row below it.
+    On a terminal the rows fit its width: cells are shortened in the middle, first those of the column `give_way` (an
+    index) down to `least`, then those of the widest columns. A cell of the column `whole` that is too long is printed
+    on its own lines instead, with the rest of its row below.
     """
     table = [[cell if isinstance(cell, Cell) else Cell(click.unstyle(cell)) for cell in row] for row in rows]
     number = max((len(row) for row in table), default=0)
     widths = [max((_width(row[n].text) for row in table if n < len(row)), default=0) for n in range(number)]
+    for row in table:
+        for n in right:
+            row[n] = Cell(" " * (widths[n] - _width(row[n].text)) + row[n].text, row[n].style)
     room = terminal_width(sys.stdout)
     if room is not None:
         _fit(widths, table, room - len(_GAP) * (number - 1), give_way, least, whole)
@@ -48,6 +52,25 @@ def columns(
                 click.echo(line)
         else:
             click.echo(_line(row, widths))
+
+
+def fitting(rows: Sequence[Sequence[Cell]], optional: Sequence[int], shortest: int | None = None) -> list[list[Cell]]:
+    """Rows with a header, without empty columns and, on a terminal, without the `optional` ones that do not fit.
+
+    Optional columns are left out in their order until the rest fits. A column of paths, `shortest`, is counted with
+    the least width that its cells are shortened to.
+    """
+    header, *body = rows
+    kept = [n for n, cell in enumerate(header) if not cell.text or any(row[n].text for row in body)]
+    room = terminal_width(sys.stdout)
+    for least in optional:
+        widths = {n: max(_width(row[n].text) for row in rows) for n in kept}
+        if shortest in widths:
+            widths[shortest] = min(widths[shortest], LEAST_PLACE)
+        if room is None or sum(widths.values()) + len(_GAP) * (len(kept) - 1) <= room:
+            break
+        kept = [n for n in kept if n != least]
+    return [[row[n] for n in kept] for row in rows]
 
 
 def _unfolded(row: list[Cell], widths: Sequence[int], whole: int, room: int) -> Iterator[str]:
@@ -80,10 +103,10 @@ def _line(row: list[Cell], widths: Sequence[int]) -> str:
 def _fit(
     widths: list[int], table: Sequence[Sequence[Cell]], room: int, give_way: int | None, least: int, whole: int | None
 ) -> None:
-    """Narrows the columns until they fit into `room`; the first one, which names the row, comes last."""
+    """Narrows the columns until they fit into `room`; the first column, which names the row, last."""
     steps = [(give_way, least)]
     if whole is not None:
-        steps += [(whole, _USUAL), (give_way, _LEAST_SPOT), (whole, _LEAST)]
+        steps += [(whole, _USUAL), (whole, _LEAST), (give_way, _LEAST_SPOT)]
     for column, kept in steps:
         if column is not None:
             widths[column] = max(min(widths[column], kept), widths[column] - max(sum(widths) - room, 0))
@@ -99,16 +122,16 @@ def _fit(
 
 
 def _tighten(widths: list[int], table: Sequence[Sequence[Cell]], whole: int | None) -> None:
-    """Gives away what shortened cells leave of their columns."""
+    """Removes the width that shortened cells do not use."""
     for n in range(len(widths)):
         if n != whole:
             widths[n] = max(_width(shorten(row[n].text, widths[n])) for row in table if n < len(row))
 
 
 def terminal_width(stream: TextIO | None) -> int | None:
-    """The columns of the terminal that a stream ends at, None when it ends at none.
+    """The columns of a stream's terminal, None when it is not a terminal.
 
-    COLUMNS comes before what the terminal itself says; 80 when nobody knows.
+    COLUMNS takes precedence over the terminal's own answer; 80 when both are unknown.
     """
     if stream is None or not stream.isatty():
         return None
@@ -122,9 +145,9 @@ def terminal_width(stream: TextIO | None) -> int | None:
 
 
 def fold(text: str, width: int | None, indent: int = 0) -> list[str]:
-    """`text` as lines of at most `width` columns, parted between words; all but the first are indented.
+    """`text` as lines of at most `width` columns, split between words; all except the first are indented.
 
-    A word that is longer has a line of its own. None: no limit.
+    A longer word is on its own line. None: no limit.
     """
     lines = [text]
     while width is not None and _width(lines[-1]) > width:
@@ -139,7 +162,7 @@ def fold(text: str, width: int | None, indent: int = 0) -> list[str]:
 
 
 def shorten(text: str, width: int) -> str:
-    """`text` in at most `width` columns: paths and variables lose their first parts, other text its middle."""
+    """`text` in at most `width` columns: paths and variables lose their first parts, other strings their middle."""
     if _width(text) <= width:
         return text
     if " " not in text and (text.isupper() and "_" in text):
@@ -154,12 +177,12 @@ def _short_path(text: str, width: int) -> str:
     shorter = _without_first(text, width, "/")
     if shorter:
         return shorter
-    spot = "…" + "".join(text.rpartition("/")[2].partition(":")[1:])  # line and column, where there are some
+    spot = "…" + "".join(text.rpartition("/")[2].partition(":")[1:])  # line and column, if any
     return spot if 1 < _width(spot) <= width else "…" + _tail(text, width - 1)
 
 
 def _without_first(text: str, width: int, separator: str) -> str:
-    """`text` without as many of its first parts as are too many; "" when even the last one is too long."""
+    """`text` without the first parts that do not fit; "" when even the last one is too long."""
     parts = text.split(separator)
     for n in range(1, len(parts)):
         shorter = f"…{separator}{separator.join(parts[n:])}"
@@ -187,10 +210,10 @@ def _width(text: str) -> int:
 
 
 def _columns(character: str) -> int:
-    """How many columns a terminal gives a character: East Asian wide ones two, combining marks none."""
+    """The columns of a character on a terminal: East Asian wide ones have two, combining marks none."""
     if character.isascii():
         return 1
-    import unicodedata  # only names in other scripts need it
+    import unicodedata  # imported late: only names in other scripts need it
 
     if unicodedata.combining(character) or unicodedata.category(character) in ("Me", "Mn", "Cf"):
         return 0
