@@ -166,7 +166,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         found: dict[str, Any] = {}
         for name, fields in _SECTIONS:
             part = _section(self, name)
-            if unlike is None or part != _section(unlike, name):
+            if unlike is None or not name or part != _section(unlike, name):
                 found |= {key: _field(part, field) for key, field in fields}
         found |= self._applications.values
         for provider, settings in self.providers.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, Literal, cast
 
 from ..core.frozen_map import EMPTY, FrozenMapping
@@ -98,12 +98,13 @@ class Providers(FrozenMapping):
     `value` gives the effective value of a key. Immutable, except for a cache.
     """
 
-    __slots__ = ("_found", "_names", "_value")
+    __slots__ = ("_found", "_is_whole", "_names", "_value")
 
     def __init__(self, names: Iterable[str], value: Callable[[str], Any]) -> None:
         self._names = dict.fromkeys(names)
         self._value = value
         self._found: dict[str, ProviderConfig] = {}
+        self._is_whole = False
 
     def __getitem__(self, name: str) -> ProviderConfig:
         found = self._found.get(name)
@@ -119,3 +120,21 @@ class Providers(FrozenMapping):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    # These as a dict does them: a reload compares and lists all providers several times.
+    def items(self) -> ItemsView[str, ProviderConfig]:
+        return self._whole().items()
+
+    def values(self) -> ValuesView[ProviderConfig]:
+        return self._whole().values()
+
+    def __eq__(self, other: object) -> bool:
+        return self._whole() == other._whole() if isinstance(other, Providers) else super().__eq__(other)
+
+    __hash__ = FrozenMapping.__hash__
+
+    def _whole(self) -> dict[str, ProviderConfig]:
+        """Every provider's settings, in the order of the names."""
+        if not self._is_whole:
+            self._found, self._is_whole = {name: self[name] for name in self._names}, True
+        return self._found

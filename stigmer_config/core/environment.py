@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -48,14 +47,15 @@ class Environment(MaskedRepr, frozen=True):
         taken = dict(os.environ if variables is None else variables)
         import platformdirs
 
+        folders = platformdirs.PlatformDirs("stigmer")
         cwd = cwd if cwd is not None else _working_folder()
         if home is not None:  # the folders of that home, not of this process's user
             state_dir = state_dir or home / ".local" / "state" / "stigmer"
             config_dir: Path | None = home / ".config" / "stigmer"
         else:
             home = _home(taken, cwd)
-            config_dir = _user_folder(platformdirs.user_config_path, home, ".config")
-            state_dir = state_dir or _user_folder(platformdirs.user_state_path, home, ".local/state")
+            config_dir = _user_folder(lambda: folders.user_config_dir, home, ".config")
+            state_dir = state_dir or _user_folder(lambda: folders.user_state_dir, home, ".local/state")
         if state_dir is None and taken.get("STIGMER_HOME"):
             state_dir = Path(_absolute(taken["STIGMER_HOME"], cwd, home)) / "state"
         return cls(
@@ -64,7 +64,7 @@ class Environment(MaskedRepr, frozen=True):
             home=home,
             uid=os.getuid() if hasattr(os, "getuid") else 0,
             today=today if today is not None else datetime.date.today(),  # noqa: DTZ011 - this machine's calendar
-            site_dir=site_dir if site_dir is not None else platformdirs.site_config_path("stigmer"),
+            site_dir=site_dir if site_dir is not None else folders.site_config_path,
             state_dir=state_dir,
             config_dir=config_dir,
         )
@@ -106,10 +106,10 @@ def _home(variables: Mapping[str, str], cwd: Path | None) -> Path | None:
     return Path(path) if os.path.isabs(path) else None
 
 
-def _user_folder(platform: Any, home: Path | None, usual: str) -> Path | None:
+def _user_folder(platform: Callable[[], str], home: Path | None, usual: str) -> Path | None:
     """One of platformdirs' folders of the user, or the usual one in a home that is given by a relative path."""
     try:
-        found = Path(platform("stigmer"))
+        found = Path(platform())
     except RuntimeError:  # there is no home, or a relative one
         return home / usual / "stigmer" if home is not None else None
     return found if found.is_absolute() else None

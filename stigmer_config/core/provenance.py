@@ -49,7 +49,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 STARTING_MODE = Origin("flags", "the mode at the start")
 
 
-class Entry(msgspec.Struct, frozen=True, eq=False):
+class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):  # no value leads back to its entry
     """One value that one layer gave, converted to the setting's type, and its Origin.
 
     Entries compare by identity: equal values of two layers are two entries.

@@ -335,8 +335,10 @@ class _State:
         Returns the entry to be left out.
         """
         entry = layer.entries.get("llm.temperature")
+        if entry is None or (entry.value or 0) <= 1:
+            return None
         owner = owners.of(layer, "llm.temperature")
-        if entry is None or (entry.value or 0) <= 1 or _kind(owner, self.of(owner)) != "anthropic":
+        if _kind(owner, self.of(owner)) != "anthropic":
             return None
         message = f"llm.temperature must be at least 0 and at most 1 for {owner}, not {entry.value:g}"
         names = self.inputs.names

@@ -186,18 +186,17 @@ class Derivation:
         if has_errors(problems):
             raise ConfigError(problems)
         overrides = (*config._overrides, pairs)
-        given = tuple(rows(pairs))
         if self.schema.apps:
             changed, faults = self._overridden(config._applications, pairs)
             if faults:
                 raise ConfigError(faults)
             config = msgspec.structs.replace(config, _applications=changed)
-            pairs = tuple(chain(*(row for row in given if not row[0].startswith("apps."))))
+            pairs = tuple(chain(*(row for row in rows(pairs) if not row[0].startswith("apps."))))
         llm = with_parameters(config.llm, pairs, self.names.catalogue) if not self._policy else None
         if llm is not None:
             return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
         view = self._resolved(overrides)
-        enforced = self._policy.overridden(view.selection, given) if self._policy else ()
+        enforced = self._policy.overridden(view.selection, rows(overrides[-1])) if self._policy else ()
         found = (*problems, *enforced, *view.selection.problems, *view.resolved.problems)
         warnings = _warnings(config.warnings, found) if found or config.warnings else ()
         return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=warnings, _overrides=overrides)

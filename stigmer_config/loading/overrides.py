@@ -77,7 +77,7 @@ def unknown_providers(pairs: Pairs, providers: Collection[str], catalogue: Catal
     for key, value in rows(pairs):
         if key == "llm.provider" and value != "auto" and value not in providers:
             found.append(no_provider(value, providers).problem(key, override_origin(key)))
-        elif key in ("llm.model", "llm.fallbacks"):
+        elif key in ("llm.model", "llm.fallbacks") and ":" in str(value):  # without a colon there is no prefix
             strings = model_strings(key, Entry(value, override_origin(key)))
             foreign = (foreign_prefix(*one, providers, catalogue) for one in strings)
             found += (problem for problem in foreign if problem is not None)

@@ -203,9 +203,10 @@ class Collector:
     def _leaf(self, key: str, setting: Setting, node: Node) -> None:
         if node.bad:
             return
+        origin = self._origin(node)
         if self.layer == "project" and setting.access in ("secret", "forbidden"):
             # It is refused in any case: its value is neither checked nor kept.
-            self.entries[key] = Entry(None, self._origin(node))
+            self.entries[key] = Entry(None, origin)
             return
         try:
             value = self._value(key, setting, node)
@@ -216,10 +217,11 @@ class Collector:
             return
         if key in KEY_LISTS:
             self._key_list(setting.key, node)
-        self.entries[key] = Entry(value, self._origin(node))
-        warning = uninterpolated(setting, value, self._origin(node), key)
-        if warning is not None:
-            self._report(warning)
+        self.entries[key] = Entry(value, origin)
+        if type(value) in (str, Secret):
+            warning = uninterpolated(setting, value, origin, key)
+            if warning is not None:
+                self._report(warning)
 
     def _value(self, key: str, setting: Setting, node: Node) -> Any:
         """A leaf's value in its setting's type; if that has parts, each is an entry with its own place."""

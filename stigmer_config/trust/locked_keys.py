@@ -67,6 +67,8 @@ class Locks:
 
     def watched(self) -> list[str]:
         """The locked keys whose effective values other keys can change."""
+        if not any(name.startswith(("llm", "providers", "aliases")) for name in self._names):
+            return []
         fields = [f"llm.{field}" for field in _FIELDS]
         models = [f"providers.{provider}.model" for provider in CORE_PROVIDERS]
         aliases = [name for name in self._names if name.startswith("aliases.")]

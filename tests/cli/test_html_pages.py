@@ -102,8 +102,8 @@ def test_one_key_has_no_filter(sandbox: Sandbox) -> None:
     assert field in written(sandbox, "show").read_text(encoding="utf-8")
 
 
-def test_reveal_has_no_say_in_a_page(sandbox: Sandbox) -> None:
-    """A page is made to be passed on: its secrets stay masked."""
+def test_reveal_does_not_affect_a_page(sandbox: Sandbox) -> None:
+    """A page may be shared, so its secrets stay masked."""
     sandbox.write(user=USER)
     assert SECRET not in written(sandbox, "show", "--reveal").read_text(encoding="utf-8")
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
-import sys
 import tracemalloc
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ from stigmer_config.loading.layers import read_layers
 from stigmer_config.loading.load import Loaded, load_layers
 from stigmer_config.loading.request import request
 from tests.support.sandbox import Sandbox
+from tests.support.work import calls
 
 LOCAL = {"MODE": "local"}
 # Calls of Python and C functions, for a provider with five keys: a few passes over its keys.
@@ -31,29 +30,6 @@ def declared(count: int) -> str:
         for n in range(count)
     )
     return "llm: {model: mine:1b}\n" + ("providers:\n" + "".join(sections) if count else "")
-
-
-def calls(work: Callable[[], Any]) -> int:
-    """How many functions `work` calls, of Python and of C, once everything is cached."""
-    work()
-    found = 0
-
-    def count(frame: FrameType, event: str, argument: object) -> None:
-        del frame, argument
-        nonlocal found
-        found += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    collects = gc.isenabled()
-    gc.disable()  # a collection calls functions of its own
-    sys.setprofile(count)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-        if collects:
-            gc.enable()
-    return found
 
 
 def kept_bytes(config: Config) -> float:

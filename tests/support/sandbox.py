@@ -15,6 +15,8 @@ from stigmer_config import Config, Environment, Problem, load
 from stigmer_config.loading.load import Loaded, read
 from stigmer_config.loading.request import request
 
+from . import command_server
+
 # A day on which no model that the tests name is near its end, unless a test says otherwise.
 TODAY = datetime.date(2026, 6, 1)
 
@@ -83,8 +85,7 @@ class Sandbox:
     def run(
         self, *argv: str, variables: Mapping[str, str] | None = None, stdin: str = "", cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """`stigmer config ARGV…`, the real command, in this world."""
-        command = [str(Path(sys.executable).parent / "stigmer"), "config", *argv]
+        """`stigmer config ARGV…`, the real command, in a process of its own in this world."""
         environment = {
             "HOME": str(self.home),
             "PATH": os.environ.get("PATH", ""),
@@ -98,8 +99,12 @@ class Sandbox:
             **self.variables,
             **(variables or {}),
         }
+        if command_server.takes(environment):
+            return command_server.server().run(
+                ("config", *argv), cwd=cwd or self.project, env=environment, stdin=stdin, timeout=60
+            )
         return subprocess.run(
-            command,
+            [str(Path(sys.executable).parent / "stigmer"), "config", *argv],
             cwd=cwd or self.project,
             env=environment,
             input=stdin,

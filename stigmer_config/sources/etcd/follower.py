@@ -36,6 +36,7 @@ PULSE: Final = 10.0  # seconds between two full reads, plus or minus a fifth, so
 LEASE: Final = 30  # seconds until a silent worker's entry expires
 FIRST_PAUSE: Final = 0.1  # seconds until the next attempt after a failure, doubled up to LAST_PAUSE
 LAST_PAUSE: Final = 5.0
+SPREAD: Final = 1.0  # seconds within which a changed state is published, after the reloads of a machine's workers
 LAST_WORD: Final = 1.0  # seconds to remove a worker's entry when it ends
 
 
@@ -206,13 +207,16 @@ class FleetFollower:
         lease, due = 0, _next_sweep()
         while True:
             self._pulse.wait(max(due - time.monotonic(), 0.0))
+            is_due = time.monotonic() >= due  # even if there is more to publish meanwhile
+            if lease and not is_due:
+                self._ended.wait(random.uniform(0.0, SPREAD))  # noqa: S311 - not all workers at once
             self._pulse.clear()
             if self._ended.is_set():
                 break
-            if time.monotonic() >= due:  # even if there is more to publish meanwhile
+            if is_due:
                 self._sweep(etcd)
                 due = _next_sweep()
-            lease = self._announce(etcd, lease)
+            lease = self._announce(etcd, lease, keeps=is_due)
         with contextlib.suppress(Exception):
             if lease:
                 etcd.revoke(lease)
@@ -231,12 +235,14 @@ class FleetFollower:
             self._overtaken = True
             self._etcds[0].interrupt()
 
-    def _announce(self, etcd: Etcd, lease: int) -> int:
-        """Keeps the worker's entry alive and up to date. Returns its lease, 0 when there is none."""
+    def _announce(self, etcd: Etcd, lease: int, *, keeps: bool) -> int:
+        """Keeps the worker's entry up to date, and alive if `keeps`. Returns its lease, 0 when there is none."""
+        from .client import Denied
+
         if not self._to_publish:
             return 0
         try:
-            if lease and not etcd.keep(lease):
+            if lease and keeps and not etcd.keep(lease):
                 lease = 0
             if not lease:
                 lease, self._published = etcd.lease(LEASE), b""
@@ -245,6 +251,8 @@ class FleetFollower:
                 etcd.announce(self._name, data, lease)
                 self._published = data
         except Exception as error:  # noqa: BLE001 - whatever a store or the library comes up with
+            if isinstance(error, Denied) and lease and not keeps:  # the lease has expired, perhaps
+                return self._announce(etcd, lease, keeps=True)
             before, self.unannounced = self.unannounced, str(error) or type(error).__name__
             if before and self.state == "native" and not self._ended.is_set():  # twice, so not a short outage
                 self._on_unannounced(self.unannounced)
