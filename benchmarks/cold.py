@@ -23,7 +23,7 @@ BARE = "python -c pass"
 COMPLETE = "completion of a key"
 LOAD = "import stigmer_config; load()"
 LOAD_PYDANTIC = "the same by pydantic-settings"
-# As bash asks for what `stigmer config get llm.mo` goes on with.
+# bash's request for the completions of `stigmer config get llm.mo`.
 _COMPLETING = {"_STIGMER_COMPLETE": "bash_complete", "COMP_WORDS": "stigmer\nconfig\nget\nllm.mo", "COMP_CWORD": "3"}
 _PYDANTIC = """\
 import sys

@@ -1,7 +1,7 @@
 """The pages and charts of figures.json: `python benchmarks/draw.py [--check]`. A run does it, too.
 
 Writes docs/benchmarks-*.svg, and the tables between the marks in docs/benchmarks.md and in this folder's README.md.
-`--check` writes nothing, and exits 1 when anything is not what it would write.
+`--check` writes nothing, and exits with 1 when a file is out of date.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHARTS = {  # what a part measured in seconds, and the chart's title
     "imports": ("trace", "What `stigmer config show --origin` imports, by package"),
     "fleet": ("fleet", "From the write of a value into etcd to the last worker that runs by it"),
 }
-# Each scheme has its own ground: the picture is readable wherever it is put.
+# Each scheme has its own background, so that the chart is readable on any page.
 _STYLE = Style(
     background="#ffffff",
     plot_background="#ffffff",
@@ -55,7 +55,7 @@ _LOOK = """
 
 
 def pictures(parts: dict[str, Measured]) -> Iterator[tuple[Path, str]]:
-    """Each chart's file and text."""
+    """Each chart's file and SVG text."""
     for name, (part, title) in CHARTS.items():
         if part not in parts:
             continue  # not measured yet
@@ -65,7 +65,7 @@ def pictures(parts: dict[str, Measured]) -> Iterator[tuple[Path, str]]:
 
 
 def _bars(title: str, when: str, bars: dict[str, float]) -> str:
-    """The quickest on top; logarithmic from one round number to another."""
+    """The fastest on top; logarithmic from one round number to another."""
     found = sorted(((name, seconds * 1e3) for name, seconds in bars.items()), key=lambda bar: -bar[1])
     rounds = [base * 10.0**power for power in range(-4, 5) for base in (1, 3)]
     low = max(number for number in rounds if number < found[-1][1])
@@ -112,7 +112,7 @@ def _bar(value: float, unit: str, color: str) -> dict[str, Any]:
 
 
 def _text(chart: Any) -> str:
-    """The picture without the program, the date and the advertisement that pygal puts in."""
+    """The chart without the program's name, the date and the advertisement that pygal adds."""
     text: str = chart.render().decode()
     text = re.sub(r"<!--.*?-->|<script.*?</script>", "", text, flags=re.DOTALL)
     return text.replace("</style>", f"{_LOOK}</style>", 1).replace(chart.uuid, "figures") + "\n"
@@ -123,7 +123,7 @@ def _when(*found: Measured) -> str:
 
 
 def table(parts: dict[str, Measured]) -> str:
-    """Every goal with its figure and the command that measures it, and what each part was measured on."""
+    """Every goal with its figure and the command that measures it, and the machine of each part."""
     rows = [("what", "goal", "measured", "", "by", ""), ("---",) * 6]
     for name, found in parts.items():
         for what, goal, figure, verdict, note in (g.cells() for g in found.part.goals):
@@ -133,7 +133,7 @@ def table(parts: dict[str, Measured]) -> str:
 
 
 def _told(parts: dict[str, Measured]) -> Iterable[str]:
-    """What was measured in which run, and what on."""
+    """The parts of each run, and its machine."""
     yield f"`make bench` measures all of it, `{figures.command('PART')}` a part. {TIMES} are medians of ratios.\n"
     runs = list(dict.fromkeys((found.date, found.machine) for found in parts.values()))
     for run in runs:
@@ -142,7 +142,7 @@ def _told(parts: dict[str, Measured]) -> Iterable[str]:
 
 
 def made() -> Iterator[tuple[Path, str]]:
-    """Each file that comes from the figures, and what stands in it."""
+    """Each generated file and its content."""
     parts = figures.last()
     yield from pictures(parts)
     for page in PAGES:
@@ -153,7 +153,7 @@ def made() -> Iterator[tuple[Path, str]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes or checks; the exit status."""
+    """Writes or checks. Returns the exit status."""
     if arguments not in ([], ["--check"]):
         sys.exit("draw.py [--check]")
     stale = [(file, text) for file, text in made() if not file.exists() or file.read_text(encoding="utf-8") != text]

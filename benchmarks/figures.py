@@ -1,4 +1,4 @@
-"""figures.json: what the last run measured, part by part, each with its date and machine. The pages are made of it."""
+"""figures.json: the results of the last run of each part, with date and machine. The pages are generated from it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import NamedTuple
 from goals import Goal, Part
 
 FILE = Path(__file__).with_name("figures.json")
-# In the order of the table; each is one run of its own minutes, and its command measures it alone.
+# In the order of the table; the command of a part measures it alone.
 PARTS = ("cold", "warm", "kept", "growth", "live", "fleet", "trace")
 
 
 class Measured(NamedTuple):
-    """A part with what it was measured on; parts of one run have the same `date`."""
+    """A part and the machine it was measured on; parts of one run have the same `date`."""
 
     date: str
     machine: str
@@ -25,12 +25,12 @@ class Measured(NamedTuple):
 
 
 def command(part: str) -> str:
-    """What measures this part alone."""
+    """The command that measures only this part."""
     return f".venv/bin/python benchmarks/run.py {part}"
 
 
 def machine() -> str:
-    """What is measured on, and its load average now: what other programs take from the figures."""
+    """This machine, and its current load average, which shows how much other programs affect the figures."""
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0]
     busy = f", BUSY with other programs (load {load:.2g})" if load > cores / 4 else f", load {load:.2g}"
@@ -39,7 +39,7 @@ def machine() -> str:
 
 
 def record(parts: dict[str, Part], machine: str) -> None:
-    """Puts these parts, measured on this machine, in the place of their last figures; the others stay."""
+    """Replaces the figures of these parts, measured on this machine; the others stay."""
     kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
     now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
     for name, part in parts.items():
@@ -51,7 +51,7 @@ def record(parts: dict[str, Part], machine: str) -> None:
 
 
 def last() -> dict[str, Measured]:
-    """The figures that are kept, by part."""
+    """The recorded figures, by part."""
     return {
         name: Measured(found["date"], found["machine"], Part([Goal(**goal) for goal in found["goals"]], found["bars"]))
         for name, found in json.loads(FILE.read_text(encoding="utf-8")).items()

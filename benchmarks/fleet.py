@@ -1,7 +1,7 @@
-"""A fleet on a real etcd of three members: from a value's commit to the last worker that runs by it.
+"""A fleet on a real etcd of three members: from a value's commit to the last worker that uses it.
 
-The workers share this machine's cores, so that many of them cost one another: with 200 on two cores it is their
-own reloads that take the time. The base is a bare watch of the same gateway, which parses nothing.
+The workers share this machine's cores, so many of them slow each other down: with 200 on two cores their reloads take
+most of the time. The baseline is a bare watch of the same gateway, which parses nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from reference import World
 ROOT = Path(__file__).parent.parent
 PROCESSES = 4
 COUNTS = (1, 20, 200)
-PAUSE = 0.05  # seconds between a change that all have and the next one
+PAUSE = 0.05  # seconds between a change that all workers have and the next one
 DEADLINE = 60.0
 
 
 def _wake(url: str, prefix: str) -> None:
-    """The least there is: a stream of the gateway, and the time of each line."""
+    """The baseline: a stream of the gateway, and the time of each line."""
     import base64
 
     import httpx2
@@ -43,7 +43,7 @@ def _wake(url: str, prefix: str) -> None:
 
 
 class Crowd:
-    """Processes that write a line, with the time, for each change that one of their workers takes."""
+    """Processes that write a line, with the time, for each change that one of their workers applies."""
 
     def __init__(self, commands: list[list[str]], size: int, environment: dict[str, str]) -> None:
         self._size = size
@@ -72,7 +72,7 @@ class Crowd:
                     self._changed.notify_all()
 
     def all(self) -> list[int]:
-        """When each took the change, once all have; the next call is about the next change."""
+        """The time when each applied the change, once all have; the next call is for the next change."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._times) >= self._size, DEADLINE):
                 raise RuntimeError(f"{len(self._times)} of {self._size} took the change")
@@ -80,7 +80,7 @@ class Crowd:
             return found
 
     def cpu(self) -> float:
-        """CPU seconds that the processes have taken so far, all threads (proc(5): stat, fields 14 and 15)."""
+        """The processes' CPU seconds so far, in all threads (proc(5): stat, fields 14 and 15)."""
         ticks = 0
         for process in self._processes:
             fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -97,14 +97,14 @@ class Crowd:
 def crowd(commands: list[list[str]], size: int, environment: dict[str, str]) -> Iterator[Crowd]:
     found = Crowd(commands, size, environment)
     try:
-        found.all()  # each tells its first value, or that its watch stands
+        found.all()  # each reports its first value, or that its watch is active
         yield found
     finally:
         found.close()
 
 
 def _rollouts(keys: Any, found: Crowd, rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds from just before each write to its first and to its last worker."""
+    """Seconds from just before each write until its first and its last worker."""
     first, last = [], []
     for number in range(rounds + 1):
         time.sleep(PAUSE)
@@ -118,7 +118,7 @@ def _rollouts(keys: Any, found: Crowd, rounds: int) -> tuple[list[float], list[f
 
 
 def fleet_part(world: World, *, quick: bool) -> Part:
-    """One worker beside a bare watch; then many on this one machine."""
+    """One worker beside a bare watch; then many on this machine."""
     sys.path.insert(0, str(ROOT))
     from tests.support.etcd_tools import Cluster  # the tests' etcd: three real members on loopback
 

@@ -1,4 +1,4 @@
-"""What is held: a goal, the figure that was measured for it, and the bars of a chart."""
+"""A goal, its measured figure, and the bars of a chart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TIMES = "×"  # noqa: RUF001 - the sign is meant
 
 
 class Goal(NamedTuple):
-    """One line of the table. `limit` is the most that `figure` may be; None where it is only reported."""
+    """A line of the table. `limit` is the maximum of `figure`; None when it is only reported."""
 
     what: str
     limit: float | None
@@ -28,7 +28,7 @@ class Goal(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one part of the run gives: its goals, and seconds by chart and bar."""
+    """The results of one part of the run: its goals, and seconds by chart and bar."""
 
     goals: list[Goal]
     bars: dict[str, dict[str, float]]

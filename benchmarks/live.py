@@ -1,7 +1,7 @@
-"""What a running worker costs, and how soon it has a change: the part `live` of `run.py`.
+"""The cost of a running worker, and its latency for a change: the part `live` of `run.py`.
 
 Latency is from just before the `rename` in one process to the first line of a subscriber in another, beside a bare
-inotify wake and watchfiles at its fastest setting, in turns. Run as a program it is one of those that are measured.
+inotify wake and watchfiles at its fastest setting, in turns. Run as a program it is one of the measured processes.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ IN_MOVED_TO = 0x80
 SUBJECTS = ("inotify", "watchfiles", "live")
 
 
-# -- subjects: each in a process of its own, each prints the time of each wake ----------------------------------------
+# -- subjects: each in its own process, each prints the time of each wake ---------------------------------------------
 
 
 def woken() -> None:
-    """The first thing that is done with a change."""
+    """Prints the time; called first at each change."""
     os.write(1, b"%d\n" % time.monotonic_ns())
 
 
 def inotify(folder: str, threads: int) -> None:
-    """The least there is: one blocking read."""
+    """The baseline: one blocking read."""
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init()
     libc.inotify_add_watch(descriptor, os.fsencode(folder), IN_MOVED_TO)
@@ -49,7 +49,7 @@ def inotify(folder: str, threads: int) -> None:
 
 
 def watchfiles(folder: str, threads: int) -> None:
-    """Its bare event, at its fastest setting; nothing is read."""
+    """watchfiles' bare event, at its fastest setting; reads nothing."""
     from watchfiles import watch
 
     threading.Timer(0.3, ready, (threads,)).start()
@@ -58,7 +58,7 @@ def watchfiles(folder: str, threads: int) -> None:
 
 
 def live(_folder: str, threads: int) -> None:
-    """Everything: read, checked, merged, resolved, swapped, and the subscriber called."""
+    """The complete reload: read, check, merge, resolve, swap, call the subscriber."""
     from stigmer_config import LiveConfig
 
     with LiveConfig.start() as config:
@@ -68,7 +68,7 @@ def live(_folder: str, threads: int) -> None:
 
 
 def ready(threads: int) -> None:
-    """From now on it is measured, beside so many threads that never rest."""
+    """Reports that the subject is ready, beside this many busy threads."""
 
     def work() -> None:
         number = 0
@@ -128,7 +128,7 @@ def subjects(world: World, threads: int) -> Iterator[dict[str, Subject]]:
 
 
 def latencies(world: World, rounds: int, threads: int) -> dict[str, list[float]]:
-    """Seconds of each save, by subject, in turns. Who has no turn stands still: nobody is measured under another."""
+    """Seconds of each save, by subject, in turns. A subject is stopped while another one is measured."""
     took: dict[str, list[float]] = {name: [] for name in SUBJECTS}
     with subjects(world, threads) as found:
         for turn in range(-1, max(rounds // 20, 1)):
@@ -176,7 +176,7 @@ def _note(took: dict[str, list[float]]) -> str:
 
 
 def _bars(took: dict[str, list[float]]) -> dict[str, float]:
-    """Seconds by subject, half of the saves and 99 of 100."""
+    """Seconds by subject: median and 99th percentile."""
     found = {}
     for subject, name in (("live", "stigmer-config"), ("inotify", "bare inotify"), ("watchfiles", "watchfiles")):
         found[f"{name}, p50"] = statistics.median(took[subject])
@@ -188,7 +188,7 @@ def _bars(took: dict[str, list[float]]) -> dict[str, float]:
 
 
 def in_process(rounds: int) -> dict[str, Any]:
-    """Reads while a writer swaps each millisecond, reloads of what did not change, and what idling costs."""
+    """Reads while a writer swaps each millisecond, reloads without a change, and the cost of idling."""
     from warm import _Frozen
 
     from stigmer_config import LiveConfig, load
@@ -217,7 +217,7 @@ def in_process(rounds: int) -> dict[str, Any]:
 
 
 def reloads(live: Any) -> Callable[[], float]:
-    """CPU seconds of `live.reload()` in its thread after one file has changed, unless the watcher was quicker."""
+    """CPU seconds of `live.reload()` in its thread after one file has changed, unless the watcher was faster."""
     from stigmer_config import Reloaded
 
     file = Path(os.environ["HOME"]) / ".stigmer" / "config.yaml"
@@ -261,7 +261,7 @@ def swapping(config: Any) -> Iterator[None]:
 
 
 def eightfold(read: Callable[[], float]) -> Callable[[], float]:
-    """The mean of eight threads that do it at once."""
+    """The mean of eight threads that run it concurrently."""
 
     def measure() -> float:
         found: list[float] = []
@@ -276,7 +276,7 @@ def eightfold(read: Callable[[], float]) -> Callable[[], float]:
 
 
 def idle(seconds: float) -> dict[str, float]:
-    """The part of a core that a resting worker takes, and how often its threads wake up in a second."""
+    """The share of a core that an idle worker uses, and how often its threads wake up per second."""
 
     def switches() -> dict[str, int]:
         found = {}
@@ -286,7 +286,7 @@ def idle(seconds: float) -> dict[str, float]:
                     found[path.parent.name] = int(line.split()[1])
         return found
 
-    time.sleep(1)  # those that have just ended are gone
+    time.sleep(1)  # threads that have just ended
     begin, used, woke = time.monotonic(), time.process_time(), switches()
     time.sleep(seconds)
     passed, used = time.monotonic() - begin, time.process_time() - used

@@ -64,7 +64,7 @@ class Logging(_Section):
 
 
 class Reference(BaseSettings):
-    """The variables above the files, the last file above the first. Who uses it names the files: `yaml_file`."""
+    """The variables are above the files, the last file above the first. The caller sets `yaml_file`."""
 
     model_config = SettingsConfigDict(env_prefix="PEER_", env_nested_delimiter="__", extra="forbid", frozen=True)
 

@@ -1,7 +1,7 @@
-"""The peers' own loads of the reference load, each in the way its manual shows, and what every load must come to.
+"""The peers' loads of the reference load, each as its manual shows, and the check of every result.
 
-Each of `PEERS` gives two functions: one that loads (new objects from the files' bytes, as far as its manual's way goes)
-and one that makes plain mappings of what was loaded, to compare. The six variables have each peer's own spelling.
+Each of `PEERS` returns two functions: one that loads (new objects from the files' bytes, if its manual shows how) and
+one that converts the result to plain mappings for comparison. The six variables have each peer's own spelling.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ PEERS = {"dynaconf": dynaconf, "pydantic-settings": pydantic_settings, "OmegaCon
 
 
 def loads(files: list[str]) -> dict[str, Load]:
-    """Each peer's load by its name, once it has shown that it gives what the reference load comes to."""
+    """Each peer's load by its name, after checking that its result equals the reference load's."""
     found: dict[str, Load] = {}
     for name, make in PEERS.items():
         load, plain = make(files)
@@ -76,7 +76,7 @@ def loads(files: list[str]) -> dict[str, Load]:
 
 
 def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value with its dotted key. dynaconf writes in capitals what it had from a variable, and its sections."""
+    """Each value with its dotted key. dynaconf writes keys from variables, and its sections, in capitals."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{path}{key.lower()}.")
@@ -85,7 +85,7 @@ def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 
 
 def check(name: str, got: Mapping[str, Any]) -> None:
-    """Raises `RuntimeError` unless all values are those of the reference load, and no others."""
+    """Raises `RuntimeError` unless the values are exactly those of the reference load."""
     if got != MERGED:
         wrong = sorted(key for key in {*got, *MERGED} if got.get(key) != MERGED.get(key))
         raise RuntimeError(f"{name} does not load what it should: {', '.join(wrong)}")

@@ -1,6 +1,6 @@
-"""The reference load: three YAML files of 30, 10 and 10 keys, nested, and six variables; and its equal for the peers.
+"""The reference load: three nested YAML files of 30, 10 and 10 keys, and six variables; also for the peers.
 
-They read the very same files; the six variables have each peer's own spelling.
+They read the same files; the six variables have each peer's own spelling.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ PEER_VARIABLES = {
     "PEER_REDIS__PORT": "6381",
     "PEER_LOGGING__LEVEL": "error",
 }
-# OmegaConf has none of its own: a program says which it takes.
+# OmegaConf has no variables of its own: the program names them.
 OMEGACONF_VARIABLES = {
     "providers.anthropic.api_key": "ANTHROPIC_API_KEY",
     "llm.max_tokens": "STIGMER_LLM_MAX_TOKENS",
@@ -140,7 +140,7 @@ logging:
   level: ${oc.env:LOG_LEVEL}
 """
 
-# What all that comes to, by dotted key; every load is held to it.
+# The expected values, by dotted key; every load is checked against them.
 MERGED: dict[str, object] = {
     "llm.provider": "anthropic",
     "llm.model": "steady",
@@ -220,9 +220,9 @@ class World:
             (conf / f"{name}.yaml").symlink_to(file)
 
     def environment(self) -> dict[str, str]:
-        """The variables of every process that is measured: both sides' own, and nothing of this shell's.
+        """The variables of every measured process: those of both sides, and none of this shell.
 
-        PYTHONDONTWRITEBYTECODE is not among them: everyone starts from compiled modules.
+        PYTHONDONTWRITEBYTECODE is not included: every process starts from compiled modules.
         """
         return {
             "HOME": str(self.home),

@@ -1,9 +1,9 @@
-"""`make bench`: what performance costs beside the peers, as ratios of one run, and whether each goal is met.
+"""`make bench`: performance compared with the peers, as ratios within one run, and whether each goal is met.
 
 `run.py [--quick] [PART…]`: the parts are those of `figures.PARTS`, all without an argument. Prints one Markdown table,
-keeps the figures in `figures.json`, and makes the pages and charts of them anew (`draw.py`). Takes under five minutes,
-two of them the part `live`; says so where the machine was busy with other programs when it began. `--quick` runs a few
-rounds only, enough to see a slip, and keeps nothing.
+records the figures in `figures.json`, and generates the pages and charts from them (`draw.py`). Takes under five
+minutes, two of them for the part `live`; reports if the machine was busy at the start. `--quick` runs only a few
+rounds, enough to detect a regression, and records nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _us(runs: Any, name: str) -> str:
 
 
 def _compared(what: str, limit: float | None, runs: Any, name: str, base: str, more: str = "") -> Goal:
-    """A goal about two of the times, with both and the spread of their ratio."""
+    """A goal for the ratio of two times, with both and the spread of the ratio."""
     note = f"{_ms(runs, name)} / {_ms(runs, base)}, {spread(runs, name, base)}{more}"
     return Goal(what, limit, ratio(runs, name, base), note=note)
 
@@ -100,7 +100,7 @@ def warm_part(world: World, *, quick: bool) -> Part:
 
 
 def kept_part(world: World, *, quick: bool) -> Part:
-    """Bytes of derived configurations that are kept."""
+    """Bytes per retained derived configuration."""
     sizes = _warm(world, "kept", str(500 if quick else 5000))
     base = f"`structs.replace` {sizes['structs.replace']:.0f} bytes"
     names = ("override", "override, alias", "override, provider")
@@ -108,11 +108,11 @@ def kept_part(world: World, *, quick: bool) -> Part:
 
 
 def growth_part(world: World, *, quick: bool) -> Part:
-    """Linear: an alias costs the same from 500 to 1 500 as below. Flat: the last costs what the first does."""
+    """Linear: an alias costs the same from 500 to 1 500 as below. Flat: the last costs as much as the first."""
     rounds = 3 if quick else 9
     pairs = [f"{size}={world.home_with_aliases(size)}" for size in SIZES]
     figures = _warm(world, "growth", str(rounds), *pairs)
-    figures["show"] = cold.growth(world, SIZES, rounds * 2)  # some milliseconds in a hundred: the least of more
+    figures["show"] = cold.growth(world, SIZES, rounds * 2)  # a few milliseconds: needs more rounds
     first, second, last = str(SIZES[0]), str(SIZES[1]), str(SIZES[-1])
     goals: list[Goal] = []
     for what in ("load", "show", "reload"):
@@ -142,9 +142,9 @@ def main(arguments: list[str]) -> None:
     asked = [name for name in arguments if name != "--quick"] or list(figures.PARTS)
     if unknown := set(asked) - set(figures.PARTS):
         sys.exit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(figures.PARTS)}")
-    # Not where everybody's files come and go: a worker watches each folder on the way to its files.
+    # Not in a busy folder such as /tmp: a worker watches each folder in the paths of its files.
     quiet = "/var/tmp" if os.path.isdir("/var/tmp") else None
-    machine = figures.machine()  # before the run is the load itself
+    machine = figures.machine()  # before the run itself adds to the load
     parts: dict[str, Part] = {}
     for name in asked:
         print(f"{name} …", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Interleaved runs: all that is compared runs in each round, so that a busy moment hits every side."""
+"""Interleaved runs: each round runs every subject, so that a busy moment affects all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Runs = Mapping[str, list[float]]
 
 
 def interleaved(work: Mapping[str, Callable[[], float]], rounds: int) -> Runs:
-    """Seconds by name, one figure each round. The order turns, and a first round warms up and does not count."""
+    """Seconds by name, one figure per round. The order rotates, and a first round is only a warm-up."""
     names = list(work)
     runs: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
@@ -28,7 +28,7 @@ def median(runs: Runs, name: str) -> float:
 
 
 def least(runs: Runs, name: str) -> float:
-    """What it costs undisturbed: for differences between figures, which noise would swallow."""
+    """The minimum, the cost without disturbance: for differences that are smaller than the noise."""
     return min(runs[name])
 
 
@@ -38,7 +38,7 @@ def ratio(runs: Runs, name: str, base: str) -> float:
 
 
 def spread(runs: Runs, name: str, base: str) -> str:
-    """The middle half of the rounds' ratios: how far the median can be believed."""
+    """The middle half of the rounds' ratios, as the uncertainty of the median."""
     low, _, high = statistics.quantiles((a / b for a, b in zip(runs[name], runs[base], strict=True)), n=4)
     return f"middle half {low:.3g} to {high:.3g}"
 
@@ -46,8 +46,8 @@ def spread(runs: Runs, name: str, base: str) -> str:
 def repeated(statement: str, names: Mapping[str, Any], number: int) -> Callable[[], float]:
     """A measurement of one statement, in CPU seconds per run, with its names as local variables.
 
-    CPU time, because nothing measured so waits, and because other programs on the machine would count otherwise. The
-    statement runs ten times in each turn of the loop, so that the loop itself weighs little.
+    CPU time, because these statements never wait, and wall time would include other programs. The statement runs ten
+    times in each iteration, so that the loop itself costs little.
     """
 
     setup = "; ".join(f"{name} = _{name}" for name in names)

@@ -1,6 +1,6 @@
-"""One reload, step by step, and what a first look imports: the part `trace` of `run.py`.
+"""One reload, step by step, and the imports of `show`: the part `trace` of `run.py`.
 
-Run as a program it is the worker that is traced. Its steps are timed first, then counted: the second slows it down.
+Run as a program it is the traced worker. Its steps are timed first, then counted, because counting slows it down.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from goals import Goal, Part
 from reference import USER, World
 
 PAUSE = 0.03  # seconds between two saves: longer than a worker's spacing
-HOPS = 2  # to the watcher's thread and to the callbacks': each waits for a lock once
+HOPS = 2  # to the watcher's thread and to the callbacks' thread: each waits for a lock once
 PACKAGES = ("stigmer_config", "click", "msgspec", "ruamel", "platformdirs", "structlog", "rich")
 
 
@@ -35,7 +35,7 @@ class Steps:
         self.times.append((step, time.monotonic()))
 
     def around(self, owner: Any, name: str, before: str, after: str) -> None:
-        """Has a function note that it begins, and that it has ended."""
+        """Wraps a function to record its start and its end."""
         function = getattr(owner, name)
 
         def noted(*arguments: Any, **named: Any) -> Any:
@@ -51,7 +51,7 @@ class Steps:
 
 
 def worker(rounds: int) -> dict[str, Any]:
-    """Saves the user's file again and again, and gives the steps' seconds and the calls that let the lock go."""
+    """Saves the user's file repeatedly, and returns the steps' seconds and the calls that release the GIL."""
     from stigmer_config import LiveConfig
     from stigmer_config.config.config import Config
     from stigmer_config.files import stable_read
@@ -110,7 +110,7 @@ def worker(rounds: int) -> dict[str, Any]:
     with LiveConfig.start() as live:
         live.subscribe(callback, "providers.openai.timeout")
         saved(rounds + 1)
-        time.sleep(1.5)  # a sweep, which no save is counted with
+        time.sleep(1.5)  # a sweep, during which no save is counted
         calls.clear()
         saved(rounds + 2)
         counted = dict(calls)
@@ -119,7 +119,7 @@ def worker(rounds: int) -> dict[str, Any]:
 
 
 def imports(world: World) -> dict[str, float]:
-    """Seconds that `show` spends on importing, by package; the standard library's modules are one."""
+    """Seconds that `show` spends on imports, by package; the standard library counts as one."""
     command = world.python("-X", "importtime", "-m", "stigmer_config", "config", "show", "--origin")
     rounds: list[dict[str, float]] = []
     for _ in range(6):
@@ -136,7 +136,7 @@ def imports(world: World) -> dict[str, float]:
 
 
 def trace_part(world: World, *, quick: bool) -> Part:
-    """The steps and the counts of a worker's reload, and the imports of a first look."""
+    """The steps and the counts of a worker's reload, and the imports of `show`."""
     done = subprocess.run(
         world.python(__file__, str(5 if quick else 40)),
         cwd=world.project,

@@ -1,4 +1,4 @@
-"""What a worker does in its own process. Run as a program it prints its figures as JSON.
+"""The operations within a worker's process. Run as a program it prints its figures as JSON.
 
 `warm.py work ROUNDS FILE…` compares with the peers, `warm.py kept COUNT` counts bytes,
 `warm.py growth ROUNDS SIZE=HOME…` loads ever more aliases.
@@ -49,7 +49,7 @@ class _Frozen:
 
 
 def derive(config: Config, values: dict[str, Any]) -> Config:
-    """What `override` is measured against: the same mapping into the same frozen structs, by msgspec, unchecked."""
+    """The baseline of `override`: msgspec converts the same mapping to the same frozen structs, unchecked."""
     return replace(config, llm=replace(config.llm, **values["llm"]))
 
 
@@ -59,7 +59,7 @@ def _names(config: Config) -> dict[str, Any]:
 
 
 def work(rounds: int, files: list[str]) -> dict[str, Any]:
-    """Seconds of each, interleaved: loads, overrides, reads."""
+    """Seconds of loads, overrides and reads, interleaved."""
     config = load()
     _check(config)
     loads = {"load": repeated("load()", {"load": load}, 1)}
@@ -91,7 +91,7 @@ def _firsts(rounds: int) -> dict[str, list[float]]:
 
 
 def _check(config: Config) -> None:
-    """What is measured does what it says."""
+    """Checks that the measured operations do what they should."""
     loaded = {key: _plain(config.explain(key).value) for key in MERGED}
     peers.check("load()", loaded)
     plain, alias, provider = (config.override(values).llm for values in (PLAIN, ALIAS, PROVIDER))
@@ -107,7 +107,7 @@ def _plain(value: Any) -> Any:
 
 
 def kept(count: int) -> dict[str, float]:
-    """Bytes of one derived snapshot that is kept, its values included; each has values of its own."""
+    """Bytes of one retained derived Config, including its values; each has its own values."""
     config = load()
     return {
         "structs.replace": _bytes_each(
@@ -142,7 +142,7 @@ def _bytes_each(make: Callable[[Any], object], given: Iterable[Any]) -> float:
 
 
 def growth(homes: dict[str, str], rounds: int) -> dict[str, Any]:
-    """Load, reload, override, read, subscribe and kept bytes by the number of aliases: a STIGMER_HOME for each."""
+    """Load, reload, override, read, subscribe and retained bytes by the number of aliases: a STIGMER_HOME for each."""
     work: dict[str, dict[str, Callable[[], float]]] = {
         "load": {},
         "reload": {},
@@ -152,7 +152,7 @@ def growth(homes: dict[str, str], rounds: int) -> dict[str, Any]:
     }
     bytes_each: dict[str, float] = {}
     environments = {size: Environment.capture({**os.environ, "STIGMER_HOME": home}) for size, home in homes.items()}
-    for size, environment in environments.items():  # before any thread is there that allocates, too
+    for size, environment in environments.items():  # before other threads start to allocate, too
         bytes_each[size] = _bytes_each(
             load(environment=environment).override,
             ({"llm": {"model": "draft", "max_tokens": n + 999}} for n in range(500)),
@@ -171,7 +171,7 @@ def growth(homes: dict[str, str], rounds: int) -> dict[str, Any]:
 
 
 def _reloads(live: LiveConfig, file: Path) -> Callable[[], float]:
-    """CPU seconds, in all threads, from just before a changed file is put there until it is taken."""
+    """CPU seconds, in all threads, from just before a changed file is in place until it is applied."""
     text = file.read_text(encoding="utf-8")
     spare = file.parent.parent / "spare.yaml"  # elsewhere: its writing wakes nobody
     efforts = itertools.cycle(("high", "low"))

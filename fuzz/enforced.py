@@ -1,6 +1,6 @@
 """Random configurations against the enforcement of projects: see `tests/support/noninterference.py`.
 
-python fuzz/enforcement.py --inputs 100000 --seed 1
+python fuzz/enforced.py --inputs 100000 --seed 1
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tests.support.sandbox import Sandbox
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# CI runs the same examples each time; a developer explores. Function-scoped worlds are made anew by `Sandbox.fresh`.
+# CI runs the same examples each time; a developer explores. `Sandbox.fresh` renews function-scoped sandboxes.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci" if os.environ.get("CI") else "dev")

@@ -12,7 +12,7 @@ import pytest
 
 import stigmer_config
 
-# A name more is a promise more; a name less breaks somebody. Change it on purpose, with a line in CHANGELOG.md.
+# A new name is a new promise; a removed name breaks users. Change it on purpose, with a line in CHANGELOG.md.
 PUBLIC = [
     "Change",
     "Closed",
@@ -128,7 +128,7 @@ def test_every_public_function_is_typed() -> None:
 
 
 def test_the_package_says_that_it_is_typed() -> None:
-    """`py.typed` stands beside the code."""
+    """`py.typed` is beside the code."""
     import importlib.resources
 
     assert importlib.resources.files("stigmer_config").joinpath("py.typed").is_file()

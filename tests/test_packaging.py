@@ -43,7 +43,7 @@ def build(target: str, source: Path, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout as it is now, so that all that is built here is built from the same files."""
-    aside = shutil.ignore_patterns(".*_cache", ".git", ".venv", ".hypothesis", "__pycache__", "node_modules")
+    aside = shutil.ignore_patterns(".*_cache", ".git", ".venv*", ".hypothesis", "__pycache__", "node_modules")
     return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "checkout", ignore=aside))
 
 
@@ -68,7 +68,7 @@ def test_the_wheel_has_the_code_the_defaults_and_the_types(source: Path, wheel: 
     assert not [name for name in shipped if "__pycache__" in name]
 
 
-def test_the_wheel_tells_what_it_is(wheel: Path) -> None:
+def test_the_wheel_has_its_metadata(wheel: Path) -> None:
     """Name, version, Python, licence, the README, and the dependencies of pyproject.toml; the command."""
     archive = zipfile.ZipFile(wheel)
     (info,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}

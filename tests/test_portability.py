@@ -65,7 +65,7 @@ def test_files_are_read_and_written_byte_for_byte(sandbox: Sandbox) -> None:
 
 @pytest.mark.usefixtures("windows")
 def test_a_mode_says_nothing_on_windows(sandbox: Sandbox) -> None:
-    """Every file there has mode 0666: who may do what stands in its ACL."""
+    """Every file there has mode 0666: the ACL has the permissions."""
     sandbox.write(user="llm: {api_key: sk-ant-portable}\n")
     sandbox.user_file.chmod(0o666)
     assert sandbox.load({"MODE": "cloud"}).llm.provider == "anthropic"

@@ -76,7 +76,7 @@ def test_a_friendly_name_has_the_id_that_the_api_knows(sandbox: Sandbox, friendl
     assert (llm.model_name, llm.model_id) == (friendly, sent)
 
 
-def test_limits_and_temperature_stand_beside_the_model(sandbox: Sandbox) -> None:
+def test_limits_and_temperature_are_beside_the_model(sandbox: Sandbox) -> None:
     """The seed: they were dropped on the way to the client."""
     variables = {"MODE": "cloud", **KEYS, "STIGMER_LLM_MAX_TOKENS": "512", "STIGMER_LLM_TEMPERATURE": "0.3"}
     llm = sandbox.load(variables).llm
@@ -134,9 +134,9 @@ def test_a_partial_section_leaves_its_siblings(sandbox: Sandbox) -> None:
 
 
 class TestVariables:
-    """What a variable holds is checked, and told by its name."""
+    """A variable's value is checked, and faults name the variable."""
 
-    def test_a_number_that_is_none_is_told(self, sandbox: Sandbox) -> None:
+    def test_an_invalid_number_is_reported(self, sandbox: Sandbox) -> None:
         """The seed: `STIGMER_LLM_MAX_TOKENS=abc` was a bare `invalid literal for int()`."""
         with pytest.raises(ConfigError) as caught:
             sandbox.load({"MODE": "local", "STIGMER_LLM_MAX_TOKENS": "abc"})
@@ -161,7 +161,7 @@ class TestVariables:
         assert problem.code == "invalid-choice"
         assert text == "prod" or problem.hint == "did you mean local?"
 
-    def test_all_of_them_are_told_at_once(self, sandbox: Sandbox) -> None:
+    def test_all_of_them_are_reported_at_once(self, sandbox: Sandbox) -> None:
         """The seed: it stopped at the first."""
         variables = {"STIGMER_LLM_MAX_TOKENS": "abc", "STIGMER_LLM_TEMPERATURE": "99", "TEMPORAL_MAX_CONCURRENCY": "x"}
         assert sorted(codes(sandbox, {"MODE": "local", **variables})) == [

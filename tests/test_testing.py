@@ -35,7 +35,7 @@ def test_a_hosted_provider_has_a_key(provider: str) -> None:
 
 
 def test_a_made_config_checks_like_any_other() -> None:
-    """A slip in a test is told as everywhere, with every problem."""
+    """A mistake in a test is reported as everywhere, with every problem."""
     with pytest.raises(ConfigError) as raised:
         make_config(llm={"max_tokens": "x", "timeout": -1})
     assert {problem.code for problem in raised.value.problems} == {"wrong-type", "out-of-range"}
@@ -106,7 +106,7 @@ class Cache:
         self.model = config.llm.model_id
 
 
-def test_apply_returns_when_the_change_is_taken_and_told() -> None:
+def test_apply_returns_when_the_change_is_applied_and_reported() -> None:
     """After `apply` the new values are current and every callback has run: nothing to sleep for."""
     with sandbox() as world, live(world) as worker:
         cache = Cache()
@@ -123,7 +123,7 @@ def test_apply_returns_when_the_change_is_taken_and_told() -> None:
 
 
 @pytest.mark.parametrize("file", ["user", "project", "site"])
-def test_apply_tells_what_came_of_it(file: str) -> None:
+def test_apply_returns_the_reloads_result(file: str) -> None:
     """Reloaded, Unchanged or Rejected for each of the files, and for one that is removed."""
 
     def apply(worker: Live, text: str | None) -> object:
@@ -159,7 +159,7 @@ def test_live_takes_the_arguments_of_start() -> None:
             pass
 
 
-def test_a_callback_that_hangs_is_told() -> None:
+def test_a_callback_that_hangs_is_reported() -> None:
     """`apply` does not wait for ever."""
     go_on = threading.Event()
     with sandbox() as world, live(world, timeout=0.2) as worker:

@@ -142,7 +142,7 @@ def _load(entry: EntryPoint, closed: Sequence[str]) -> type:
     if not separator or not name.strip().isidentifier():
         raise _UnavailableError(f"{printable(entry.value)} is not module:Class", "write module:Class")
     try:
-        with _quiet():
+        with quiet():
             spec = importlib.util.find_spec(module.partition(".")[0])
             folders = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec is not None else []
             if any(folder and _is_inside(folder, closed) for folder in folders):
@@ -171,8 +171,8 @@ def _load(entry: EntryPoint, closed: Sequence[str]) -> type:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Redirects an import's output to standard error, even on the descriptor: standard output is for data."""
+def quiet() -> Iterator[None]:
+    """Redirects an application's output to standard error, even on the descriptor: standard output is for data."""
     kept = sys.stdout
     with contextlib.suppress(Exception):
         sys.stdout.flush()

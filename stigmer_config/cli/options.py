@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..loading.load import Loaded, read
 from ..loading.request import Request
 from ..settings.schema import Schema
 from ..sources.app_entries import neighbour
-from .app_discovery import KnownApps, applications, mentions
+from .app_discovery import KnownApps, applications, mentions, quiet
 
 
 def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
@@ -103,7 +104,7 @@ class CommandContext:
         if flags is not None:
             layer, problems = flags
             request = msgspec.structs.replace(request, flags=(layer, tuple(problems)))
-        return read(request)
+        return read_quietly(request)
 
     def request(self) -> Request:
         """The request for `load`."""
@@ -118,6 +119,12 @@ class CommandContext:
             schema=found.schema,
             app_problems=found.problems,
         )
+
+
+def read_quietly(request: Request) -> Loaded:
+    """Loads a request; what an application's own check prints goes to standard error."""
+    with quiet() if request.schema.apps else contextlib.nullcontext():
+        return read(request)
 
 
 def capture() -> Environment:

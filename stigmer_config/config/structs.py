@@ -49,5 +49,7 @@ def _struct(node: StructNode, key: str, tree: Mapping[str, Any]) -> Any:
     fields = {name: made(below, f"{key}.{name}", tree.get(name)) for name, below in node.fields}
     try:
         return node.cls(**fields)
-    except (Exception, SystemExit) as error:  # whatever an application's check does is its fault, and a place
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # any exception of an application's check is a fault with a place
         raise CheckError(key, error) from error

@@ -81,13 +81,13 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_every_goal_is_measured_and_its_limit_is_not_moved() -> None:
-    """Each goal stands in figures.json under its name, with the limit it was given."""
+    """Each goal is in figures.json under its name, with its limit."""
     assert {what: GOALS[what]["limit"] for what in HELD} == HELD
 
 
 @pytest.mark.parametrize("page", TABLES, ids=lambda page: page.parent.name)
-def test_each_table_tells_the_verdict_and_the_command_of_every_goal(page: Path) -> None:
-    """Met is what the figure says, and the command that measures a goal names its part."""
+def test_each_table_has_the_verdict_and_the_command_of_every_goal(page: Path) -> None:
+    """The figure decides whether a goal is met, and the command that measures it names its part."""
     rows = [line.strip("| ").split(" | ") for line in page.read_text(encoding="utf-8").splitlines()]
     told = {row[0]: (row[3].strip(), row[4]) for row in rows if row[0] in GOALS and len(row) > 4}
     assert set(told) == set(GOALS)
@@ -106,7 +106,7 @@ def test_the_pages_and_charts_are_not_older_than_the_figures() -> None:
 
 
 def test_a_new_figure_makes_every_page_and_chart_of_it_stale(checkout: Path) -> None:
-    """The check names each file that is behind the figures, writes none, and drawing anew mends all of them."""
+    """The check names each outdated file and writes none; drawing again updates all of them."""
     file = checkout / "benchmarks" / "figures.json"
     figures = json.loads(file.read_text(encoding="utf-8"))
     figures["warm"]["goals"][0]["figure"] *= 1.5
@@ -156,8 +156,8 @@ def test_a_chart_is_readable_in_light_and_dark_and_runs_nothing(chart: Path) -> 
     }
 
 
-def test_every_chart_stands_on_the_page_with_a_text_for_those_who_cannot_see_it() -> None:
-    """No chart is drawn for nobody, and none is missing."""
+def test_every_chart_is_on_the_page_with_an_alternative_text() -> None:
+    """No chart is unused, and none is missing."""
     page = TABLES[0].read_text(encoding="utf-8")
     shown = re.findall(r"!\[[^\]]{10,}\]\((benchmarks-\w+\.svg)\)", page)
     assert sorted(shown) == [chart.name for chart in CHARTS]
@@ -232,12 +232,12 @@ def test_the_trace_of_a_reload_has_every_step_of_its_picture() -> None:
 
 @pytest.mark.parametrize(("owner", "name"), [(LiveConfig, "current"), (Config, "llm"), (LLMConfig, "model_name")])
 def test_no_lock_property_or_proxy_is_on_the_way_of_a_read(owner: type, name: str) -> None:
-    """Each step of `live.current.llm.model_name` is a slot, and nobody has put something of his own before it."""
+    """Each step of `live.current.llm.model_name` is a slot without a wrapper."""
     assert type(vars(owner)[name]) is types.MemberDescriptorType
     assert [kind for kind in owner.__mro__[:-1] if "__getattribute__" in vars(kind)] == []
 
 
-def test_a_part_that_does_not_exist_is_told() -> None:
+def test_an_unknown_part_is_reported() -> None:
     """With the names of those that do."""
     done = run("benchmarks/run.py", "wram")
     assert (done.returncode, done.stdout) == (1, "")

@@ -105,6 +105,31 @@ def test_an_installed_application_is_known_to_every_command(sandbox: Sandbox, pa
     assert run(sandbox, "get", "apps.checkpointer.interval").stdout == "12\n"
 
 
+LOUD = """
+import os
+from stigmer_config import app
+
+@app("checkpointer")
+class Checkpointer:
+    interval: float = 30.0
+
+    def __post_init__(self) -> None:
+        print("printed by a check")
+        os.write(1, b"written below Python\\n")
+"""
+
+
+@pytest.mark.parametrize("command", ["show", "validate", "doctor"])
+def test_what_a_check_prints_is_no_part_of_the_data(sandbox: Sandbox, tmp_path: Path, command: str) -> None:
+    """A check runs at each load, in the command, too."""
+    path = install(tmp_path / "loud", "loudapp", LOUD, "loudapp:Checkpointer")
+    sandbox.write(user="apps: {checkpointer: {interval: 10}}\n", project="llm: {temperature: 0.5}\n")
+    done = run(sandbox, command, "--format", "json", path=str(path))
+    assert isinstance(json.loads(done.stdout), dict), done.stderr
+    assert "printed by a check" in done.stderr
+    assert "written below Python" in done.stderr
+
+
 def test_nothing_is_imported_without_apps(sandbox: Sandbox, package: Path) -> None:
     """Nor because of a comment, or of a project's file."""
     sandbox.write(user="# apps: none\nllm: {model: fast}\n", project="apps: {checkpointer: {interval: 5}}\n")

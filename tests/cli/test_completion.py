@@ -21,6 +21,7 @@ from stigmer_config.cli import COMMANDS
 from stigmer_config.settings.declarations import CORE_PROVIDERS, SETTINGS
 from stigmer_config.settings.packaged_providers import packaged_providers
 from stigmer_config.settings.value_types import Choice
+from tests.support import command_server
 from tests.support.cli_tools import COMMAND, ask, variables_of
 from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
@@ -44,15 +45,7 @@ def asked(sandbox: Sandbox, *words: str, variables: dict[str, str] | None = None
         "COMP_CWORD": str(len(words)),
         **(variables or {}),
     }
-    return subprocess.run(
-        [COMMAND],
-        cwd=sandbox.project,
-        env=variables_of(sandbox, environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return command_server.run(cwd=sandbox.project, env=variables_of(sandbox, environment))
 
 
 def completed(sandbox: Sandbox, *words: str, variables: dict[str, str] | None = None) -> set[str]:
@@ -126,7 +119,7 @@ def test_without_a_known_shell_it_is_wrong_usage(sandbox: Sandbox) -> None:
         assert all(name in answer.err for name in SHELLS)
 
 
-def test_the_help_tells_how_to_keep_it(sandbox: Sandbox) -> None:
+def test_the_help_says_how_to_make_it_permanent(sandbox: Sandbox) -> None:
     """For each shell: the line for this time, and the line for good."""
     text = ask(sandbox, "completion", "--help").out
     assert text.count("~/.bashrc") == text.count("~/.zshrc") == text.count("~/.config/fish/completions/") == 1
@@ -153,7 +146,7 @@ def test_commands_keys_and_aliases_are_offered(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("key", [key for key, setting in SETTINGS.items() if isinstance(setting.value_type, Choice)])
 def test_the_choices_of_a_key_are_offered(sandbox: Sandbox, key: str) -> None:
-    """After `set KEY` and after `--set KEY=` stand the words that the key takes, and `null` where it may be none."""
+    """`set KEY` and `--set KEY=` offer the values of the key, and `null` if it is nullable."""
     setting = SETTINGS[key]
     assert isinstance(setting.value_type, Choice)
     words = {*setting.value_type.choices, *setting.value_type.extra, *(["null"] if setting.nullable else [])}
@@ -197,7 +190,7 @@ def test_options_and_their_values_are_offered(sandbox: Sandbox) -> None:
 
 
 def test_a_word_in_the_middle_of_the_line_is_completed(sandbox: Sandbox) -> None:
-    """What stands behind the cursor changes nothing."""
+    """The text after the cursor changes nothing."""
     variables = {"COMP_WORDS": "stigmer\nconfig\nget\n\n--mode\nlocal", "COMP_CWORD": "3"}
     assert "llm.model" in completed(sandbox, variables=variables)
 
@@ -214,7 +207,7 @@ def test_the_options_on_the_line_decide_which_aliases_are_offered(sandbox: Sandb
     assert "there" in completed(sandbox, "config", "show", "--project-dir", str(other), *model)
 
 
-def test_unset_offers_what_stands_in_the_file(sandbox: Sandbox) -> None:
+def test_unset_offers_the_keys_in_the_file(sandbox: Sandbox) -> None:
     """The keys of your file, or with --project of the project's."""
     sandbox.write(user="mode: local\nllm: {timeout: 5}\n", project="llm: {temperature: 0.5}\n")
     assert completed(sandbox, "config", "unset", "") == {"mode", "llm.timeout"}
@@ -236,8 +229,8 @@ def test_running_workers_are_offered(sandbox: Sandbox, monkeypatch: pytest.Monke
     assert completed(sandbox, "config", "diff", "--worker", "", variables=variables) == set()
 
 
-def test_nothing_is_run_and_nobody_is_called(sandbox: Sandbox) -> None:
-    """A secret's command stays unrun, the fleet's store and Ollama unasked, a secret is never offered."""
+def test_no_command_is_run_and_no_server_is_called(sandbox: Sandbox) -> None:
+    """No secret's command is run, no request is sent to the fleet's store or Ollama, and no secret is offered."""
     ran = sandbox.root / "ran"
     key = f"{{command: [/usr/bin/touch, {ran}]}}"
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -302,7 +295,7 @@ WORDS = st.one_of(
 
 @given(words=st.lists(WORDS, min_size=1, max_size=6), at=st.integers(-1, 7), name=st.sampled_from(sorted(SHELLS)))
 def test_no_line_makes_it_fail(tmp_path_factory: pytest.TempPathFactory, words: list[str], at: int, name: str) -> None:
-    """Whatever stands on the line, wherever the cursor is: exit 0 and not a word on standard error."""
+    """For any command line and cursor position: exit 0 and nothing on standard error."""
     sandbox = Sandbox(tmp_path_factory.mktemp("world"))
     line = "\n".join(("stigmer", "config", *words))
     variables = {"_STIGMER_COMPLETE": f"{name}_complete", "COMP_WORDS": line, "COMP_CWORD": str(at)}

@@ -126,7 +126,7 @@ def test_json_without_origins_is_the_nested_values(sandbox: Sandbox) -> None:
 
 
 def test_keys_and_sections_choose_what_is_shown(sandbox: Sandbox) -> None:
-    """`show KEY…` shows these keys and sections alone, in every format; one that was asked for is never left out."""
+    """`show KEY…` shows only these keys and sections, in every format; a requested one is never left out."""
     assert ask(sandbox, "show", "llm.num_ctx", variables=LOCAL).out == "llm.num_ctx  none\n"
     assert ask(sandbox, "show", "llm.model_id", "mode", variables=LOCAL).out.split() == [
         "mode",
@@ -200,7 +200,7 @@ def test_a_key_with_an_error_is_shown_even_without_a_value(sandbox: Sandbox) -> 
 
 
 def test_yaml_masks_secrets_as_comments_and_adds_origins_as_comments(sandbox: Sandbox) -> None:
-    """Without --reveal the file is valid and holds no secret; --origin tells each value's place behind it."""
+    """Without --reveal the file is valid and contains no secret; --origin adds each value's place."""
     sandbox.write(user=USER + "backend: {api_key: hidden}\n")
     answer = ask(sandbox, "show", "--format", "yaml", "--origin", variables=LOCAL)
     tree = YAML(typ="safe", pure=True).load(answer.out)

@@ -30,7 +30,7 @@ def test_every_command_explains_itself(sandbox: Sandbox, name: str) -> None:
 
 @pytest.mark.parametrize("name", SHOWING)
 def test_the_examples_in_the_help_work(sandbox: Sandbox, name: str) -> None:
-    """Each example of the commands that show something, run by a shell as it stands, ends with 0."""
+    """Each example of the commands that show something, run by a shell unchanged, exits with 0."""
     sandbox.write(user="mode: local\nllm: {model: fast}\n", project="llm: {timeout: 5}\n")
     variables = variables_of(
         sandbox, {"ANTHROPIC_API_KEY": "sk-example", "PATH": f"{os.path.dirname(COMMAND)}:{os.defpath}"}
@@ -47,7 +47,7 @@ def test_the_examples_in_the_help_work(sandbox: Sandbox, name: str) -> None:
 
 
 def test_the_help_of_show_is_enough_to_start_with(sandbox: Sandbox) -> None:
-    """Someone who knows nothing finds there: every layer with where it is read from, the exit statuses, the formats."""
+    """It contains every layer with its source, the exit statuses, and the formats."""
     text = ask(sandbox, "show", "--help").out
     for layer in ("defaults", "vendor", "site", "user", "project", "env", "flags"):
         assert re.search(rf"^ +{layer} +\S", text, re.MULTILINE), layer

@@ -125,7 +125,7 @@ def happening(sandbox: Sandbox, situation: Situation) -> str:
 
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_a_person_reads(sandbox: Sandbox, name: str) -> None:
-    """The situation is told in the words of its snapshot, and without any secret."""
+    """The messages equal the snapshot, and contain no secret."""
     text = happening(sandbox, SITUATIONS[name])
     assert "sk-hidden" not in text.partition("\n")[2]
     path = SNAPSHOTS / f"{name}.txt"
@@ -135,8 +135,8 @@ def test_a_person_reads(sandbox: Sandbox, name: str) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
-def test_every_caret_stands_under_its_place(sandbox: Sandbox) -> None:
-    """Under each excerpt the caret stands below the character that line and column name, in long lines too."""
+def test_every_caret_is_under_its_place(sandbox: Sandbox) -> None:
+    """In each excerpt the caret is below the character at line and column, even in long lines."""
     line = "llm: {model: fast, timeout: 5, max_retries: 1, temprature: 0.2, max_tokens: lots} # " + "x" * 80
     sandbox.write(user=f"mode: local\n# naïve 日本\n{line}\n")
     err = ask(sandbox, "validate").err.splitlines()

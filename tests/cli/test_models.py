@@ -46,7 +46,7 @@ def document(sandbox: Sandbox, *argv: str, status: int = 0) -> dict[str, Any]:
 
 
 def test_the_catalogue_and_ollama_are_one_list(local: Sandbox) -> None:
-    """Known models tell whether they are installed; installed ones that nobody knows are listed, too."""
+    """Known models show whether they are installed; installed ones that are unknown are listed, too."""
     found = document(local)
     rows = {(row["provider"], row["id"]): row for row in found["models"]}
     assert (
@@ -63,7 +63,7 @@ def test_the_catalogue_and_ollama_are_one_list(local: Sandbox) -> None:
 
 
 def test_an_absent_ollama_is_no_error(sandbox: Sandbox) -> None:
-    """Without a server the list stands, what is installed is unknown, and standard error says why; exit 0."""
+    """Without a server the list is printed, installation is unknown, and standard error says why; exit 0."""
     sandbox.variables |= {"MODE": "local", "OLLAMA_HOST": "127.0.0.1:1"}
     done = sandbox.run("models", "--provider", "ollama")
     assert done.returncode == 0
@@ -83,7 +83,7 @@ def test_a_faulty_ollama_is_no_error_either(local: Sandbox, server: FakeProvider
     assert {row["installed"] for row in found["models"]} == {None}
 
 
-def test_ollama_is_asked_also_when_another_provider_is_in_force(sandbox: Sandbox, server: FakeProviders) -> None:
+def test_ollama_is_queried_also_when_another_provider_is_in_force(sandbox: Sandbox, server: FakeProviders) -> None:
     """In cloud mode the installed models are listed all the same, from the configured address."""
     sandbox.variables |= {"ANTHROPIC_API_KEY": "sk-the-configured-key-0001"}
     sandbox.write(user=f"providers:\n  ollama:\n    base_url: {server.url}/v1\n    api_key: ollama-key-000001\n")
@@ -97,7 +97,7 @@ def test_ollama_is_asked_also_when_another_provider_is_in_force(sandbox: Sandbox
 
 
 def test_only_one_provider_on_request(local: Sandbox, server: FakeProviders) -> None:
-    """--provider anthropic lists only its models, and asks nobody."""
+    """--provider anthropic lists only its models, and sends no request."""
     assert {row["provider"] for row in document(local, "--provider", "anthropic")["models"]} == {"anthropic"}
     assert server.arrived == []
 
@@ -151,7 +151,7 @@ def test_the_fix_for_a_provider_that_is_not_in_force_names_its_own_address(sandb
 
 
 def test_an_endpoint_that_lists_nothing_is_no_error(sandbox: Sandbox, server: FakeProviders) -> None:
-    """Without a key that the endpoint asks for, the model in force has its line, and standard error says why."""
+    """Without a required key, the model in force is listed, and standard error says why the others are not."""
     sandbox.write(user=f"mode: local\nproviders: {{corp: {{kind: openai, base_url: '{server.url}/v1', model: m}}}}\n")
     done = sandbox.run("models", "--provider", "corp")
     assert done.returncode == 0
@@ -177,7 +177,7 @@ def test_retired_models_are_listed_on_request(local: Sandbox) -> None:
     assert {row["id"] for row in retired} >= {"o1-mini", "gpt-4-turbo-preview"}
 
 
-def test_a_model_that_nobody_knows_is_listed_when_it_is_in_force(sandbox: Sandbox) -> None:
+def test_an_unknown_model_is_listed_when_it_is_in_force(sandbox: Sandbox) -> None:
     """The model in force always has its line."""
     sandbox.variables |= {"OPENAI_API_KEY": "sk-the-configured-key-0001", "STIGMER_LLM_MODEL": "openai:my-own"}
     (row,) = [row for row in document(sandbox, "--provider", "openai")["models"] if row["in_force"]]
@@ -193,7 +193,7 @@ def test_a_servers_words_are_made_safe(local: Sandbox, server: FakeProviders) ->
 
 
 def test_errors_of_the_configuration_count_as_everywhere(local: Sandbox) -> None:
-    """The list comes, the problem is told, and the exit status is 1."""
+    """The list is printed, the problem is reported, and the exit status is 1."""
     local.write(user="llm:\n  max_tokens: many\n")
     assert document(local, status=1)["models"]
 
@@ -229,7 +229,7 @@ def test_a_pull_draws_a_bar_on_a_terminal(local: Sandbox) -> None:
 
 @pytest.mark.parametrize(("wanted", "pulled"), [("fast", "llama3.2:3b"), ("ollama:mistral:7b", "mistral:7b")])
 def test_a_pull_knows_aliases(local: Sandbox, server: FakeProviders, wanted: str, pulled: str) -> None:
-    """An alias or a prefix means the model it stands for."""
+    """An alias or a prefix is resolved to its model."""
     assert local.run("models", "--pull", wanted).returncode == 0
     assert server.posted("/api/pull").body["model"] == pulled
 
@@ -252,7 +252,7 @@ def test_a_pull_of_no_model_name_is_wrong_usage(local: Sandbox, server: FakeProv
     assert server.arrived == []
 
 
-def test_nothing_is_pulled_without_being_asked(local: Sandbox, server: FakeProviders) -> None:
+def test_nothing_is_pulled_without_a_request(local: Sandbox, server: FakeProviders) -> None:
     """Neither the list nor doctor downloads a model that is missing."""
     server.models.clear()
     local.run("models")

@@ -225,7 +225,7 @@ def hold(name: str, text: str) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", SCREENS)
 def test_a_person_sees(world: Path, name: str, width: int) -> None:
-    """The command's screen is its snapshot; no line is broken by the terminal; colours tell what they told."""
+    """The screen equals the snapshot, including colours; the terminal wraps no line."""
     with FakeProviders([OllamaModel("qwen2.5-coder:7b"), OllamaModel("qwen2.5-coder:14b")]) as server:
         build(world, SCREENS[name])
         screen = fixed(world, server, drawn(world, SCREENS[name], width, server))

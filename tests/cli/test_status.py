@@ -49,7 +49,7 @@ def test_what_an_untrusted_project_sets_ends_with_3_before_1(sandbox: Sandbox) -
 
 
 def test_a_failing_command_never_fails_in_silence(sandbox: Sandbox) -> None:
-    """Whatever ends with another status than 0 says on standard error why, or which command tells."""
+    """A command that fails prints the reason, or the command that shows it, to standard error."""
     sandbox.write(user=TYPO)
     for argv in COMMANDS:
         answer = ask(sandbox, *argv, variables=LOCAL)
@@ -58,7 +58,7 @@ def test_a_failing_command_never_fails_in_silence(sandbox: Sandbox) -> None:
 
 
 def test_get_fails_only_for_its_own_key_or_a_file_that_cannot_be_read(sandbox: Sandbox) -> None:
-    """`get` prints the value it can tell; its status is about that value alone."""
+    """`get` prints the value it can determine; its status is only about that value."""
     sandbox.write(user="llm:\n  temperature: hot\n  timeout: 5\nlogging: {level: loud}\n")
     assert ask(sandbox, "get", "llm.timeout", variables=LOCAL) == (0, "5.0\n", "")
     hot = ask(sandbox, "get", "llm.temperature", variables=LOCAL)
@@ -96,7 +96,7 @@ def test_get_fails_for_any_file_that_might_say_what_a_name_means(sandbox: Sandbo
     assert ask(sandbox, "get", "locked", variables=variables).status == 1
 
 
-def test_get_fails_for_an_error_where_its_effective_value_would_stand(sandbox: Sandbox) -> None:
+def test_get_fails_for_an_error_that_concerns_its_effective_value(sandbox: Sandbox) -> None:
     """A broken setting of the active provider, or a broken alias behind the model, concerns the effective value."""
     sandbox.write(
         user="llm: {model: mine}\naliases: {mine: a, a: b, b: a}\n"
@@ -175,7 +175,7 @@ def test_get_prints_nothing_but_the_value(sandbox: Sandbox) -> None:
     ],
 )
 def test_wrong_usage_ends_with_2_and_names_what_was_meant(sandbox: Sandbox, argv: tuple[str, ...], said: str) -> None:
-    """A slip on the command line prints nothing on standard output and says what was probably meant."""
+    """A typing error on the command line prints nothing to standard output and suggests the right word."""
     answer = ask(sandbox, *argv, variables=LOCAL)
     assert (answer.status, answer.out) == (2, "")
     assert said in answer.err
@@ -183,7 +183,7 @@ def test_wrong_usage_ends_with_2_and_names_what_was_meant(sandbox: Sandbox, argv
 
 
 def test_a_command_without_config_is_recognized(sandbox: Sandbox) -> None:
-    """`stigmer show` is told to be `stigmer config show`."""
+    """`stigmer show` suggests `stigmer config show`."""
     from click.testing import CliRunner
 
     from stigmer_config.cli import stigmer
@@ -228,7 +228,7 @@ def secrets() -> tuple[str, dict[str, str]]:
     return "\n".join(lines) + "\n", given
 
 
-def test_no_command_shows_a_secret_unless_it_is_asked_to(sandbox: Sandbox) -> None:
+def test_no_command_shows_a_secret_without_reveal(sandbox: Sandbox) -> None:
     """Every secret is masked in every command and format; `--reveal` shows each one."""
     text, given = secrets()
     sandbox.write(user=text)
@@ -269,7 +269,7 @@ def test_a_secret_in_a_broken_file_is_not_quoted(sandbox: Sandbox) -> None:
 
 
 def test_validate_checks_files_by_themselves(sandbox: Sandbox) -> None:
-    """`validate FILE…` counts nothing of this machine, tells the problems of all files, and knows a project's file."""
+    """`validate FILE…` ignores this machine, reports the problems of all files, and recognises a project's file."""
     sandbox.write(user=TYPO, project=REDIRECT)
     good, bad = sandbox.root / "good.yaml", sandbox.root / "bad.yaml"
     good.write_text("mode: cloud\nllm: {model: fast}\n")
@@ -303,7 +303,7 @@ def test_validate_reads_standard_input(sandbox: Sandbox) -> None:
 
 
 def test_validate_takes_the_mode_of_a_load(sandbox: Sandbox) -> None:
-    """`--mode`, then MODE, then the file's own; a MODE that is none is told once for all files."""
+    """`--mode`, then MODE, then the file's own; an invalid MODE is reported once for all files."""
     text = "llm: {temperature: 1.5}\n"  # too much for Anthropic
     plain, own = sandbox.root / "plain.yaml", sandbox.root / "own.yaml"
     plain.write_text(text)

@@ -52,7 +52,7 @@ def test_a_table_fits_the_terminal(sandbox: Sandbox, columns: int) -> None:
         assert any("…" in line for line in lines) or argv == ("aliases",)
 
 
-def test_a_shortened_place_keeps_what_tells_it_apart(sandbox: Sandbox) -> None:
+def test_a_shortened_place_keeps_its_distinguishing_parts(sandbox: Sandbox) -> None:
     """At 80 columns a key, a usual value, the layer, the file's name, line and column are still there."""
     answer = on_terminal(sandbox.write(user=USER), "show", "--origin", columns=80, cwd=deep(sandbox))
     rows = {line.split()[0]: line.split() for line in ANSI.sub("", answer.out).splitlines()}
@@ -90,7 +90,7 @@ def test_what_a_project_asks_for_is_folded_between_words(sandbox: Sandbox) -> No
 
 
 def test_a_value_is_whole_at_80_columns(sandbox: Sandbox) -> None:
-    """However long its neighbours are: a value that finds no room in its column stands on lines of its own."""
+    """However long its neighbours are: a value that does not fit its column is printed on its own lines."""
     url = "https://gateway.eu-west.internal.example.com/anthropic"
     sandbox.write(user=f"mode: cloud\nllm: {{base_url: '{url}'}}\n")
     variables = {"STIGMER_LLM_API_KEY": "sk-hidden", "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE": "q"}
@@ -142,7 +142,7 @@ def test_what_won_is_coloured_and_what_lost_is_struck(sandbox: Sandbox) -> None:
     assert won[0] not in re.findall(r"\d+", lost.partition("4.0")[0])
 
 
-def test_the_colours_are_told(sandbox: Sandbox) -> None:
+def test_the_colours_have_a_legend(sandbox: Sandbox) -> None:
     """`show` on a terminal names the layers in their colours, on standard error; not without colours, nor in a pipe."""
     sandbox.write(user=USER)
     assert "set by \x1b[32muser\x1b[0m" in on_terminal(sandbox, "show").out
@@ -319,7 +319,7 @@ def test_any_locale_prints_everything(sandbox: Sandbox, variables: dict[str, str
 
 
 def test_the_last_resort_shows_no_value(sandbox: Sandbox) -> None:
-    """A bug of ours is told with its place and type only: no message, no locals, no traceback."""
+    """A bug is reported only with its place and type: no message, no locals, no traceback."""
     script = (
         "import stigmer_config.cli as cli, stigmer_config.cli.options as common\n"
         "def read(request):\n    held = 'sk-hidden-local'\n    raise ValueError('sk-hidden-message ' + held)\n"

@@ -55,7 +55,7 @@ class TestFrozen:
     """Nobody changes a Config."""
 
     def test_no_attribute_can_be_set_or_deleted(self, sandbox: Sandbox) -> None:
-        """Neither of the Config, nor of a section, nor anew."""
+        """Neither of the Config, nor of a section, nor a new one."""
         config = sandbox.load(CLOUD)
         for part in parts(config):
             for name in (*getattr(part, "__struct_fields__", ()), "anything"):
@@ -251,11 +251,11 @@ class TestDiff:
     """`old.diff(new)`."""
 
     def test_equal_configs_have_no_difference(self, sandbox: Sandbox) -> None:
-        """Nothing changed, nothing is told."""
+        """Nothing changed, nothing is reported."""
         assert sandbox.load(CLOUD).diff(sandbox.load(CLOUD)) == ()
 
     def test_a_change_has_both_values_and_both_places(self, sandbox: Sandbox) -> None:
-        """Key, old, new, and where each stands."""
+        """Key, old and new value, and the origin of each."""
         old = sandbox.load(CLOUD)
         sandbox.write(user="llm:\n  max_tokens: 7\n")
         [change] = old.diff(sandbox.load(CLOUD))
@@ -264,7 +264,7 @@ class TestDiff:
         assert change.old_origin.layer == "defaults"
         assert change.new_origin == Origin("user", str(sandbox.user_file), 2, 15)
 
-    def test_a_model_change_tells_what_it_resolves_to(self, sandbox: Sandbox) -> None:
+    def test_a_model_change_includes_the_resolved_model(self, sandbox: Sandbox) -> None:
         """`llm.model_name` and `llm.model_id` are paths like any other."""
         old = sandbox.load(CLOUD)
         changes = {change.key: (change.old, change.new) for change in old.diff(old.override({"llm.model": "fast"}))}
@@ -275,7 +275,7 @@ class TestDiff:
             "llm.model_id": ("claude-sonnet-4-5-20250929", "claude-haiku-5-5"),
         }
 
-    def test_a_rotated_key_is_told_without_it(self, sandbox: Sandbox) -> None:
+    def test_a_rotated_key_is_reported_without_its_value(self, sandbox: Sandbox) -> None:
         """Old and new are Secrets: masked, and not equal."""
         old, new = (
             sandbox.load({"MODE": "cloud", "ANTHROPIC_API_KEY": key}) for key in ("k-one-secret", "k-two-secret")
@@ -347,13 +347,13 @@ class TestExplain:
         assert (why.value, why.origin) == (None, Origin("user", str(sandbox.user_file), 1, 20))
         assert [loser.value for loser in why.losers] == [0.0]
 
-    def test_what_nobody_set_has_no_origin(self, sandbox: Sandbox) -> None:
+    def test_a_key_that_no_layer_sets_has_no_origin(self, sandbox: Sandbox) -> None:
         """No value, no place, no loser."""
         why = sandbox.load(LOCAL).explain("llm.timeout")
         assert (why.value, why.origin, why.losers) == (None, None, ())
 
     def test_redis_is_not_in_local_mode(self, sandbox: Sandbox) -> None:
-        """What the variables say is told as a loser, and why."""
+        """The variables' values are losers with a reason."""
         why = sandbox.load({**LOCAL, "REDIS_HOST": "r.example"}).explain("redis.host")
         assert (why.value, why.origin) == (None, None)
         assert [(loser.value, loser.reason) for loser in why.losers] == [("r.example", "not-in-mode")]
@@ -444,8 +444,8 @@ class TestSections:
         values = (config.llm.timeout, config.llm.max_retries, config.providers["ollama"].temperature)
         assert [type(value) for value in values] == [float, int, float]
 
-    def test_warnings_stand_in_the_config(self, sandbox: Sandbox) -> None:
-        """What did not keep it from loading is there to be told."""
+    def test_warnings_are_in_the_config(self, sandbox: Sandbox) -> None:
+        """Problems that do not prevent loading are in `warnings`."""
         config = sandbox.load({**LOCAL, "STIGMER_LLM_MODLE": "x"})
         assert [warning.code for warning in config.warnings] == ["unknown-variable"]
         assert "STIGMER_LLM_MODEL" in config.warnings[0].hint

@@ -111,7 +111,7 @@ def test_strict_and_lax_are_two_decoders() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_waits_for_a_decoder_that_is_being_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child gets whole types, and a lock that nobody holds."""
+    """The child gets complete types, and an unlocked lock."""
     begun, may_end = threading.Event(), threading.Event()
 
     def build(kind: type[Whole], *, strict: bool) -> msgspec.json.Decoder[Whole]:

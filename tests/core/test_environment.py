@@ -71,7 +71,7 @@ def test_without_a_home_a_worker_starts_and_follows_its_files(sandbox: Sandbox) 
 
 @needs_stranger
 def test_stigmer_home_helps_where_there_is_no_home(sandbox: Sandbox) -> None:
-    """It holds the user's file, and what is trusted."""
+    """It contains the user's file and the grants."""
     own = sandbox.root / "own"
     own.mkdir(mode=0o700)
     done = homeless([COMMAND, "config", "set", "llm.timeout", "3"], sandbox.project, STIGMER_HOME=str(own))

@@ -25,7 +25,7 @@ NAMES: tuple[LayerName, ...] = ("defaults", "vendor", "site", "user", "project",
 
 
 def reference(layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the contract says of merging, in as few lines: the newer wins, mappings merge, `locked` unions."""
+    """The contract's rules of merging, in few lines: the newer wins, mappings merge, `locked` is a union."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
@@ -192,7 +192,7 @@ def _parsed(text: str) -> Any:
 
 
 def test_alias_mappings_and_strings_over_several_layers(sandbox: Sandbox) -> None:
-    """A string ends the mappings below it; mappings above it start anew; mappings side by side are one."""
+    """A string ends the mappings below it; mappings above it start a new one; adjacent mappings merge."""
     sandbox.write(site="aliases: {a: {ollama: one, openai: two}, b: {ollama: one}}\n")
     sandbox.write(user="aliases: {a: {ollama: three}, b: 'plain:1b'}\n")
     config = sandbox.load({"MODE": "local"}, flags={"aliases.b": {"openai": "four"}})

@@ -184,7 +184,7 @@ hint: did you mean llm.model?""",
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_fault_reads_as_it_stands_here(sandbox: Sandbox, name: str) -> None:
+def test_a_fault_has_exactly_this_text(sandbox: Sandbox, name: str) -> None:
     """`SOURCE:LINE:COLUMN: error[CODE] KEY: MESSAGE`, the line with a caret under the place, `hint: …`."""
     text, expected = TEXTS[name]
     sandbox.write(user="")
@@ -232,8 +232,8 @@ hint: export OPENAI_API_KEY=…, or put providers.openai.api_key into ~/.stigmer
 
 
 @pytest.mark.parametrize("name", VARIABLES)
-def test_a_fault_without_a_file_reads_as_it_stands_here(sandbox: Sandbox, name: str) -> None:
-    """A variable's fault is told at the variable; what is nowhere has no place."""
+def test_a_fault_without_a_file_has_exactly_this_text(sandbox: Sandbox, name: str) -> None:
+    """A variable's fault names the variable; a fault without a source has no place."""
     variables, expected = VARIABLES[name]
     assert "\n".join(map(str, sandbox.problems({"MODE": "local", **variables}))) == expected
 
@@ -247,7 +247,7 @@ def test_the_command_prints_a_fault_as_its_text(sandbox: Sandbox) -> None:
 
 
 def test_every_fault_of_every_layer_comes_at_once_errors_first(sandbox: Sandbox) -> None:
-    """One load tells everything that is wrong anywhere, errors before warnings."""
+    """One load reports every fault of every layer, errors before warnings."""
     sandbox.write(site="llm: [\n", user="llm: {modle: x}\n", project="llm: {max_tokens: -1}\n")
     variables = {"MODE": "local", "STIGMER_LLM_TIMEOUT": "soon", "STIGMER_LLM_FOO": "1", "OLLAMA_HOST": "ftp://x"}
     problems = sandbox.problems(variables, flags={"llm.num_ctx": 0}, overrides=[{"llm.max_retries": 101}])
@@ -291,7 +291,7 @@ def test_a_config_error_travels_between_processes(sandbox: Sandbox, protocol: in
 
 
 def test_a_problem_is_immutable_and_compares_by_its_parts() -> None:
-    """Two faults that say the same are the same; none can be changed."""
+    """Two problems with equal parts are equal; none can be changed."""
     one, other = (Problem(code="x", message="m", origin=Origin("user", "f", 1, 2)) for _ in range(2))
     assert (one, hash(one)) == (other, hash(other))
     with pytest.raises(AttributeError):
@@ -314,7 +314,7 @@ def _steers(char: str) -> bool:
 
 
 CANARY = "c4n4ryC4N4RY-0123456789"
-# Ways in which a secret stands in a file, most of them wrong.
+# Ways in which a file may contain a secret, most of them wrong.
 SECRET_FILES = {
     "under its key, beside a fault": f"llm: {{api_key: {CANARY}, modle: 1}}\n",
     "given twice": f"llm:\n  api_key: other\n  api_key: {CANARY}\n",
@@ -394,7 +394,7 @@ def leaks(sandbox: Sandbox, **layers: str) -> list[str]:
 @pytest.mark.parametrize("layer", ["user", "site", "project"])
 @pytest.mark.parametrize("name", SECRET_FILES)
 def test_no_fault_shows_a_secret(sandbox: Sandbox, name: str, layer: str) -> None:
-    """However a secret stands in a file, no part of a problem of that file holds it."""
+    """In whatever way a file contains a secret, no part of its problems does."""
     assert leaks(sandbox, **{layer: SECRET_FILES[name]}) == []
 
 
@@ -482,7 +482,7 @@ VALUES: list[Any] = [CANARY, f"{CANARY}\n", [CANARY], {"a": CANARY}, (CANARY,), 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("key", ["llm.api_key", "llm.apikey", "api_key", "providers.openai.api_key", "redis.pasword"])
 def test_no_fault_of_a_flag_or_an_override_shows_a_secret(sandbox: Sandbox, key: str, value: Any) -> None:
-    """Values that Python code gives are told by their type alone where they may be secrets."""
+    """Values from Python code that may be secrets are shown only by their type."""
     overrides = [{key: value, "llm.modle": 1}]
     problems = sandbox.problems({"MODE": "cloud"}, overrides=overrides)
     assert problems
@@ -495,7 +495,7 @@ def test_no_fault_of_a_flag_or_an_override_shows_a_secret(sandbox: Sandbox, key:
 
 
 def test_no_fault_of_a_variable_shows_a_secret(sandbox: Sandbox) -> None:
-    """A secret variable that cannot be used is told by its name."""
+    """A secret variable that cannot be used is reported only by name."""
     for name in (
         "STIGMER_LLM_API_KEY",
         "ANTHROPIC_API_KEY",

@@ -1,4 +1,4 @@
-"""No `repr` of what a load works with holds a secret: error reporters capture local variables."""
+"""No `repr` of an object used in a load contains a secret: error reporters capture local variables."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ SECRET = "sk-ant-do-not-show-0123456789"
     ],
 )
 def test_a_value_is_read_by_its_keys_type(sandbox: Sandbox, key: str, text: str, line: str) -> None:
-    """The text of the command line becomes a number, a list, null or a text as the key wants it."""
+    """The command line's string becomes a number, a list, null or a string, by the key's type."""
     done = sandbox.run("set", key, text, variables=LOCAL)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert line in sandbox.user_file.read_text().splitlines()
@@ -111,7 +111,7 @@ def test_a_wrong_value_is_refused_as_a_load_would(sandbox: Sandbox, key: str, te
         ("unset", "llm.model_id"),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_done(sandbox: Sandbox, argv: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported_before_anything_is_done(sandbox: Sandbox, argv: tuple[str, ...]) -> None:
     """Exit 2, nothing written, and no secret repeated."""
     done = sandbox.run(*argv)
     assert done.returncode == 2, done.stderr
@@ -144,8 +144,8 @@ def test_an_alias_may_have_an_entry_for_a_declared_provider(sandbox: Sandbox) ->
     assert "writer" not in sandbox.load(LOCAL).aliases
 
 
-def test_an_overridden_key_is_set_and_told(sandbox: Sandbox) -> None:
-    """A higher layer keeps its say: the command succeeds and names it."""
+def test_an_overridden_key_is_set_and_reported(sandbox: Sandbox) -> None:
+    """A higher layer still wins: the command succeeds and names it."""
     done = sandbox.run("set", "llm.model", "balanced", variables={"STIGMER_LLM_MODEL": "fast", **LOCAL})
     assert done.returncode == 0
     assert "still overridden by STIGMER_LLM_MODEL\n" in done.stderr
@@ -154,8 +154,8 @@ def test_an_overridden_key_is_set_and_told(sandbox: Sandbox) -> None:
     assert f"still overridden by {sandbox.project_file}:2:16\n" in done.stderr
 
 
-def test_a_value_for_another_provider_is_told(sandbox: Sandbox) -> None:
-    """A URL set while the variables choose another provider is kept for later, and that is said."""
+def test_a_value_for_another_provider_is_reported(sandbox: Sandbox) -> None:
+    """A URL set while the variables choose another provider is stored, and a note says that it is not in force."""
     sandbox.write(user="llm:\n  provider: ollama\n")
     variables = {"STIGMER_LLM_PROVIDER": "anthropic", "ANTHROPIC_API_KEY": SECRET}
     done = sandbox.run("set", "llm.num_ctx", "8192", variables=variables)
@@ -179,7 +179,7 @@ def test_an_edit_that_breaks_the_configuration_is_refused(sandbox: Sandbox) -> N
 
 
 def test_a_configuration_that_fails_already_can_be_edited(sandbox: Sandbox) -> None:
-    """Faults that were there before do not keep a key from being set; one that hid others can be mended."""
+    """Existing faults do not prevent setting a key; one that hid others can be fixed."""
     sandbox.write(user="llm:\n  temperature: hot\n  nonsense: 1\n")
     assert sandbox.run("set", "llm.timeout", "9").returncode == 0
     mended = sandbox.run("set", "llm.temperature", "0.5")
@@ -211,7 +211,7 @@ def test_a_secret_comes_from_standard_input_and_is_not_shown(sandbox: Sandbox) -
     assert SECRET not in two_lines.stdout + two_lines.stderr
 
 
-def test_a_secret_is_asked_for_on_a_terminal(sandbox: Sandbox) -> None:
+def test_a_secret_is_prompted_for_on_a_terminal(sandbox: Sandbox) -> None:
     """What is typed does not appear."""
     command = [str(Path(sys.executable).parent / "stigmer"), "config", "set", "llm.api_key"]
     environment = {"HOME": str(sandbox.home), "PATH": os.environ["PATH"], "XDG_CONFIG_DIRS": str(sandbox.root)}
@@ -222,7 +222,7 @@ def test_a_secret_is_asked_for_on_a_terminal(sandbox: Sandbox) -> None:
     assert SECRET in sandbox.user_file.read_text()
 
 
-def test_unset_tells_what_counts_now(sandbox: Sandbox) -> None:
+def test_unset_reports_the_value_in_force(sandbox: Sandbox) -> None:
     """The key's line goes, and the value from below comes to light."""
     sandbox.write(user="llm:\n  model: fast  # cheap\n  timeout: 3\n")
     done = sandbox.run("unset", "llm.model", variables=LOCAL)
@@ -286,7 +286,7 @@ def test_a_key_that_is_not_in_the_file_is_not_removed(sandbox: Sandbox) -> None:
 
 
 def test_a_file_that_others_can_write_is_not_adopted(sandbox: Sandbox) -> None:
-    """Saving it anew would vouch for what somebody else may have put in."""
+    """Saving it again would trust content that another user may have written."""
     sandbox.write(user="llm:\n  timeout: 3\n")
     sandbox.user_file.chmod(0o666)
     done = sandbox.run("set", "llm.timeout", "4")
@@ -379,8 +379,8 @@ def test_an_edit_does_not_vouch_for_what_came_with_the_project(sandbox: Sandbox)
     assert sandbox.run("get", "backend.endpoint").returncode == 3
 
 
-def test_mending_a_file_does_not_vouch_for_what_came_with_it(sandbox: Sandbox) -> None:
-    """What its faults kept from counting is no word of the user's: here too many, until one of them is mended."""
+def test_fixing_a_file_does_not_trust_its_other_entries(sandbox: Sandbox) -> None:
+    """Entries that faults kept from counting are not the user's: here too many, until one of them is fixed."""
     evil = "http://evil.example:1"
     many = "".join(f"zz{number}: 1\n" for number in range(99))
     sandbox.write(project=f"llm:\n  base_url: {evil}\n  temperature: hot\n{many}")
@@ -391,7 +391,7 @@ def test_mending_a_file_does_not_vouch_for_what_came_with_it(sandbox: Sandbox) -
 
 
 def test_in_a_project_file_with_a_fault_the_fault_comes_first(sandbox: Sandbox) -> None:
-    """Nothing there is trusted as done: what is to be mended is told, and after that it is."""
+    """Nothing in it is trusted until the reported fault is fixed."""
     sandbox.write(project="llm: {temperature: hot}\n")
     refused = sandbox.run("set", "--project", "backend.endpoint", "localhost:1")
     assert refused.returncode == 3

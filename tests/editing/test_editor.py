@@ -29,7 +29,7 @@ def vim(sandbox: Sandbox) -> Terminal:
 
 
 def test_vim_with_a_broken_save_and_a_return(sandbox: Sandbox) -> None:
-    """A fault is shown at its line, the editor opens there again, and the mended text is saved."""
+    """A fault is shown with its line, the editor opens there again, and the fixed text is saved."""
     with vim(sandbox) as terminal:
         terminal.wait("temperature: 0.2")
         terminal.type(":%s/0.2/hot/", "Enter", ":wq", "Enter")
@@ -104,7 +104,7 @@ def test_a_good_text_takes_the_files_place(sandbox: Sandbox) -> None:
         ("llm: {temperature: 0.1}\nllm: {base_url: 'http://evil.example:1'}\n", "llm: {temperature: 0.1}\n"),
     ],
 )
-def test_mending_a_projects_file_does_not_vouch_for_it(sandbox: Sandbox, text: str, mended: str) -> None:
+def test_fixing_a_projects_file_does_not_trust_it(sandbox: Sandbox, text: str, mended: str) -> None:
     """What did not count for a fault came with the project all the same."""
     sandbox.write(project=text)
     sandbox.run("edit", "--project", variables=editor(sandbox, replacing(mended, "")))
@@ -149,8 +149,8 @@ def test_faults_that_were_there_before_may_stay(sandbox: Sandbox) -> None:
     assert (done.returncode, sandbox.user_file.read_text()) == (0, text.replace("fast", "balanced"))
 
 
-def test_a_broken_file_can_be_mended(sandbox: Sandbox) -> None:
-    """What only a fault had hidden does not keep its mending from being saved."""
+def test_a_broken_file_can_be_fixed(sandbox: Sandbox) -> None:
+    """Errors that the fault had hidden do not prevent saving the fix."""
     sandbox.write(user="llm: {model: fast\n")
     done = sandbox.run("edit", variables={**editor(sandbox, replacing("fast", "fast}")), "MODE": "cloud"})
     assert (done.returncode, sandbox.user_file.read_text()) == (0, "llm: {model: fast}\n"), done.stderr
@@ -198,7 +198,7 @@ def test_a_missing_file_begins_with_the_starter(sandbox: Sandbox) -> None:
     assert sandbox.run("get", "llm.timeout").stdout == "3.0\n"
 
 
-def test_an_editor_that_cannot_be_run_is_told(sandbox: Sandbox) -> None:
+def test_an_editor_that_cannot_be_run_is_reported(sandbox: Sandbox) -> None:
     """With what to set."""
     sandbox.write(user=TEXT)
     done = sandbox.run("edit", variables={"EDITOR": "/nowhere/editor"})

@@ -61,8 +61,8 @@ def test_the_generator_writes_what_it_says(made: Made) -> None:
 
 
 @given(files(), st.data())
-def test_a_value_set_anew_changes_only_its_own_characters(made: Made, data: st.DataObject) -> None:
-    """A new value stands where the old one stood: before and behind it every byte is the same."""
+def test_replacing_a_value_changes_only_its_own_characters(made: Made, data: st.DataObject) -> None:
+    """A new value replaces the old one: every byte before and after it stays the same."""
     keys = [key for key in made.spans if key in KEYS and key != "locked"]
     assume(keys)
     key = data.draw(st.sampled_from(keys))

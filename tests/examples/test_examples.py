@@ -81,7 +81,7 @@ def test_the_demo_takes_nothing_from_the_machine_and_leaves_nothing(
     assert sorted(path.name for path in sandbox.home.iterdir()) == [".stigmer"]
 
 
-def test_the_demo_fails_when_something_is_not_as_told(sandbox: Sandbox) -> None:
+def test_the_demo_fails_when_something_is_not_as_described(sandbox: Sandbox) -> None:
     """A command that answers otherwise ends the demo with 1 and says what was expected."""
     script = (
         EXAMPLES.joinpath("demo.py")
@@ -102,7 +102,7 @@ def test_the_demo_fails_when_something_is_not_as_told(sandbox: Sandbox) -> None:
 
 
 def test_quickstart_in_both_modes(sandbox: Sandbox) -> None:
-    """The program of the README's first pages loads, derives, explains; and tells every problem when it cannot."""
+    """The program of the README's first pages loads, derives, explains; and prints every problem when it cannot."""
     sandbox.write(user="llm: {model: balanced}\n")
     local = example("quickstart.py", sandbox, variables={"MODE": "local"})
     assert (local.returncode, local.stderr) == (0, "")
@@ -125,7 +125,7 @@ def switched_on(text: str) -> str:
 
 
 def test_the_example_file_is_valid_and_has_every_key(sandbox: Sandbox) -> None:
-    """As it stands and with everything in it switched on, the file has no error; then every key has a place in it."""
+    """The file has no error, unchanged and with all comments enabled; then it contains every key."""
     text = (EXAMPLES / "config.yaml").read_text(encoding="utf-8")
     assert ask(sandbox, "validate", str(EXAMPLES / "config.yaml")).out == "no problems\n"
     sandbox.write(user=text)

@@ -196,7 +196,7 @@ def test_the_site_file_passes_validate(sandbox: Sandbox, name: str, mode: str) -
     assert shown.stdout == f"{mode}\n"
 
 
-def test_the_probes_tell_a_worker_from_none(sandbox: Sandbox) -> None:
+def test_the_probes_detect_a_missing_worker(sandbox: Sandbox) -> None:
     """Startup and liveness fail without a worker, for one that was killed, too; all three pass with one."""
     pod = replica(sandbox)
     assert pod.probe("startupProbe") != 0

@@ -158,7 +158,7 @@ def test_the_flags_of_the_seed_worker(sandbox: Sandbox) -> None:
         assert running.ends() == 2
 
 
-def test_a_bad_start_is_told(sandbox: Sandbox) -> None:
+def test_a_failed_start_is_reported(sandbox: Sandbox) -> None:
     """Every problem with its place, and exit status 1."""
     sandbox.write(user="mode: local\nllm: {modl: x}\n")
     with worker(sandbox) as running:
@@ -168,7 +168,7 @@ def test_a_bad_start_is_told(sandbox: Sandbox) -> None:
 
 
 def test_it_calls_for_real_and_follows_the_endpoint(sandbox: Sandbox) -> None:
-    """With --call the model at the configured address answers; what fails is told with its fix."""
+    """With --call the model at the configured address answers; a failure is reported with its fix."""
     models = [OllamaModel("mine:1b")]
     with FakeProviders(models) as one, FakeProviders([*models, OllamaModel("llama3.2:3b")]) as two:
         text = "mode: local\nllm: {{base_url: '{}', model: 'mine:1b'}}\n"

@@ -214,7 +214,7 @@ def test_no_key_is_sent_to_an_ollama_without_one(
     assert "authorization" not in called(server, "ollama", sandbox.load().llm).headers
 
 
-def test_an_account_that_is_asked_for_is_sent(sandbox: Sandbox, server: FakeProviders) -> None:
+def test_a_requested_account_is_sent(sandbox: Sandbox, server: FakeProviders) -> None:
     """`organization=` and headers that the caller gives reach the wire."""
     llm = config_for(sandbox, server, "openai").llm
     arrived = called(server, "openai", llm, organization="org-mine", default_headers={"X-Mine": "yes"})
@@ -275,7 +275,7 @@ def test_what_is_given_beside_the_configuration_replaces_it(sandbox: Sandbox, se
     "name", ["base_url", "api_key", "model", "http_client", "anthropic_api_url", "openai_api_base", "client_kwargs"]
 )
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_nothing_beside_the_configuration_decides_who_is_called(provider: str, name: str) -> None:
+def test_only_the_configuration_decides_which_address_is_called(provider: str, name: str) -> None:
     """Endpoint, key, model and HTTP client cannot be given beside the configuration: the key is bound to it."""
     with pytest.raises(TypeError, match=rf"takes no {name}=.*override"):
         chat_model(hand_made(provider, "http://127.0.0.1:1"), **{name: "http://elsewhere.example"})
@@ -518,8 +518,8 @@ def test_the_example_prints_the_answer(sandbox: Sandbox, server: FakeProviders) 
     assert server.posted("/api/chat").body["messages"][0]["content"] == "Why is the sky blue?"
 
 
-def test_the_example_tells_key_place_and_fix_of_a_fault(sandbox: Sandbox, server: FakeProviders) -> None:
-    """When the model is missing, the example says which setting chose it, where it stands, and what to do."""
+def test_the_example_prints_key_place_and_fix_of_a_fault(sandbox: Sandbox, server: FakeProviders) -> None:
+    """When the model is missing, the example prints the setting that chose it, its place, and the fix."""
     sandbox.write(user=user_file(server, "ollama", model="mistral:7b"))
     done = run_example(sandbox)
     assert done.returncode == 4

@@ -118,8 +118,10 @@ def test_each_fault_of_a_call_names_key_place_and_fix(
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_error_in_the_middle_of_an_answer_is_told(sandbox: Sandbox, server: FakeProviders, provider: str) -> None:
-    """A stream that turns into an error, with status 200, is a fault with the provider's words."""
+def test_an_error_in_the_middle_of_an_answer_is_reported(
+    sandbox: Sandbox, server: FakeProviders, provider: str
+) -> None:
+    """A stream with status 200 that turns into an error is a fault with the provider's message."""
     server.fail(fails_in_the_middle)
     check = failed(config_for(sandbox, server.base_url(provider), provider), stream=True)
     said = {
@@ -132,7 +134,7 @@ def test_an_error_in_the_middle_of_an_answer_is_told(sandbox: Sandbox, server: F
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_closed_port_is_told(sandbox: Sandbox, provider: str) -> None:
+def test_a_closed_port_is_reported(sandbox: Sandbox, provider: str) -> None:
     """Refused connections name the address; for Ollama the fix is to start it."""
     with FakeProviders() as gone:
         url = gone.base_url(provider)
@@ -217,7 +219,7 @@ def test_a_provider_that_cannot_answer_is_not_ready(
     assert health.fault.fix
 
 
-def test_a_wrong_path_of_a_gateway_is_told(sandbox: Sandbox, server: FakeProviders) -> None:
+def test_a_wrong_path_of_a_gateway_is_reported(sandbox: Sandbox, server: FakeProviders) -> None:
     """A base_url that lacks its /v1 answers, but has no models: a warning with the fix, no failure."""
     health = check_provider(config_for(sandbox, server.url, "openai").llm)
     (check,) = [check for check in health.checks if check.state == "warning"]

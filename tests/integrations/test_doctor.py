@@ -139,7 +139,7 @@ def test_a_terminal_gets_colour(local: Sandbox) -> None:
 
 
 def test_a_missing_model_names_the_pull_and_the_nearest(local: Sandbox) -> None:
-    """The model's line has what is installed, where the name stands, the pull and the nearest installed; exit 4."""
+    """The model's line has the installed models, the name's place, the pull and the nearest installed one; exit 4."""
     local.write(user="llm:\n  model: qwen2.5-coder:32b\n")
     done = local.run("doctor")
     assert done.returncode == 4
@@ -231,7 +231,7 @@ def test_several_hanging_requests_take_no_longer_than_one(local: Sandbox, server
     assert len(server.arrived) == 4
 
 
-def test_no_key_is_sent_without_being_asked(cloud: Sandbox, server: FakeProviders) -> None:
+def test_no_key_is_sent_unless_required(cloud: Sandbox, server: FakeProviders) -> None:
     """Without --probe neither the key nor a call of the model leaves."""
     assert checks(cloud)["key"].state == "ok"
     assert [one.path for one in server.arrived] == ["/v1/models"]
@@ -256,7 +256,7 @@ def test_a_probe_makes_one_small_call(sandbox: Sandbox, server: FakeProviders, p
     assert calls[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_a_probe_that_fails_is_told_without_the_key(cloud: Sandbox, server: FakeProviders) -> None:
+def test_a_failed_probe_is_reported_without_the_key(cloud: Sandbox, server: FakeProviders) -> None:
     """A refused key: the probe's line names the setting and the fix, and nothing holds the key; exit 4."""
     server.fail(refuses(401, {"error": {"message": f"invalid key {KEY}"}}), "/v1/messages")
     status, found = doctor(cloud, "--probe")
@@ -382,7 +382,7 @@ def test_a_missing_key_is_reported_once(sandbox: Sandbox) -> None:
 
 
 def test_permissions_are_a_check(local: Sandbox) -> None:
-    """A file that others can write is told under its own name, with the chmod."""
+    """A file that others can write is reported as its own check, with the chmod."""
     local.write(user="llm:\n  max_tokens: 10\n").user_file.chmod(0o666)
     found = checks(local)["permissions"]
     assert found.state == "failed"
@@ -401,23 +401,23 @@ def test_a_models_end_is_reported_in_time(sandbox: Sandbox, server: FakeProvider
     assert "2026-11-30" in found.seen
 
 
-def test_old_facts_are_told(local: Sandbox) -> None:
-    """A catalogue of half a year ago may know nothing of the newest ends."""
+def test_old_facts_are_a_warning(local: Sandbox) -> None:
+    """A catalogue that is half a year old may lack the newest retirements."""
     found = checks(local, today=datetime.date(2027, 12, 1))["catalogue"]
     assert found.state == "warning"
     assert "upgrade" in found.fix
     assert "catalogue" not in checks(local)
 
 
-def test_a_limit_beyond_the_models_is_told(cloud: Sandbox) -> None:
-    """More max_tokens than the model gives would be refused with every call."""
+def test_a_limit_above_the_models_is_reported(cloud: Sandbox) -> None:
+    """More max_tokens than the model supports would fail every call."""
     found = checks(cloud, {"STIGMER_LLM_MAX_TOKENS": "999999"})["context"]
     assert (found.state, found.key) == ("warning", "llm.max_tokens")
     assert "128000" in found.fix
 
 
-def test_a_missing_client_is_told(cloud: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra doctor still looks at everything, and names the pip command."""
+def test_a_missing_client_is_reported(cloud: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra doctor still checks everything, and names the pip command."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     found = checks(cloud)
     assert (found["client"].state, found["client"].fix) == ("warning", "pip install 'stigmer-config[anthropic]'")

@@ -63,8 +63,8 @@ def test_the_fake_speaks_ollamas_protocol(server: FakeProviders) -> None:
         assert error.value.status_code == 404
 
 
-def test_a_look_tells_version_models_and_the_facts_of_the_one_asked_for(server: FakeProviders) -> None:
-    """One look: version, installed models, context lengths and capabilities."""
+def test_look_returns_version_models_and_the_facts_of_the_requested_model(server: FakeProviders) -> None:
+    """One query: version, installed models, context lengths and capabilities."""
     server.models[0].loaded = 4096
     seen = look(server.url, "qwen2.5-coder:7b")
     assert seen.version == "0.12.6"
@@ -80,8 +80,8 @@ def test_the_imitation_of_openai_is_left_out_of_the_address(server: FakeProvider
     assert {one.path for one in server.arrived} == {"/api/tags", "/api/version"}
 
 
-def test_what_an_old_server_does_not_tell_is_unknown(server: FakeProviders) -> None:
-    """Without a version, capabilities and context length nothing is made up."""
+def test_facts_that_an_old_server_omits_are_unknown(server: FakeProviders) -> None:
+    """Missing versions, capabilities and context lengths are not guessed."""
     server.models[:] = [OllamaModel("old:1b", capabilities=None, context=None)]
     server.fail(refuses(404), "/api/version")
     server.fail(refuses(404), "/api/ps")
@@ -133,7 +133,7 @@ def test_no_redirect_is_followed(server: FakeProviders, status: int, path: str) 
         assert elsewhere.arrived == []
 
 
-def test_where_a_redirect_points_is_told_without_what_may_be_secret(server: FakeProviders) -> None:
+def test_a_redirects_target_is_shown_without_secret_parts(server: FakeProviders) -> None:
     """Of a redirect's target only scheme and host are shown: no user, path or query."""
     server.fail(lambda handler: handler.json({}, 302, {"Location": "https://u:hidden@sso.example/x?token=hidden"}))
     with pytest.raises(WireError) as error:
@@ -168,7 +168,7 @@ def test_a_faulty_server_costs_a_problem_and_little_time(server: FakeProviders, 
     assert time.monotonic() - started < 10
 
 
-def test_nobody_there_is_told_at_once() -> None:
+def test_an_absent_server_is_reported_at_once() -> None:
     """A closed port and an unknown host are two different troubles."""
     with FakeProviders() as gone:
         url = gone.url
@@ -209,8 +209,8 @@ def test_no_answer_brings_it_down(server: FakeProviders, document: Any, status: 
     assert all(text.isprintable() for text in told)
 
 
-def test_a_pull_tells_each_step_and_the_model_is_there(server: FakeProviders) -> None:
-    """A pull reports the bytes that are there, and ends when the server says so."""
+def test_a_pull_reports_each_step_and_installs_the_model(server: FakeProviders) -> None:
+    """A pull reports the completed bytes, and ends when the server says so."""
     steps: list[ollama.Progress] = []
     pull(server.url, "gemma3:1b", steps.append)
     assert [step.status for step in steps][0::5] == ["pulling manifest", "success"]
@@ -309,7 +309,7 @@ def test_more_memory_never_takes_a_recommendation_away(some: int, more: int) -> 
 
 
 def test_this_machines_memory_is_known() -> None:
-    """Where tests run there are at least 256 MiB, and nobody has a pebibyte."""
+    """A machine that runs tests has at least 256 MiB, and less than a pebibyte."""
     memory = ollama.machine_memory()
     assert memory is not None
     assert 2**28 < memory < 2**50

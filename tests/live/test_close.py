@@ -60,8 +60,8 @@ def test_a_start_that_fails_leaves_nothing_behind(sandbox: Sandbox) -> None:
     assert resources() == before
 
 
-def test_current_stays_readable_and_stands_still(sandbox: Sandbox) -> None:
-    """After the end the last Config is there, and no later file changes it."""
+def test_current_stays_readable_and_unchanged(sandbox: Sandbox) -> None:
+    """After closing, `current` is the last Config, and no later file changes it."""
     with living(sandbox) as live:
         save(sandbox.user_file, "mode: local\nllm: {timeout: 1}\n")
         last = takes(live, timeout=1.0)
@@ -151,7 +151,7 @@ def test_many_threads_may_close_it_while_others_reload(sandbox: Sandbox) -> None
 @linux
 @pytest.mark.parametrize("in_watcher", [True, False])
 def test_whoever_logs_may_close_and_reload(sandbox: Sandbox, in_watcher: bool) -> None:
-    """A log sink is called in the middle of a reload: there, reload() and close() hang nobody."""
+    """A log sink is called in the middle of a reload: there, reload() and close() do not hang."""
     sandbox.write(user="mode: local\n")
     before = resources()
     holder: list[LiveConfig] = []
@@ -247,7 +247,7 @@ def program(sandbox: Sandbox, code: str, *argv: str) -> subprocess.CompletedProc
 
 
 def test_a_program_that_never_closes_it_ends_all_the_same(sandbox: Sandbox) -> None:
-    """The interpreter's end is held up by nobody, says nothing, and takes the state file away."""
+    """The interpreter exits without delay and output, and removes the state file."""
     sandbox.write(user="mode: local\n")
     done = program(sandbox, NEVER_CLOSED, str(sandbox.user_file))
     assert (done.returncode, done.stdout) == (0, "native\n")
@@ -391,8 +391,8 @@ print(len([name for name in os.listdir(run) if name.endswith(".json")]))
 # -- the state file --------------------------------------------------------------------------------------------------
 
 
-def test_an_unwritable_runtime_folder_disturbs_nobody(sandbox: Sandbox) -> None:
-    """Something else in its place: one event says so, once, and the worker works."""
+def test_an_unwritable_runtime_folder_does_not_stop_the_worker(sandbox: Sandbox) -> None:
+    """Something else is at its path: one event reports it once, and the worker works."""
     (sandbox.root / "run").write_text("a file")
     sandbox.write(user="mode: local\n")
     with logged() as events, living(sandbox) as live:
@@ -405,8 +405,8 @@ def test_an_unwritable_runtime_folder_disturbs_nobody(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("call", ["open", "replace"])
-def test_a_full_disk_disturbs_nobody(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """ENOSPC while the state is written: the worker goes on, keeps no half file, and publishes again later."""
+def test_a_full_disk_does_not_stop_the_worker(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """ENOSPC while the state is written: the worker continues, leaves no partial file, and publishes again later."""
 
     class Full:
         """`os`, with a disk that is full."""

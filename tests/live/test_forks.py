@@ -109,7 +109,7 @@ def test_a_child_of_a_closed_one_stays_closed(sandbox: Sandbox) -> None:
 
 
 def test_a_subscriber_that_was_not_called_before_the_fork_is_called_in_the_child(sandbox: Sandbox) -> None:
-    """It is still in an earlier call, which the fork cuts off: the child makes that call anew, with the newest."""
+    """It is still in an earlier call, which the fork cuts off: the child repeats that call, with the newest Config."""
     with living(sandbox, follow_forks=True) as live:
         called, may_end = threading.Event(), threading.Event()
         seen: list[float | None] = []
@@ -274,7 +274,7 @@ def test_a_storm_of_forks_under_a_full_stderr(sandbox: Sandbox, logger: str, fol
 
 
 def test_a_child_runs_a_secrets_command_that_a_lost_thread_was_running(sandbox: Sandbox) -> None:
-    """The lock by which a command runs once is made anew in a child."""
+    """A child replaces the lock by which a command runs only once."""
     with living(sandbox) as live:
         kept = live._follower._reloader._secrets
         with kept._running:

@@ -131,7 +131,7 @@ def test_links_may_make_one_file_of_the_users_and_the_projects(sandbox: Sandbox)
 
 
 def test_files_that_change_together_make_one_config(sandbox: Sandbox) -> None:
-    """What one reload finds becomes one generation, and what was seen by nobody is seen by nobody."""
+    """The changes of one reload become one generation; intermediate states are never visible."""
     with living(sandbox) as live:
         with live._follower._lock:  # nobody reloads meanwhile
             save(sandbox.site_file, "llm: {timeout: 1}\n")
@@ -198,7 +198,7 @@ def test_the_whole_project_may_go_and_come_back(sandbox: Sandbox) -> None:
 
 
 def test_without_native_events_it_follows_by_polling(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No watch to be had: `status` says so, one event too, changes are taken all the same; later it is native again."""
+    """Without watches `status` and one event say so, and changes are still applied; later watching is native again."""
 
     def refuse(*_: object, **__: object) -> object:
         raise OSError(28, "No space left on device")
@@ -232,7 +232,7 @@ def test_a_fault_of_our_own_loses_no_change(sandbox: Sandbox, monkeypatch: pytes
 def test_a_fault_of_our_own_in_the_watchers_thread_loses_none_either(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is reported, and what was told is read again without another change."""
+    """It is reported, and the reported paths are read again without another change."""
     reported: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", reported.append)
     with living(sandbox) as live:
@@ -247,10 +247,10 @@ def test_a_fault_of_our_own_in_the_watchers_thread_loses_none_either(
 @pytest.mark.parametrize(
     "fails", [(SecretCache, "refresh"), (Reloader, "_look_around"), (Config, "diff"), (LastGood, "accept")]
 )
-def test_wherever_it_fails_the_change_is_taken_and_told(
+def test_the_change_is_applied_and_reported_wherever_it_failed(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fails: tuple[type, str]
 ) -> None:
-    """No memory for one step of a reload: the next try does all of them, the callbacks among them."""
+    """One step of a reload fails for lack of memory: the next attempt repeats all of them, including the callbacks."""
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     owner, name = fails
     works = getattr(owner, name)
@@ -305,8 +305,8 @@ def test_a_projects_folder_that_becomes_a_link_to_elsewhere_is_refused(sandbox: 
 # -- reload() --------------------------------------------------------------------------------------------------------
 
 
-def test_reload_tells_what_came_of_it(sandbox: Sandbox) -> None:
-    """`reload()` returns Reloaded, Unchanged or Rejected, with everything in it, at once."""
+def test_reload_returns_its_result(sandbox: Sandbox) -> None:
+    """`reload()` returns Reloaded, Unchanged or Rejected, with all details, at once."""
     with living(sandbox) as live:
         assert isinstance(live.reload(), Unchanged)
         with live._follower._lock:
@@ -346,7 +346,7 @@ def test_reload_does_not_wait_for_callbacks(sandbox: Sandbox) -> None:
 
 
 def test_the_same_values_in_other_words_are_no_change(sandbox: Sandbox) -> None:
-    """A touch or a rewrite calls nobody and keeps the generation; `explain` tells the new place, warnings follow."""
+    """A touch or a rewrite calls no subscriber and keeps the generation; `explain` has the new place."""
     sandbox.write(user="mode: local\nllm: {model: fast}\n")
     with living(sandbox) as live:
         calls = Calls()
@@ -402,7 +402,7 @@ def test_a_rejected_change_leaves_the_last_good_until_the_next_good_one(sandbox:
 
 
 def test_a_rejected_change_is_rejected_whole(sandbox: Sandbox) -> None:
-    """While one file has a fault, a good change in another is not taken alone; it comes with the mended one."""
+    """While one file has a fault, a good change in another is not applied alone, but together with the fix."""
     with living(sandbox) as live:
         save(sandbox.project_file, "llm: [")
         assert rejected(live)
@@ -424,8 +424,8 @@ def test_going_back_to_what_was_good_clears_the_fault(sandbox: Sandbox) -> None:
         assert live.current.generation == 1
 
 
-def test_a_young_fault_is_no_news(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault that is mended before it is 150 ms old is told nobody, however often that happens."""
+def test_a_new_fault_is_not_reported_at_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault that is fixed within 150 ms is never reported, however often that happens."""
     clock = Clock()
     monkeypatch.setattr(held, "time", clock)
     with logged() as events, living(sandbox) as live:
@@ -446,7 +446,7 @@ def test_a_young_fault_is_no_news(sandbox: Sandbox, monkeypatch: pytest.MonkeyPa
 
 
 def test_another_fault_is_young_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one fault stands, a slip of another kind between two saves is no news either."""
+    """While one fault persists, a different fault between two saves is not reported either."""
     clock = Clock()
     monkeypatch.setattr(held, "time", clock)
     with logged() as events, living(sandbox) as live:
@@ -464,8 +464,8 @@ def test_another_fault_is_young_again(sandbox: Sandbox, monkeypatch: pytest.Monk
     assert [event["event"] for event in events] == ["config.loaded", "config.reload_rejected", "config.reloaded"]
 
 
-def test_the_end_of_a_fault_is_told_when_nothing_else_tells_it(sandbox: Sandbox) -> None:
-    """What was rejected is undone: no value changed, and the log does not end with the rejection."""
+def test_the_end_of_a_fault_is_reported_without_a_change(sandbox: Sandbox) -> None:
+    """A rejected change is undone: no value changed, but the log reports the recovery."""
     with logged() as events, living(sandbox) as live:
         text = sandbox.user_file.read_text()
         save(sandbox.user_file, "llm: [")
@@ -477,7 +477,7 @@ def test_the_end_of_a_fault_is_told_when_nothing_else_tells_it(sandbox: Sandbox)
     assert events[-1]["generation"] == 1
 
 
-def test_a_fault_that_stays_is_told_after_its_grace(sandbox: Sandbox) -> None:
+def test_a_fault_that_stays_is_reported_after_its_grace_time(sandbox: Sandbox) -> None:
     """With a real clock: not before 150 ms, and without another event in the folder."""
     with living(sandbox) as live:
         begin = time.monotonic()
@@ -570,7 +570,7 @@ def test_the_mode_of_the_start_is_kept(sandbox: Sandbox) -> None:
         assert until(lambda: not live.status.restart_required)
 
 
-def test_a_mode_that_was_asked_for_is_not_in_question(sandbox: Sandbox) -> None:
+def test_a_requested_mode_is_not_reported_as_a_change(sandbox: Sandbox) -> None:
     """With `mode=` or MODE, what a file says of it changes nothing, and nothing waits."""
     with living(sandbox, mode="local") as live:
         save(sandbox.user_file, "mode: cloud\nllm: {timeout: 1}\n")
@@ -578,7 +578,7 @@ def test_a_mode_that_was_asked_for_is_not_in_question(sandbox: Sandbox) -> None:
         assert not live.status.restart_required
 
 
-def test_what_needs_a_restart_is_told_and_taken_back(sandbox: Sandbox) -> None:
+def test_a_required_restart_is_reported_and_withdrawn(sandbox: Sandbox) -> None:
     """A restart key's change is in `current` and in `restart_required`, until the old value is back."""
     with living(sandbox) as live:
         calls = Calls()
@@ -667,7 +667,7 @@ def test_a_start_waits_for_a_writer_in_the_middle(sandbox: Sandbox) -> None:
 
 
 def test_a_start_in_the_middle_of_endless_writing_says_so(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that never comes to rest is a fault, never half of it, and never passed over."""
+    """A file that is written all the time is a fault; it is neither read partially nor skipped."""
     monkeypatch.setattr(reloader, "SETTLE", 0.05)
     sandbox.write(user=LOCAL)
     with sandbox.user_file.open("r+b", buffering=0) as half:
@@ -687,7 +687,7 @@ def grant(sandbox: Sandbox) -> None:
     grants.record(world(sandbox), msgspec.structs.replace(layer, entries=entries, refused={}))
 
 
-def test_trust_is_decided_anew_at_each_reload(sandbox: Sandbox) -> None:
+def test_trust_is_decided_again_at_each_reload(sandbox: Sandbox) -> None:
     """A grant counts when it is recorded, an edit of what it covers ends it, of other keys it does not."""
     with living(sandbox) as live:
         save(sandbox.project_file, "llm: {base_url: 'http://gpu:11434'}\n")
@@ -732,7 +732,7 @@ def test_a_revoked_grant_takes_the_endpoint_from_a_running_worker(sandbox: Sandb
 
 
 def test_a_revoked_grant_is_reported_once(sandbox: Sandbox) -> None:
-    """The problem is one event, however often the files are read again; granting it anew is taken."""
+    """The problem is one event, however often the files are read again; granting it again is applied."""
     save(sandbox.project_file, GRANTED)
     sandbox.write(user=LOCAL)
     grant(sandbox)
@@ -760,7 +760,7 @@ def test_a_revocation_beside_another_fault_reaches_the_worker(sandbox: Sandbox) 
 
 
 def test_a_revoked_credential_goes_nowhere(sandbox: Sandbox) -> None:
-    """Granting the project anew without credentials leaves it the endpoint and no key."""
+    """Granting the project again without credentials allows the endpoint but no key."""
     variables = {"MODE": "cloud", "ANTHROPIC_API_KEY": "sk-ant-mine-1"}
     save(sandbox.project_file, "llm: {base_url: 'https://corp.example'}\n")
     sandbox.write(user="{}\n")
@@ -825,7 +825,7 @@ def test_a_secret_in_a_file_rotates_live(sandbox: Sandbox) -> None:
 
 
 def test_a_secret_is_never_taken_by_halves(sandbox: Sandbox) -> None:
-    """While somebody writes the key's file, and while it is gone for a moment, the old key stays."""
+    """While the key's file is being written, and while it is gone for a moment, the old key stays."""
     key = sandbox.home / ".stigmer" / "key"
     sandbox.write(user=CLOUD)
     save(key, "sk-first-key\n")

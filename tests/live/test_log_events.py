@@ -47,8 +47,8 @@ def named(events: list[Any], name: str) -> list[Any]:
 # -- what stands in them ---------------------------------------------------------------------------------------------
 
 
-def test_the_start_tells_what_the_worker_runs_on(sandbox: Sandbox) -> None:
-    """`config.loaded` has the contract's fields, and for each value that is no default where it comes from."""
+def test_the_start_logs_the_workers_configuration(sandbox: Sandbox) -> None:
+    """`config.loaded` has the contract's fields, and the origin of each value that is not a default."""
     sandbox.write(user="mode: cloud\nllm:\n  model: balanced\n  timeout: 60\n", project="llm: {temperature: null}\n")
     with logged() as events, living(sandbox, {"ANTHROPIC_API_KEY": KEY, "STIGMER_LLM_MAX_RETRIES": "3"}) as live:
         fingerprint = live.current.fingerprint
@@ -89,8 +89,8 @@ def test_the_start_lists_each_fallback(sandbox: Sandbox) -> None:
     assert KEY not in str(events)
 
 
-def test_a_reload_tells_old_and_new_with_their_origin(sandbox: Sandbox) -> None:
-    """`config.reloaded` has each changed key, and what waits for a restart."""
+def test_a_reload_logs_old_and_new_values_with_their_origin(sandbox: Sandbox) -> None:
+    """`config.reloaded` has each changed key, and the keys that wait for a restart."""
     with logged() as events, living(sandbox) as live:
         save(sandbox.user_file, "mode: local\nllm:\n  timeout: 5\ntemporal:\n  namespace: ours\n")
         takes(live, timeout=5.0)
@@ -104,7 +104,7 @@ def test_a_reload_tells_old_and_new_with_their_origin(sandbox: Sandbox) -> None:
 
 
 def test_another_mode_is_reported_once(sandbox: Sandbox) -> None:
-    """The mode that a file asks for meanwhile is told as a change that needs a restart, and when it is taken back."""
+    """A new mode in a file is reported as a change that needs a restart, and so is its withdrawal."""
     with logged() as events, living(sandbox) as live:
         for text in ("mode: cloud\n", "mode: cloud\n# again\n", "mode: local\n"):
             save(sandbox.user_file, text)
@@ -138,8 +138,8 @@ def test_a_rejection_is_one_event_with_every_problem_at_its_line(sandbox: Sandbo
     assert (first["log_level"], first["generation"]) == ("error", 1)
 
 
-def test_a_fault_that_comes_back_is_told_again(sandbox: Sandbox) -> None:
-    """After a good change the same slip is news again."""
+def test_a_recurring_fault_is_reported_again(sandbox: Sandbox) -> None:
+    """After a good change the same fault is reported again."""
     with logged() as events, living(sandbox) as live:
         for number in (1, 2):
             save(sandbox.user_file, "llm: [")
@@ -149,8 +149,8 @@ def test_a_fault_that_comes_back_is_told_again(sandbox: Sandbox) -> None:
     assert len(named(events, "config.reload_rejected")) == 2
 
 
-def test_degraded_watching_is_told_once_and_so_is_its_end(sandbox: Sandbox) -> None:
-    """One event when changes are noticed by polling, with the reason; one when that is over."""
+def test_degraded_watching_and_its_end_are_reported_once(sandbox: Sandbox) -> None:
+    """One event when changes are detected by polling, with the reason; one when that ends."""
     sandbox.write(user=LOCAL)
     with logged() as events:
         reporter = Reporter()
@@ -175,7 +175,7 @@ def events_of(text: str) -> list[Any]:
 def test_without_a_terminal_each_event_is_a_line_of_json_on_stderr(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it is comes first; standard output stays the program's."""
+    """The event's name comes first; standard output is left to the program."""
     with living(sandbox) as live:
         save(sandbox.user_file, "mode: local\nllm: [")
         assert rejected(live)
@@ -189,7 +189,7 @@ def test_without_a_terminal_each_event_is_a_line_of_json_on_stderr(
 
 @no_logging_configured()
 def test_on_a_console_a_person_can_read_them(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """`logging.format: console` writes text; a rejected change's problems stand below it, line by line."""
+    """`logging.format: console` writes text; a rejected change's problems are below it, line by line."""
     sandbox.write(user="mode: local\nlogging: {format: console}\n")
     with living(sandbox) as live:
         save(sandbox.user_file, "mode: local\nlogging: {format: console}\nllm: {modl: x}\n")
@@ -333,7 +333,7 @@ def test_structlog_goes_before_the_standard_logging(sandbox: Sandbox, caplog: py
 
 
 @pytest.mark.parametrize("error", [OSError(5, "broken"), ValueError("closed"), RecursionError()])
-def test_a_log_that_cannot_be_written_disturbs_nobody(
+def test_an_unwritable_log_does_not_stop_the_worker(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A stderr that raises, a processor that raises: the change is taken, callbacks run, the watch goes on."""
@@ -418,7 +418,7 @@ def test_no_event_has_a_secret(sandbox: Sandbox) -> None:
     assert KEY not in text
 
 
-def test_a_rotated_secret_is_told_as_changed_and_not_shown(sandbox: Sandbox) -> None:
+def test_a_rotated_secret_is_reported_as_changed_and_not_shown(sandbox: Sandbox) -> None:
     """Both sides of the change are masks."""
     sandbox.write(user=f"mode: cloud\nllm: {{api_key: {KEY}}}\n")
     with logged() as events, living(sandbox) as live:
@@ -457,7 +457,7 @@ class Thing:
         ValueError(SECRET.reveal()),
     ],
 )
-def test_the_processor_masks_a_secret_wherever_it_stands(value: object) -> None:
+def test_the_processor_masks_a_secret_everywhere(value: object) -> None:
     """`redact_secrets` finds a secret in texts, however it is quoted there, and in whatever would be rendered."""
     event = redact_secrets(None, "info", {"event": "x", "value": value})
     assert "secret" not in repr(event)

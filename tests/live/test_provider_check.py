@@ -53,7 +53,7 @@ def write(sandbox: Sandbox, **llm: object) -> None:
     save(sandbox.user_file, f"mode: local\nllm:\n{lines}")
 
 
-def test_a_provider_that_is_not_there_is_told_with_its_fix(sandbox: Sandbox, closed: str) -> None:
+def test_an_absent_provider_is_reported_with_the_fix(sandbox: Sandbox, closed: str) -> None:
     """`provider.unreachable` names what was seen, the key, its place and the fix; without `check` nothing is told."""
     sandbox.write(user=f"mode: local\nllm:\n  base_url: {closed}\n")
     with structlog.testing.capture_logs() as log:
@@ -66,7 +66,7 @@ def test_a_provider_that_is_not_there_is_told_with_its_fix(sandbox: Sandbox, clo
     assert "ollama serve" in str(event["fix"])
 
 
-def test_nobody_waits_for_a_host_that_hangs(sandbox: Sandbox, hanging: str) -> None:
+def test_no_load_waits_for_a_host_that_hangs(sandbox: Sandbox, hanging: str) -> None:
     """Start, reading, reloading and a callback go on while the look at the provider still waits."""
     sandbox.write(user=f"mode: local\nllm:\n  base_url: {hanging}\n")
     began = time.monotonic()
@@ -84,7 +84,7 @@ def test_nobody_waits_for_a_host_that_hangs(sandbox: Sandbox, hanging: str) -> N
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("stigmer-config")]
 
 
-def test_it_looks_again_when_another_is_asked_and_only_then(sandbox: Sandbox, closed: str) -> None:
+def test_it_checks_again_only_after_a_change_of_provider(sandbox: Sandbox, closed: str) -> None:
     """A change of endpoint is looked at; one of a parameter is not."""
     sandbox.write(user="mode: local\nllm:\n  base_url: http://127.0.0.1:9\n")
     with (

@@ -49,7 +49,7 @@ def test_a_path_covers_the_effective_values_below_it(sandbox: Sandbox, path: str
         assert calls.keys == [keys]
 
 
-def test_a_model_covers_what_its_alias_stands_for(sandbox: Sandbox) -> None:
+def test_a_model_covers_the_target_of_its_alias(sandbox: Sandbox) -> None:
     """Redefining an alias calls who subscribed to `llm.model` and to `llm`, though the model's string is the same."""
     sandbox.write(user="mode: local\nllm: {model: mine}\naliases: {mine: 'one:1b'}\n")
     with living(sandbox) as live:
@@ -136,7 +136,7 @@ def test_bursts_coalesce_for_a_slow_callback(sandbox: Sandbox) -> None:
         assert [(change.key, change.old, change.new) for change in calls.seen[1][1]] == [("llm.max_retries", None, 2)]
 
 
-def test_there_and_back_calls_nobody(sandbox: Sandbox) -> None:
+def test_a_change_that_is_undone_calls_no_subscriber(sandbox: Sandbox) -> None:
     """A → B → A while a callback is busy: who saw A is not called again, who saw B is."""
     with living(sandbox) as live:
         begun, go_on = threading.Event(), threading.Event()
@@ -162,7 +162,7 @@ def test_there_and_back_calls_nobody(sandbox: Sandbox) -> None:
         assert after.keys == [{"llm.max_retries"}]
 
 
-def test_who_subscribes_late_never_gets_an_older_config(sandbox: Sandbox) -> None:
+def test_a_late_subscriber_never_gets_an_older_config(sandbox: Sandbox) -> None:
     """A subscriber that came after a swap is not told of that generation, nor of one before it."""
     with living(sandbox) as live:
         begun, go_on = threading.Event(), threading.Event()
@@ -200,7 +200,7 @@ def test_unsubscribed_means_not_called(sandbox: Sandbox) -> None:
         assert not other.seen
 
 
-def test_a_callback_that_raises_hurts_nobody(sandbox: Sandbox) -> None:
+def test_a_callback_that_raises_does_not_affect_others(sandbox: Sandbox) -> None:
     """It is logged, the others are called, and it is called again the next time; SystemExit ends nothing."""
     sandbox.write(user=LOCAL)
     with logged() as events, living(sandbox) as live:
@@ -287,7 +287,7 @@ def test_subscribing_after_the_end_raises(sandbox: Sandbox) -> None:
 
 
 def test_a_callback_begins_soon_after_the_swap(sandbox: Sandbox) -> None:
-    """A change is told by its event, not by the slow poll: well under a second, on a busy machine too."""
+    """An event reports a change, not the slow poll: well under a second, even on a busy machine."""
     with living(sandbox) as live:
         calls = Calls()
         live.subscribe(calls)

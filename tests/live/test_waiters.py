@@ -49,7 +49,7 @@ def test_wait_for_returns_the_config_for_which_it_holds(sandbox: Sandbox) -> Non
 
 
 def test_wait_for_ends_with_its_timeout(sandbox: Sandbox) -> None:
-    """`TimeoutError` after the time, not before; for asyncio the same; nobody is left waiting."""
+    """`TimeoutError` after the time, not before; the same for asyncio; no waiter is left over."""
     with living(sandbox) as live:
         for wait in (live.wait_for, lambda *a, **k: asyncio.run(live.wait_for_async(*a, **k))):
             for seconds in (0.05, 0, -1):
@@ -75,7 +75,7 @@ def test_what_the_predicate_raises_comes_out(sandbox: Sandbox) -> None:
 
 
 def test_closing_ends_every_wait(sandbox: Sandbox) -> None:
-    """Who waits when it is closed gets `Closed`, in threads and in event loops; who comes later too."""
+    """Waiters get `Closed` when it is closed, in threads and in event loops; later ones, too."""
     with living(sandbox) as live, ThreadPoolExecutor() as pool:
         waiting = [
             pool.submit(live.wait_for, timeout_is(7.0)),
@@ -201,7 +201,7 @@ def test_changes_of_a_closed_one_ends_at_once(sandbox: Sandbox) -> None:
 
 
 def test_many_may_wait_at_once(sandbox: Sandbox) -> None:
-    """Threads and tasks wait side by side, each for its own; a loop that has ended disturbs nobody."""
+    """Threads and tasks wait concurrently, each for its own condition; a closed loop does not affect others."""
 
     async def tasks(live: LiveConfig) -> list[Config]:
         return await asyncio.gather(*(live.wait_for_async(timeout_is(float(n)), DEADLINE) for n in (1, 1, 1)))

@@ -16,8 +16,8 @@ LOCAL = {"MODE": "local", **KEYS}
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("alias", ["fast", "balanced", "powerful"])
-def test_the_built_in_aliases_stand_for_a_model_of_every_provider(sandbox: Sandbox, alias: str, provider: str) -> None:
-    """Each of the three loads for each of the three, and keeps the name that was asked for."""
+def test_the_built_in_aliases_have_a_model_of_every_provider(sandbox: Sandbox, alias: str, provider: str) -> None:
+    """Each of the three aliases loads for each of the three providers, and `llm.alias` keeps its name."""
     llm = sandbox.load({**LOCAL, "STIGMER_LLM_PROVIDER": provider, "STIGMER_LLM_MODEL": alias}).llm
     assert (llm.provider, llm.alias, llm.model) == (provider, alias, alias)
     assert llm.model_id
@@ -43,7 +43,7 @@ def test_a_chain_is_followed_to_its_end_and_explained(sandbox: Sandbox) -> None:
     assert hops[2].origin.layer == "defaults"
 
 
-def test_after_a_prefix_stands_a_models_name(sandbox: Sandbox) -> None:
+def test_a_models_name_follows_a_prefix(sandbox: Sandbox) -> None:
     """`ollama:fast` is Ollama's model of that name, not the alias."""
     llm = sandbox.load({**LOCAL, "STIGMER_LLM_MODEL": "ollama:fast"}).llm
     assert (llm.alias, llm.model_name, llm.model_id) == (None, "fast", "fast")
@@ -65,8 +65,8 @@ def test_aliases_of_higher_layers_count_for_lower_ones(sandbox: Sandbox) -> None
     assert (llm.provider, llm.model_id) == ("anthropic", "claude-opus-4-5-20251101")
 
 
-def test_a_mapping_names_nobody(sandbox: Sandbox) -> None:
-    """A mapping with an entry for Anthropic alone does not lead there."""
+def test_a_mapping_names_no_provider(sandbox: Sandbox) -> None:
+    """A mapping with an entry only for Anthropic does not select it."""
     sandbox.write(user="aliases: {mine: {anthropic: claude-opus-4.5}}\nllm: {model: mine}\n")
     loaded = sandbox.read(LOCAL)
     assert loaded.config.llm.provider == "ollama"
@@ -97,8 +97,8 @@ def test_an_alias_that_is_not_used_needs_no_entry(sandbox: Sandbox) -> None:
         ("aliases: {a: {ollama: 'mine:1b', openai: b}, b: a}\n", "a → b → a"),
     ],
 )
-def test_a_cycle_is_told_once_used_or_not(sandbox: Sandbox, user: str, shown: str) -> None:
-    """One error per cycle, with the way round in it, though nothing uses the alias."""
+def test_a_cycle_is_reported_once_used_or_not(sandbox: Sandbox, user: str, shown: str) -> None:
+    """One error per cycle, with its steps, even if nothing uses the alias."""
     [problem] = sandbox.write(user=user).problems(LOCAL)
     assert (problem.code, problem.severity) == ("alias-cycle", "error")
     assert problem.message == f"the alias leads back to itself: {shown}"
@@ -106,7 +106,7 @@ def test_a_cycle_is_told_once_used_or_not(sandbox: Sandbox, user: str, shown: st
 
 
 def test_two_cycles_are_two_errors(sandbox: Sandbox) -> None:
-    """Each cycle is told; what leads into one is no cycle of its own."""
+    """Each cycle is reported; an alias that leads into one is not another cycle."""
     sandbox.write(user="aliases: {a: a, b: c, c: b, in: a}\nllm: {model: in}\n")
     assert [p.message.rpartition(": ")[2] for p in sandbox.problems(LOCAL)] == ["a → a", "b → c → b"]
 

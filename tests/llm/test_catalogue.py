@@ -32,7 +32,7 @@ def test_every_model_of_the_file_is_found_by_its_id_and_by_each_name() -> None:
 
 
 def test_no_name_means_two_models() -> None:
-    """Each id and each name stands once in the whole catalogue."""
+    """Each id and each name is unique in the whole catalogue."""
     names = [name for model in catalogue().models for name in (model.id, *model.names)]
     assert len(names) == len(set(names))
 
@@ -97,7 +97,7 @@ def test_days_left_counts_to_the_day_itself() -> None:
 
 @pytest.mark.parametrize("mode", ["local", "cloud"])
 def test_the_packages_own_choices_are_known_models(mode: str) -> None:
-    """Every default and every built-in alias stands in the catalogue, under its provider."""
+    """The model of every default and every built-in alias is in the catalogue, under its provider."""
     values = packaged(mode).values
     chosen = [(p, values[f"providers.{p}.model"]) for p in PROVIDERS]
     chosen += [row for name in ("fast", "balanced", "powerful") for row in values[f"aliases.{name}"].items()]
@@ -117,5 +117,5 @@ def test_a_bare_catalogue_name_belongs_where_the_catalogue_says(sandbox: Sandbox
 
 
 def test_the_facts_are_dated() -> None:
-    """`as_of` tells when they were taken, and no retirement date is without one."""
+    """`as_of` is the date of the facts, and no retirement date is without one."""
     assert datetime.date(2026, 1, 1) <= catalogue().as_of <= datetime.date.max

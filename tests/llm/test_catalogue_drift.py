@@ -105,8 +105,8 @@ def test_a_retired_default_takes_its_replacements_id(sandbox: Sandbox, today: st
     assert config.warnings == ()
 
 
-def test_a_retired_choice_of_somebodys_stays(sandbox: Sandbox) -> None:
-    """Who names a model gets that model, past its end too, and a warning that names the one to change to."""
+def test_an_explicitly_chosen_retired_model_stays(sandbox: Sandbox) -> None:
+    """An explicitly named model is used even after its retirement, with a warning that names its successor."""
     sandbox.write(user="llm:\n  model: claude-sonnet-4.5\n")
     config = sandbox.load(KEYS, today=DAY("2027-01-01"))
     assert config.llm.model_id == "claude-sonnet-4-5-20250929"

@@ -52,7 +52,7 @@ PREFIXED = [
 @pytest.mark.parametrize(("name", "provider"), [*NAMES, *PREFIXED])
 @pytest.mark.parametrize("mode", ["local", "cloud"])
 def test_a_model_names_the_provider_it_belongs_to(sandbox: Sandbox, mode: str, name: str, provider: str | None) -> None:
-    """A model alone moves to its provider, in either mode; one that is nobody's leaves it as it was."""
+    """A model alone selects its provider, in either mode; an unknown one changes nothing."""
     config = sandbox.load({**KEYS, "MODE": mode, "STIGMER_LLM_MODEL": name})
     assert config.llm.provider == (provider or {"local": "ollama", "cloud": "anthropic"}[mode])
     assert config.llm.model == name
@@ -84,7 +84,7 @@ def test_the_last_layer_that_names_one_decides(sandbox: Sandbox) -> None:
 
 
 def test_a_provider_beats_the_model_beside_it(sandbox: Sandbox) -> None:
-    """`llm.provider` names; a nobody's model beside it is that provider's."""
+    """`llm.provider` decides; an unknown model beside it belongs to that provider."""
     sandbox.write(user="llm: {provider: openai, model: my-own}\n")
     llm = sandbox.load(LOCAL).llm
     assert (llm.provider, llm.model) == ("openai", "my-own")
@@ -111,8 +111,8 @@ def test_switching_back_finds_what_was_said_for_the_first_provider(sandbox: Sand
     assert (llm.base_url, llm.num_ctx, llm.max_tokens) == ("http://gpu-box:11434", 4096, 8192)
 
 
-def test_timeout_and_retries_belong_to_nobody(sandbox: Sandbox) -> None:
-    """They count whichever provider is in force, and a provider's own in a higher layer beats them."""
+def test_timeout_and_retries_belong_to_no_provider(sandbox: Sandbox) -> None:
+    """They apply to any provider in force, and a provider's own setting in a higher layer wins over them."""
     sandbox.write(site="llm: {timeout: 5, max_retries: 1}\n", user="providers: {anthropic: {timeout: 9}}\n")
     ollama = sandbox.load(LOCAL).llm
     anthropic = sandbox.load({**LOCAL, "STIGMER_LLM_PROVIDER": "anthropic"}).llm
@@ -173,8 +173,8 @@ class TestAuto:
         assert config.llm.provider == "ollama"
         assert config.explain("llm.provider").origin == Origin("user", str(sandbox.user_file), 1, 17)
 
-    def test_a_nobodys_model_beside_it_does_not(self, sandbox: Sandbox) -> None:
-        """`auto` with a model that names nobody goes by the keys."""
+    def test_an_unknown_model_beside_it_does_not(self, sandbox: Sandbox) -> None:
+        """`auto` with a model that names no provider is decided by the keys."""
         sandbox.write(user="llm: {provider: auto, model: my-own}\n")
         llm = sandbox.load(LOCAL).llm
         assert (llm.provider, llm.model) == ("anthropic", "my-own")
@@ -275,7 +275,7 @@ class TestMismatch:
         ],
     )
     def test_these_are_none(self, sandbox: Sandbox, user: str) -> None:
-        """A gateway's any name, nobody's name, an alias's own entry, a right prefix, another key: no mismatch."""
+        """Any name on a gateway, an unknown name, an alias's own entry, a right prefix, another key: no mismatch."""
         assert not sandbox.write(user=user).read(LOCAL).errors
 
     def test_a_gateway_from_below_allows_any_name(self, sandbox: Sandbox) -> None:
@@ -312,8 +312,8 @@ class TestAnthropicKey:
         shown = self.llm(sandbox, *argv, variables=KEYS)
         assert (shown["provider"], shown["api_key"]) == ("openai", "k-openai")
 
-    def test_a_nobodys_model_among_the_flags_does_not(self, sandbox: Sandbox) -> None:
-        """`--llm-model my-own` names nobody: Anthropic gets it."""
+    def test_an_unknown_model_among_the_flags_does_not(self, sandbox: Sandbox) -> None:
+        """`--llm-model my-own` names no provider: Anthropic gets it."""
         shown = self.llm(sandbox, "--llm-model", "my-own")
         assert (shown["provider"], shown["model"]) == ("anthropic", "my-own")
 

@@ -119,7 +119,7 @@ class TestValues:
         assert config.override(values) == config
 
     def test_it_is_a_layer_of_its_own(self, sandbox: Sandbox) -> None:
-        """Its values come from `execution`, above flags, and the lower ones are told as overridden."""
+        """Its values come from `execution`, above flags, and the lower ones are listed as overridden."""
         config = sandbox.load({"MODE": "cloud", **KEYS}, flags={"llm.max_tokens": 7}).override({"llm.max_tokens": 9})
         why = config.explain("llm.max_tokens")
         assert why.origin is not None
@@ -130,7 +130,7 @@ class TestValues:
         ]
 
     def test_a_later_override_is_a_layer_above(self, sandbox: Sandbox) -> None:
-        """Two overrides are two layers: the later wins, the earlier is told."""
+        """Two overrides are two layers: the later wins, the earlier is listed as overridden."""
         config = cloud(sandbox).override({"llm.max_tokens": 1}).override({"llm.max_tokens": 2})
         assert config.llm.max_tokens == 2
         assert [loser.value for loser in config.explain("llm.max_tokens").losers] == [1, 20000]
@@ -181,7 +181,7 @@ class TestFaults:
         [problem] = caught.value.problems
         assert (problem.code, problem.key, problem.hint) == ("unknown-key", "llm.modle", "did you mean llm.model?")
 
-    def test_all_faults_are_told_at_once(self, sandbox: Sandbox) -> None:
+    def test_all_faults_are_reported_at_once(self, sandbox: Sandbox) -> None:
         """Not only the first."""
         values = {"llm": {"temperature": "hot", "max_tokens": 0, "modle": "x", "base_url": "gopher://x"}}
         assert sorted(code for code, _ in self.faults(cloud(sandbox), values)) == [
@@ -207,7 +207,7 @@ class TestFaults:
         ],
     )
     def test_it_is_checked_as_a_load_is(self, sandbox: Sandbox, values: Mapping[str, Any], code: str) -> None:
-        """Types, ranges, contradictions and what is missing."""
+        """Types, ranges, contradictions and missing values."""
         assert [found for found, _ in self.faults(cloud(sandbox), values)] == [code]
 
     def test_a_refused_override_changes_nothing(self, sandbox: Sandbox) -> None:
@@ -224,7 +224,7 @@ class TestCredentialBinding:
 
     ELSEWHERE = "https://gateway.example/v1"
 
-    def test_a_moved_url_without_a_key_is_told_with_both_ends(self, sandbox: Sandbox) -> None:
+    def test_a_moved_url_without_a_key_is_reported_with_both_endpoints(self, sandbox: Sandbox) -> None:
         """The error names both endpoints and both sources, and no key."""
         with pytest.raises(ConfigError) as caught:
             cloud(sandbox).override({"llm.base_url": self.ELSEWHERE})
@@ -241,7 +241,7 @@ class TestCredentialBinding:
 
     @pytest.mark.parametrize("order", [("llm.base_url", "llm.api_key"), ("llm.api_key", "llm.base_url")])
     def test_it_brings_its_own_key(self, sandbox: Sandbox, order: tuple[str, str]) -> None:
-        """An override's own key is for the URL in the same override, in whichever order they stand."""
+        """An override's own key is for the URL in the same override, in any order."""
         values = {"llm.base_url": self.ELSEWHERE, "llm.api_key": "k-own"}
         llm = cloud(sandbox).override({key: values[key] for key in order}).llm
         assert (llm.base_url, revealed(llm.api_key)) == (self.ELSEWHERE, "k-own")
@@ -251,8 +251,8 @@ class TestCredentialBinding:
         llm = cloud(sandbox).override({"llm.api_key": "k-own"}).llm
         assert (llm.base_url, revealed(llm.api_key)) == ("https://api.anthropic.com", "k-own")
 
-    def test_the_next_override_moves_nobodys_pin(self, sandbox: Sandbox) -> None:
-        """A later URL does not take the earlier override's key along."""
+    def test_the_next_override_moves_no_pin(self, sandbox: Sandbox) -> None:
+        """A later URL does not get the earlier override's key."""
         config = cloud(sandbox).override({"llm.base_url": self.ELSEWHERE, "llm.api_key": "k-own"})
         with pytest.raises(ConfigError) as caught:
             config.override({"llm.base_url": "https://evil.example"})
@@ -262,7 +262,7 @@ class TestCredentialBinding:
         assert "https://evil.example" in problem.message
 
     def test_going_back_finds_the_first_key(self, sandbox: Sandbox) -> None:
-        """A null URL means the packaged one, and the key that was given for it; the other one is told."""
+        """A null URL means the packaged one, and its key; the other key is listed as unused."""
         config = cloud(sandbox).override({"llm.base_url": self.ELSEWHERE, "llm.api_key": "k-own"})
         back = config.override({"llm.base_url": None})
         assert revealed(back.llm.api_key) == "k-anthropic"
@@ -297,8 +297,8 @@ class TestCredentialBinding:
         config = cloud(sandbox).override({"llm.base_url": self.ELSEWHERE, "llm.api_key": None})
         assert config.llm.api_key is None
 
-    def test_a_passed_over_key_above_a_none_is_told_as_bound(self, sandbox: Sandbox) -> None:
-        """What left nothing is the binding, not the null below it."""
+    def test_a_passed_over_key_above_a_none_is_reported_as_bound(self, sandbox: Sandbox) -> None:
+        """The binding is the reason for no key, not the null below it."""
         sandbox.write(site="llm: {api_key: null}\n", user="llm: {api_key: k-user}\n")
         with pytest.raises(ConfigError) as caught:
             cloud(sandbox).override({"llm.base_url": self.ELSEWHERE})

@@ -97,7 +97,7 @@ def test_it_is_not_pickled_or_encoded(sandbox: Sandbox) -> None:
 def test_no_command_prints_it(sandbox: Sandbox, where: str) -> None:
     """Without --reveal no command shows it, on either stream; what names the source may."""
     variables, _ = planted(sandbox, where)
-    if where == "command":  # its words stand in the user's own file: they are no secret
+    if where == "command":  # its words are in the user's own file: they are not secret
         sandbox.write(user="llm: {api_key: {command: [/bin/false]}}\n")
     argvs = [
         ["show", "--all"],
@@ -139,8 +139,8 @@ def test_no_log_event_holds_it(sandbox: Sandbox, capsys: pytest.CaptureFixture[s
     assert CANARY not in out.out + out.err
 
 
-def test_a_crashed_worker_tells_nothing(sandbox: Sandbox) -> None:
-    """A worker that dies with the Config in its hands leaves a traceback without it."""
+def test_a_crashed_worker_leaks_nothing(sandbox: Sandbox) -> None:
+    """The traceback of a worker that dies while using the Config does not contain the secret."""
     variables, _ = planted(sandbox, "user")
     program = (
         "from stigmer_config import load\n"

@@ -1,4 +1,4 @@
-"""Secrets that stand elsewhere: when they are read, how they fail, and that nothing of them shows."""
+"""Secret references: when they are read, how they fail, and that no output contains the secret."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_file(sandbox: Sandbox, name: str, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_a_file_that_is_no_secret(sandbox: Sandbox, make: object, says: str) -> None:
-    """Whatever else stands at the path is `secret-unavailable` at its place, without a word of its content."""
+    """Anything else at the path is `secret-unavailable` at its place, without its content."""
     sandbox.write(user="llm:\n  api_key: {file: key}\n")
     make(sandbox.home / ".stigmer" / "key")  # type: ignore[operator]
     code, key, message = problem(sandbox)
@@ -113,7 +113,7 @@ def test_a_file_is_validated_where_its_secrets_are_not(sandbox: Sandbox) -> None
     [("exit 3", "status 3"), ("head -c 9000 /dev/zero | tr '\\0' x", "larger than 8 KiB"), ("true", "empty")],
 )
 def test_a_command_that_fails(sandbox: Sandbox, body: str, says: str) -> None:
-    """A status, too much and nothing are each told, without what it printed."""
+    """An exit status, too much output and no output are each reported, without the output."""
     tool = script(sandbox, f"echo leaked-by-stderr >&2; {body}")
     sandbox.write(user=f"llm: {{api_key: {{command: [{tool}]}}}}\n")
     code, _, message = problem(sandbox)
@@ -183,7 +183,7 @@ def test_no_reference_in_a_project(sandbox: Sandbox) -> None:
 
 
 def test_what_is_not_used_is_not_read(sandbox: Sandbox) -> None:
-    """A broken reference of another provider harms nobody until that provider is asked for."""
+    """A broken reference of another provider has no effect until that provider is in force."""
     sandbox.write(user="providers: {openai: {api_key: {file: missing}}}\n")
     config = sandbox.load({"MODE": "local"})
     assert str(config.providers["openai"].api_key) == "set (not read)"
@@ -194,7 +194,7 @@ def test_what_is_not_used_is_not_read(sandbox: Sandbox) -> None:
 
 
 def test_a_literal_needs_a_closed_file_and_a_reference_does_not(sandbox: Sandbox) -> None:
-    """`insecure-permissions` is about secrets in the file, not about where they stand elsewhere."""
+    """`insecure-permissions` is about secrets in the file, not about references."""
     sandbox.write(user="llm: {api_key: {env: MY_KEY}}\n")
     sandbox.user_file.chmod(0o644)
     assert sandbox.load({**CLOUD, "MY_KEY": "sk-by-variable"}).llm.api_key is not None

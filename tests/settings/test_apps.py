@@ -252,7 +252,7 @@ def test_a_running_worker_takes_a_change(world: Sandbox) -> None:
 
 
 def test_an_unregistered_application_is_left_alone(world: Sandbox) -> None:
-    """No problem, kept, masked by its names; neither equality nor fingerprint know it."""
+    """No problem; its values are kept, masked by their names, and not part of equality or the fingerprint."""
     world.write_user("apps: {other: {url: x, nested: {a: [1, 2]}, api_key: hunter2-hunter2, pin: {token: 1234}}}")
     config = world.load(apps=APPS)
     assert config.warnings == ()

@@ -1,4 +1,4 @@
-"""A message about a value, a key or a file that is nearly right says what to write."""
+"""A message about a value, a key or a file that is nearly right contains the correct form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files are read at all: regular ones, bounded, that nobody else can have written."""
+"""The files that are read: regular, of limited size, and not writable by other users."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ KINDS = [make_fifo, make_folder, make_link_to_zeros, make_link_to_nothing, make_
 
 @pytest.mark.parametrize("layer", ["site", "user", "project"])
 @pytest.mark.parametrize("make", KINDS)
-def test_what_is_no_regular_file_is_an_error_and_holds_nobody_up(sandbox: Sandbox, layer: str, make: object) -> None:
+def test_a_path_that_is_no_regular_file_is_an_error_and_never_blocks(
+    sandbox: Sandbox, layer: str, make: object
+) -> None:
     """FIFOs, devices, sockets, folders, loops and dangling links are `unreadable-file`, never waited for or skipped."""
     assert callable(make)
     make(put(sandbox, layer))
@@ -91,8 +93,8 @@ def test_what_is_no_regular_file_is_an_error_and_holds_nobody_up(sandbox: Sandbo
 
 
 @pytest.mark.parametrize("layer", ["site", "user", "project"])
-def test_a_missing_file_is_quiet_and_listed(sandbox: Sandbox, layer: str) -> None:
-    """A file that is not there is no fault, and is told as looked for."""
+def test_a_missing_file_is_listed_without_a_problem(sandbox: Sandbox, layer: str) -> None:
+    """A missing file is no fault, and is listed as `absent`."""
     loaded = sandbox.read({"MODE": "local"})
     assert not loaded.problems
     assert status(loaded, layer) == "absent"
@@ -169,7 +171,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("place", ["file", "folder"])
 def test_a_file_that_may_not_be_read_is_an_error(open_folder: Path, place: str) -> None:
-    """An unreadable file, or one in a folder that cannot be entered, is told with its path; nothing is skipped."""
+    """An unreadable file, or one in a folder that cannot be entered, is reported with its path; nothing is skipped."""
     user_file = open_folder / ".stigmer" / "config.yaml"
     user_file.parent.mkdir(mode=0o700)
     user_file.write_text(SETTINGS)
@@ -249,7 +251,7 @@ def nobody_knows(number: int) -> grp.struct_group:
 
 
 @pytest.mark.parametrize(("mode", "text"), [(0o660, SETTINGS), (0o640, SECRET)])
-def test_a_group_that_nobody_knows_is_not_private(
+def test_an_unknown_group_is_not_private(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, mode: int, text: str
 ) -> None:
     """A file of a group without a name (an NFS mount, a container) may be the group's of many."""
@@ -314,7 +316,7 @@ def test_a_folder_that_others_can_write_is_no_place_for_a_trusted_file(
 
 
 def test_a_secret_others_can_read_has_the_chmod_as_its_hint(sandbox: Sandbox) -> None:
-    """The fault of a readable secret stands at the secret, and its hint is the command that mends it."""
+    """The fault of a readable secret is at the secret, and its hint is the command that fixes it."""
     sandbox.write(user=SECRET).user_file.chmod(0o644)
     problem = only(sandbox.read({"MODE": "local"}))
     assert (problem.key, problem.origin and problem.origin.line) == ("providers.anthropic.api_key", 3)

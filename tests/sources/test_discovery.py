@@ -71,7 +71,7 @@ class TestProject:
         assert tokens(load_in(sandbox, inner / "src")) == 9
 
     def test_it_stops_at_the_home_folder(self, sandbox: Sandbox) -> None:
-        """What lies above the home is nobody's project."""
+        """Folders above the home are not searched."""
         put(sandbox.root, 7)
         below = sandbox.home / "code"
         below.mkdir()
@@ -155,7 +155,7 @@ class TestProject:
         done = sandbox.run("get", "llm.max_tokens", variables={"MODE": "local"}, cwd=sandbox.root / "link")
         assert (done.returncode, done.stdout.strip()) == (0, "7")
 
-    def test_a_missing_one_is_quiet_but_listed(self, sandbox: Sandbox) -> None:
+    def test_a_missing_one_is_listed_without_a_problem(self, sandbox: Sandbox) -> None:
         """Absent, where it would be, and why."""
         loaded = sandbox.read({"MODE": "local"})
         assert not loaded.problems

@@ -1,4 +1,4 @@
-"""What each key may hold, whichever way a value comes in, and how each fault is told."""
+"""The values that each key accepts, from every source, and the message of each fault."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Place = tuple[str, str, int | None, int | None]
 
 
 def told(path: Path) -> tuple[str, list[Place]]:
-    """The layer and the problems that a case's first line announces."""
+    """The layer and the expected problems in a case's first line."""
     header = HEADER.fullmatch(path.read_text(encoding="utf-8").splitlines()[0])
     assert header is not None
     parts = [EXPECTED.fullmatch(part) for part in header[2].split("; ")]
@@ -30,7 +30,7 @@ def told(path: Path) -> tuple[str, list[Place]]:
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_an_invalid_file_is_told_as_its_first_line_says(sandbox: Sandbox, path: Path) -> None:
+def test_an_invalid_file_has_the_problems_in_its_first_line(sandbox: Sandbox, path: Path) -> None:
     """Each three-line file of `cases/invalid` gives exactly the problems it announces, and is named for the first."""
     layer, expected = told(path)
     code, key, *_ = expected[0]
@@ -44,7 +44,7 @@ def test_an_invalid_file_is_told_as_its_first_line_says(sandbox: Sandbox, path: 
     assert "c4n4ry" not in "\n".join(map(str, found))
 
 
-def test_validate_tells_the_same_of_a_file_by_itself(sandbox: Sandbox) -> None:
+def test_validate_reports_the_same_for_a_file_alone(sandbox: Sandbox) -> None:
     """`stigmer config validate FILE…` finds in each invalid file what a load of it finds."""
     cases = {str(path): told(path)[1] for path in CASES if told(path)[0] == "user"}
     done = sandbox.run("validate", "--format", "json", "--mode", "local", *cases)
@@ -302,7 +302,7 @@ def test_an_alias_name_is_small_letters_digits_and_three_signs(sandbox: Sandbox,
 
 @pytest.mark.parametrize("name", ["A", "1a", "_a", "a" * 65, "a b", "é", "''", "-a", "a:b", "a@b", "dynaconf_merge "])
 def test_another_name_is_no_alias(sandbox: Sandbox, name: str) -> None:
-    """What is no name is told as an unknown key at its place, and means nothing."""
+    """An invalid name is reported as an unknown key at its place, and has no effect."""
     sandbox.write(user=f"aliases:\n  ? {name if name == repr('') else json.dumps(name)}\n  : x:1b\n")
     (problem,) = sandbox.problems({"MODE": "local"})
     assert (problem.code, problem.origin and (problem.origin.line, problem.origin.column)) == ("unknown-key", (2, 5))
@@ -333,14 +333,14 @@ def test_another_name_is_no_alias(sandbox: Sandbox, name: str) -> None:
         ("llm:model: x", "llm: {model: …}"),
     ],
 )
-def test_a_slip_of_the_hand_is_told_with_what_was_meant(sandbox: Sandbox, given: str, suggested: str) -> None:
+def test_a_typing_error_is_reported_with_a_suggestion(sandbox: Sandbox, given: str, suggested: str) -> None:
     """Unknown keys, choices and aliases' providers suggest the nearest."""
     (problem,) = sandbox.write(user=f"{given}\n").problems({"MODE": "local"})
     assert suggested in problem.hint
 
 
 @pytest.mark.parametrize(("text", "column"), [("locked: 5", 9), ("locked: [llm, 5]", 15), ("locked: [llm, [x]]", 15)])
-def test_a_fault_of_a_list_stands_at_its_item(sandbox: Sandbox, text: str, column: int) -> None:
+def test_a_fault_of_a_list_is_at_its_item(sandbox: Sandbox, text: str, column: int) -> None:
     """The item that is no name is what has to be changed."""
     (problem,) = sandbox.write(user=f"{text}\n").problems({"MODE": "local"})
     assert (problem.code, problem.origin and problem.origin.column) == ("wrong-type", column)
@@ -377,7 +377,7 @@ NO_KEYS: list[dict[Any, Any]] = [
 
 
 @pytest.mark.parametrize("flags", NOT_MAPPINGS, ids=str)
-def test_a_value_in_the_place_of_a_section_is_told_so(sandbox: Sandbox, flags: dict[Any, Any]) -> None:
+def test_a_value_in_place_of_a_section_is_reported(sandbox: Sandbox, flags: dict[Any, Any]) -> None:
     """A section given as a value holds no keys."""
     assert [problem.code for problem in sandbox.problems({"MODE": "local"}, flags=flags)] == ["not-a-mapping"]
 
@@ -398,7 +398,9 @@ VALUES = st.recursive(
 
 
 @given(key=st.sampled_from([*EDGES, "llm", "aliases", "aliases.x"]), value=VALUES)
-def test_any_value_for_any_key_is_taken_or_told(tmp_path_factory: pytest.TempPathFactory, key: str, value: Any) -> None:
+def test_any_value_for_any_key_is_accepted_or_reported(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: Any
+) -> None:
     """Whatever Python value a flag or an override has: a Config, or a ConfigError with its problems.
 
     A flag whose value has names that do not exist is a `KeyError`.

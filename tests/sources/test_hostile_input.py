@@ -168,7 +168,7 @@ def _cost(read: Callable[[], Any]) -> dict[str, Any]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and resource limits")
 def test_bad_input_costs_less_than_half_a_second_and_64_mib() -> None:
-    """Every adversarial file of 64 KiB is read, judged and told within its bounds, as a user's and as a project's."""
+    """Every adversarial file of 64 KiB is read, checked and reported within the limits, in both layers."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.sources.test_hostile_input"],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=570, check=False,
@@ -283,7 +283,7 @@ INSERTED = [
 
 
 def check(sandbox: Sandbox, data: bytes, layer: str) -> None:
-    """One reading of a file: it ends in entries or in Problems, each of which can be told and stands in the file."""
+    """Reads a file once: the result is entries or Problems, each printable and with a place in the file."""
     path = {"site": sandbox.site_file, "user": sandbox.user_file, "project": sandbox.project_file}[layer]
     path.parent.mkdir(mode=0o755, exist_ok=True)
     path.write_bytes(data)
@@ -319,7 +319,9 @@ def test_mutated_files_give_entries_or_problems(
 
 
 @given(text=documents(), layer=st.sampled_from(["user", "project"]))
-def test_the_same_file_is_always_told_the_same(tmp_path_factory: pytest.TempPathFactory, text: str, layer: str) -> None:
+def test_the_same_file_always_has_the_same_result(
+    tmp_path_factory: pytest.TempPathFactory, text: str, layer: str
+) -> None:
     """Two readings of one file give equal values and equal problems."""
     sandbox = Sandbox(tmp_path_factory.getbasetemp() / "twice")
     sandbox.user_file.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from tests.support.paths import REPOSITORY
 from tests.support.sandbox import Sandbox
 
 ROOT = REPOSITORY
-# What a schema can tell of one file by itself.
+# The faults of a single file that a schema can detect.
 CODES = {
     "unknown-key",
     "unknown-alias-provider",
@@ -56,7 +56,7 @@ def plain(text: str) -> Any:
 
 
 def faults(sandbox: Sandbox, document: Any) -> list[Problem]:
-    """What the loader says about the document as a user file, by the codes that a schema can tell."""
+    """The loader's problems for the document as a user file, limited to codes that a schema can detect."""
     # JSON is YAML.
     sandbox.write(user=json.dumps(document))
     problems = sandbox.problems({"MODE": "local"})
@@ -100,7 +100,7 @@ def test_every_file_that_we_write_fits(path: Path) -> None:
 
 @pytest.mark.parametrize("key", SETTINGS)
 def test_a_key_has_what_its_declaration_says(key: str) -> None:
-    """Documentation, class, variable and reload stand where an editor shows them."""
+    """Documentation, class, variable and reload are where an editor shows them."""
     setting = SETTINGS[key]
     node = functools.reduce(lambda below, name: below["properties"][name], key.split("."), schema())
     assert node["description"].startswith(setting.doc)
@@ -117,7 +117,7 @@ def _nested(key: str, value: Any) -> Any:
     return value
 
 
-def test_defaults_are_told_and_no_secret_is() -> None:
+def test_defaults_are_included_and_secrets_are_not() -> None:
     """The default of the default mode, and in words where the modes differ."""
     properties = schema()["properties"]
     assert properties["temporal"]["properties"]["address"]["default"] == "localhost:7233"
@@ -135,9 +135,10 @@ def test_what_a_file_may_hold_is_accepted(made: Made) -> None:
 
 
 _URLS = """
-http://x https://x:0 http://x:65536 http://x:000080 http://x:00080/p?q http://u@x ftp://x http://a..b http://[::1] HTTP://X./
-http://[::1:2:3:4:5:6:7:8] http://[1::2:3:4:5:6:7] http://[:::] http://[::ffff:1.2.3.4]:1 http://[1:2:3:4:5:6:7:8] http://-
-http://[12345::] http://[::] http://[1::8]:1/x http://[fe80::1%25lo] x:1 x:65535 x:65536 x:0 x :1 [::1]:1 x:1x
+http://x https://x:0 http://x:65536 http://x:000080 http://x:00080/p?q http://u@x ftp://x http://a..b http://[::1]
+HTTP://X./ http://[::1:2:3:4:5:6:7:8] http://[1::2:3:4:5:6:7] http://[:::] http://[::ffff:1.2.3.4]:1
+http://[1:2:3:4:5:6:7:8] http://- http://[12345::] http://[::] http://[1::8]:1/x http://[fe80::1%25lo] x:1 x:65535
+x:65536 x:0 x :1 [::1]:1 x:1x
 """.split()  # noqa: SIM905 - read by people
 _WORDS_AND_TEXTS = """
 fast auto ollama ollama: OpenAI:x a..b a//b INFO json Json local low daytona llm.model llm llm.modle aliases.x aliases
@@ -203,7 +204,7 @@ def test_an_unknown_key_is_one_to_both(world: Sandbox, section: str, name: str) 
 
 
 @pytest.mark.parametrize("provider", CORE_PROVIDERS)
-def test_a_secret_may_stand_elsewhere(world: Sandbox, provider: str) -> None:
+def test_a_secret_may_be_a_reference(world: Sandbox, provider: str) -> None:
     """References are accepted where secrets are, and only in their three forms."""
     key = f"providers.{provider}.api_key"
     good: list[Any] = [{"env": "X"}, {"file": "~/key"}, {"command": ["/usr/bin/pass", "x"]}]

@@ -70,7 +70,7 @@ def test_values_are_completed(sandbox: Sandbox, client: Client) -> None:
         assert wanted <= set(offered), settings
 
 
-def test_a_key_is_told_under_the_pointer(sandbox: Sandbox, client: Client) -> None:
+def test_hovering_over_a_key_shows_its_documentation(sandbox: Sandbox, client: Client) -> None:
     """What it is for, who may set it, its variable, and its default."""
     document = Document(sandbox, "llm:\n  model: fast\n")
     told = client.hover(document.path, document.text, document.first + 1, 4).replace("\\", "")
@@ -94,7 +94,7 @@ def test_a_key_is_told_under_the_pointer(sandbox: Sandbox, client: Client) -> No
         ("locked: [llm.modle]\n", (0, 9), "llm.model"),
     ],
 )
-def test_a_fault_is_marked_where_it_stands(
+def test_a_fault_is_marked_at_its_place(
     sandbox: Sandbox, client: Client, settings: str, place: tuple[int, int], message: str
 ) -> None:
     """A wrong type, value or key is underlined, and the text says what is right."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.sandbox import Sandbox
 
-# The contract's table: variable → key, a text, and the value it stands for.
+# The contract's table: variable → key, a string, and its value.
 VARIABLES: dict[str, tuple[str, str, Any]] = {
     "MODE": ("mode", "local", "local"),
     "STIGMER_LLM_PROVIDER": ("llm.provider", "openai", "openai"),
@@ -185,7 +185,7 @@ NUMBERLIKE = st.text("+-0123456789.eE_x ", max_size=12) | st.floats().map(repr) 
 
 @given(text=NUMBERLIKE | st.text())
 def test_a_number_is_python_s_number_or_an_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """Where a text is taken as a number, it is the number Python's own reading gives, finite and in range."""
+    """A string that is accepted as a number has the value that Python gives it, finite and in range."""
     sandbox = Sandbox(tmp_path_factory.getbasetemp() / "numbers")
     loaded = sandbox.read({"MODE": "local", "STIGMER_LLM_TIMEOUT": text, "STIGMER_LLM_NUM_CTX": text})
     told = {problem.key for problem in loaded.errors}
@@ -204,7 +204,7 @@ def test_a_number_is_python_s_number_or_an_error(tmp_path_factory: pytest.TempPa
 def test_any_text_in_any_variable_is_a_value_or_a_problem(
     tmp_path_factory: pytest.TempPathFactory, name: str, text: str
 ) -> None:
-    """No text crashes the load, none of a secret is told, and a plain text is taken letter by letter."""
+    """No string crashes the load, no secret is shown, and a plain string is used unchanged."""
     sandbox = Sandbox(tmp_path_factory.getbasetemp() / "any-text")
     loaded = sandbox.read({**world(name), name: text})
     assert loaded.config.fingerprint
@@ -242,7 +242,7 @@ def test_a_mistyped_variable_warns_and_suggests(sandbox: Sandbox, name: str, nea
 
 
 @pytest.mark.parametrize("name", ["STIGMER_LLM_", "STIGMER_LLM_\udcff", "STIGMER_LLM_XYZZY\x1b[31m"])
-def test_a_strange_variable_name_is_told_harmlessly(sandbox: Sandbox, name: str) -> None:
+def test_a_strange_variable_name_is_escaped(sandbox: Sandbox, name: str) -> None:
     """A name with control characters or half a character can be printed."""
     (problem,) = sandbox.problems({"MODE": "local", name: "x"})
     assert problem.code == "unknown-variable"
@@ -260,7 +260,7 @@ def test_other_names_are_none_of_ours(sandbox: Sandbox, name: str) -> None:
     assert loaded.config == sandbox.load({"MODE": "local"})
 
 
-def test_an_unknown_variable_set_to_nothing_is_quiet(sandbox: Sandbox) -> None:
+def test_an_empty_unknown_variable_causes_no_warning(sandbox: Sandbox) -> None:
     """Empty is unset, also for a name that does not exist."""
     assert not sandbox.problems({"MODE": "local", "STIGMER_LLM_BASEURL": ""})
 
@@ -309,7 +309,7 @@ def test_ollama_host_is_read_as_ollama_reads_it(sandbox: Sandbox, text: str) -> 
 
 @pytest.mark.parametrize("text", ["ftp://example.com", "exa mple.com", "unix:///run/ollama.sock", "http://a:b:c"])
 def test_an_ollama_host_that_is_no_server_is_an_error(sandbox: Sandbox, text: str) -> None:
-    """What is no address is told, not guessed at."""
+    """An invalid address is reported, not guessed."""
     assert {problem.code for problem in sandbox.problems({"MODE": "local", "OLLAMA_HOST": text})} == {"invalid-url"}
 
 

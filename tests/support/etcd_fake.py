@@ -50,7 +50,7 @@ def told(message: object) -> Answer:
 
 
 def key_value(name: str, text: str | bytes, revision: object = 1, prefix: str = PREFIX) -> dict[str, Any]:
-    """A key as etcd tells it: 64-bit numbers are text."""
+    """A key in etcd's form: 64-bit numbers are strings."""
     return {"key": coded(f"{prefix}/{name}"), "value": coded(text), "mod_revision": revision}
 
 

@@ -27,7 +27,7 @@ needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="ther
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on just now."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -230,7 +230,7 @@ class Link:
         self._whole.clear()
 
     def mend(self) -> None:
-        """New connections go through again; those that were cut stay dead."""
+        """Lets new connections through again; the cut ones stay dead."""
         self._whole.set()
 
     def close(self) -> None:

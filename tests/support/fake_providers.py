@@ -349,7 +349,7 @@ def _event(document: dict[str, Any]) -> bytes:
 
 
 def refuses(status: int, document: Any = None) -> Fault:
-    """Answers with that status, and with the error as each provider tells one."""
+    """Answers with that status, and with an error in each provider's form."""
     return lambda handler: handler.json({"error": f"fault {status}"} if document is None else document, status)
 
 
@@ -406,7 +406,7 @@ def breaks_off(handler: Handler) -> None:
 
 
 def fails_in_the_middle(handler: Handler) -> None:
-    """Begins a streamed answer and then tells of an error in it, with status 200, as each protocol has it."""
+    """Begins a streamed answer with status 200 and then sends an error in it, in each protocol's form."""
     model = handler.body["model"]
     if handler.path.startswith("/api/"):
         parts = [_line(next(ollama_chunks(model))), _line({"error": "llama runner process has terminated"})]

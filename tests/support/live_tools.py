@@ -58,12 +58,12 @@ def logged() -> Iterator[list[Any]]:
 
 
 def heard(events: list[Any], name: str, times: int = 1) -> bool:
-    """Waits for an event to be logged so often: what it tells of is visible a moment before."""
+    """Waits until an event was logged this many times; its effect is visible a moment before."""
     return until(lambda: sum(event["event"] == name for event in events) >= times)
 
 
 def save(path: Path, text: str) -> None:
-    """Puts a text there in one step, as most programs do."""
+    """Writes a file atomically, as most programs do."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     new = path.with_name("new.tmp")
     new.write_text(text, encoding="utf-8")
@@ -72,7 +72,7 @@ def save(path: Path, text: str) -> None:
 
 
 def until(condition: Callable[[], object], timeout: float = DEADLINE) -> bool:
-    """For what tells nobody: looks every two milliseconds. Whether it came true."""
+    """Polls every two milliseconds, for conditions without an event. Returns whether it became true."""
     end = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > end:

@@ -6,7 +6,6 @@ import datetime
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 from stigmer_config import Config, Environment, Problem, load
 from stigmer_config.loading.load import Loaded, read
 from stigmer_config.loading.request import request
+
+from . import command_server
 
 # A day on which no model that the tests name is near its end, unless a test says otherwise.
 TODAY = datetime.date(2026, 6, 1)
@@ -83,8 +84,7 @@ class Sandbox:
     def run(
         self, *argv: str, variables: Mapping[str, str] | None = None, stdin: str = "", cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """`stigmer config ARGV…`, the real command, in this world."""
-        command = [str(Path(sys.executable).parent / "stigmer"), "config", *argv]
+        """`stigmer config ARGV…`, the real command, in a process of its own in this world."""
         environment = {
             "HOME": str(self.home),
             "PATH": os.environ.get("PATH", ""),
@@ -98,16 +98,7 @@ class Sandbox:
             **self.variables,
             **(variables or {}),
         }
-        return subprocess.run(
-            command,
-            cwd=cwd or self.project,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return command_server.run("config", *argv, cwd=cwd or self.project, env=environment, stdin=stdin)
 
     def show(self, *argv: str, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The document of `show --origin --format json`."""

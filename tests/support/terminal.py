@@ -1,4 +1,4 @@
-"""A real terminal with a real program in it: tmux, looked at until it shows what is waited for."""
+"""A real program in a real terminal: tmux, polled until it shows the expected text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grants: what they cover, what ends them, and what stands above them (in the manner of git's safe.directory tests)."""
+"""Grants: what they cover, what ends them, and what overrides them (in the manner of git's safe.directory tests)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_unset_nothing_is_trusted(sandbox: Sandbox) -> None:
     assert value(sandbox, "llm.base_url", CLOUD) == "https://api.anthropic.com"
 
 
-def test_show_tells_what_a_grant_would_change(sandbox: Sandbox) -> None:
+def test_show_lists_what_a_grant_would_change(sandbox: Sandbox) -> None:
     """As `trust` lists it, and without a question; once it is granted, what is in force."""
     sandbox.write(project=ASKS)
     shown = sandbox.run("trust", "--show", variables=CLOUD)
@@ -102,7 +102,7 @@ def test_a_grant_counts_and_open_keys_may_change(sandbox: Sandbox) -> None:
     ],
 )
 def test_a_new_covered_key_ends_the_grant(sandbox: Sandbox, more: str) -> None:
-    """Adding anything that needs a grant asks for all of it anew, a null as much as a value."""
+    """Adding anything that needs a grant, even a null, requires a new grant for everything."""
     sandbox.write(project=ASKS)
     assert grant(sandbox, "--with-credentials") == 0
     sandbox.write(project=ASKS + more)
@@ -269,8 +269,8 @@ def test_home_as_project_is_the_user_file(sandbox: Sandbox) -> None:
     assert (done.returncode, "no project file" in done.stderr) == (1, True)
 
 
-def test_a_swap_between_display_and_record_is_asked_again(sandbox: Sandbox) -> None:
-    """When the file changes while the question stands, what it says now is shown, and only that is recorded."""
+def test_a_swap_between_display_and_record_prompts_again(sandbox: Sandbox) -> None:
+    """When the file changes during the prompt, its new content is shown, and only that is recorded."""
     sandbox.write(project=ASKS)
     command = [str(Path(sys.executable).parent / "stigmer"), "config", "trust"]
     environment = {

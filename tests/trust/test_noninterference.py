@@ -34,7 +34,7 @@ OVERRIDES = st.one_of(
 
 
 def where(config: Config) -> tuple[str, str | None, str | None]:
-    """What decides who is paid and who reads along."""
+    """The values that decide who is paid and who can read the prompt."""
     return config.llm.provider, revealed(config.llm.api_key), config.llm.base_url
 
 
@@ -168,8 +168,8 @@ def test_over_reloads_a_hostile_file_changes_nothing(sandbox: Sandbox) -> None:
             assert not live.status.last_error
 
 
-def test_every_setting_has_a_class_and_tells_when_it_is_taken() -> None:
-    """A setting without a class, or one that nobody has thought of, does not pass."""
+def test_every_setting_has_an_access_class_and_a_reload_class() -> None:
+    """A setting without a class, or one that this test does not know, fails."""
     assert {setting.access for setting in SETTINGS.values()} == {"open", "protected", "secret", "forbidden"}
     assert {setting.reload for setting in SETTINGS.values()} == {"live", "restart"}
     secretive = {key for key in SETTINGS if key.endswith(("api_key", "password"))}

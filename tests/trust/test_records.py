@@ -1,4 +1,4 @@
-"""The record of a grant is believed only when nobody else can have written it, and survives a kill."""
+"""The record of a grant is trusted only if no other user can have written it, and survives a kill."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_record_that_another_user_may_have_written_is_not_believed(
     assert loaded.config.llm.base_url == "http://localhost:11434"
 
 
-def test_what_is_no_file_in_a_records_place_holds_nobody_up(sandbox: Sandbox) -> None:
+def test_a_record_that_is_no_file_never_blocks(sandbox: Sandbox) -> None:
     """A FIFO hung every command."""
     record = granted(sandbox)
     record.unlink()

@@ -80,7 +80,7 @@ def _effective(config: Config, lock: str) -> dict[str, Any]:
 def test_no_project_file_changes_provider_credential_or_endpoint(
     world: tuple[str, list[Given]], file: dict[str, Any], today: datetime.date
 ) -> None:
-    """Whatever stands in a project's file: provider, key and URL are those without it, refused or not."""
+    """For any content of a project's file: provider, key and URL are those without it, refused or not."""
     loaded, without = _with_and_without(*world, file, today, [])
     got, wanted = loaded.config, without.config
     assert got.llm.provider == wanted.llm.provider
@@ -107,7 +107,7 @@ def test_no_project_file_changes_provider_credential_or_endpoint(
 def test_a_locked_key_is_what_it_is_without_the_project(
     world: tuple[str, list[Given]], file: dict[str, Any], overrides: list[dict[str, Any]], today: datetime.date
 ) -> None:
-    """Whatever stands in a project's file: the effective value of every locked key stays, under overrides too."""
+    """For any content of a project's file: the effective value of every locked key stays, under overrides too."""
     loaded, without = _with_and_without(*world, file, today, overrides)
     for lock in without.config.locked:
         assert (lock, _effective(loaded.config, lock)) == (lock, _effective(without.config, lock))
@@ -199,7 +199,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("value", ["ok (/home/you/.stigmer/config.yaml:1) is fine", "'a'", "a → b", "x\u202ey"])
     def test_a_value_cannot_pass_for_a_part_of_the_message(self, sandbox: Sandbox, value: str) -> None:
-        """What is more than a word stands in quotes."""
+        """Anything but a word is in quotes."""
         sandbox.write(project=f"sandbox: {{root_dir: {json.dumps(value)}}}\n")
         (problem,) = sandbox.read(LOCAL).errors
         assert f"→ {quoted(value)} (" in problem.message
@@ -232,7 +232,7 @@ class TestKeys:
         assert shown in problem.message
         assert "stigmer config trust" in problem.hint
 
-    def test_all_refusals_are_told_together(self, sandbox: Sandbox) -> None:
+    def test_all_refusals_are_reported_together(self, sandbox: Sandbox) -> None:
         """Not only the first; and the open keys beside them stay."""
         sandbox.write(
             project="mode: cloud\nlocked: [llm]\n"
@@ -248,7 +248,7 @@ class TestKeys:
         assert sandbox.read(LOCAL).config.llm.temperature == 0.5
 
     def test_a_refused_value_is_explained_as_untrusted(self, sandbox: Sandbox) -> None:
-        """It stands among the losers, in its place between the layers."""
+        """It is among the losers, in the order of the layers."""
         sandbox.write(user="llm: {base_url: 'http://mine:1'}\n", project="llm: {base_url: 'http://evil:2'}\n")
         losers = sandbox.read(LOCAL).config.explain("llm.base_url").losers
         assert [(loser.origin.layer, loser.reason) for loser in losers] == [
@@ -318,7 +318,7 @@ class TestProvider:
 
     @pytest.mark.parametrize("lock", ["llm.provider", "llm.model", "llm"])
     def test_a_model_that_would_change_a_locked_provider_is_locked(self, sandbox: Sandbox, lock: str) -> None:
-        """No trust would let it in, so none is asked for."""
+        """A grant would not allow it, so none is suggested."""
         sandbox.write(user=f"locked: [{lock}]\n", project="llm: {model: claude-sonnet-4.5}\n")
         assert refusals(sandbox) == {"llm.model": "locked-key"}
         assert sandbox.read(LOCAL).config.llm.provider == "ollama"
@@ -361,7 +361,7 @@ class TestAliases:
         ],
     )
     def test_an_alias_may_not_lead_away(self, sandbox: Sandbox, alias: str, refused: bool) -> None:
-        """Another provider's target, a catalogue model's name and Ollama's cloud are; a mapping names nobody."""
+        """Another provider's target, a catalogue model's name and Ollama's cloud do; a mapping names no provider."""
         sandbox.write(user="aliases: {mine: 'mine:1b'}\n", project=f"aliases:\n  {alias}\n")
         found = refusals(sandbox)
         assert (found.get(f"aliases.{alias.split(':', maxsplit=1)[0]}") == "untrusted-key") is refused
@@ -392,7 +392,7 @@ class TestAliases:
         without = sandbox.read(variables, flags={"llm.provider": "ollama"}, project_dir=False).config.llm
         assert loaded.config.llm == without
 
-    def test_an_override_under_another_provider_tells_a_foreign_alias(self, sandbox: Sandbox) -> None:
+    def test_an_override_under_another_provider_reports_a_foreign_alias(self, sandbox: Sandbox) -> None:
         """What the project's alias means for another provider is never sent there unnoticed."""
         sandbox.write(
             site="llm: {model: mine}\n", user="llm: {provider: ollama}\n", project="aliases: {mine: 'ollama:x'}\n"
@@ -484,7 +484,7 @@ class TestLocked:
     def test_a_locked_alias_locks_what_it_resolves_to(
         self, sandbox: Sandbox, lock: str, project: str, refused: str
     ) -> None:
-        """No alias on the way changes what it stands for, for any provider."""
+        """No alias in its chain can change the model it resolves to, for any provider."""
         sandbox.write(
             user=f"locked: [{lock}]\naliases: {{team: middle, middle: mine, mine: 'approved:7b'}}\n"
             "providers: {ollama: {model: team}}\n",

@@ -217,7 +217,7 @@ def test_what_a_cleaner_removes_comes_back(sandbox: Sandbox, lose: Callable[[Pat
     assert not [path for path in (sandbox.root / "run").rglob("*") if path.is_file()]
 
 
-def test_only_what_nobody_holds_is_removed(tmp_path: Path) -> None:
+def test_only_unlocked_files_are_removed(tmp_path: Path) -> None:
     """Files of dead workers go, halves of a write as well; a living one's and those of others stay."""
     tmp_path.chmod(0o700)
     alive = WorkerLock(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What running workers tell the machine, and the commands that ask: workers, diff, watch."""
+"""The state that running workers publish, and the commands that use it: workers, diff, watch."""
 
 from __future__ import annotations
 
@@ -197,8 +197,8 @@ def test_a_restart_that_is_due_is_unhealthy(sandbox: Sandbox) -> None:
         assert "no: restart for mode, temporal.namespace" in done.stdout
 
 
-def test_a_rejected_reload_is_unhealthy_and_told(sandbox: Sandbox) -> None:
-    """Exit status 4, the problems with their places, on standard output; a good save mends it."""
+def test_a_rejected_reload_is_unhealthy_and_reported(sandbox: Sandbox) -> None:
+    """Exit status 4, and the problems with their places on standard output; a good save fixes it."""
     sandbox.write(user=LOCAL)
     with worker(sandbox) as one:
         save(sandbox.user_file, "mode: local\nllm: {modl: x}\n")
@@ -218,7 +218,7 @@ def test_a_rejected_reload_is_unhealthy_and_told(sandbox: Sandbox) -> None:
 
 
 def test_a_worker_that_cannot_follow_is_out_of_step(sandbox: Sandbox) -> None:
-    """A stopped process has old files: the hashes tell."""
+    """A stopped process has old files, which the hashes show."""
     sandbox.write(user=LOCAL)
     with worker(sandbox) as one:
         os.kill(one.pid, signal.SIGSTOP)
@@ -253,7 +253,7 @@ def state_file(sandbox: Sandbox) -> Path:
 
 
 def test_the_state_file_is_the_users_alone_and_has_no_secret(sandbox: Sandbox) -> None:
-    """Mode 0600 in folders of mode 0700; no secret of any layer stands in it, as text or as a digest."""
+    """Mode 0600 in folders of mode 0700; it contains no secret of any layer, as text or as a digest."""
     sandbox.write(
         user="mode: cloud\nllm: {api_key: sk-in-the-file}\nproviders: {openai: {api_key: {env: OTHER}}}\n",
         site="backend: {api_key: sk-in-the-site}\n",
@@ -277,7 +277,7 @@ def test_the_state_file_is_the_users_alone_and_has_no_secret(sandbox: Sandbox) -
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff\xfe", b"x" * 2_000_000])
 def test_what_is_no_state_is_passed_over(sandbox: Sandbox, content: bytes) -> None:
-    """A file that is half, of another version, or something else stops nobody and is left alone."""
+    """A partial file, one of another version, and anything else is ignored and not removed."""
     with living(sandbox):
         own = state_file(sandbox)
         other = own.with_name("other.json")
@@ -303,7 +303,7 @@ def test_nothing_is_written_where_others_can(sandbox: Sandbox) -> None:
 
 
 def test_a_link_in_the_way_is_not_followed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands where the new state is written is replaced, never written through."""
+    """A link at the path of the new state is replaced, never written through."""
     victim = sandbox.root / "victim"
     victim.write_text("precious")
     folder = sandbox.root / "run" / "stigmer" / "workers"
@@ -317,7 +317,7 @@ def test_a_link_in_the_way_is_not_followed(sandbox: Sandbox, monkeypatch: pytest
 
 
 def test_a_lost_runtime_folder_is_made_again(sandbox: Sandbox) -> None:
-    """When somebody logs out and in again, the folder is gone: the next change publishes all the same."""
+    """When the user logs out and in again, the folder is gone: the next change still publishes."""
     import shutil
 
     with living(sandbox) as live:
@@ -397,7 +397,7 @@ def test_what_a_worker_lacks_is_shown(sandbox: Sandbox) -> None:
         assert "temporal.namespace  (restart required)\n  - default\n" in done.stdout
 
 
-def test_faults_on_the_disk_are_told_besides(sandbox: Sandbox) -> None:
+def test_faults_on_the_disk_are_also_reported(sandbox: Sandbox) -> None:
     """What a load would complain about goes to standard error, with its exit status."""
     sandbox.write(user=LOCAL)
     with worker(sandbox) as one:
@@ -534,7 +534,7 @@ def test_watch_prints_json_lines(sandbox: Sandbox) -> None:
     assert not (sandbox.root / "was-run").exists()
 
 
-def test_watch_ends_when_nobody_reads_it_any_more(sandbox: Sandbox) -> None:
+def test_watch_ends_when_its_reader_is_gone(sandbox: Sandbox) -> None:
     """`watch | head -1`: the first write after that ends it, as it does with every command."""
     sandbox.write(user=LOCAL)
     with subprocess.Popen(
@@ -556,7 +556,7 @@ def test_watch_ends_when_nobody_reads_it_any_more(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("text", "status"), [("llm: [", 1), ("llm: {base_url: 'http://x.example'}\n", 3)])
 def test_watch_needs_a_good_start(sandbox: Sandbox, text: str, status: int) -> None:
-    """A configuration that does not load is told, with its exit status."""
+    """A configuration that does not load is reported, with its exit status."""
     sandbox.write(user=LOCAL, project=text)
     done = sandbox.run("watch")
     assert done.returncode == status
@@ -574,7 +574,7 @@ def test_changes_are_coloured_on_a_terminal(sandbox: Sandbox) -> None:
 
 
 def test_the_last_rejection_of_a_live_config_is_published(sandbox: Sandbox) -> None:
-    """What stands in the state file follows `status`, for the in-process reader too."""
+    """The state file equals `status`, also for a reader in the same process."""
     with living(sandbox) as live:
         save(sandbox.user_file, "llm: [")
         assert rejected(live)

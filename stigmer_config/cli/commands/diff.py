@@ -12,10 +12,10 @@ from ...config.sections import plain
 from ...core.problems import Problem
 from ...core.provenance import Change
 from ...core.secret import MASK, Secret
-from ...loading.load import Loaded, read, read_alone
+from ...loading.load import Loaded, read_alone
 from ...workers import local_workers
 from ..completion.candidates import complete_side, complete_worker
-from ..options import CommandContext, capture, common, html_option
+from ..options import CommandContext, capture, common, html_option, read_quietly
 from ..output import changes as diffs
 from ..output import render
 from ..output.problems import OK, exit_status, print_problems
@@ -90,7 +90,7 @@ def _worker(pid: int) -> tuple[tuple[Change, ...], list[Problem], int]:
         raise click.UsageError(f"no worker runs as process {pid}: stigmer config workers lists them")
     # Each container has a process 1: prefer this container's, then the newest.
     worker = max(workers, key=lambda worker: (worker.host == socket.gethostname(), worker.started))
-    loaded = read(local_workers.request_of(worker, capture()))
+    loaded = read_quietly(local_workers.request_of(worker, capture()))
     has, now = worker.values, {key: _comparable(value) for key, value in loaded.config.effective()}
     now["mode"] = loaded.wanted_mode
     changes = [

@@ -10,8 +10,7 @@ import click
 import msgspec
 
 from ...integrations.doctor import Finding, examine
-from ...loading.load import read
-from ..options import CommandContext, common
+from ..options import CommandContext, common, read_quietly
 from ..output import render
 from ..output.problems import exit_status
 from ..output.table import fold, terminal_width
@@ -54,7 +53,7 @@ def command(form: str, timeout: float, where: CommandContext, *, probe: bool) ->
     """
     # A probe is a real call like a worker's: it runs the key's command.
     request = msgspec.structs.replace(where.request(), runs_commands=probe)
-    loaded = read(request)
+    loaded = read_quietly(request)
     findings = examine(loaded, request.environment.today, timeout=timeout, probe=probe)
     failed = any(finding.check.state == "failed" for finding in findings)
     if form == "json":

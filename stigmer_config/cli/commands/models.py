@@ -19,13 +19,12 @@ from ...integrations.http import WireError
 from ...integrations.listing import Listed, listed_models
 from ...llm.catalogue import OLD_FACTS, ModelFacts, catalogue
 from ...llm.declared_providers import is_gateway
-from ...loading.load import read
 from ...secrets.references import Unread
 from ...settings.packaged_providers import COMPANIES
 from ...settings.urls import is_loopback
 from ...sources.defaults import packaged_url
 from ..completion.candidates import complete_named_provider, complete_pull
-from ..options import CommandContext, common, concerning
+from ..options import CommandContext, common, concerning, read_quietly
 from ..output import render
 from ..output.problems import exit_status, print_problems
 from ..output.pull_progress import let_pull
@@ -73,7 +72,7 @@ def command(
       stigmer config models --pull qwen2.5-coder:7b
     """
     request = msgspec.structs.replace(where.request(), runs_commands=pull is not None)
-    loaded = read(request)
+    loaded = read_quietly(request)
     if provider is not None and provider not in loaded.config.providers:
         hint = did_you_mean(provider, loaded.config.providers, f"providers: {', '.join(loaded.config.providers)}")
         raise click.BadParameter(f"there is no provider '{printable(provider)}': {hint}", param_hint="'--provider'")

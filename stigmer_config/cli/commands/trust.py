@@ -13,11 +13,11 @@ from ...core.problems import is_word, printable, quoted
 from ...core.provenance import Layer
 from ...files.atomic_write import SaveError
 from ...llm.provider_selection import CredentialGrant
-from ...loading.load import Loaded, read
+from ...loading.load import Loaded
 from ...loading.request import Request
 from ...sources.discovery import NO_HOME
 from ...trust import grants
-from ..options import CommandContext, common
+from ..options import CommandContext, common, read_quietly
 from ..output import render
 from ..output.problems import FAULTY, OK, print_problems
 from ..output.table import fold, terminal_width
@@ -55,7 +55,7 @@ def command(where: CommandContext, *, shows: bool, revokes: bool, credentials: b
     if request.environment.state_dir is None and not shows:
         click.echo(f"a grant cannot be kept: {NO_HOME}\nhint: set HOME, or STIGMER_HOME", err=True)
         raise SystemExit(FAULTY)
-    loaded = read(request)
+    loaded = read_quietly(request)
     project = _project(loaded)
     if revokes:
         had = grants.revoke(request.environment, project.source)
@@ -107,7 +107,7 @@ def _show(request: Request, loaded: Loaded, project: Layer) -> None:
 def _ask(request: Request, *, credentials: bool) -> None:
     """Shows the changes, asks for confirmation, reads the file again, and records only what was shown."""
     while True:
-        loaded = read(request)
+        loaded = read_quietly(request)
         project = _whole(_project(loaded))
         covered = grants.covered(project)
         if not covered:
@@ -119,7 +119,7 @@ def _ask(request: Request, *, credentials: bool) -> None:
         if not click.confirm("Trust these settings?", default=False, err=True):
             click.echo("nothing was granted", err=True)
             raise SystemExit(FAULTY)
-        again = _whole(_project(read(request)))
+        again = _whole(_project(read_quietly(request)))
         if grants.covered(again) == covered:
             _record(request, project, withheld if credentials else ())
             return
@@ -143,7 +143,7 @@ def _granted(request: Request, project: Layer) -> Loaded:
     variables = {**world.variables, "STIGMER_TRUST_PROJECT": grants.digest(grants.covered(project))}
     # Ignore the record of an earlier grant: its credentials need a new confirmation.
     environment = msgspec.structs.replace(world, variables=variables, state_dir=None)
-    return read(msgspec.structs.replace(request, environment=environment))
+    return read_quietly(msgspec.structs.replace(request, environment=environment))
 
 
 def _list(

@@ -47,7 +47,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify, leases and 
 
 
 class Consumer:
-    """Follows paths as a worker does: reads what it is told, asks again for what has not settled."""
+    """Follows paths like a worker: reads the reported ones, and requests those again that have not settled."""
 
     FAULT = b"cannot be read"
 
@@ -67,7 +67,7 @@ class Consumer:
     def __enter__(self) -> Consumer:
         paths = set(self.watcher._ledger.files)
         self.watcher.start()
-        self.wait(lambda: self.held.keys() >= paths)  # each is told once at the start
+        self.wait(lambda: self.held.keys() >= paths)  # each is reported once at the start
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,7 +134,7 @@ def inheritable() -> set[int]:
 
 
 def until(condition: Callable[[], bool]) -> bool:
-    """For what tells nobody: looks every millisecond."""
+    """Polls every millisecond, for conditions without an event."""
     end = time.monotonic() + DEADLINE
     while not condition():
         if time.monotonic() > end:
@@ -291,7 +291,7 @@ def test_a_link_that_leads_nowhere_is_waited_out(tmp_path: Path, target: str) ->
 @private
 @linux
 def test_a_file_moved_out_is_seen_at_once(tmp_path: Path) -> None:
-    """A move out of the folder holds nothing back: watchdog's own way takes 0.5 s."""
+    """A move out of the folder delays nothing: watchdog's own emitter takes 0.5 s."""
     path = tmp_path / "config.yaml"
     path.write_bytes(b"old")
     (tmp_path / "away").mkdir()
@@ -308,8 +308,8 @@ def test_a_file_moved_out_is_seen_at_once(tmp_path: Path) -> None:
         assert min(move_out_and_rewrite(number) for number in range(5)) < 0.4
 
 
-def test_reading_and_noise_wake_nobody(tmp_path: Path) -> None:
-    """Own reads, and what happens to other files, tell nothing."""
+def test_reads_and_unrelated_events_report_nothing(tmp_path: Path) -> None:
+    """Our own reads, and events of other files, report nothing."""
     path, last = tmp_path / "config.yaml", tmp_path / "last"
     path.write_bytes(b"x")
     with Consumer(path, last) as consumer:
@@ -322,7 +322,7 @@ def test_reading_and_noise_wake_nobody(tmp_path: Path) -> None:
         assert frozenset().union(*consumer.told[told:]) == {last}
 
 
-def test_a_file_being_created_is_told_when_it_is_closed(tmp_path: Path) -> None:
+def test_a_created_file_is_reported_when_it_is_closed(tmp_path: Path) -> None:
     """A new file that is empty is still being written: it would only be read in vain."""
     path, last = tmp_path / "config.yaml", tmp_path / "last"
     with Consumer(path, last) as consumer:
@@ -336,7 +336,7 @@ def test_a_file_being_created_is_told_when_it_is_closed(tmp_path: Path) -> None:
 
 
 def test_what_appears_between_the_walk_and_the_watch_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No event tells of a folder made just before its parent's watch stood: it is walked until nothing moves."""
+    """A folder created just before its parent's watch raises no event: the path is resolved until nothing changes."""
     path = tmp_path / "a" / "b" / "config.yaml"
     schedule = BaseObserver.schedule
 
@@ -354,14 +354,14 @@ def test_what_appears_between_the_walk_and_the_watch_is_found(tmp_path: Path, mo
 
 
 def test_paths_come_and_go(tmp_path: Path) -> None:
-    """The followed set may change while it runs, from the callback too; what left it is told no more."""
+    """The followed set may change while it runs, also from the callback; removed paths are not reported any more."""
     one, two = tmp_path / "one", tmp_path / "folder" / "two"
     two.parent.mkdir()
     two.write_bytes(b"two")
     with Consumer(one) as consumer:
         consumer.before_read = lambda: consumer.watcher.set_paths([two])
         one.write_bytes(b"one")
-        assert consumer.sees(two, b"two")  # told once, for it may have changed since its owner read it
+        assert consumer.sees(two, b"two")  # reported once, because it may have changed since its owner read it
         told = len(consumer.told)
         one.write_bytes(b"not yours")
         two.write_bytes(b"more")
@@ -371,8 +371,8 @@ def test_paths_come_and_go(tmp_path: Path) -> None:
         consumer.watcher.set_paths([Path("relative")])
 
 
-def test_a_storm_of_saves_is_told_seldom_and_its_end_always(tmp_path: Path) -> None:
-    """Saves as fast as they go are told some 50 times a second; the last one is."""
+def test_a_burst_of_saves_is_reported_rarely_and_its_end_always(tmp_path: Path) -> None:
+    """The fastest possible saves are reported about 50 times a second; the last one always is."""
     path = tmp_path / "config.yaml"
     with Consumer(path) as consumer:
         told, begin = len(consumer.told), time.monotonic()
@@ -382,8 +382,8 @@ def test_a_storm_of_saves_is_told_seldom_and_its_end_always(tmp_path: Path) -> N
         assert len(consumer.told) - told <= (time.monotonic() - begin) / 0.02 + 2
 
 
-def test_a_request_is_told_in_its_time(tmp_path: Path) -> None:
-    """`request` tells a path that did not change, once, and not early."""
+def test_a_request_is_reported_after_its_delay(tmp_path: Path) -> None:
+    """`request` reports a path that did not change, once, and not early."""
     path = tmp_path / "config.yaml"
     with Consumer(path) as consumer:
         told, begin = len(consumer.told), time.monotonic()
@@ -426,7 +426,7 @@ def test_what_raises_no_event_is_found_by_the_sweep(tmp_path: Path) -> None:
         assert consumer.sees(path, b"new!")
 
 
-def test_a_link_that_leads_nowhere_is_told_without_its_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dangling_link_is_reported_without_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dangling link is another thing than no file at all: made between the walk and the watch, it has no event."""
     monkeypatch.setattr(DueFiles, "event", lambda *_: None)
     path = tmp_path / "folder" / "config.yaml"
@@ -443,7 +443,7 @@ def test_a_link_that_leads_nowhere_is_told_without_its_event(tmp_path: Path, mon
 
 
 def test_a_folder_whose_change_was_missed_is_found_by_the_sweep(tmp_path: Path) -> None:
-    """The sweep compares folders too: one that was replaced unheard is watched anew."""
+    """The sweep compares folders too: one that was replaced without an event gets a new watch."""
     path = tmp_path / "folder" / "config.yaml"
     path.parent.mkdir()
     with Consumer(path, poll=0.05) as consumer:
@@ -458,7 +458,7 @@ def test_a_folder_whose_change_was_missed_is_found_by_the_sweep(tmp_path: Path) 
 def test_a_change_in_the_tick_of_the_last_one_is_not_missed_by_polling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clock may give two changes one time: what was polled within it is told once more."""
+    """A clock may give two changes one time: a file polled within it is reported once more."""
     path = tmp_path / "config.yaml"
     path.write_bytes(b"x")
     monkeypatch.setattr(BaseObserver, "schedule", refuse_all(errno.ENOSPC))
@@ -473,7 +473,7 @@ def test_a_change_in_the_tick_of_the_last_one_is_not_missed_by_polling(
 
 
 def test_a_callback_that_raises_hurts_nothing(tmp_path: Path) -> None:
-    """What a callback raises is handed on, SystemExit too, and the next change is told."""
+    """A callback's exception is passed on, even SystemExit, and the next change is reported."""
     path = tmp_path / "config.yaml"
     with Consumer(path) as consumer:
         for error in (ValueError("bad"), SystemExit(1)):
@@ -489,8 +489,8 @@ def test_a_callback_that_raises_hurts_nothing(tmp_path: Path) -> None:
         assert consumer.sees(path, b"good")
 
 
-def test_errors_go_to_the_threads_hook_if_nobody_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without `on_error`, and when `on_error` raises, `threading.excepthook` is told."""
+def test_errors_go_to_the_threads_hook_without_on_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `on_error`, and when `on_error` raises, `threading.excepthook` is called."""
     hooked: list[object] = []
     done = threading.Event()
 
@@ -684,7 +684,7 @@ def test_programs_it_runs_inherit_nothing(tmp_path: Path) -> None:
 @linux
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_emitter_is_noticed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When watchdog's thread dies the sweep notices, says so, and starts another."""
+    """When watchdog's thread dies, the sweep detects it, reports it, and starts another."""
     path = tmp_path / "config.yaml"
     with Consumer(path, poll=0.2) as consumer:
         with monkeypatch.context() as patch:
@@ -704,7 +704,7 @@ def test_a_dead_emitter_is_noticed_and_replaced(tmp_path: Path, monkeypatch: pyt
 
 
 @linux
-def test_books_that_are_wrong_are_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_records_of_watches_are_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When watchdog raises while it drops a watch, native watching starts from nothing; the thread goes on."""
     path = tmp_path / "folder" / "config.yaml"
     path.parent.mkdir()
@@ -757,7 +757,7 @@ def test_an_overflow_marks_everything(
 
 @private
 @linux
-def test_a_watch_that_ends_is_made_anew(tmp_path: Path) -> None:
+def test_a_watch_that_ends_is_replaced(tmp_path: Path) -> None:
     """The kernel ends a watch without the parent folder hearing of it when a file system is unmounted."""
     path = tmp_path / "folder" / "config.yaml"
     path.parent.mkdir()
@@ -870,7 +870,7 @@ def test_the_lease_ends_with_the_read_and_no_signal_comes(tmp_path: Path) -> Non
 
 
 def test_without_leases_a_change_has_to_be_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody tells of writers, a file counts after 0.1 s without a change, whatever the clock says."""
+    """Without leases, a file counts after 0.1 s without a change, whatever the clock says."""
     path = tmp_path / "config.yaml"
     path.write_bytes(b"half")
     monkeypatch.setattr(settled, "_open_for_writing", lambda _: None)
@@ -923,7 +923,7 @@ def test_a_read_that_falls_short_does_not_count(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_vanished_or_emptied_file_counts_after_its_grace(tmp_path: Path) -> None:
-    """An editor between two steps is no news; a file that was never there, or always empty, is told at once."""
+    """An editor between two steps reports nothing; a file that never existed or was always empty is at once."""
     path = tmp_path / "config.yaml"
     reader = StableReader()
     assert reader.read(path) == Gone()

@@ -91,7 +91,7 @@ def test_half_of_a_pair_is_no_silent_default(given: str, value: str, beside: str
     ],
 )
 def test_anything_else_is_an_error_of_the_variable(sandbox: Sandbox, url: str) -> None:
-    """One `invalid-url` that names the variable and shows a right one; nobody is asked, nothing is guessed."""
+    """One `invalid-url` that names the variable and shows a correct one; no request is sent, nothing is guessed."""
     problems = sandbox.problems({"MODE": "local", "STIGMER_ETCD": url})
     assert [(problem.code, str(problem.origin)) for problem in problems] == [("invalid-url", "STIGMER_ETCD")]
     assert "STIGMER_ETCD must" in problems[0].message
@@ -109,8 +109,8 @@ def test_anything_else_is_an_error_of_the_variable(sandbox: Sandbox, url: str) -
         f"me:{SECRET}@etcd.example/stigmer",
     ],
 )
-def test_a_password_in_the_url_is_refused_and_not_told(sandbox: Sandbox, url: str) -> None:
-    """It has variables of its own, which no process list and no message shows."""
+def test_a_password_in_the_url_is_refused_and_not_shown(sandbox: Sandbox, url: str) -> None:
+    """It has its own variable, which no process list and no message shows."""
     [problem] = sandbox.problems({"MODE": "local", "STIGMER_ETCD": url})
     assert (problem.code, problem.hint) == ("invalid-url", "use STIGMER_ETCD_USER and STIGMER_ETCD_PASSWORD")
     assert SECRET not in repr(problem) + str(problem)
@@ -124,7 +124,7 @@ def test_an_empty_variable_is_unset(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("name", ["STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY"])
 def test_a_relative_path_is_refused(sandbox: Sandbox, name: str) -> None:
-    """A worker's working folder is nobody's choice."""
+    """A worker's working folder is arbitrary."""
     [problem] = sandbox.problems({"MODE": "local", "STIGMER_ETCD": "https://127.0.0.1:1/p", name: "tls/x.pem"})
     assert str(problem.origin) == name
     assert f"{name} must be an absolute path, not 'tls/x.pem'" in problem.message
@@ -132,7 +132,7 @@ def test_a_relative_path_is_refused(sandbox: Sandbox, name: str) -> None:
 
 @needs_openssl
 def test_files_that_are_no_certificates_are_a_problem(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Missing, empty, a folder, a key that does not fit or has a passphrase: told at once, and nobody is asked."""
+    """Missing, empty, a folder, a key that does not fit or has a passphrase: reported without a request."""
     tls, other = Certificates(tmp_path / "tls"), Certificates(tmp_path / "other")
     empty = tmp_path / "empty.pem"
     empty.touch()

@@ -152,7 +152,7 @@ class Harm:
         yield
 
 
-def test_a_fleet_comes_to_the_newest_state_through_everything(tmp_path: Path) -> None:
+def test_a_fleet_reaches_the_newest_state_through_everything(tmp_path: Path) -> None:
     """Members die, hang and lose their majority, links are cut, workers fall behind a compaction: 0 stale, 0 back."""
     seed = int(os.environ.get("STIGMER_FUZZ_SEED", "7"))
     with Cluster(tmp_path / "etcd", 3) as cluster, cluster.keys("/p") as keys:

@@ -1,4 +1,4 @@
-"""A broken or hostile etcd costs a problem, not a worker: bounded in time and memory, last good kept, nothing told."""
+"""A broken or hostile etcd causes a problem, not a crash: bounded time and memory, last good kept, no secret shown."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ class TestLoad:
             hosts = ",".join(f"127.0.0.1:{fake.port}" for fake in (one, two, three))
             assert sandbox.load({**LOCAL, "STIGMER_ETCD": f"http://{hosts}/stigmer"}).llm.timeout == 3.0
 
-    def test_nobody_is_there(self, sandbox: Sandbox) -> None:
-        """A closed port, and a host that nobody knows."""
+    def test_no_server_is_there(self, sandbox: Sandbox) -> None:
+        """A closed port, and an unknown host."""
         assert "Connection refused" in refused(sandbox, f"http://127.0.0.1:{free_port()}/stigmer")
         refused(sandbox, "http://no-such-host.invalid:2379/stigmer")
 
@@ -187,7 +187,7 @@ class TestLoad:
 
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
     def test_no_redirect_is_followed(self, sandbox: Sandbox, status: str) -> None:
-        """What was asked, and the password, go nowhere else."""
+        """The request and the password are sent nowhere else."""
         with Fake() as other, Fake() as fake:
             fake.answers[RANGE] = redirecting(other.port, status)
             assert f"status {status[:3]}" in refused(sandbox, fake.url)
@@ -217,7 +217,7 @@ class TestLoad:
         "argv", [["set", "--fleet", "llm.timeout", "3"], ["workers", "--fleet"], ["show"], ["doctor"]], ids=" ".join
     )
     def test_no_command_ends_in_a_traceback(self, sandbox: Sandbox, name: str, argv: list[str]) -> None:
-        """It says what is wrong, and exits with 1."""
+        """It prints the fault, and exits with 1."""
         with Fake() as fake:
             fake.answers[RANGE] = BROKEN[name]
             done = sandbox.run(*argv, variables={**LOCAL, "STIGMER_ETCD": fake.url})
@@ -315,8 +315,8 @@ class TestWorker:
             assert len(fake.asked) < 400
 
     @pytest.mark.usefixtures("quick")
-    def test_a_flood_of_changes_drowns_nobody(self, sandbox: Sandbox) -> None:
-        """Changes without end of one key, then of ever new keys: memory is bounded, and calm returns with the store."""
+    def test_a_flood_of_changes_uses_bounded_memory(self, sandbox: Sandbox) -> None:
+        """Endless changes of one key, then of ever new keys: memory is bounded, and the worker recovers."""
         told_of: list[int] = []
 
         def changes(number: int, key: str, text: str) -> bytes:
@@ -342,7 +342,7 @@ class TestWorker:
 
     @pytest.mark.usefixtures("quick")
     def test_it_never_goes_backwards(self, sandbox: Sandbox) -> None:
-        """A store that is at an older revision is not taken, and told; one that has caught up is."""
+        """A store at an older revision is ignored and reported; one that has caught up is used."""
         with Fake({"llm/timeout": "1"}) as fake, logged() as events, living(sandbox, live_variables(fake)) as live:
             fake.put("llm/timeout", "2", revision=50)
             takes_timeout(live, 2.0)
@@ -400,7 +400,7 @@ class TestWorker:
             assert _own_threads() == before
 
     def test_closing_does_not_wait_for_a_dead_link(self, sandbox: Sandbox) -> None:
-        """Packets that nobody answers: connecting is given up in time."""
+        """Packets without an answer: connecting times out."""
         with Fake({"llm/timeout": "1"}) as fake, living(sandbox, live_variables(fake)) as live:
             assert _watched(fake)
             fake.__exit__()
@@ -478,7 +478,7 @@ def _own_threads() -> list[str]:
 
 @contextlib.contextmanager
 def _black_hole(port: int) -> Iterator[None]:
-    """A port whose queue is full: who connects gets no answer at all."""
+    """A port whose queue is full: a client gets no answer at all."""
     with contextlib.ExitStack() as ends:
         listener = ends.enter_context(socket.socket())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -513,7 +513,7 @@ class TestFleetList:
                 client.close()
 
     def test_what_is_no_worker_is_passed_over(self) -> None:
-        """Garbage, other versions and times without a zone stand in nobody's way."""
+        """Garbage, other versions and times without a zone are skipped."""
         good = {
             "host": "h",
             "pid": 1,
@@ -571,7 +571,7 @@ class TestPassword:
         return {"MODE": "local", "STIGMER_ETCD": fake.url, "STIGMER_ETCD_CACERT": str(tls.ca), **user, **more}
 
     @pytest.mark.usefixtures("quick")
-    def test_whatever_the_store_does_it_is_not_told(
+    def test_whatever_the_store_does_the_password_is_not_shown(
         self, sandbox: Sandbox, tls: Certificates, context: ssl.SSLContext
     ) -> None:
         """A server that has it and gives it back, in every way: in no message, log, state file or repr."""
@@ -620,10 +620,10 @@ class TestPassword:
             assert config.llm.timeout == 3.0
             assert not [asked for asked in fake.asked if self.CANARY in str(asked) or "auth" in asked.path]
 
-    def test_it_does_not_go_to_somebody_elses_certificate(
+    def test_it_is_not_sent_to_a_wrong_certificate(
         self, sandbox: Sandbox, tls: Certificates, context: ssl.SSLContext, tmp_path: Path
     ) -> None:
-        """Another CA, another host's name: nothing is said to them."""
+        """Another CA, another host's name: nothing is sent to them."""
         others = Certificates(tmp_path / "others")
         with Fake({}, context) as fake, Fake({}, context, "127.0.0.2") as elsewhere:
             variables = self.variables(fake, tls, STIGMER_ETCD_CACERT=str(others.ca))

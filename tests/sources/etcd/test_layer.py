@@ -41,7 +41,7 @@ def texts(problems: tuple[Problem, ...]) -> str:
 
 
 class TestValues:
-    """What stands behind the colon in a file stands in the store's key."""
+    """A key of the store contains the text after the colon in a file."""
 
     @pytest.mark.parametrize(
         ("name", "text", "value"),
@@ -78,8 +78,8 @@ class TestValues:
         assert origin is not None
         assert (origin.layer, str(origin)) == ("etcd", f"etcd:/stigmer/{name}@{REVISION}")
 
-    def test_every_setting_can_stand_there(self, sandbox: Sandbox) -> None:
-        """Each key of the reference but secrets, as its packaged or a harmless value."""
+    def test_every_setting_can_be_in_the_store(self, sandbox: Sandbox) -> None:
+        """Each key of the reference except secrets, with its packaged or a harmless value."""
         held = {
             "mode": "local",
             "llm": "{provider: ollama, model: fast, base_url: 'http://o:1', max_tokens: 1, temperature: 0, num_ctx: 1,"
@@ -102,7 +102,7 @@ class TestValues:
             key for key, setting in SETTINGS.items() if not setting.is_secret and not key.startswith("providers.")
         }
 
-    def test_a_section_may_stand_in_one_key(self, sandbox: Sandbox) -> None:
+    def test_a_section_may_be_in_one_key(self, sandbox: Sandbox) -> None:
         """A mapping is a section; keys of the same section beside it count too, each with its own place."""
         loaded = load_store(sandbox, {"llm": "{model: fast, timeout: 5}", "llm/temperature": "0.5"}, LOCAL)
         assert faults(loaded) == []
@@ -177,10 +177,10 @@ class TestValues:
             ({"aliases/a": "x", "aliases/a/ollama": "y"}, "duplicate-key", "aliases.a.ollama", "remove one of them"),
         ],
     )
-    def test_a_fault_is_told_with_its_key_and_revision(
+    def test_a_fault_is_reported_with_its_key_and_revision(
         self, sandbox: Sandbox, held: dict[str, str | bytes], code: str, key: str, hint: str
     ) -> None:
-        """One problem, at the store's key that is to blame, and the layer says so."""
+        """One problem, at the faulty key of the store, and the layer has the status `error`."""
         loaded = load_store(sandbox, held, LOCAL)
         [problem] = [problem for problem in loaded.errors if problem.origin and problem.origin.layer == "etcd"]
         assert problem.code == code
@@ -192,8 +192,8 @@ class TestValues:
         layer = next(layer for layer in loaded.layers if layer.name == "etcd")
         assert (layer.status, layer.why) == ("error", problem.message)
 
-    def test_all_faults_are_told_together(self, sandbox: Sandbox) -> None:
-        """Of several keys, and of a file beside them; what is good is taken into `show`."""
+    def test_all_faults_are_reported_together(self, sandbox: Sandbox) -> None:
+        """Of several keys, and of a file beside them; `show` contains the good values."""
         sandbox.write(user="llm: {timeout: soon}\n")
         held = {"llm/modle": "x", "llm/temperature": "9", "logging/level": "loud", "llm/max_retries": "3"}
         loaded = load_store(sandbox, held, LOCAL)
@@ -205,8 +205,8 @@ class TestValues:
         ]
         assert loaded.config.llm.max_retries == 3
 
-    def test_a_store_full_of_faults_tells_some(self, sandbox: Sandbox) -> None:
-        """Nobody reads ten thousand messages: it ends after a hundred or so, quickly."""
+    def test_a_store_full_of_faults_reports_some(self, sandbox: Sandbox) -> None:
+        """Ten thousand messages would be unreadable: it stops quickly after about a hundred."""
         held = {f"aliases/a{number}": "[&a 1, &b 2, &c 3, &d 4, &e 5]" for number in range(900)}
         assert 100 <= len(load_store(sandbox, held, LOCAL).errors) <= 120
         wrong = {f"unknown{number}": "x" for number in range(900)}
@@ -219,7 +219,7 @@ class TestValues:
         assert (config.temporal.namespace, config.temporal.task_queue) == ("@format {env[HOME]}", "${HOME}")
 
     def test_names_that_a_terminal_would_obey_are_escaped(self, sandbox: Sandbox) -> None:
-        """A key's name is no way to write on somebody's screen."""
+        """A key's name cannot control the user's terminal."""
         held = {"llm/mo\x1b[31mdel": "x", "aliases/a\u202eb": "x", "a\nb": "x"}
         loaded = load_store(sandbox, held, LOCAL)
         assert len(loaded.errors) == 3
@@ -236,8 +236,8 @@ class TestValues:
 class TestRank:
     """Above the machine's file, below the user's."""
 
-    def test_it_stands_between_site_and_user(self, sandbox: Sandbox) -> None:
-        """Each beats the one below, and the losers are told in their order."""
+    def test_it_is_between_site_and_user(self, sandbox: Sandbox) -> None:
+        """Each wins over the one below, and the losers are listed in order."""
         sandbox.write(site="llm: {timeout: 1, max_retries: 1}\n", user="llm: {timeout: 3}\n")
         config = load_store(sandbox, {"llm/timeout": "2", "llm/max_retries": "2"}, LOCAL).config
         assert (config.llm.timeout, config.llm.max_retries) == (3.0, 2)
@@ -274,14 +274,14 @@ SHAPES = ("{0}", "'{0}'", "|\n  {0}\n", "[{0}]", "{{{0}: {0}, {0}: x}}", "{{{0}:
 
 
 class TestSecrets:
-    """The store names where a secret stands on each machine, and never holds one."""
+    """The store contains references to secrets on each machine, and never a secret."""
 
     CANARY = "sk-canary-6f1d2"
 
     @pytest.mark.parametrize("key", [key for key, setting in SETTINGS.items() if setting.is_secret])
     @pytest.mark.parametrize("shape", SHAPES)
     def test_a_literal_one_is_refused_and_in_no_output(self, sandbox: Sandbox, key: str, shape: str) -> None:
-        """Whatever it is written as: an error, not used, and nowhere in what is told."""
+        """In any form it is an error, not used, and in no output."""
         text = shape.format(self.CANARY)
         loaded = load_store(sandbox, {key.replace(".", "/"): text}, CLOUD)
         mine = [problem for problem in loaded.errors if problem.key == key]
@@ -498,8 +498,8 @@ class TestCommand:
     HELD: ClassVar = {"llm/timeout": "3", "llm/max_retries": "2", "aliases/mine/ollama": "mine:1b", "llm/model": "mine"}
 
     @needs_openssl
-    def test_over_tls_it_is_told_with_its_revisions(self, sandbox: Sandbox, tmp_path: Path) -> None:
-        """`show`, `get`, `path`, `explain` and `diff` tell the store like any layer, between site and user."""
+    def test_over_tls_it_is_shown_with_its_revisions(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        """`show`, `get`, `path`, `explain` and `diff` show the store like any layer, between site and user."""
         sandbox.write(site="llm: {timeout: 1}\n", user="mode: local\nllm: {max_retries: 5}\n")
         with Cluster(tmp_path, tls=Certificates(tmp_path / "tls")) as cluster, cluster.keys("/stigmer") as keys:
             revisions = {name: keys.put(name, text) for name, text in self.HELD.items()}

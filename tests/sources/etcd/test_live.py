@@ -113,7 +113,7 @@ def test_a_bad_value_never_replaces_a_good_one(sandbox: Sandbox, one: Cluster, k
 def test_reload_asks_the_store(
     sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`reload()` takes what stands there now, whatever a watch told."""
+    """`reload()` uses the current content, whatever a watch reported."""
     monkeypatch.setattr(kept_fleet.FleetFollower, "_watch", lambda _, etcd: etcd.close())
     with living(sandbox, one.variables(prefix)) as live:
         keys.put("llm/timeout", "3")
@@ -169,8 +169,8 @@ def test_an_outage_costs_nothing_and_ends_by_itself(sandbox: Sandbox, tmp_path: 
         assert live.status.last_error is None
 
 
-def test_what_was_compacted_meanwhile_is_read_anew(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A watch cannot go on from a revision that is forgotten: everything is read, and nothing is lost."""
+def test_everything_is_read_again_after_a_compaction(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A watch cannot continue from a compacted revision: everything is read, and nothing is lost."""
     with Cluster(tmp_path / "etcd") as cluster, cluster.keys("/p") as keys:
         link = Link(cluster.members[0].client)
         try:
@@ -191,7 +191,7 @@ def test_what_was_compacted_meanwhile_is_read_anew(sandbox: Sandbox, tmp_path: P
 def test_a_watch_that_hears_nothing_is_made_up_for(
     sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A watch that is silently dead loses nothing: everything is read every now and then, and it is made anew."""
+    """A watch that died silently loses nothing: everything is read regularly, and the watch is replaced."""
     monkeypatch.setattr(kept_fleet, "PULSE", 0.2)
     link = Link(one.members[0].client)
     hosts = f"127.0.0.1:{link.port},127.0.0.1:{one.members[0].client}"
@@ -249,7 +249,7 @@ def test_without_a_majority_the_last_good_stays(
 def test_a_store_from_a_backup_is_not_taken_for_the_newest(
     sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer older than what was seen is passed over and told; another cluster's revisions count for themselves."""
+    """An answer older than the newest one is ignored and reported; another cluster's revisions are independent."""
     keys.put("llm/timeout", "1")
     read, watch, stands = Etcd.read, Etcd.watch, threading.Event()
 
@@ -339,8 +339,8 @@ def test_over_verified_tls_the_store_is_trusted(sandbox: Sandbox, secure: Cluste
 
 
 @needs_openssl
-def test_a_client_certificate_is_shown_where_one_is_asked_for(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A store that lets only known machines in lets this one in by its certificate."""
+def test_a_client_certificate_is_presented_on_request(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A store that requires a client certificate accepts this machine's."""
     tls = Certificates(tmp_path / "tls")
     asking = ["--client-cert-auth", "--trusted-ca-file", str(tls.ca)]
     with Cluster(tmp_path / "etcd", options=asking, tls=tls) as cluster:
@@ -493,7 +493,7 @@ def test_a_slip_in_a_provider_s_name_is_no_new_alias(sandbox: Sandbox, one: Clus
 
 
 @needs_openssl
-def test_no_secret_is_told_as_none(sandbox: Sandbox, secure: Cluster, prefix: str) -> None:
+def test_setting_no_secret_is_reported(sandbox: Sandbox, secure: Cluster, prefix: str) -> None:
     """That there is to be no key is no secret, and where there is none anyway it is overridden by nothing."""
     sandbox.write(user="mode: local\n")
     for scope in ("--fleet", "--user"):
@@ -611,8 +611,8 @@ def test_a_provider_is_declared_in_the_store(sandbox: Sandbox, secure: Cluster, 
         takes(live, provider="ollama")
 
 
-def test_the_fleet_tells_who_runs_what(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
-    """`workers --fleet` lists each worker; who rejected, lags or must restart is seen; who ended is gone."""
+def test_the_fleet_lists_what_each_worker_runs(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
+    """`workers --fleet` lists each worker, and shows which rejected, lag or must restart; ended ones are gone."""
     variables = one.variables(prefix)
     sandbox.write(user="mode: local\n").variables.update(variables)
 
@@ -651,14 +651,14 @@ def test_the_fleet_tells_who_runs_what(sandbox: Sandbox, one: Cluster, keys: Key
         assert (status, [worker["in_step"] for worker in workers]) == (4, [False, False])
         assert sandbox.run("workers", "--fleet").stdout.count("no: restart for temporal.task_queue") == 2
     assert until(lambda: listed()[1] == [])
-    for argv in ((), ("--expect", "1")):  # a rollout to nobody is not done
+    for argv in ((), ("--expect", "1")):  # a rollout to no worker is not complete
         nobody = sandbox.run("workers", "--fleet", *argv)
         assert (nobody.returncode, nobody.stdout) == (4, "")
         assert "no worker of the fleet is running" in nobody.stderr
 
 
-def test_a_fleet_that_rejects_is_listed_with_all_it_tells(keys: Keys) -> None:
-    """Hundreds of workers with as much to tell as they may, in any script, do not make the list unreadable."""
+def test_a_fleet_that_rejects_is_listed_with_all_its_problems(keys: Keys) -> None:
+    """Hundreds of workers with the largest possible states, in any script, do not make the list unreadable."""
     told = FleetWorker(
         host="h" * 64,
         pid=1,

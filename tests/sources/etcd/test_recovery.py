@@ -29,8 +29,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_who_has_much_to_tell_reads_the_store_all_the_same(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A worker whose own files change all the time finds out, too, that its watch is dead."""
+def test_a_worker_that_publishes_often_still_reads_the_store(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A worker whose own files change all the time also detects that its watch is dead."""
     with Cluster(tmp_path / "etcd") as cluster, cluster.keys("/p") as keys:
         link, ended = Link(cluster.members[0].client), threading.Event()
 
@@ -75,7 +75,7 @@ def cluster_with_users(folder: Path) -> Iterator[tuple[Cluster, dict[str, str]]]
 
 @needs_etcdctl
 @needs_openssl
-def test_a_change_of_users_ends_no_worker_s_news(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_change_of_users_does_not_stop_a_workers_updates(sandbox: Sandbox, tmp_path: Path) -> None:
     """Signed tokens are refused after any change of users: another is asked for, silently."""
     with (
         cluster_with_users(tmp_path) as (cluster, variables),
@@ -92,10 +92,10 @@ def test_a_change_of_users_ends_no_worker_s_news(sandbox: Sandbox, tmp_path: Pat
     assert [event for event in events if event["event"] == "config.watch_degraded"] == []
 
 
-def test_news_that_the_sweep_has_first_are_no_failure_of_the_store(
+def test_a_change_that_the_sweep_sees_first_is_no_failure_of_the_store(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A watch behind a slow member hears of a change after the sweep did: it is renewed, and nobody is alarmed."""
+    """A watch on a slow member gets a change after the sweep did: it is renewed, and no failure is reported."""
     interrupted = threading.Event()
     watch, interrupt, late = Etcd.watch, Etcd.interrupt, [1, 2, 3]
 
@@ -138,7 +138,7 @@ def test_a_watch_begins_with_a_token_that_ended_just_before(tmp_path: Path) -> N
 
 
 @needs_openssl
-def test_certificates_that_are_being_replaced_cut_nobody_off(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_certificates_that_are_being_replaced_do_not_disconnect(sandbox: Sandbox, tmp_path: Path) -> None:
     """A CA's file that cannot be used just now changes nothing: the one that was read is good still."""
     tls = Certificates(tmp_path / "tls")
     with Cluster(tmp_path / "etcd", tls=tls) as cluster, cluster.keys("/p") as keys:

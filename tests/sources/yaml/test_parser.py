@@ -1,4 +1,4 @@
-"""What YAML text may hold, where each fault stands, and what a plain scalar means."""
+"""The YAML that is accepted, the place of each fault, and the values of plain scalars."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_what_yaml_could_do_beyond_plain_settings_is_forbidden(sandbox: Sandbox,
 
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_nothing_of_a_file_with_forbidden_yaml_counts(sandbox: Sandbox, name: str) -> None:
-    """A refusal of the YAML refuses the whole file: what stands beside it is not taken."""
+    """Forbidden YAML refuses the whole file: the other keys are not used either."""
     sandbox.write(user=FORBIDDEN[name][0])
     loaded = sandbox.read({"MODE": "local"})
     user = next(layer for layer in loaded.layers if layer.name == "user")
@@ -107,7 +107,7 @@ SYNTAX = {
 
 
 @pytest.mark.parametrize("name", SYNTAX)
-def test_what_is_no_yaml_is_told_with_its_place(sandbox: Sandbox, name: str) -> None:
+def test_invalid_yaml_is_reported_with_its_place(sandbox: Sandbox, name: str) -> None:
     """Broken YAML is one `yaml-syntax` error where a person must look, and nothing beside it."""
     text, (line, column) = SYNTAX[name]
     assert faults(sandbox, text) == [("yaml-syntax", "", line, column)]
@@ -183,12 +183,12 @@ DUPLICATES = {
 
 @pytest.mark.parametrize("name", DUPLICATES)
 def test_a_key_given_twice_is_an_error_at_any_depth(sandbox: Sandbox, name: str) -> None:
-    """The second of two equal keys is told at its own place, even when both say the same."""
+    """The second of two equal keys is reported at its own place, even if both have the same value."""
     text, key, (line, column) = DUPLICATES[name]
     assert ("duplicate-key", key, line, column) in faults(sandbox, text)
 
 
-def test_each_repetition_of_a_key_is_told(sandbox: Sandbox) -> None:
+def test_each_repetition_of_a_key_is_reported(sandbox: Sandbox) -> None:
     """A key given three times is two faults, and names the line of the first."""
     sandbox.write(user="llm:\n  model: x:1b\n  model: y:1b\n  model: z:1b\n")
     problems = sandbox.problems({"MODE": "local"})
@@ -214,7 +214,7 @@ LIMITS: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_each_limit_lets_in_what_is_at_it_and_refuses_one_more(sandbox: Sandbox, name: str) -> None:
-    """Size, depth, events and length of a text have limits that no hand-written file meets."""
+    """Size, depth, events and length of a string have limits that no hand-written file reaches."""
     within, beyond = LIMITS[name]
     code = "yaml-forbidden" if name.startswith("depth") else "too-large"
     assert code not in {code for code, *_ in faults(sandbox, within)}
@@ -232,13 +232,15 @@ def test_each_limit_lets_in_what_is_at_it_and_refuses_one_more(sandbox: Sandbox,
     ],
     ids=["depth", "a bomb of brackets", "scalar", "brackets", "an anchor before too many brackets"],
 )
-def test_a_limit_is_told_where_it_was_passed(sandbox: Sandbox, text: str, code: str, line: int, column: int) -> None:
+def test_an_exceeded_limit_is_reported_at_its_place(
+    sandbox: Sandbox, text: str, code: str, line: int, column: int
+) -> None:
     """What is too deep, too long or too much has its place; what follows is not parsed."""
     assert (code, "", line, column) in faults(sandbox, text)
 
 
 def test_a_flood_of_faults_ends_after_a_hundred(sandbox: Sandbox) -> None:
-    """Each fault is told up to a hundred of one file; then the file is refused as a whole."""
+    """Up to a hundred faults of a file are reported; then the whole file is refused."""
     ninety = "llm:\n" + "".join(f"  wrong_{n}: 1\n" for n in range(90))
     assert [code for code, *_ in faults(sandbox, ninety)] == ["unknown-key"] * 90
     many = faults(sandbox, "llm:\n" + "".join(f"  wrong_{n}: 1\n" for n in range(4000)))
@@ -270,7 +272,7 @@ CORE: dict[str, object] = {
 
 
 def described(value: object) -> str | None:
-    """How a message tells a value that is no text; None for a text."""
+    """A message's name for a value that is not a string; None for a string."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return None if isinstance(value, str) else f"the number {value!r}"
@@ -370,14 +372,14 @@ def test_such_a_file_is_held_to_every_rule(sandbox: Sandbox, text: str, fault: P
 )
 @pytest.mark.parametrize("text", ["17", "1.5", "true", "null", "no", "2024-01-01", ".inf"])
 def test_what_is_quoted_is_text(sandbox: Sandbox, quotes: str, text: str) -> None:
-    """Quotes and blocks make a text of anything, number-like or not."""
+    """Quotes and blocks make a string of anything, number-like or not."""
     config = sandbox.write(user=f"temporal:\n  task_queue: {quotes.format(text)}\n").load({"MODE": "local"})
     assert config.temporal.task_queue == text
 
 
 @pytest.mark.parametrize("name", ["1", "true", "null", "1.5", "on"])
 def test_a_key_is_what_was_written(sandbox: Sandbox, name: str) -> None:
-    """Keys are names: `1`, `true` and `null` are told as they stand, and equal only to themselves."""
+    """Keys are names: `1`, `true` and `null` are reported as written, and equal only to themselves."""
     assert faults(sandbox, f"llm:\n  {name}: x\n") == [("unknown-key", f"llm.{name}", 2, 3)]
 
 
@@ -407,5 +409,5 @@ def test_a_file_with_nothing_in_it_is_an_empty_layer(sandbox: Sandbox, text: str
 
 @pytest.mark.parametrize("text", ["- llm\n", "[]\n", "llm\n", "42\n", "''\n", "true\n", "|\n  llm: {}\n"])
 def test_a_file_that_holds_no_keys_is_not_a_mapping(sandbox: Sandbox, text: str) -> None:
-    """A list, a text or a number where the keys belong is told at its place."""
+    """A list, a string or a number in place of the keys is reported at its place."""
     assert faults(sandbox, text) == [("not-a-mapping", "", 1, 1)]
