@@ -101,7 +101,7 @@ _LIMITS = """\
   has no user name or password.
 - A model that is not in the packaged catalogue works, but its limits and parameters are not checked.
 - Linux is where everything is tested. macOS and Windows should work; file events, forks, permissions and `workers` are
-  less tested there.
+  less tested there: [What is tested where](contributing.md#what-is-tested-where).
 """
 
 

@@ -43,7 +43,7 @@ def build(target: str, source: Path, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout as it is now, so that all that is built here is built from the same files."""
-    aside = shutil.ignore_patterns(".*_cache", ".git", ".venv", ".hypothesis", "__pycache__", "node_modules")
+    aside = shutil.ignore_patterns(".*_cache", ".git", ".venv*", ".hypothesis", "__pycache__", "node_modules")
     return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "checkout", ignore=aside))
 
 

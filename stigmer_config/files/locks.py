@@ -6,19 +6,20 @@ import sys
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Locks an open file exclusively, or `shared`. Never waits.
+    """Locks an open file, against all or (`shared`) against those that lock it alone. Never waits.
 
-    Returns False when another process holds a conflicting lock. Raises `OSError` on a file system without locks.
+    False when another holder is in the way. Raises `OSError` where the file system has no locks.
     """
+    if sys.platform == "win32":
+        import msvcrt
+
+        from . import windows_locks
+
+        return windows_locks.try_lock(descriptor, msvcrt)
+    import fcntl
+
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True

@@ -21,6 +21,7 @@ from stigmer_config.cli import COMMANDS
 from stigmer_config.settings.declarations import CORE_PROVIDERS, SETTINGS
 from stigmer_config.settings.packaged_providers import packaged_providers
 from stigmer_config.settings.value_types import Choice
+from tests.support import command_server
 from tests.support.cli_tools import COMMAND, ask, variables_of
 from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal
@@ -44,15 +45,7 @@ def asked(sandbox: Sandbox, *words: str, variables: dict[str, str] | None = None
         "COMP_CWORD": str(len(words)),
         **(variables or {}),
     }
-    return subprocess.run(
-        [COMMAND],
-        cwd=sandbox.project,
-        env=variables_of(sandbox, environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return command_server.run(cwd=sandbox.project, env=variables_of(sandbox, environment))
 
 
 def completed(sandbox: Sandbox, *words: str, variables: dict[str, str] | None = None) -> set[str]:

@@ -94,6 +94,14 @@ def test_what_a_page_says(sandbox: Sandbox) -> None:
     assert text.count("<script>") == 1
 
 
+def test_one_key_has_no_filter(sandbox: Sandbox) -> None:
+    """There is nothing to filter on the page of `explain`; the page of `show` has the field."""
+    sandbox.write(user=USER)
+    field = "<input type='search'"
+    assert field not in written(sandbox, "explain", "llm.model").read_text(encoding="utf-8")
+    assert field in written(sandbox, "show").read_text(encoding="utf-8")
+
+
 def test_reveal_does_not_affect_a_page(sandbox: Sandbox) -> None:
     """A page may be shared, so its secrets stay masked."""
     sandbox.write(user=USER)

@@ -74,11 +74,11 @@ class CommandServer:
             reader.start()
         with contextlib.suppress(BrokenPipeError), open(to_child, "wb") as stream:
             stream.write(stdin.encode())
-        with answer:
+        with answer, answer.makefile("rb") as lines:
             answer.settimeout(timeout)
-            pid = int(answer.recv(32))
+            pid = int(lines.readline())
             try:
-                code = int(answer.recv(32))
+                code = int(lines.readline())
             except TimeoutError:
                 os.kill(pid, signal.SIGKILL)
                 raise subprocess.TimeoutExpired(command, timeout) from None
@@ -92,14 +92,21 @@ _server: list[CommandServer] = []
 _starting = threading.Lock()
 
 
-def takes(variables: Mapping[str, str]) -> bool:
-    """Whether a fork can run with these variables: none is read by the start of Python."""
-    return sys.platform == "linux" and not any(
-        name.startswith(_STARTING) and (name, value) != ("LC_ALL", "C.UTF-8") for name, value in variables.items()
+def run(
+    *argv: str, cwd: Path, env: Mapping[str, str], stdin: str = "", timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """`stigmer ARGV…` with these variables alone: in a fork where one can show it, else by the installed command."""
+    if sys.platform == "linux" and not any(
+        name.startswith(_STARTING) and (name, value) != ("LC_ALL", "C.UTF-8") for name, value in env.items()
+    ):
+        return _the_server().run(argv, cwd=cwd, env=env, stdin=stdin, timeout=timeout)
+    command = [str(Path(sys.executable).parent / "stigmer"), *argv]
+    return subprocess.run(
+        command, cwd=cwd, env=env, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
     )
 
 
-def server() -> CommandServer:
+def _the_server() -> CommandServer:
     """The server of this process, started by the first call."""
     with _starting:
         if not _server:
@@ -156,9 +163,9 @@ def _supervise(request: dict[str, Any], descriptors: list[int]) -> dict[str, Any
         return request
     for descriptor in descriptors[:3]:
         os.close(descriptor)
-    os.write(descriptors[3], str(pid).encode())
+    os.write(descriptors[3], b"%d\n" % pid)
     _, status = os.waitpid(pid, 0)
-    os.write(descriptors[3], b"%d" % os.waitstatus_to_exitcode(status))
+    os.write(descriptors[3], b"%d\n" % os.waitstatus_to_exitcode(status))
     os._exit(0)
 
 

@@ -6,7 +6,6 @@ import datetime
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,20 +98,7 @@ class Sandbox:
             **self.variables,
             **(variables or {}),
         }
-        if command_server.takes(environment):
-            return command_server.server().run(
-                ("config", *argv), cwd=cwd or self.project, env=environment, stdin=stdin, timeout=60
-            )
-        return subprocess.run(
-            [str(Path(sys.executable).parent / "stigmer"), "config", *argv],
-            cwd=cwd or self.project,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return command_server.run("config", *argv, cwd=cwd or self.project, env=environment, stdin=stdin)
 
     def show(self, *argv: str, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The document of `show --origin --format json`."""

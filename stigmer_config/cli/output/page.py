@@ -168,9 +168,12 @@ def _entry(value: Any, origin: Any) -> str:
 
 def _table(columns: Sequence[str], rows: Sequence[str]) -> str:
     heads = "".join(f"<th scope='col'>{_text(name)}</th>" for name in columns)
-    return (
+    search = (
         "<label for='filter'>Filter keys, values and places</label><input type='search' id='filter'>"
         "<p class='muted' id='count' role='status'></p>"
+    )
+    return (
+        f"{search if len(rows) > 1 else ''}"
         "<div class='scroll' tabindex='0' role='region' aria-label='Values by layer'>"
         f"<table><thead><tr><th scope='col'>Key</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
