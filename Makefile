@@ -49,9 +49,10 @@ check: install ## Types, lint, format, import order
 	@$(BIN)/python -m pytest -n 0 tests/test_api.py tests/test_imports.py
 
 fuzz: SEED := $(or $(SEED),$(shell od -An -N2 -tu2 /dev/urandom | tr -d " "))
-fuzz: install ## Random inputs, and random damage to the files of a live worker, from a new SEED each time (half an hour)
+fuzz: install ## Random inputs, and random damage to the files of a live worker, from a new SEED each time (an hour)
 	@echo "SEED=$(SEED)"
 	@$(BIN)/python fuzz/load.py --inputs 100000 --seed $(SEED)
+	@$(BIN)/python fuzz/noninterference.py --inputs 100000 --seed $(SEED)
 	@$(BIN)/python fuzz/enforced.py --inputs 2000 --seed $(SEED)
 	@STIGMER_FIRST_USE_PROCESSES=300 $(BIN)/python -m pytest tests/core/test_decoding.py -k sixteen
 	@STIGMER_FORKS=300 $(BIN)/python -m pytest tests/live/test_forks.py -k storm

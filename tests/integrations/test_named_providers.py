@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from stigmer_config import Config
-from stigmer_config.integrations.chat import chat_model, chat_models
+from stigmer_config.integrations.chat import chat_model, chat_models, parse_model_string
 from stigmer_config.integrations.fallbacks import is_outage
 from tests.support.fake_providers import Arrived, FakeProviders, OllamaModel, refuses, text_of
 from tests.support.sandbox import Sandbox
@@ -106,6 +106,22 @@ def test_v1_at_the_end_of_anthropics_address_is_no_part_of_it(sandbox: Sandbox, 
     """`…/v1` is what other tools want there: the path has it once."""
     config = declared(sandbox, server, "anthropic")
     called(server, config.override({"llm.base_url": f"{server.url}/v1"}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_string_becomes_the_client_of_its_providers_kind(
+    sandbox: Sandbox, server: FakeProviders, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`parse_model_string("corp:…")` speaks the protocol of the declared provider, with its key, from this process."""
+    for name in ("MODE", "STIGMER_HOME", "STIGMER_SITE_CONFIG", *AMBIENT):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(sandbox.home))
+    declared(sandbox, server, kind, f"api_key: {KEY}")
+    model = parse_model_string("corp:corp-1")
+    assert type(model).__name__ == {"anthropic": "ChatAnthropic", "ollama": "ChatOllama", "openai": "ChatOpenAI"}[kind]
+    assert model.invoke("ping").text == text_of("corp-1")
+    headers = server.posted(PATHS[kind]).headers
+    assert KEY in (headers.get("authorization", "") + headers.get("x-api-key", ""))
 
 
 # ---- fallbacks

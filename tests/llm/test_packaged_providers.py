@@ -18,6 +18,7 @@ from stigmer_config.llm.catalogue import catalogue
 from stigmer_config.settings.packaged_providers import CORE_PROVIDERS, PROVIDER_NAME, packaged_providers
 from stigmer_config.settings.urls import is_loopback, same_url
 from stigmer_config.sources.defaults import packaged_url
+from tests.support.paths import REPOSITORY
 from tests.support.sandbox import Sandbox
 
 REQUIRED = {"openrouter", "groq", "mistralai", "deepseek", "xai", "together", "google", "lmstudio", "vllm", "litellm"}
@@ -109,6 +110,16 @@ def test_no_name_is_that_of_an_ollama_model() -> None:
     assert not families & packaged_providers().keys()
     assert not families & catalogue().foreign_prefixes.keys()
     assert set(catalogue().foreign_prefixes.values()) - {None} <= packaged_providers().keys()
+
+
+def test_the_docs_have_a_row_for_each() -> None:
+    """The table of docs/providers.md: name, address, variables of the key, the page that lists its models."""
+    text = (REPOSITORY / "docs" / "providers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z]+)`[^|]* \| `(\S+)` \| (.*) \| \[list\]\((\S+)\) \|$", text, re.MULTILINE)
+    assert [(name, url, tuple(re.findall(r"`(\w+)`", keys)), models) for name, url, keys, models in rows] == [
+        (name, packaged_url(name), provider.key_variables, provider.models)
+        for name, provider in packaged_providers().items()
+    ]
 
 
 def loaded(sandbox: Sandbox, provider: str) -> Config:

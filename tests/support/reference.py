@@ -21,8 +21,11 @@ from ruamel.yaml import YAML
 from tests.support.paths import REPOSITORY
 
 DEFAULTS = REPOSITORY / "defaults"
-PROVIDERS = ("anthropic", "ollama", "openai")
-OWNED = ("model", "base_url", "api_key", "max_tokens", "temperature", "num_ctx", "reasoning_effort")
+PROVIDERS = ("anthropic", "ollama", "openai")  # the three
+COMPANIES = ("anthropic", "openai")  # a packaged address that is the company's own
+ROUTERS = ("openrouter",)
+NAMED = (*PROVIDERS, "groq", *ROUTERS)  # with two of those in providers.yaml, which speak OpenAI's protocol
+OWNED = ("model", "base_url", "api_key", "max_tokens", "temperature", "num_ctx", "reasoning_effort", "fallbacks")
 FREE = ("timeout", "max_retries")
 FIELDS = OWNED + FREE
 
@@ -86,6 +89,8 @@ def packaged(mode: str) -> Given:
     values: dict[str, Any] = {"llm.provider": file["llm"]["provider"]}
     for provider, fields in file["providers"].items():
         values |= {f"providers.{provider}.{name}": value for name, value in fields.items()}
+    others = _yaml("providers.yaml")["providers"]
+    values |= {f"providers.{name}.base_url": others[name]["base_url"] for name in NAMED if name not in PROVIDERS}
     values |= {f"aliases.{name}": target for name, target in file["aliases"].items()}
     return Given("defaults", values)
 
@@ -143,7 +148,7 @@ def chain(text: str, aliases: dict[str, tuple[Any, Any]], provider: str | None) 
 
 def prefix(text: str) -> str | None:
     head = text.split(":", maxsplit=1)[0].lower()
-    return head if ":" in text and head in PROVIDERS else None
+    return head if ":" in text and head in NAMED else None
 
 
 def without_prefix(text: str) -> str:
@@ -204,7 +209,7 @@ class Naive:
     def __init__(self, layers: list[Given], today: datetime.date) -> None:
         self.layers = layers
         self.today = today
-        self.urls = {p: layers[0].values[f"providers.{p}.base_url"] for p in PROVIDERS}
+        self.urls = {p: layers[0].values[f"providers.{p}.base_url"] for p in NAMED}
         self.aliases = merged_aliases(layers)
         self.trusted_aliases = merged_aliases([x if x.name != "project" else Given("project") for x in layers])
         self.problems: set[tuple[str, str, str, str]] = set()
@@ -256,7 +261,9 @@ class Naive:
         return url
 
     def is_gateway(self, provider: str, url: str | None) -> bool:
-        if provider not in ("anthropic", "openai") or url is None:
+        if provider not in COMPANIES:
+            return provider not in PROVIDERS and provider != ""
+        if url is None:
             return False
         return address(url) != address(self.urls[provider])
 
@@ -327,11 +334,13 @@ class Naive:
         self._foreign_prefixes()
         self._temperatures()
         cycles = self._cycles()
-        if values["base_url"] is None and self.provider != "ollama":
+        if values["base_url"] is None and self.provider in COMPANIES:
             values["base_url"] = self.urls[self.provider]
         if values["base_url"] is None:
             self.problem("missing-base-url", "llm.base_url", places["base_url"])
-        way = chain(values["model"], self.aliases, self.provider)
+        if values["model"] is None:
+            self.problem("missing-value", "llm.model", self.provider_place())
+        way = chain(values["model"], self.aliases, self.provider) if values["model"] is not None else Chain([])
         if way.missing:
             self.problem("alias-unavailable", "llm.model", places["model"])
         if way.end is not None and prefix(way.end) not in (None, self.provider):
@@ -379,7 +388,7 @@ class Naive:
 
     def _foreign_prefixes(self) -> None:
         for number, layer in enumerate(self.layers):
-            for provider in PROVIDERS:
+            for provider in NAMED:
                 key = f"providers.{provider}.model"
                 end = chain(layer.values[key], self.aliases, provider).end if key in layer.values else None
                 if end is not None and prefix(end) not in (None, provider):
@@ -397,7 +406,7 @@ class Naive:
                 self.problem("out-of-range", "llm.temperature", (number, "llm.temperature"))
 
     def _cycles(self) -> set[frozenset[str]]:
-        ways = [chain(name, self.aliases, provider) for name in self.aliases for provider in PROVIDERS]
+        ways = [chain(name, self.aliases, provider) for name in self.aliases for provider in NAMED]
         return {way.cycle for way in ways if way.cycle}
 
     # Rules 5 and 6: the model, what it refuses, the credential.
@@ -431,7 +440,7 @@ class Naive:
 
     def _doubts(self, name: str, url: str | None) -> bool:
         """Whether a name has not the form of the company's models, at the company's own address."""
-        if self.provider == "ollama" or url is None or self.is_gateway(self.provider, url):
+        if self.provider not in COMPANIES or url is None or self.is_gateway(self.provider, url):
             return False
         return belongs_to(name) != self.provider
 
@@ -488,8 +497,9 @@ class Naive:
             break
         url = values["base_url"]
         at_home = url is not None and not self.is_gateway(self.provider, url)
-        written = places["api_key"] is not None  # a null that was written: no key is sent
-        if values["api_key"] is None and needs and (at_home or (not written and origin(url)[0] == "https")):
+        # A null that was written: no key is sent. One below a key that was passed over was not meant for this.
+        written = places["api_key"] is not None and not passed
+        if values["api_key"] is None and needs and url and (at_home or (not written and origin(url)[0] == "https")):
             code = "credential-binding" if passed else "missing-api-key"
             self.problem(code, "llm.api_key", None)
         if values["api_key"] is not None and url and origin(url)[0] == "http" and not is_loopback(url):
@@ -503,7 +513,7 @@ class Naive:
         else:
             until = sum(layer.name != "execution" for layer in self.layers)
         url = self.url_given(self.provider, self.named, until)
-        return self.urls[self.provider] if url is None and self.provider != "ollama" else url
+        return self.urls[self.provider] if url is None and self.provider in COMPANIES else url
 
 
 # Section 6: what an untrusted project may not do.
@@ -528,7 +538,8 @@ class Vetting:
         self.aliases()
         self.provider()
         self.model()
-        self.ollamas_own_model()
+        self.fallbacks()
+        self.own_models()
 
     def rules(self, project: dict[str, Any]) -> Naive:
         """The rules over all layers, with these words in the project's."""
@@ -578,9 +589,9 @@ class Vetting:
             named = None
             if not isinstance(target, dict):
                 named = names_a_provider(target, aliases, gateway=gateway)
-                target = dict.fromkeys(PROVIDERS, target)
-            cloud = any(leads_to_cloud(text, aliases, provider) for provider, text in target.items())
-            if named not in (None, self.home) or cloud:
+                target = dict.fromkeys((*PROVIDERS, self.home), target)
+            away = any(read_by_others(text, aliases, provider) for provider, text in target.items())
+            if named not in (None, self.home) or away:
                 self.refuse(key, "untrusted-key")
 
     def provider(self) -> None:
@@ -591,25 +602,48 @@ class Vetting:
             self.left.pop("llm.model", None)
 
     def model(self) -> None:
-        """`llm.model` where the final provider would differ, or to Ollama's cloud."""
+        """`llm.model` where the final provider would differ, to Ollama's cloud, or behind a router."""
         if "llm.model" in self.left:
             now = self.rules(self.left)
-            cloud = leads_to_cloud(self.left["llm.model"], now.aliases, now.in_force(self.here))
+            others = read_by_others(self.left["llm.model"], now.aliases, now.in_force(self.here))
             away = now.provider_if_project_counted() != self.home
-            if away or cloud:
+            if away or others:
                 locked = away and is_locked("llm.provider", self.locks())
                 self.refuse("llm.model", "locked-key" if locked else "untrusted-key")
 
-    def ollamas_own_model(self) -> None:
-        key = "providers.ollama.model"
-        if key in self.left and leads_to_cloud(self.left[key], self.rules(self.left).aliases, "ollama"):
-            self.refuse(key, "untrusted-key")
+    def fallbacks(self) -> None:
+        """`llm.fallbacks` with an item of a provider that is not in use without the project."""
+        if self.left.get("llm.fallbacks"):
+            now = self.rules(self.left)
+            own = [value for _, value, belongs in self.without.entries("fallbacks") if belongs]
+            allowed = {
+                self.home,
+                *(with_model(self.without, item).provider for item in (own[0] if own else None) or ()),
+            }
+            for item in self.left["llm.fallbacks"]:
+                provider = with_model(now, item).provider
+                if provider not in allowed or read_by_others(item, now.aliases, provider):
+                    self.refuse("llm.fallbacks", "untrusted-key")
+                    return
+
+    def own_models(self) -> None:
+        """A provider's own model: the same rule against Ollama's cloud, and behind a router."""
+        for provider in NAMED:
+            key = f"providers.{provider}.model"
+            if key in self.left and read_by_others(self.left[key], self.rules(self.left).aliases, provider):
+                self.refuse(key, "untrusted-key")
 
 
-def leads_to_cloud(text: str, aliases: dict[str, tuple[Any, Any]], provider: str) -> bool:
-    """Whether a provider's model string ends at a model that Ollama runs on its own servers."""
+def with_model(rules: Naive, model: str) -> Naive:
+    """The rules with an override of the model."""
+    return Naive([*rules.layers, Given("execution", {"llm.model": model})], rules.today)
+
+
+def read_by_others(text: str, aliases: dict[str, tuple[Any, Any]], provider: str) -> bool:
+    """Whether others than the provider's own machines read the prompt: behind a router, or in Ollama's cloud."""
     end = chain(text, aliases, provider).end
-    return end is not None and (prefix(end) or provider) == "ollama" and is_ollama_cloud(end)
+    is_cloud = end is not None and (prefix(end) or provider) == "ollama" and is_ollama_cloud(end)
+    return provider in ROUTERS or is_cloud
 
 
 def vet(layers: list[Given], today: datetime.date) -> tuple[list[Given], dict[str, str]]:

@@ -19,7 +19,7 @@ from stigmer_config.core.provenance import LayerName
 from stigmer_config.loading.load import Loaded, read
 from stigmer_config.loading.request import Request, request
 from stigmer_config.sources.flags import from_command_line
-from tests.support.reference import FIELDS, PROVIDERS, Given, Place, packaged
+from tests.support.reference import FIELDS, NAMED, Given, Place, packaged
 from tests.support.sandbox import Sandbox
 
 # Days on which nothing, something and much has retired.
@@ -63,6 +63,10 @@ MODELS = (
     "ollama:foo",
     "ollama:claude-sonnet-4.5",
     "Ollama:fast",
+    "groq:foo",
+    "Groq:qwen/qwen3:free",
+    "openrouter:some/model",
+    "groq:claude-sonnet-4.5",
     "big-cloud",
     "big:cloud",
     "anthropic:big-cloud",
@@ -104,24 +108,26 @@ def fields(layer: str, *, nulls: bool = True) -> dict[str, st.SearchStrategy[Any
 def llm(layer: str, *, nulls: bool = True) -> dict[str, st.SearchStrategy[Any]]:
     """The keys of the section `llm`."""
     named = {f"llm.{name}": values for name, values in fields(layer, nulls=nulls).items()}
-    return {"llm.provider": st.sampled_from([*PROVIDERS, "auto"]), **named}
+    fallbacks = st.lists(models, min_size=1, max_size=2)
+    named["llm.fallbacks"] = fallbacks | st.none() if nulls else fallbacks
+    return {"llm.provider": st.sampled_from([*NAMED, "auto"]), **named}
 
 
 def everything(layer: str) -> dict[str, st.SearchStrategy[Any]]:
     """All keys that a file or the flags may have about models."""
     rows = llm(layer)
-    for provider in PROVIDERS:
+    for provider in NAMED:
         for name, values in fields(f"{layer}-{provider}").items():
             taken = values.filter(lambda v: v != 1.5) if (provider, name) == ("anthropic", "temperature") else values
             rows[f"providers.{provider}.{name}"] = taken
-    mapping = st.dictionaries(st.sampled_from(PROVIDERS), models, min_size=1)
+    mapping = st.dictionaries(st.sampled_from(NAMED), models, min_size=1)
     rows |= {f"aliases.{name}": models | mapping for name in ALIASES}
     return rows
 
 
 def some(rows: Mapping[str, st.SearchStrategy[Any]], most: int) -> st.SearchStrategy[dict[str, Any]]:
     """A few of the keys, in any order. Those that steer come oftenest."""
-    steering = [key for key in rows if key.endswith((".provider", ".model", ".base_url", ".api_key"))]
+    steering = [key for key in rows if key.endswith((".provider", ".model", ".base_url", ".api_key", ".fallbacks"))]
     steering += [key for key in rows if key.startswith("aliases.")]
     chief = [key for key in ("llm.provider", "llm.model") if key in rows]
     keys = st.lists(
@@ -138,6 +144,8 @@ vendor = st.fixed_dictionaries(
         "providers.openai.api_key": st.just("k-vendor-openai"),
         "providers.openai.base_url": urls,
         "providers.ollama.base_url": urls,
+        "providers.groq.api_key": st.just("k-vendor-groq"),
+        "providers.openrouter.api_key": st.just("k-vendor-openrouter"),
     },
 )
 VENDOR_VARIABLES = {
@@ -146,6 +154,8 @@ VENDOR_VARIABLES = {
     "providers.openai.api_key": "OPENAI_API_KEY",
     "providers.openai.base_url": "OPENAI_BASE_URL",
     "providers.ollama.base_url": "OLLAMA_BASE_URL",
+    "providers.groq.api_key": "GROQ_API_KEY",
+    "providers.openrouter.api_key": "OPENROUTER_API_KEY",
 }
 
 
@@ -218,7 +228,8 @@ class World:
                 self.variables |= {VENDOR_VARIABLES[key]: value for key, value in layer.values.items()}
             elif layer.name == "env":
                 for key, value in layer.values.items():
-                    self.variables[f"STIGMER_LLM_{key.removeprefix('llm.').upper()}"] = str(value)
+                    shown = ",".join(value) if isinstance(value, list) else str(value)
+                    self.variables[f"STIGMER_LLM_{key.removeprefix('llm.').upper()}"] = shown
             elif layer.name == "flags":
                 self.flags = layer
             elif layer.name == "execution":
