@@ -9,7 +9,7 @@ from typing import Any
 
 from .http import WireError
 
-_LIMIT: contextvars.ContextVar[int | None] = contextvars.ContextVar("answer-limit", default=None)
+_LIMIT: contextvars.ContextVar[int | None] = contextvars.ContextVar("limit", default=None)
 
 
 @contextlib.contextmanager
@@ -36,7 +36,7 @@ def _ask_for_plain(request: Any) -> None:
 
 
 def _bound(response: Any, limit: int) -> None:
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise WireError("garbled", "its answer is compressed, which was not asked for")
     chunks = response.iter_raw
 
