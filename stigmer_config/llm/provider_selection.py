@@ -375,21 +375,22 @@ class _Given(NamedTuple):
 
 def _given(layer: Layer) -> _Given:
     of_providers: dict[str, dict[str, Entry]] = {}
+    models: list[tuple[str, Entry]] = []
     free: dict[str, Entry] = {}
     own: list[tuple[str, str, Entry]] = []
     for key, entry in layer.entries.items():
         if key.startswith("providers."):
             provider, field = provider_of(key)
             of_providers.setdefault(provider, {})[field] = entry
+            if field == "model" and entry.value is not None:
+                models.append((provider, entry))
         elif key in _OWN_FIELDS:
             field = _OWN_FIELDS[key]
             if field in FREE_FIELDS:
                 free[field] = entry
             elif field != "api_key":
                 own.append((key, field, entry))
-    strings = ((provider, fields["model"]) for provider, fields in of_providers.items() if "model" in fields)
-    models = tuple((provider, entry) for provider, entry in strings if entry.value is not None)
-    return _Given(of_providers, models, free, tuple(own))
+    return _Given(of_providers, tuple(models), free, tuple(own))
 
 
 # A load selects with and without the project, and a reload has the same layers but for the one that has changed.
