@@ -113,7 +113,7 @@ def test_a_thousand_subscribers_are_all_called(sandbox: Sandbox) -> None:
 
 
 def test_bursts_coalesce_for_a_slow_callback(sandbox: Sandbox) -> None:
-    """While a callback is busy the swaps continue; it then gets the newest, with the difference from its last Config."""
+    """While a callback is busy swaps continue; it then gets the newest, with the difference from its last Config."""
     with living(sandbox) as live:
         begun, go_on = threading.Event(), threading.Event()
         calls = Calls()

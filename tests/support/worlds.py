@@ -85,7 +85,7 @@ urls = st.sampled_from(URLS)
 
 
 def fields(layer: str, *, nulls: bool = True) -> dict[str, st.SearchStrategy[Any]]:
-    """The possible values of each field of `llm` or `providers.<p>` in a layer; an API key contains its layer's name."""
+    """The possible values of each field of `llm` or `providers.<p>` in a layer; an API key names its layer."""
     rows: dict[str, st.SearchStrategy[Any]] = {
         "base_url": urls,
         "api_key": st.sampled_from([f"k-{layer}-{number}" for number in range(3)]),
