@@ -274,7 +274,7 @@ def test_a_reading_command_imports_what_it_uses_and_no_more(sandbox: Sandbox, ar
 
 
 def test_show_imports_exactly_the_listed_modules(sandbox: Sandbox) -> None:
-    """A reason for something that no command imports any more goes, and so does a name that stands there twice."""
+    """The list has no module that no command imports any more, and no name twice."""
     named = [name for names in WHY.values() for name in names.split()]
     assert sorted(named) == sorted(set(named))
     sandbox.write(user="llm: {model: fast}\n")

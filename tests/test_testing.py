@@ -85,7 +85,7 @@ def test_a_sandbox_is_a_world_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_sandbox_has_the_day_one_asks_for() -> None:
     """By default a day on which nothing retires soon because of the calendar; any other for tests about that."""
-    variables = {"MODE": "cloud", "STIGMER_LLM_MODEL": "claude-sonnet-4.5"}  # a chosen model: a default warns nobody
+    variables = {"MODE": "cloud", "STIGMER_LLM_MODEL": "claude-sonnet-4.5"}  # a default would not warn
     with sandbox(variables, today=datetime.date(2099, 1, 1)) as world:
         assert "model-retired" in {problem.code for problem in world.load().warnings}
 

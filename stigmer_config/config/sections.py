@@ -17,7 +17,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high"]
 
 
 class LLMConfig(Frozen, frozen=True, kw_only=True):
-    """The one effective LLM: who serves it, which model, where, with which key and parameters.
+    """The effective LLM: the provider, the model, the endpoint, the key and the parameters.
 
     `model` is the model string that was configured, `alias` the nickname in it (or None), `model_name` what
     it stands for and `model_id` what is sent to the provider. `kind` is the protocol the provider speaks.

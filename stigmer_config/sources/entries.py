@@ -30,7 +30,7 @@ _GLUED = "put a space after the colon"
 # A key and its value without the space, and the syntax of other formats.
 _GLUED_TEXT = re.compile(r"[a-z_]{1,64}:[^\s:/]")
 _OTHER_FORMAT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=")
-_REFERRED = Secret("-")  # stands in a list for a secret that is stored elsewhere
+_REFERRED = Secret("-")  # placeholder in a list for a secret that is stored elsewhere
 
 
 def _nesting(key: str) -> str:

@@ -114,6 +114,6 @@ def _used(selection: ProviderSelection, provider: str, field: str) -> Any:
 
 
 def _meaning(selection: ProviderSelection, alias: str) -> dict[str, Any]:
-    """What an alias stands for, for each provider."""
+    """The model that an alias means for each provider."""
     ends = {provider: selection.names.expand(alias, provider) for provider in selection.names.providers}
     return {provider: (end.prefix, end.name) for provider, end in ends.items()}

@@ -33,7 +33,7 @@ LEARN = {
     "fish": "stigmer config completion fish | source",
 }
 CLEAR = "\x15"  # Ctrl-U: the line is empty again, in all three
-# What a shell takes as it stands, with nothing that it would expand, run or read as an option.
+# Words that are safe in a shell: nothing that it would expand, run or read as an option.
 PLAIN = re.compile(r"[A-Za-z0-9._/@][A-Za-z0-9._:/@+=-]*|--?[a-z-]+")
 
 
@@ -161,7 +161,7 @@ def test_models_are_offered(sandbox: Sandbox) -> None:
     assert every >= {"fast", "fable", "claude-sonnet-5.5", "gpt-6.1-terra", "qwen2.5-coder:7b"}
     assert "claude-3-opus" not in every
     assert completed(sandbox, "config", "set", "llm.model", "qwen3-c") == {"qwen3-coder:30b"}
-    # As bash parts it: only what stands behind the last colon is replaced.
+    # bash splits the word: only the part after the last colon is replaced.
     assert completed(sandbox, "config", "set", "llm.model", "ollama", ":", "qwen3-c") == {"qwen3-coder:30b"}
     assert completed(sandbox, "config", "set", "llm.model", "qwen3-coder", ":") == {"30b"}
     assert completed(sandbox, "config", "show", "--set", "llm.model", "=", "qwen3-coder", ":", "3") == {"30b"}

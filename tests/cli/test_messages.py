@@ -1,7 +1,7 @@
 """What people read, letter by letter: one snapshot a situation, in tests/snapshots/.
 
 A snapshot is the command and everything it prints. It is read and judged by a person when it changes:
-STIGMER_SNAPSHOTS=write writes them anew.
+STIGMER_SNAPSHOTS=write updates them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Situation(NamedTuple):
 
 
 VALIDATE = ("validate",)
-# Of a broken file nobody knows the mode.
+# The mode of a broken file is unknown.
 LOCAL = (("MODE", "local"),)
-# A port that nobody listens on.
+# A closed port.
 NOBODY = "http://127.0.0.1:1"
 SITUATIONS = {
     "typo": Situation(VALIDATE, "mode: local\nllm:\n  temprature: 0.2\n"),
@@ -119,7 +119,7 @@ def happening(sandbox: Sandbox, situation: Situation) -> str:
         f"[exit {answer.status}]",
     ]
     text = tidy(sandbox, "\n".join(part for part in parts if part) + "\n")
-    # How far columns stand apart depends on the length of this machine's paths.
+    # The distance of columns depends on the length of this machine's paths.
     return re.sub(r"(?<=\S) {2,}", "  ", text)
 
 

@@ -218,7 +218,7 @@ def test_a_pull_draws_a_bar_on_a_terminal(local: Sandbox) -> None:
     with subprocess.Popen(command, cwd=local.project, env=environment, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
-        with contextlib.suppress(OSError):  # how Linux says that nobody writes any more
+        with contextlib.suppress(OSError):  # Linux's error when the writer has closed
             while part := os.read(ours, 4096):
                 shown += part
     os.close(ours)

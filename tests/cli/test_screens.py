@@ -166,7 +166,7 @@ def drawn(root: Path, screen: Screen, width: int, server: FakeProviders) -> str:
 
 
 def fixed(root: Path, server: FakeProviders, text: str) -> str:
-    """A screen without what differs between machines: other text of the same width stands there."""
+    """A screen with the parts that differ between machines replaced by text of the same width."""
     port = server.url.rpartition(":")[2]
     assert (len(root.name), len(port)) == (len("screen-snapshot"), len("11434"))
     text = text.replace(root.name, "screen-snapshot").replace(f"127.0.0.1:{port}", "127.0.0.1:11434")

@@ -16,7 +16,7 @@ from stigmer_config import ConfigError, Origin, Problem
 from stigmer_config.core.problems import printable
 from tests.support.sandbox import Sandbox
 
-# File → text: what a fault of it prints; FILE stands for its path.
+# File → the printed text of its fault; FILE is a placeholder for its path.
 TEXTS: dict[str, tuple[str, str]] = {
     "a key that is none": (
         "llm:\n  modle: fast\n",

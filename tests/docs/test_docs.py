@@ -210,7 +210,7 @@ def test_errors_has_every_code_once() -> None:
 
 
 def test_every_code_of_the_package_is_one_of_them() -> None:
-    """A code that a new part of the package tells has its section, too."""
+    """Every code in the package has its section, too."""
     found = {
         node.value
         for path in (ROOT / "stigmer_config").rglob("*.py")
@@ -225,7 +225,7 @@ def test_every_code_of_the_package_is_one_of_them() -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_an_example_has_the_fault_that_its_section_is_about(code: str, reader: Reader) -> None:
-    """Each code's example, in a world of its own, gives that code and no other error; a remedy is told."""
+    """Each code's example, in a world of its own, gives that code and no other error, and its section names a fix."""
     section = sections()[code]
     printed = [output for block in blocks(section) for output in follow(reader, block)]
     told = {*re.findall(r"(?:error|warning)\[([a-z-]+)\]", "\n".join(printed))}
@@ -299,7 +299,7 @@ def test_the_site_builds_and_has_every_page(checkout: Path) -> None:
 
 
 def test_a_dead_link_fails_the_build(checkout: Path) -> None:
-    """A link to a page and one to a heading that do not exist are errors, each told with its place."""
+    """A link to a page and one to a heading that do not exist are errors, each reported with its place."""
     page = checkout / "docs" / "aliases.md"
     text = page.read_text(encoding="utf-8")
     page.write_text(f"{text}\n[dead](nowhere.md)\n\n[dead](errors.md#no-such-code)\n", encoding="utf-8")

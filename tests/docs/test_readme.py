@@ -98,7 +98,7 @@ def test_every_block_does_what_the_readme_says(tmp_path: Path) -> None:
                 )
                 assert status == command.status, command.line
         elif language == "python":
-            # Two spaces after the arrow stand for nothing: what follows is one printed line.
+            # Two spaces after the arrow have no meaning: the rest is one printed line.
             status, output = reader.run(sys.executable, "-c", body, log=subprocess.DEVNULL)
             assert output.splitlines() == [line.partition("# → ")[2] for line in body.splitlines() if "# → " in line]
             assert status == 0

@@ -54,7 +54,7 @@ def test_a_value_is_read_by_its_keys_type(sandbox: Sandbox, key: str, text: str,
         ("llm.temperature", "hot", "wrong-type"),
         ("llm.temperature", "3", "out-of-range"),
         ("llm.temperature", "-1", "out-of-range"),
-        ("llm.temperature", "inf", "wrong-type"),  # in YAML that is a text
+        ("llm.temperature", "inf", "wrong-type"),  # in YAML that is a string
         ("llm.temperature", ".inf", "out-of-range"),
         ("llm.temperature", ".nan", "out-of-range"),
         ("llm.max_tokens", "1.5", "wrong-type"),
@@ -356,7 +356,7 @@ def test_what_a_project_may_never_hold_is_refused(sandbox: Sandbox) -> None:
 
 
 def test_what_the_user_sets_in_a_project_is_trusted_as_done(sandbox: Sandbox) -> None:
-    """A protected key by `set --project` counts at once, stays trusted under further edits, and for nobody else."""
+    """A protected key by `set --project` counts at once, and stays trusted under further edits by this user only."""
     assert sandbox.run("set", "--project", "backend.endpoint", "localhost:1").returncode == 0
     assert sandbox.run("set", "--project", "sandbox.type", "filesystem").returncode == 0
     assert sandbox.run("get", "backend.endpoint").stdout == "localhost:1\n"

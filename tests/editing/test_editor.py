@@ -1,4 +1,4 @@
-"""`edit`: a real editor on a real terminal, and everything that can come between a text and its file."""
+"""`edit`: a real editor on a real terminal, and everything that can prevent saving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples run, tell the truth, and leave nothing behind."""
+"""The examples run, do what they describe, and leave nothing behind."""
 
 from __future__ import annotations
 

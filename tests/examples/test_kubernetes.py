@@ -247,7 +247,7 @@ def test_an_edit_rolls_through_the_fleet(sandbox: Sandbox) -> None:
         assert not pods[0].site.update(pods[0].payload(edited))  # nothing changed: the kubelet writes nothing
 
 
-# What somebody may do to a ConfigMap, and what is told.
+# Changes to a ConfigMap, and the expected events.
 BAD_EDITS = {
     "an unknown key": ({"config.yaml": "llm: {modl: fast}\n"}, r"error\[unknown-key\] llm\.modl"),
     "a value of the wrong type": ({"config.yaml": "llm: {max_tokens: lots}\n"}, r"error\[wrong-type\] llm\.max_tokens"),

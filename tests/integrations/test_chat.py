@@ -145,7 +145,7 @@ EFFORTS = [
     ("openai", "gpt-4.1", "none", {}),  # it cannot reason, and refuses the parameter
     ("anthropic", "claude-opus-4-6", "medium", {"output_config": {"effort": "medium"}}),
     ("anthropic", "claude-opus-4-6", "minimal", {"output_config": {"effort": "low"}}),
-    ("anthropic", "claude-opus-4-6", "none", {}),  # it does not think unless told to
+    ("anthropic", "claude-opus-4-6", "none", {}),  # it does not reason by default
     ("anthropic", "claude-opus-5-5", "none", {"output_config": {"effort": "low"}}),  # it always does
     ("anthropic", "claude-sonnet-5", "none", {"thinking": {"type": "disabled"}}),
     ("ollama", "gpt-oss:20b", "high", {"think": "high"}),
@@ -321,7 +321,7 @@ def test_a_missing_client_names_what_to_install(provider: str, monkeypatch: pyte
 
 
 def test_a_fault_inside_a_client_is_not_taken_for_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When something else cannot be imported, that is what is told."""
+    """When another module cannot be imported, the error names that module."""
     monkeypatch.delitem(sys.modules, "langchain_ollama", raising=False)
     monkeypatch.setitem(sys.modules, "langchain_ollama.chat_models", None)
     with pytest.raises(ModuleNotFoundError) as error:
@@ -365,7 +365,7 @@ def test_a_client_kept_by_its_llm_follows_a_rotated_key(sandbox: Sandbox, server
 
 @pytest.fixture
 def process(sandbox: Sandbox, server: FakeProviders, monkeypatch: pytest.MonkeyPatch) -> FakeProviders:
-    """This process as one that stands in the sandbox, with all three providers at the fake server."""
+    """Moves this process into the sandbox, with all three providers at the fake server."""
     own = "".join(
         f"  {provider}:\n    base_url: {server.base_url(provider)}\n    api_key: {KEY}\n" for provider in PROVIDERS
     )

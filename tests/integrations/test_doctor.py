@@ -50,7 +50,7 @@ def cloud(sandbox: Sandbox, server: FakeProviders) -> Sandbox:
 
 
 class Seen(NamedTuple):
-    """A check, and where the value stands that decides it."""
+    """A check, and the place of the value that decides it."""
 
     state: str
     seen: str
@@ -125,7 +125,7 @@ def test_a_terminal_gets_colour(local: Sandbox) -> None:
         try:
             while part := os.read(ours, 4096):
                 shown += part
-        except OSError:  # how Linux says that nobody writes any more
+        except OSError:  # Linux's error when the writer has closed
             pass
         os.close(ours)
         process.wait()

@@ -196,7 +196,7 @@ def test_a_child_restarts_with_its_provider_check(sandbox: Sandbox) -> None:
 
 # -- a storm ---------------------------------------------------------------------------------------------------------
 
-# A worker whose stderr is a pipe that nobody reads until the child does. Its argument: how many forks.
+# A worker whose stderr is a pipe that is only read by the child. Its argument: how many forks.
 STORM = """
 import logging, os, pathlib, signal, sys, threading
 from stigmer_config import LiveConfig

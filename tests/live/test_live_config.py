@@ -133,7 +133,7 @@ def test_links_may_make_one_file_of_the_users_and_the_projects(sandbox: Sandbox)
 def test_files_that_change_together_make_one_config(sandbox: Sandbox) -> None:
     """The changes of one reload become one generation; intermediate states are never visible."""
     with living(sandbox) as live:
-        with live._follower._lock:  # nobody reloads meanwhile
+        with live._follower._lock:  # no reload runs meanwhile
             save(sandbox.site_file, "llm: {timeout: 1}\n")
             save(sandbox.user_file, "mode: local\nllm: {model: fast}\n")
             save(sandbox.project_file, "llm: {temperature: 0.1}\n")
@@ -274,7 +274,7 @@ def test_the_change_is_applied_and_reported_wherever_it_failed(
 
 @pytest.fixture(params=["events", "sweep"])
 def hearing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its events, and with all of them lost: the sweep has to find what they would have told."""
+    """With its events, and with all of them lost: then the sweep has to find the changes."""
     if request.param == "sweep":
         monkeypatch.setattr(DueFiles, "event", lambda *_: None)
 
@@ -626,7 +626,7 @@ def test_the_date_is_read_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatc
     assert model.retires is not None
     until = model.retires - datetime.timedelta(days=30) - TODAY
     later = datetime.date.today() + until  # noqa: DTZ011 - as the reloader counts days
-    sandbox.write(user="llm: {model: claude-opus-4-5}\n")  # a chosen one: a default warns nobody
+    sandbox.write(user="llm: {model: claude-opus-4-5}\n")  # an explicit one: a default causes no warning
     with living(sandbox, {"ANTHROPIC_API_KEY": "sk-of-nobody", "MODE": "cloud"}) as live:
         assert not live.current.warnings
         monkeypatch.setattr(reloader, "datetime", SimpleNamespace(date=SimpleNamespace(today=lambda: later)))

@@ -1,4 +1,4 @@
-"""The log events: what stands in them, where they go, and that no secret does."""
+"""The log events: their fields, their destination, and that they contain no secret."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def named(events: list[Any], name: str) -> list[Any]:
     return [event for event in events if event["event"] == name]
 
 
-# -- what stands in them ---------------------------------------------------------------------------------------------
+# -- fields ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_start_logs_the_workers_configuration(sandbox: Sandbox) -> None:
@@ -385,14 +385,14 @@ def everything_logged(sandbox: Sandbox, act: Callable[[LiveConfig], None]) -> st
 
 
 def test_no_event_has_a_secret(sandbox: Sandbox) -> None:
-    """Values, problems and exceptions of callbacks, with their chains and notes: a mask stands for the secret."""
+    """Values, problems and exceptions of callbacks, with their chains and notes: the secret is masked."""
 
     def act(live: LiveConfig) -> None:
         done = threading.Event()
 
         def leaks(*_: object) -> None:
             done.set()
-            local = KEY[::-1]  # not registered as a secret: it would stand there if locals did
+            local = KEY[::-1]  # not registered as a secret: it would be shown if locals were
             try:
                 raise ValueError(f"cause {KEY} {len(local)}")
             except ValueError as error:

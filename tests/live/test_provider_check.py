@@ -1,4 +1,4 @@
-"""`LiveConfig.start(check=True)`: whether the provider can answer is told, and nobody waits for it."""
+"""`LiveConfig.start(check=True)`: reports whether the provider can answer, without blocking."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write(sandbox: Sandbox, **llm: object) -> None:
 
 
 def test_an_absent_provider_is_reported_with_the_fix(sandbox: Sandbox, closed: str) -> None:
-    """`provider.unreachable` names what was seen, the key, its place and the fix; without `check` nothing is told."""
+    """`provider.unreachable` names what was seen, the key, its place and the fix; without `check` nothing is logged."""
     sandbox.write(user=f"mode: local\nllm:\n  base_url: {closed}\n")
     with structlog.testing.capture_logs() as log:
         with LiveConfig.start(environment=sandbox.environment(), check=True):

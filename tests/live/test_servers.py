@@ -70,7 +70,7 @@ def server(sandbox: Sandbox, *argv: str) -> Iterator[Path]:
 
 
 def answer(path: Path) -> tuple[int, str] | None:
-    """Which process answers at a unix socket, and its model; None when nobody listens yet."""
+    """The process that answers at a unix socket, and its model; None when none listens yet."""
     connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
     connection.sock = socket.socket(socket.AF_UNIX)
     try:

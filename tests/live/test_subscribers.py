@@ -13,7 +13,7 @@ from tests.support.sandbox import Sandbox
 
 
 def test_a_callback_gets_the_new_config_and_what_changed(sandbox: Sandbox) -> None:
-    """There is no first call; each change is told once, with old and new values and their origins."""
+    """There is no first call; each change is passed once, with old and new values and their origins."""
     with living(sandbox) as live:
         calls = Calls()
         live.subscribe(calls)
@@ -40,7 +40,7 @@ def test_a_callback_gets_the_new_config_and_what_changed(sandbox: Sandbox) -> No
     ],
 )
 def test_a_path_covers_the_effective_values_below_it(sandbox: Sandbox, path: str, text: str, keys: set[str]) -> None:
-    """A subscription is told of what changed below its path, and of nothing else."""
+    """A subscription gets only the changes below its path."""
     with living(sandbox) as live:
         calls = Calls()
         live.subscribe(calls, path)
@@ -113,7 +113,7 @@ def test_a_thousand_subscribers_are_all_called(sandbox: Sandbox) -> None:
 
 
 def test_bursts_coalesce_for_a_slow_callback(sandbox: Sandbox) -> None:
-    """While a callback is busy the swaps go on; it is told the newest, with the difference from what it saw."""
+    """While a callback is busy swaps continue; it then gets the newest, with the difference from its last Config."""
     with living(sandbox) as live:
         begun, go_on = threading.Event(), threading.Event()
         calls = Calls()
@@ -163,7 +163,7 @@ def test_a_change_that_is_undone_calls_no_subscriber(sandbox: Sandbox) -> None:
 
 
 def test_a_late_subscriber_never_gets_an_older_config(sandbox: Sandbox) -> None:
-    """A subscriber that came after a swap is not told of that generation, nor of one before it."""
+    """A subscriber that is added after a swap gets neither that generation nor an earlier one."""
     with living(sandbox) as live:
         begun, go_on = threading.Event(), threading.Event()
 
@@ -177,7 +177,7 @@ def test_a_late_subscriber_never_gets_an_older_config(sandbox: Sandbox) -> None:
         save(sandbox.user_file, "mode: local\nllm: {timeout: 1, max_retries: 1}\n")
         takes(live, max_retries=1)
         late = Calls()
-        live.subscribe(late)  # generation 3 is current, and nobody was told of it yet
+        live.subscribe(late)  # generation 3 is current, and no subscriber has got it yet
         go_on.set()
         save(sandbox.user_file, "mode: local\nllm: {timeout: 1, max_retries: 2}\n")
         assert late.reaches(1)
@@ -220,7 +220,7 @@ def test_a_callback_that_raises_does_not_affect_others(sandbox: Sandbox) -> None
 
 
 def test_a_callback_may_reload(sandbox: Sandbox) -> None:
-    """`reload()` in a callback works, and what it takes is told afterwards, the callback itself included."""
+    """`reload()` in a callback works, and all callbacks, including this one, get its changes afterwards."""
     with living(sandbox) as live:
         calls = Calls()
 
@@ -238,7 +238,7 @@ def test_a_callback_may_reload(sandbox: Sandbox) -> None:
 
 
 def test_a_callback_may_subscribe_and_wait(sandbox: Sandbox) -> None:
-    """In a callback one can subscribe (told from the next change on) and wait for a later Config."""
+    """A callback can subscribe (from the next change on) and wait for a later Config."""
     with living(sandbox) as live:
         late, waited = Calls(), Calls()
 
@@ -256,7 +256,7 @@ def test_a_callback_may_subscribe_and_wait(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("path", ["lllm", "llm.modle", "llm.", ".", "LLM"])
 def test_a_path_that_does_not_exist_is_refused(sandbox: Sandbox, path: str) -> None:
-    """A typo in a path is told at once."""
+    """A typing error in a path raises at once."""
     with living(sandbox) as live, pytest.raises(KeyError, match="there is no key or section"):
         live.subscribe(lambda *_: None, path)
 

@@ -14,7 +14,7 @@ KEYS = {"ANTHROPIC_API_KEY": "k-anthropic", "OPENAI_API_KEY": "k-openai"}
 LOCAL = {"MODE": "local", **KEYS}
 CLOUD = {"MODE": "cloud", **KEYS}
 
-# A bare name and the provider that it belongs to; None: nobody's.
+# A bare name and the provider that it belongs to; None: unknown.
 NAMES: list[tuple[str, str | None]] = [
     ("claude-sonnet-4.5", "anthropic"),
     ("claude-sonnet-4-5", "anthropic"),

@@ -61,7 +61,7 @@ def test_an_override_equals_a_load_with_the_same_values_as_execution_layers(
         built = World(sandbox, *world)
         base = built.read(today)
         assume(not base.errors)
-        # Up to the first that is refused: above a refused override stands no other.
+        # Up to the first refused override: there is none above it.
         refused = (n for n in range(1, len(values) + 1) if built.read(today, values[:n]).errors)
         values = values[: next(refused, len(values))]
         loaded = built.read(today, values)

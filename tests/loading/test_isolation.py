@@ -95,7 +95,7 @@ def watched_process() -> None:
     watch = Watch()
     loads = 0
     mine = (sandbox.site_file, sandbox.user_file, sandbox.project_file)
-    # A secret may stand in a file that a trusted one names.
+    # A secret may be in a file that a trusted one names.
     state_dir = sandbox.environment().state_dir
     assert state_dir is not None
     watch.records = os.path.join(state_dir, "trust", "")  # what a person has granted

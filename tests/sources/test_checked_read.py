@@ -278,7 +278,7 @@ def test_a_trusted_file_or_folder_of_another_user_is_refused(sandbox: Sandbox, p
     sandbox.write(user=SETTINGS)
     path = sandbox.user_file if place == "file" else sandbox.user_file.parent
     loaded = as_someone_else(sandbox, path)
-    # Without root the whole world is another user's: then both the file and the folder are told.
+    # Without root the whole sandbox is another user's: then both the file and the folder are reported.
     assert {problem.code for problem in loaded.problems} == {"insecure-permissions"}
     assert any(str(path) in problem.message and "read-only" in problem.hint for problem in loaded.problems)
     assert loaded.config.llm.max_tokens != 77

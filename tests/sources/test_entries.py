@@ -60,7 +60,7 @@ def test_validate_reports_the_same_for_a_file_alone(sandbox: Sandbox) -> None:
 
 HUGE = 10**5000
 TEXTS: list[Any] = [5, 5.5, True, [], {}, ["a"], {"a": 1}]
-# By key: what it takes, and what it refuses with which code. The values stand at the edges of the contract's ranges.
+# By key: accepted values, and refused ones with their code. The values are at the limits of the contract's ranges.
 EDGES: dict[str, tuple[list[Any], dict[str, list[Any]]]] = {
     "llm.model": (
         ["a", "a" * 256, "Z9._:/@+-", "org/model:7b@sha256", "a.b", "a/b"],

@@ -22,7 +22,7 @@ from tests.support.sandbox import Sandbox
 
 COMMAND = str(Path(sys.executable).parent / "stigmer")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# What a terminal would obey, or use to show a text in another order than it has.
+# Characters that control a terminal, or reorder its text.
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 

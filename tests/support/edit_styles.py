@@ -137,7 +137,7 @@ class Writer:
         return f"{quotes}{name}{quotes}"
 
     def put(self, path: str, value: Any) -> None:
-        """A value, and where it stands."""
+        """A value and its place."""
         start = len(self.text)
         if isinstance(value, list):
             self.text += f"[{', '.join(self.scalar(item) for item in value)}]"

@@ -245,10 +245,10 @@ class Link:
                 near, _ = self._listener.accept()
                 self._open.append(near)
                 if not self._whole.is_set():
-                    continue  # accepted by the kernel, answered by nobody
+                    continue  # accepted by the kernel, never answered
                 try:
                     far = socket.create_connection(("127.0.0.1", self._target))
-                except OSError:  # nobody is there just now
+                except OSError:  # no server is there at the moment
                     near.close()
                     continue
                 self._open.append(far)

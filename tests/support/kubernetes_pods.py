@@ -58,7 +58,7 @@ class Overlay:
 
     @property
     def config(self) -> str:
-        """The site file: what stands where STIGMER_SITE_CONFIG points."""
+        """The site file, at the path in STIGMER_SITE_CONFIG."""
         path = Path(self.variables["STIGMER_SITE_CONFIG"])
         volume = self.volumes[self.mounts[str(path.parent)]["name"]]
         return self.maps[volume["configMap"]["name"]][path.name]

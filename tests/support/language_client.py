@@ -60,7 +60,7 @@ class Client:
         return [item["label"] for item in answer["items"]]
 
     def hover(self, path: Path, text: str, line: int, character: int) -> str:
-        """What is told at a place (0-based)."""
+        """The hover text at a place (0-based)."""
         self.open(path, text)
         told: str = self._ask("textDocument/hover", _place(path, line, character))["contents"]["value"]
         return told

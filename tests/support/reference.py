@@ -34,7 +34,7 @@ Place = tuple[int, str]
 
 @dataclass(frozen=True)
 class Given:
-    """What one layer says. `anthropic_key` tells that `--anthropic-key` filled it."""
+    """The content of one layer. `anthropic_key`: whether `--anthropic-key` set it."""
 
     name: str
     values: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Given:
 
 @dataclass
 class Outcome:
-    """One effective LLM, where each value stands, what lost and why, and (code, key, layer) of each problem."""
+    """An effective LLM, the place of each value, the losers with reasons, and (code, key, layer) of each problem."""
 
     provider: str
     provider_place: Place
@@ -169,7 +169,7 @@ def belongs_to(name: str) -> str | None:
 
 def names_a_provider(text: str, aliases: dict[str, tuple[Any, Any]], *, gateway: bool) -> str | None:
     end = chain(text, aliases, None).end
-    if end is None:  # a mapping names nobody, and neither does a cycle
+    if end is None:  # a mapping names no provider, and neither does a cycle
         return None
     if prefix(end):
         return prefix(end)
@@ -296,7 +296,7 @@ class Naive:
         return next(one[0] for one in reversed(self.named) if one is not None)
 
     def provider_place(self) -> Place:
-        """Where the last trusted naming stands."""
+        """The place of the last trusted entry that names a provider."""
         for number in reversed(range(len(self.layers))):
             one = self.named[number]
             if one is not None and self.layers[number].name != "project":

@@ -239,7 +239,7 @@ PAIRS = {
 
 
 def document(kind: str, number: int, filler: int) -> str:
-    """A whole valid file; the filler stands between the two settings, as comments and blank lines do."""
+    """A whole valid file, with the filler between the two settings, like comments and blank lines."""
     head, tail = PAIRS[kind]
     middle = "".join(f"  # {'x' * 60}\n" for _ in range(filler))
     return head % number + middle + tail % number

@@ -89,7 +89,7 @@ urls = st.sampled_from(URLS)
 
 
 def fields(layer: str, *, nulls: bool = True) -> dict[str, st.SearchStrategy[Any]]:
-    """What each field of `llm` or `providers.<p>` may be in a layer; a key tells which layer it came from."""
+    """The possible values of each field of `llm` or `providers.<p>` in a layer; an API key names its layer."""
     rows: dict[str, st.SearchStrategy[Any]] = {
         "base_url": urls,
         "api_key": st.sampled_from([f"k-{layer}-{number}" for number in range(3)]),
@@ -253,7 +253,7 @@ class World:
         return read(self.request(today, overrides))
 
     def origin(self, place: Place) -> Origin | None:
-        """The Origin of a place; None for the packaged defaults, whose lines are nobody's contract."""
+        """The Origin of a place; None for the packaged defaults, whose lines are not part of the contract."""
         number, key = place
         layer = self.given[number]
         if layer.name == "defaults":

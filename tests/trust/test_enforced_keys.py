@@ -181,7 +181,7 @@ def test_what_changes_it_in_effect_loses_too(sandbox: Sandbox, user: str) -> Non
         # With a model its fallbacks are enforced, and none is one, too.
         ("enforced: [llm.model]\nllm: {model: 'a:1b'}\n", "llm: {fallbacks: ['b:1b']}\n", "llm.fallbacks"),
         ("enforced: [llm.fallbacks]\nllm: {fallbacks: ['a:1b']}\n", "llm: {fallbacks: ['b:1b']}\n", "llm.fallbacks"),
-        # What a fallback stands for.
+        # The model of a fallback.
         ("enforced: [llm.fallbacks]\nllm: {fallbacks: [fast]}\n", "aliases: {fast: 'b:1b'}\n", "aliases.fast"),
         # An alias for a provider that is not in force.
         (

@@ -177,7 +177,7 @@ class TestKeys:
     def test_a_value_that_none_may_give_is_refused_for_both_reasons(
         self, sandbox: Sandbox, project: str, key: str, code: str
     ) -> None:
-        """Presence counts: it is the user's to set, and no value at that. It is told, and not shown."""
+        """Presence counts: only the user may set it, and the value is invalid. It is reported, but not shown."""
         sandbox.write(project=f"{project}\n")
         loaded = sandbox.read(CLOUD)
         assert [(problem.code, problem.key) for problem in loaded.errors] == [(code, key), ("untrusted-key", key)]

@@ -103,7 +103,7 @@ class Native(FileSystemEventHandler):
                 del self._watches[folder]
                 try:
                     self._observer.unschedule(watch)
-                except Exception:  # noqa: BLE001  its books are wrong: alive() tells, and all is made anew
+                except Exception:  # noqa: BLE001  its records are wrong: alive() is False, so all are replaced
                     self._sound = False
         refused: dict[str, Exception] = {}
         for folder in folders.keys() - self._watches.keys():

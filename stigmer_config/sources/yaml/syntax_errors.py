@@ -25,7 +25,7 @@ _HINTS = {
     "found incompatible YAML document": "remove the line",
 }
 _DOCUMENT_START = "did not find expected <document start>"
-# What stands in these phrases is refused anyway.
+# Syntax in these phrases is refused anyway.
 _FORBIDDEN = ("tag", "directive", "incompatible YAML document")
 
 

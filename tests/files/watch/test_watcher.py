@@ -621,7 +621,7 @@ def test_one_folder_that_cannot_be_watched_degrades(tmp_path: Path, monkeypatch:
 @linux
 @pytest.mark.parametrize("broken", ["instance", "pipe", "thread", "dispatcher"])
 def test_a_failed_start_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    """No inotify instance, no descriptor, no thread to be had: it polls, and keeps nothing half-open."""
+    """No inotify instance, descriptor or thread available: it polls, and leaks nothing."""
     path = tmp_path / "config.yaml"
     start = threading.Thread.start
 

@@ -131,7 +131,7 @@ class Harm:
 
     @contextlib.contextmanager
     def workers_are_slow(self) -> Iterator[None]:
-        """A process stands still while the history it would need is written, and compacted away."""
+        """A process is stopped while the history that it needs is written and compacted."""
         slow = self._random.choice(self._fleet.processes)
         slow.send_signal(signal.SIGSTOP)
         for number in range(20):

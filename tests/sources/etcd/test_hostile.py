@@ -123,7 +123,7 @@ def bounded(*, seconds: float, mib: float = 64.0) -> Iterator[None]:
 
 
 def refused(sandbox: Sandbox, url: str, **variables: str) -> str:
-    """The one problem of a load, which is that the store is not to be had; as text."""
+    """The only problem of a load, that the store is unavailable, as text."""
     problems = sandbox.problems({**LOCAL, "STIGMER_ETCD": url, **variables})
     assert [(problem.severity, problem.code) for problem in problems] == [("error", "etcd-unavailable")]
     text = str(problems[0])
@@ -321,7 +321,7 @@ class TestWorker:
 
         def changes(number: int, key: str, text: str) -> bytes:
             told_of.append(number)
-            fake.revision = max(fake.revision, number)  # what is read is not behind what the flood tells
+            fake.revision = max(fake.revision, number)  # the reads keep up with the flood
             return line(events=[{"kv": key_value(key, text, str(number))}])
 
         floods = (

@@ -260,7 +260,7 @@ def test_a_store_from_a_backup_is_not_taken_for_the_newest(
 
     monkeypatch.setattr(Etcd, "watch", watched)
     with living(sandbox, one.variables(prefix)) as live:
-        assert stands.wait(DEADLINE)  # nobody reads by itself from now on, but for the sweep ten seconds later
+        assert stands.wait(DEADLINE)  # no thread reads from now on, except the sweep ten seconds later
         real = keys.etcd.read()
         old = Stored(real.cluster, 1, {})
         monkeypatch.setattr(Etcd, "read", lambda _: old)
@@ -484,7 +484,7 @@ def test_a_literal_secret_is_refused_before_it_is_sent(sandbox: Sandbox, one: Cl
 
 
 def test_a_slip_in_a_provider_s_name_is_no_new_alias(sandbox: Sandbox, one: Cluster, keys: Keys, prefix: str) -> None:
-    """`aliases.fast.olama` is refused for the store as for a file: nobody means an alias with a dot in its name."""
+    """`aliases.fast.olama` is refused for the store as for a file: an alias with a dot in its name is never meant."""
     for scope in ("--fleet", "--user"):
         done = sandbox.run("set", scope, "aliases.fast.olama", "qwen3:8b", variables=one.variables(prefix))
         assert done.returncode == 2

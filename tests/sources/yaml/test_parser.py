@@ -338,7 +338,7 @@ def test_between_brackets_a_text_with_a_colon_needs_no_quotes(sandbox: Sandbox, 
 
 @pytest.mark.parametrize("first", [0xE000, 0xF0000])
 def test_such_a_file_may_hold_every_private_character(sandbox: Sandbox, first: int) -> None:
-    """What stands for the colon while it is read is none of the text's own, however many it has."""
+    """The placeholder for the colon is never one of the text's own characters."""
     many = "".join(map(chr, range(first, first + 6400)))
     sandbox.write(user=f"llm: {{model: qwen3:4b}}\n# {many}\nlogging: {{level: debug}}\n")
     config = sandbox.load({"MODE": "local"})
