@@ -171,7 +171,10 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         found |= self._applications.values
         for provider, settings in self.providers.items():
             if provider not in CORE_PROVIDERS and (unlike is None or settings != unlike.providers.get(provider)):
-                own = [field for field in PROVIDER_FIELDS if getattr(settings, field) is not None]
+                # No base_url at all means that a file took the packaged one away.
+                own = [
+                    field for field in PROVIDER_FIELDS if field == "base_url" or getattr(settings, field) is not None
+                ]
                 found |= {f"providers.{provider}.{field}": _field(settings, field) for field in own}
         if unlike is None or self.aliases != unlike.aliases:
             found |= {f"aliases.{name}": target for name, target in self.aliases.items()}
