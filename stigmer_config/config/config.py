@@ -300,7 +300,7 @@ def fingerprint_of(config: Config, values: Mapping[str, Any]) -> str:
     fallbacks = config.llm.fallbacks
     plain_ones[_FALLBACKS] = [(llm.provider, llm.model, llm.model_id, llm.base_url) for llm in fallbacks]
     text = msgspec.json.encode(plain_ones, enc_hook=dict, order="deterministic")
-    if config._applications.passwords:  # noqa: SLF001 - a function of this module
+    if config._applications.passwords:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - of this module
         text = without_password(text.decode()).encode()
     return hashlib.sha256(text).hexdigest()[:32]
 
