@@ -17,7 +17,7 @@ from .value_types import Boolean, Choice, Credential, Float, Integer, String, Va
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
-    """What `setting(…)` says of a field, for `Annotated`. None: what is said of the struct or mapping around it."""
+    """A field's options, as `setting(…)` declares them. None: those of the struct or mapping around the field."""
 
     doc: str = ""
     variable: str | None = None
@@ -84,7 +84,7 @@ class Annotation(msgspec.Struct, frozen=True):
 
     @property
     def declaration(self) -> Declaration:
-        """What `setting(…)` says."""
+        """The declaration that `setting(…)` makes."""
         return next((one for one in self.metadata if isinstance(one, Declaration)), _NOTHING)
 
     @property

@@ -23,7 +23,7 @@ class Effect(NamedTuple):
     | `llm` | a key | the effective value; of the model also what it resolves to, of the key where it is sent |
     | `provider` | `providers.<p>.<field>` | what that provider uses, whichever is in force |
     | `address` | a provider | where its credentials are sent |
-    | `alias` | an alias's key | the model that it stands for, by provider |
+    | `alias` | an alias's key | the model that it means, by provider |
     """
 
     kind: Literal["llm", "provider", "address", "alias"]

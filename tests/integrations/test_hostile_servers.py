@@ -26,9 +26,14 @@ from tests.support.sandbox import Sandbox
 Say = Callable[[socket.socket], None]
 
 
-def endless_continue(connection: socket.socket) -> None:
+def _without_end(connection: socket.socket, head: bytes, part: bytes) -> None:
+    connection.sendall(head)
     while True:
-        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        connection.sendall(part)
+
+
+def endless_continue(connection: socket.socket) -> None:
+    _without_end(connection, b"", b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def dripping_continue(connection: socket.socket) -> None:
@@ -45,9 +50,7 @@ def endless_headers(connection: socket.socket) -> None:
 
 
 def endless_body(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-    while True:
-        connection.sendall(b" " * 65536)
+    _without_end(connection, b"HTTP/1.1 200 OK\r\n\r\n", b" " * 65536)
 
 
 def dripping_body(connection: socket.socket) -> None:
@@ -67,15 +70,13 @@ SERVERS = [endless_continue, dripping_continue, endless_headers, endless_body, d
 
 
 def endless_line(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 ")
-    while True:
-        connection.sendall(b"O" * 65536)
+    _without_end(connection, b"HTTP/1.1 200 ", b"O" * 65536)
 
 
 def endless_chunks(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while True:
-        connection.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
+    _without_end(
+        connection, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 65536 + b"\r\n"
+    )
 
 
 def broken_chunks(connection: socket.socket) -> None:
@@ -83,21 +84,17 @@ def broken_chunks(connection: socket.socket) -> None:
 
 
 def endless_events(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-    while True:
-        connection.sendall(b'data: {"choices": []}\n\n' * 1000)
+    _without_end(
+        connection, b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", b'data: {"choices": []}\n\n' * 1000
+    )
 
 
 def endless_refusal(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 401 Unauthorized\r\n\r\n")
-    while True:
-        connection.sendall(b"x" * 65536)
+    _without_end(connection, b"HTTP/1.1 401 Unauthorized\r\n\r\n", b"x" * 65536)
 
 
 def endless_failure(connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\n\r\n")
-    while True:
-        connection.sendall(b"x" * 65536)
+    _without_end(connection, b"HTTP/1.1 500 Internal Server Error\r\n\r\n", b"x" * 65536)
 
 
 def many_headers(connection: socket.socket) -> None:

@@ -173,10 +173,10 @@ def _table(loaded: Loaded, shown: list[str], wanted: tuple[str, ...], options: d
     config = loaded.config
     faulty = {problem.key for problem in loaded.errors}
     explained = {key: config.explain(key) for key in shown}
-    told = [key for key in shown if options["everything"] or explained[key].origin or key in faulty or key in wanted]
+    listed = [key for key in shown if options["everything"] or explained[key].origin or key in faulty or key in wanted]
     rows: list[list[Cell | str]] = []
-    told = told or shown  # a section without values still has keys
-    for key in told:
+    listed = listed or shown  # a section without values still has keys
+    for key in listed:
         explanation = explained[key]
         value = _value(config, key, explanation.origin, reveal=options["reveal"])
         rows.append([printable(key), value, *_origin_cells(explanation.origin, options)])
@@ -187,7 +187,7 @@ def _table(loaded: Loaded, shown: list[str], wanted: tuple[str, ...], options: d
             )
     columns(rows, give_way=3 if options["origin"] else None, whole=1)
     if not options["origin"]:
-        _print_legend(explained[key].origin for key in told)
+        _print_legend(explained[key].origin for key in listed)
 
 
 def _origin_cells(origin: Origin | None, options: dict[str, Any], *, lost: bool = False) -> tuple[Cell, ...]:

@@ -82,7 +82,7 @@ class Bash(_Whole, BashComplete):
 
 
 class Zsh(_Whole, ZshComplete):
-    """zsh adds a space to a single candidate unless told otherwise."""
+    """zsh adds a space to a single candidate unless an option forbids it."""
 
     source_template = ZshComplete.source_template.replace(_ZSH_END, _ZSH_OPEN + _ZSH_END, 1)
 

@@ -61,5 +61,5 @@ def walk(path: Path) -> Route:
 
 
 def identity(status: os.stat_result) -> Identity:
-    """Device and inode: tells a folder from another one with the same name."""
+    """The device and inode, which distinguish a folder from another one with the same name."""
     return status.st_dev, status.st_ino
