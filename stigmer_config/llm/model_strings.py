@@ -153,6 +153,8 @@ class ModelNames:
             mentioned.update(dict.fromkeys(alias_targets(entry) or ()))
         for name, entry in sorted(self.aliases.items()):
             by_provider = alias_targets(entry)
+            if by_provider is None and entry.value not in self.aliases:
+                continue  # it names a model itself
             starts: list[tuple[str | None, Entry]] = [(None, entry)]
             if by_provider is not None:
                 starts = list(by_provider.items())
