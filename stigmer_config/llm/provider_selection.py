@@ -320,6 +320,8 @@ class _State:
         """Reports a layer that contradicts itself, or that assigns a model string to another provider than it names."""
         entries = layer.entries
         for provider, entry in given.models:
+            if self.inputs.names.is_bare(entry.value):
+                continue
             end = self.inputs.names.expand(entry.value, provider)
             if end.prefix not in (None, provider):
                 key = f"providers.{provider}.model"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 import msgspec
@@ -42,6 +43,8 @@ _USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password
 
 # The most models selected by overrides that a Config keeps resolved.
 _MOST_KEPT = 64
+
+_IS_OF_APP = methodcaller("startswith", "apps.")
 
 # The types of values that are neither secrets nor composite.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -84,7 +87,7 @@ class Derivation:
         self._opener = opener
         self.schema = schema
         self._applications = NO_APPLICATIONS
-        if schema.apps or any(key.startswith("apps.") for key in self.winners):
+        if schema.apps or any(map(_IS_OF_APP, self.winners)):
             self.winners = self._with_applications(self.winners)
         passed_over = passed_over_credentials(self.winners, baseline.winners, self.selection.inputs.granted, schema)
         self._passed_over = {key: problem for key, problem in passed_over.items() if not self._is_unused_redis(key)}
