@@ -15,6 +15,7 @@ from ..editing.write import Change, Outcome, write
 from ..files.atomic_write import SaveError
 from .options import CommandContext
 from .output.problems import FAULTY, exit_status, print_problems
+from .output.render import from_home, from_home_within
 
 if TYPE_CHECKING:
     from ..editing.etcd import Store
@@ -60,7 +61,7 @@ def stored(where: CommandContext, edit: Callable[[Store], Outcome]) -> tuple[Sto
         aimed = store(where.request())
         outcome = edit(aimed)
     except NoTarget as error:
-        raise click.UsageError(printable(str(error))) from error
+        raise click.UsageError(printable(from_home_within(str(error)))) from error
     except EditRejected as refusal:
         print_problems(refusal.problems)
         say("nothing was written: the fleet's store is unchanged")
@@ -78,7 +79,7 @@ def file_of(where: CommandContext, scope: Scope) -> EditTarget:
     try:
         return target(where.request(), scope)
     except NoTarget as error:
-        raise click.UsageError(printable(str(error))) from error
+        raise click.UsageError(printable(from_home_within(str(error)))) from error
 
 
 def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Outcome:
@@ -112,13 +113,13 @@ def report_outcome(aimed: EditTarget | Store, outcome: Outcome) -> None:
 
 def failed(aimed: EditTarget, error: SaveError) -> None:
     """Prints why a file could not be written, and exits."""
-    say(f"{printable(str(error))}\nnothing was written: {target_place(aimed)} is unchanged")
+    say(f"{printable(from_home_within(str(error)))}\nnothing was written: {target_place(aimed)} is unchanged")
     raise SystemExit(FAULTY) from None
 
 
 def target_place(aimed: EditTarget | Store, line: int | None = None) -> str:
-    """The name of the file, or the store, in messages."""
-    return printable(aimed.path) + (f":{line}" if line else "")
+    """The name of the file, from the home folder, or of the store, in messages."""
+    return printable(from_home(aimed.path)) + (f":{line}" if line else "")
 
 
 def say(message: str) -> None:

@@ -94,6 +94,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One fault.
 
     `code` is stable (docs list them all); `key` is the setting's dotted path, or "" for a fault of a whole file;
+    `message` says what is wrong with the key, mostly without its name: "must be a whole number, not the string 'x'";
     `hint` says how to fix it; `excerpt` is the source line with a caret under the place, or None when there is no
     line or it holds a secret. No field ever contains a secret.
     """
@@ -105,6 +106,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
     origin: Origin | None = None
     excerpt: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """The key and the message, without place and hint: for where the key is not shown beside the message."""
+        return f"{self.key}: {self.message}" if self.key else self.message
 
     def __str__(self) -> str:
         place = f"{printable(str(self.origin))}: " if self.origin else ""

@@ -146,7 +146,7 @@ def _replaced(llm: LLMConfig, values: Mapping[str, Any]) -> LLMConfig:
         try:
             changes[name] = cast(Setting, find(key)).check(value, name)
         except InvalidValueError as fault:
-            raise _error(fault.code, name, fault.message, fault.hint, source) from None
+            raise _error(fault.code, name, fault.message_for(name), fault.hint, source) from None
         effort = values.get("reasoning_effort", llm.reasoning_effort)
         refusal = None if value is None else why_unsupported(name, value, llm.provider, llm.kind, facts, effort)
         if refusal is not None:

@@ -43,7 +43,7 @@ def diagnose(error: BaseException, llm: LLMConfig) -> Check:
     """
     if isinstance(error, ConfigError):
         first = error.problems[0]
-        return Check("configuration", "failed", first.message, first.hint, first.key)
+        return Check("configuration", "failed", first.summary, first.hint, first.key)
     if isinstance(error, ImportError):
         what, _, fix = str(error).partition(": ")
         return Check("client", "failed", what, fix)

@@ -173,7 +173,7 @@ def _loading(loaded: Loaded) -> Iterable[Finding]:
         for problem in groups.get(group, ()):
             is_failure = problem.severity == "error" or problem.code == "model-retired"
             state: CheckState = "failed" if is_failure else "warning"
-            message, hint = printable(problem.message), printable(problem.hint)
+            message, hint = printable(problem.summary), printable(problem.hint)
             yield Finding(Check(group, state, message, hint, problem.key), problem.origin)
         if group in good and group not in groups:
             yield Finding(Check(group, "ok", good[group]))
@@ -264,7 +264,7 @@ def _client(llm: LLMConfig) -> Check:
         chat_model(msgspec.structs.replace(llm, api_key=Secret("a-placeholder"), fallbacks=()))
     except ConfigError as error:
         problem = error.problems[0]
-        return Check("client", "failed", printable(problem.message), printable(problem.hint), problem.key)
+        return Check("client", "failed", printable(problem.summary), printable(problem.hint), problem.key)
     except Exception as error:  # noqa: BLE001 - whatever a library comes up with
         fix = f"pip install --upgrade {name}"
         return Check(

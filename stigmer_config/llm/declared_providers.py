@@ -176,7 +176,7 @@ class _Judgement:
         known = f"known keys of providers: {', '.join(self.known)}"
         near = nearest(provider, self.known)
         hint = f"did you mean providers.{near}?" if near else f"{known}; one of your own needs a kind and a base_url"
-        self._problem("unknown-key", key, f"there is no key {quoted(key)}", hint, origin)
+        self._problem("unknown-key", key, "there is no such key", hint, origin)
 
     def _targets(self, layer: Layer, key: str, known: Collection[str], entries: dict[str, Entry]) -> None:
         """Reports the entries of an alias for providers that do not exist."""
@@ -270,7 +270,7 @@ def _with_status(layer: Layer, problems: list[Problem]) -> Layer:
     fault = next((p for p in problems if p.severity == "error" and p.origin and p.origin.layer == layer.name), None)
     if fault is None or layer.status == "error":
         return layer
-    return msgspec.structs.replace(layer, status="error", why=fault.message)
+    return msgspec.structs.replace(layer, status="error", why=fault.summary)
 
 
 def _counting(layer: Layer, granted: Collection[str]) -> Layer:

@@ -325,7 +325,7 @@ class _State:
             end = self.inputs.names.expand(entry.value, provider)
             if end.prefix not in (None, provider):
                 key = f"providers.{provider}.model"
-                self.problems.append(provider_mismatch(key, end, provider, entry, f"{key} is for {provider}"))
+                self.problems.append(provider_mismatch(key, end, provider, entry, f"the setting is for {provider}"))
         provider_entry, model = entries.get("llm.provider"), entries.get("llm.model")
         if provider_entry is not None and provider_entry.value != "auto" and model is not None:
             self._check_model(model, owners.of(layer, "llm.model"))
@@ -341,7 +341,7 @@ class _State:
         owner = owners.of(layer, "llm.temperature")
         if _kind(owner, self.chosen) != "anthropic":
             return None
-        message = f"llm.temperature must be at least 0 and at most 1 for {owner}, not {entry.value:g}"
+        message = f"must be at least 0 and at most 1 for {owner}, not {entry.value:g}"
         names = self.inputs.names
         if layer.name == "project" and self._named(layer, layer.entries, names)[0] is None:
             self.problems.append(_temperature_problem(f"{message}: it is left out", entry, "warning"))

@@ -162,7 +162,7 @@ class _Resolution:
             return  # its layer contradicts itself, which is reported
         if not name:
             hint = "write a model after the colon"
-            self.problem("empty-model", "model", f"{self.provider}: names no model", hint, model)
+            self.problem("empty-model", "model", f"'{self.provider}:' names no model", hint, model)
         elif self.selection.is_at_home(self.provider, self.selection.endpoint(self.provider)) and (
             self.selection.names.form_of(name) != self.provider
         ):
@@ -311,7 +311,7 @@ class _Resolution:
             entry, owner = layer.entries.get("llm.api_key"), owners.of(layer, "llm.api_key")
             if entry is not None and self.selection.kind(owner) == "ollama" and entry.value is not None:
                 who = "Ollama" if owner == "ollama" else f"{owner}, which speaks Ollama's protocol,"
-                message = f"{who} takes no key from llm.api_key: it is not used"
+                message = f"{who} takes no key from this setting: it is not used"
                 hint = f"remove it, or put it under providers.{owner}.api_key"
                 self.problem("unused-credential", "api_key", message, hint, entry, "warning")
                 self.reasons[id(entry)] = "unused"

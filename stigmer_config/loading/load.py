@@ -211,7 +211,7 @@ def _required(config: Config, keys: Iterable[str]) -> list[Problem]:
             setting = config.schema.find(key)
             variable = f"export {setting.variable}=…, or " if setting and setting.variable else ""
             hint = f"{variable}set {key} in ~/.stigmer/config.yaml"
-            problems.append(Problem(code="missing-value", key=key, message=f"{key} is required here", hint=hint))
+            problems.append(Problem(code="missing-value", key=key, message="is required here", hint=hint))
     return problems
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from ..config.config import RESOLVED
 from ..core.environment import Environment
 from ..core.masked_repr import MaskedRepr
-from ..core.problems import Problem
+from ..core.problems import Problem, quoted
 from ..core.provenance import Layer, LayerName
 from ..secrets.references import SecretResolver
 from ..settings.apps import schema_of
@@ -94,7 +94,7 @@ def request(
     layer, problems = flag_source.from_call(flags, schema)
     for problem in problems:
         if problem.code == "unknown-key":
-            raise KeyError(f"flags: {problem.message}: {problem.hint}")
+            raise KeyError(f"flags: there is no key {quoted(problem.key)}: {problem.hint}")
     return Request(
         environment=environment if environment is not None else Environment.capture(),
         mode=mode,

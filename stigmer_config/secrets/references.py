@@ -144,7 +144,7 @@ class SecretResolver:
         if isinstance(found, Secret):
             return found, uninterpolated_credential(found.reveal(), entry.origin, key)
         source = value if value.kind != "command" else "its command"
-        message = f"{key} cannot be read from {source}: {found.reason}"
+        message = f"cannot be read from {source}: {found.reason}"
         hint = found.hint or _REMEDIES[value.kind]
         return None, Problem(code=found.code, key=key, message=message, hint=hint, origin=entry.origin)
 
@@ -153,12 +153,13 @@ class SecretResolver:
         if not isinstance(entry.value, FrozenList):
             value, problem = self.open(key, entry)
             return value, [problem] if problem is not None else []
-        found = [
-            self.open(f"item {number} of {key}", Entry(item, entry.origin))
-            for number, item in enumerate(entry.value, 1)
+        found = [(number, *self.open(key, Entry(item, entry.origin))) for number, item in enumerate(entry.value, 1)]
+        problems = [
+            msgspec.structs.replace(problem, message=f"item {number} {problem.message}")
+            for number, _, problem in found
+            if problem is not None
         ]
-        problems = [msgspec.structs.replace(problem, key=key) for _, problem in found if problem is not None]
-        return FrozenList(value for value, _ in found if value is not None), problems
+        return FrozenList(value for _, value, _ in found if value is not None), problems
 
     @property
     def results(self) -> Mapping[Reference, Secret | Unavailable]:

@@ -65,5 +65,5 @@ def uninterpolated_credential(text: str, origin: Origin, key: str) -> Problem | 
 
 
 def _warning(key: str, what: str, hint: str, origin: Origin) -> Problem:
-    message = f"{key} {what}, and is used as it is"
+    message = f"{what}, and is used as it is"
     return Problem(severity="warning", code="not-interpolated", key=key, message=message, hint=hint, origin=origin)

@@ -61,7 +61,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         if value is None:
             if self.nullable:
                 return None
-            raise self.value_type.wrong_type(None, what, f"remove the line to take {self.key} from a lower layer")
+            raise self.value_type.wrong_type(None, what, "remove the line to take the value of a lower layer")
         try:
             return self.value_type.check(value, what)
         except InvalidValueError as fault:

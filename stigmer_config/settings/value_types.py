@@ -39,9 +39,13 @@ class InvalidValueError(Exception):
         self.message = message
         self.hint = hint
 
+    def message_for(self, key: str) -> str:
+        """The message without `key` as its subject: a Problem shows the key before the message."""
+        return self.message.removeprefix(f"{key} ").removeprefix(f"{key}.").replace(f" of {key} ", " ", 1)
+
     def problem(self, key: str, origin: Origin, hint: str = "") -> Problem:
         """The Problem it is at that place; `hint` for when the type has none."""
-        return Problem(code=self.code, key=key, message=self.message, hint=self.hint or hint, origin=origin)
+        return Problem(code=self.code, key=key, message=self.message_for(key), hint=self.hint or hint, origin=origin)
 
 
 def described(value: object) -> str:
@@ -221,7 +225,7 @@ class Choice(ValueType, frozen=True):
         word: str = value.lower() if self.fold and value.isascii() else value
         if word not in self.choices and word not in self.extra:
             message = f"Invalid {self.noun} {quoted(value)}. Must be one of: {', '.join(self.choices)}"
-            hint = did_you_mean(word, self.choices + self.extra, f"{what} takes {self.expects}")
+            hint = did_you_mean(word, self.choices + self.extra)
             raise InvalidValueError("invalid-choice", message, hint)
         return word
 

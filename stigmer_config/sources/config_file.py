@@ -79,7 +79,7 @@ def _parsed(
         problems += _readable_secrets(collector, path)
     fatal = next((p for p in problems if p.code in _FATAL and not p.key), None) or _writable(problems)
     errors = [problem for problem in problems if problem.severity == "error"]
-    why = (fatal or errors[0]).message if errors else ""
+    why = (fatal or errors[0]).summary if errors else ""
     read = Layer(
         name=layer,
         source=path,
@@ -142,7 +142,7 @@ def _readable_secrets(collector: Collector, path: str) -> list[Problem]:
     for key, value in rows:
         if type(value) is Secret and not collector.schema.is_unregistered(key):
             entry = collector.entries[key]
-            message = f"the file holds {key}, and others can read it"
+            message = "others can read the file that holds it"
             hint = f"chmod 600 {path}"
             return [Problem(code="insecure-permissions", key=key, message=message, hint=hint, origin=entry.origin)]
     return []

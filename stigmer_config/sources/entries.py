@@ -95,7 +95,7 @@ class Collector:
         declared = declared or section
         if type(node.value) is not dict:
             # Without its text, which may be the secret that belongs below.
-            message = f"{section or 'the file'} must hold keys, not {shape(node.value)}"
+            message = f"{'' if section else 'the file '}must hold keys, not {shape(node.value)}"
             text = node.value if type(node.value) is str else ""
             hint = self._known_keys(declared)
             if _GLUED_TEXT.match(text):
@@ -144,7 +144,7 @@ class Collector:
         if node.bad:
             return
         if type(node.value) is not dict and node.value is not None:
-            message = f"apps must hold applications, not {shape(node.value)}"
+            message = f"must hold applications, not {shape(node.value)}"
             self._fault("not-a-mapping", "apps", message, node, "for example apps: {checkpointer: {interval: 10}}")
             return
         self.apps = {}
@@ -188,7 +188,7 @@ class Collector:
             )
         elif near and not {".", ":"}.isdisjoint(name):
             hint = self._nested(near)
-        self._fault("unknown-key", key, f"there is no key {quoted(key)}", node, hint, of_key=True)
+        self._fault("unknown-key", key, "there is no such key", node, hint, of_key=True)
 
     def _as_yaml(self, name: str) -> str:
         """The hint for text in another format, by the name before its `=`."""
@@ -291,7 +291,7 @@ class Collector:
         if node.bad or node.value is None:
             return
         if type(node.value) is not dict:
-            self._fault("not-a-mapping", "aliases", f"aliases must hold names, not {shape(node.value)}", node)
+            self._fault("not-a-mapping", "aliases", f"must hold names, not {shape(node.value)}", node)
             return
         for name, child in node.value.items():
             key = f"aliases.{name}"

@@ -92,19 +92,19 @@ def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
     """The fault of a key that does not exist, or that an override may not set."""
     if key and schema.is_section(key):
         names = [name for name in schema.children[schema.declared(key) or key] if name != NAME]
-        message = f"{key} is a section: it must hold keys"
+        message = "must hold keys: it is a section"
         hint = f"known keys: {', '.join(names)}" if names else f"for example {key}.fast"
         return Problem(code="not-a-mapping", key=key, message=message, hint=hint, origin=origin)
     setting = schema.find(key)
     if setting is not None:
-        message = f"an override sets llm.* only, not {key}"
+        message = "an override sets llm.* only"
         if key.startswith("apps."):
-            message = f"an override does not set {key}: it is not declared per_execution=True"
+            message = "an override does not set it: it is not declared per_execution=True"
         variable = f", in the variable {setting.variable}" if setting.variable else ""
         hint = f"set {key} in a file{variable} or by a flag"
     else:
         near = schema.suggest(key)
-        message = f"there is no key {quoted(key)}"
+        message = "there is no such key"
         hint = f"did you mean {near}?" if near else "stigmer config schema lists the keys"
     return Problem(code="unknown-key", key=key, message=message, hint=hint, origin=origin)
 

@@ -64,7 +64,7 @@ def moved_credentials(
             continue
         here, given_for = _sent_to(parts, after), _sent_to(parts, before)
         if here != given_for:
-            message = f"{key} was given for {given_for}, and the override sends it to {here}"
+            message = f"it was given for {given_for}, and the override sends it to {here}"
             origin = Origin("execution", f"override[{next(part for part in parts if part in changes)}]")
             hint = f"give the override a {key} of its own"
             found.append(Problem(code="credential-binding", key=key, message=message, hint=hint, origin=origin))
@@ -87,7 +87,7 @@ def passed_over_credentials(
         if CredentialGrant(key, entry.origin.source, here) in granted:
             continue
         mover = next(winners[part] for part in parts if part in winners and winners[part] is not trusted.get(part))
-        message = f"{key} from {entry.origin} was given for {given_for}, and {here} comes from {mover.origin}"
+        message = f"the one from {entry.origin} was given for {given_for}, and {here} comes from {mover.origin}"
         hint = "let it go there: stigmer config trust --with-credentials"
         found[key] = Problem(code="credential-binding", key=key, message=message, hint=hint, origin=mover.origin)
     return found

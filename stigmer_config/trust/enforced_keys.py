@@ -108,8 +108,8 @@ class Policy:
     def _reason(self, what: str, key: str) -> str:
         enforced, place = self._places[what]
         if enforced == key:
-            return f"{key} is enforced ({place})"
-        return f"{enforced} is enforced ({place}), and {key} would change it"
+            return f"is enforced ({place})"
+        return f"{enforced} is enforced ({place}), and this would change it"
 
 
 def enforce(

@@ -67,9 +67,9 @@ class Refusals:
 
     def refuse_locked(self, key: str, lock: str) -> None:
         """Refuses a key that is locked, or that would change the locked key `lock`."""
-        message = f"it is locked ({self.locks.origin})"
+        message = f"is locked ({self.locks.origin})"
         if lock != key:
-            message = f"{lock} is locked ({self.locks.origin}), and {key} would change it"
+            message = f"{lock} is locked ({self.locks.origin}), and this would change it"
         self.refuse(key, "locked-key", message, self.terms.removal, "locked")
 
     def refuse_untrusted(self, key: str, remedy: str = "") -> None:

@@ -82,7 +82,7 @@ class Vetting(Refusals):
         if not self.problems:
             return combined, []
         status: Any = "untrusted" if any(p.code == "untrusted-key" for p in self.problems) else "error"
-        why = self.layer.why or self.problems[0].message
+        why = self.layer.why or self.problems[0].summary
         vetted = msgspec.structs.replace(built, refused=self.refused, status=status, why=why)
         return combined.replace_layer(built, vetted), self.problems
 
@@ -106,11 +106,11 @@ class Vetting(Refusals):
             if setting is None or setting.access in ("open", "protected"):
                 continue
             if setting.access == "secret":
-                message = f"a project's file may not hold {key}: it would be committed"
+                message = "a project's file may not hold it: it would be committed"
                 hint = f"move it to ~/.stigmer/config.yaml, and if it was committed, replace it at {_issuer(key)}"
                 self.refuse(key, "secret-in-project", message, hint, None)
             else:
-                message = f"no project may set {key}, trusted or not"
+                message = "no project may set it, trusted or not"
                 self.refuse(key, "forbidden-in-project", message, "move it to ~/.stigmer/config.yaml", None)
 
     def _locked(self) -> None:

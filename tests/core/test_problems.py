@@ -21,7 +21,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "a key that is none": (
         "llm:\n  modle: fast\n",
         """\
-FILE:2:3: error[unknown-key] llm.modle: there is no key 'llm.modle'
+FILE:2:3: error[unknown-key] llm.modle: there is no such key
       modle: fast
       ^
 hint: did you mean llm.model?""",
@@ -29,7 +29,7 @@ hint: did you mean llm.model?""",
     "a number that is none": (
         "llm:\n  max_tokens: 8k\n",
         """\
-FILE:2:15: error[wrong-type] llm.max_tokens: llm.max_tokens must be a whole number, not the string '8k'
+FILE:2:15: error[wrong-type] llm.max_tokens: must be a whole number, not the string '8k'
       max_tokens: 8k
                   ^
 hint: write 8000""",
@@ -37,7 +37,7 @@ hint: write 8000""",
     "a number beyond its range": (
         "llm: {max_retries: 101}\n",
         """\
-FILE:1:20: error[out-of-range] llm.max_retries: llm.max_retries must be at least 0 and at most 100, not 101
+FILE:1:20: error[out-of-range] llm.max_retries: must be at least 0 and at most 100, not 101
     llm: {max_retries: 101}
                        ^""",
     ),
@@ -61,7 +61,7 @@ hint: did you mean daytona?""",
     "a URL that is none": (
         "llm:\n  base_url: ollama:11434\n",
         """\
-FILE:2:13: error[invalid-url] llm.base_url: llm.base_url must be an http:// or https:// URL, not 'ollama:11434'
+FILE:2:13: error[invalid-url] llm.base_url: must be an http:// or https:// URL, not 'ollama:11434'
       base_url: ollama:11434
                 ^
 hint: write http://ollama:11434""",
@@ -77,7 +77,7 @@ hint: a model name has letters, digits and . _ : / @ + - only, without '..' or '
     "a key given twice": (
         "llm:\n  model: a:1b\n  model: b:1b\n",
         """\
-FILE:3:3: error[duplicate-key] llm.model: 'model' is given twice
+FILE:3:3: error[duplicate-key] llm.model: is given twice
       model: b:1b
       ^
 hint: remove one of the two; the first is on line 2""",
@@ -117,13 +117,13 @@ hint: make one of them name a model""",
     "a secret that is no text": (
         "llm:\n  api_key: 12345678\n",
         """\
-FILE:2:12: error[wrong-type] llm.api_key: llm.api_key must be text, not a number
+FILE:2:12: error[wrong-type] llm.api_key: must be text, not a number
 hint: put it in quotes""",
     ),
     "a password in a URL": (
         "llm:\n  base_url: http://ann:12345678@host\n",
         """\
-FILE:2:13: error[invalid-url] llm.base_url: llm.base_url contains a user name or password
+FILE:2:13: error[invalid-url] llm.base_url: contains a user name or password
 hint: leave them out; put the key into api_key""",
     ),
     "Latin-1": (
@@ -147,7 +147,7 @@ FILE:1:14: error[invalid-model] llm.model: 'a\\u202eb' is not a model name
     llm: {model: 'a\\u202eb', modle: 1}
                  ^
 hint: a model name has letters, digits and . _ : / @ + - only, without '..' or '//', 256 at most
-FILE:1:21: error[unknown-key] llm.modle: there is no key 'llm.modle'
+FILE:1:21: error[unknown-key] llm.modle: there is no such key
     llm: {model: 'a\\u202eb', modle: 1}
                              ^
 hint: did you mean llm.model?""",
@@ -159,7 +159,7 @@ FILE:1:14: error[invalid-model] llm.model: '模型' is not a model name
     llm: {model: '模型', modle: 1}
                  ^
 hint: a model name has letters, digits and . _ : / @ + - only, without '..' or '//', 256 at most
-FILE:1:20: error[unknown-key] llm.modle: there is no key 'llm.modle'
+FILE:1:20: error[unknown-key] llm.modle: there is no such key
     llm: {model: '模型', modle: 1}
                          ^
 hint: did you mean llm.model?""",
@@ -167,7 +167,7 @@ hint: did you mean llm.model?""",
     "a tab before the place": (
         "llm: {\tmodle: 1}\n",
         """\
-FILE:1:8: error[unknown-key] llm.modle: there is no key 'llm.modle'
+FILE:1:8: error[unknown-key] llm.modle: there is no such key
     llm: { modle: 1}
            ^
 hint: did you mean llm.model?""",
@@ -175,7 +175,7 @@ hint: did you mean llm.model?""",
     "a long line": (
         f"llm: {{provider: ollama, {' ' * 80}modle: 1, {' ' * 80}timeout: 1}}\n",
         f"""\
-FILE:1:105: error[unknown-key] llm.modle: there is no key 'llm.modle'
+FILE:1:105: error[unknown-key] llm.modle: there is no such key
     …{" " * 59}modle: 1, {" " * 49}…
      {" " * 59}^
 hint: did you mean llm.model?""",
@@ -524,7 +524,7 @@ def test_json_has_every_part_of_a_problem(sandbox: Sandbox) -> None:
         "severity": "error",
         "code": "unknown-key",
         "key": "llm.modle",
-        "message": "there is no key 'llm.modle'",
+        "message": "there is no such key",
         "hint": "did you mean llm.model?",
         "origin": {"layer": "user", "source": str(sandbox.user_file), "line": 1, "column": 7},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -45,7 +46,7 @@ def test_a_value_is_read_by_its_keys_type(sandbox: Sandbox, key: str, text: str,
     done = sandbox.run("set", key, text, variables=LOCAL)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert line in sandbox.user_file.read_text().splitlines()
-    assert f"{sandbox.user_file}:" in done.stderr
+    assert "~/.stigmer/config.yaml:" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -446,3 +447,22 @@ def test_init_never_overwrites(sandbox: Sandbox) -> None:
     schema.write_text("{}")
     assert sandbox.run("init", "--project").returncode == 0
     assert schema.read_text() == "{}"
+
+
+def test_a_sentence_shortens_the_home_folder_and_a_problems_place_does_not(sandbox: Sandbox) -> None:
+    """`~` is for reading. Editors and scripts open the place of a problem, and `--format json` is for programs."""
+    for argv in (
+        ("set", "llm.timeout", "9"),
+        ("unset", "llm.timeout"),
+        ("unset", "llm.timeout"),
+        ("init",),
+        ("set", "llm.timeout", "-1"),
+    ):
+        said = sandbox.run(*argv, variables=LOCAL).stderr
+        sentences = [line for line in said.splitlines() if "error[" not in line]
+        assert any("~/.stigmer/config.yaml" in line for line in sentences), said
+        assert not any(str(sandbox.home) in line for line in sentences), said
+    sandbox.write(user="llm: {timeout: -1}\n")
+    assert sandbox.run("validate", variables=LOCAL).stderr.startswith(f"{sandbox.user_file}:1:16: error[out-of-range]")
+    found = json.loads(sandbox.run("validate", "--format", "json", variables=LOCAL).stdout)
+    assert [problem["origin"]["source"] for problem in found["problems"]] == [str(sandbox.user_file)]

@@ -198,7 +198,7 @@ def test_on_a_console_a_person_can_read_them(sandbox: Sandbox, capsys: pytest.Ca
     assert re.search(r"\[info +\] config\.loaded", lines[0])
     assert re.search(r"\[error +\] config\.reload_rejected", lines[1])
     assert lines[2:] == [
-        f"{sandbox.user_file}:3:7: error[unknown-key] llm.modl: there is no key 'llm.modl'",
+        f"{sandbox.user_file}:3:7: error[unknown-key] llm.modl: there is no such key",
         "    llm: {modl: x}",
         "          ^",
         "hint: did you mean llm.model?",

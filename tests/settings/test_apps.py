@@ -382,7 +382,7 @@ def test_references_in_a_list_are_read(world: Sandbox) -> None:
     world.write_user("apps: {x: {tokens: [{env: TOKEN}, {env: MISSING}]}}")
     (problem,) = faults(world, [X]).values()
     assert (problem.code, problem.key) == ("secret-unavailable", "apps.x.tokens")
-    assert problem.message.startswith("item 2 of apps.x.tokens cannot be read")
+    assert problem.message.startswith("item 2 cannot be read")
     world.write_user("apps: {x: {tokens: {env: TOKEN}}}")
     assert faults(world, [X])["apps.x.tokens"].code == "wrong-type"
 

@@ -46,7 +46,7 @@ def test_the_fault_at_the_end_of_a_huge_list_is_one_short_problem(world: Sandbox
     """It names the item, and not the list."""
     (problem,) = faults(world, Lists, flags={"apps.x.items": [*range(HUGE), "end"]})
     assert (problem.code, problem.key) == ("wrong-type", "apps.x.items")
-    assert problem.message.startswith(f"item {HUGE + 1} of ")
+    assert problem.message.startswith(f"item {HUGE + 1} must be ")
     assert len(str(problem)) < 500
 
 

@@ -104,16 +104,15 @@ def test_each_credential_is_listed_and_granted_by_its_key(sandbox: Sandbox) -> N
         user="providers: {anthropic: {api_key: sk-ant-mine-1}, openai: {api_key: sk-oai-mine-1}}\n", project=TWO_KEYS
     )
     shown = sandbox.run("trust", "--with-credentials", variables={"MODE": "cloud"}, stdin="y\n").stdout
-    source = sandbox.user_file
     for provider in ("anthropic", "openai"):
-        assert f"providers.{provider}.api_key from {source} goes to https://corp.example:443" in shown
+        assert f"providers.{provider}.api_key from ~/.stigmer/config.yaml goes to https://corp.example:443" in shown
     (record,) = (sandbox.home / ".state" / "stigmer" / "trust").iterdir()
     assert json.loads(record.read_text())["credentials"] == [
-        [f"providers.{provider}.api_key", str(source), "https://corp.example:443"]
+        [f"providers.{provider}.api_key", str(sandbox.user_file), "https://corp.example:443"]
         for provider in ("anthropic", "openai")
     ]
     state = sandbox.run("trust", "--show", variables={"MODE": "cloud"}).stdout
-    assert f"providers.openai.api_key from {source} may go to https://corp.example:443" in state
+    assert "providers.openai.api_key from ~/.stigmer/config.yaml may go to https://corp.example:443" in state
 
 
 def _rewritten(sandbox: Sandbox, credentials: list[list[str]]) -> None:
@@ -145,8 +144,8 @@ def test_the_backends_key_is_granted_apart_from_redis_password(sandbox: Sandbox)
         project="backend: {endpoint: 'corp.example:6379'}\nredis: {host: corp.example}\n",
     )
     shown = sandbox.run("trust", "--with-credentials", variables=CLOUD, stdin="y\n").stdout
-    assert f"backend.api_key from {sandbox.user_file} goes to corp.example:6379" in shown
-    assert f"redis.password from {sandbox.user_file} goes to corp.example:6379" in shown
+    assert "backend.api_key from ~/.stigmer/config.yaml goes to corp.example:6379" in shown
+    assert "redis.password from ~/.stigmer/config.yaml goes to corp.example:6379" in shown
     _rewritten(sandbox, [["backend.api_key", str(sandbox.user_file), "corp.example:6379"]])
     found = sandbox.show(variables=CLOUD)
     assert [(problem["code"], problem["key"]) for problem in found["problems"] if problem["severity"] == "error"] == [

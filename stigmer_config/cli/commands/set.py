@@ -240,7 +240,7 @@ def _report(aimed: EditTarget | Store, key: str, outcome: Outcome) -> None:
     if explanation.value is None and entry.value is None:
         return  # none is in force, and none was requested
     if lost is not None and lost.reason == "overridden":
-        say(f"still overridden by {printable(str(explanation.origin))}")
+        say(f"still overridden by {printable(render.from_home(str(explanation.origin)))}")
     elif lost is not None:
         say(f"not in force: {_REASONS.get(lost.reason, lost.reason)}")
 

@@ -59,7 +59,7 @@ def command(where: CommandContext, *, shows: bool, revokes: bool, credentials: b
     project = _project(loaded)
     if revokes:
         had = grants.revoke(request.environment, project.source)
-        shown = printable(project.source)
+        shown = printable(render.from_home(project.source))
         click.echo(f"the grant for {shown} is revoked" if had else f"there was no grant for {shown}")
     elif shows:
         _show(request, loaded, project)
@@ -89,7 +89,7 @@ def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     grant = grants.recorded_grant(request.environment, project.source)
     digest = grants.digest(covered)
     trusted = bool(grants.decide(request.environment, whole).covered)
-    click.echo(f"project: {printable(project.source)}")
+    click.echo(f"project: {printable(render.from_home(project.source))}")
     state = "trusted" if trusted else "not trusted" if covered else "nothing in it needs trust"
     if grant is not None and not trusted and covered:
         state = "not trusted any more: it was changed since it was granted"
@@ -111,7 +111,7 @@ def _ask(request: Request, *, credentials: bool) -> None:
         project = _whole(_project(loaded))
         covered = grants.covered(project)
         if not covered:
-            click.echo(f"nothing in {printable(project.source)} needs trust")
+            click.echo(f"nothing in {printable(render.from_home(project.source))} needs trust")
             return
         granted = _granted(request, project)
         withheld = granted.derivation.withheld_credentials()
@@ -127,7 +127,7 @@ def _ask(request: Request, *, credentials: bool) -> None:
 
 
 def _record(request: Request, project: Layer, credentials: Iterable[CredentialGrant]) -> None:
-    path = printable(str(grants.path_of(request.environment, project.source)))
+    path = printable(render.from_home(str(grants.path_of(request.environment, project.source))))
     try:
         grants.record(request.environment, project, credentials)
     except (OSError, SaveError) as error:
@@ -150,7 +150,7 @@ def _list(
     loaded: Loaded, granted: Loaded, project: Layer, withheld: tuple[CredentialGrant, ...], *, credentials: bool
 ) -> None:
     """Prints exactly what would change."""
-    click.echo(f"{printable(project.source)} asks for:")
+    click.echo(f"{printable(render.from_home(project.source))} asks for:")
     for key, value in grants.covered(project).items():
         _echo_change(loaded, project, key, value)
     llm = granted.config.llm
@@ -164,7 +164,7 @@ def _list(
 
 def _named(allowed: CredentialGrant) -> str:
     """A credential's key and origin."""
-    return f"{allowed.key} from {printable(allowed.source)}"
+    return f"{allowed.key} from {printable(render.from_home(allowed.source))}"
 
 
 def _echo_change(loaded: Loaded, project: Layer, key: str, value: Any) -> None:
@@ -177,7 +177,7 @@ def _change(loaded: Loaded, project: Layer, key: str, value: Any) -> str:
     wanted = f"{_value(value)} (line {origin.line})"
     if current.origin == origin:
         return f"  {printable(key)}: {wanted}"
-    place = f" ({printable(str(current.origin))})" if current.origin is not None else ""
+    place = f" ({printable(render.from_home(str(current.origin)))})" if current.origin is not None else ""
     return f"  {printable(key)}: {_value(current.value)}{place} → {wanted}"
 
 

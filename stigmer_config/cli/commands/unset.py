@@ -83,5 +83,5 @@ def _in_force(key: str, before: Loaded, after: Loaded) -> str:
     if after.config.schema.find(key) is None:
         return ""
     explanation = after.config.explain(key)
-    origin = f" ({printable(str(explanation.origin))})" if explanation.origin is not None else ""
+    origin = f" ({printable(render.from_home(str(explanation.origin)))})" if explanation.origin is not None else ""
     return f"; {key} is {render.text(explanation.value)} now{origin}"

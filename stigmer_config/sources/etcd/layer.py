@@ -59,7 +59,7 @@ def etcd_layer(fleet: Fleet, stored: Stored, schema: Schema = BUILT_IN) -> tuple
     status: Status = "error" if errors else "loaded" if collector.entries else "empty"
     if any(problem.code == "untrusted-key" for problem in collector.problems):
         status = "untrusted"
-    why = errors[0].message if errors else ""
+    why = errors[0].summary if errors else ""
     layer = Layer("etcd", fleet.source, status, collector.entries, why=why, digest=stored.digest, apps=collector.apps)
     return layer, collector.problems
 
@@ -98,7 +98,7 @@ class _Collector(Collector):
             setting = self.schema.find(key)
             if setting is None or setting.access != "open":
                 del self.entries[key]
-                message = f"only a store behind https:// may set {key}"
+                message = "only a store behind https:// may set it"
                 fault = Problem(code="untrusted-key", key=key, message=message, hint=UNTRUSTED, origin=entry.origin)
                 self.problems.append(fault)
 
@@ -140,7 +140,7 @@ class _Collector(Collector):
         if not self._fleet.is_trusted or type(node.value) is not dict:
             raise InvalidValueError(
                 "secret-in-etcd",
-                f"the fleet's store may not hold {key}: anyone who can read the store would have it",
+                "the fleet's store may not hold it: anyone who can read the store would have it",
                 "store {file: PATH} or {env: NAME} there, and the secret on each machine"
                 if self._fleet.is_trusted
                 else "only a store behind https:// may name secrets, by {file: PATH} or {env: NAME}",

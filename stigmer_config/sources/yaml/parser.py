@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ...core.problems import Problem, quoted, shown_name
+from ...core.problems import Problem, shown_name
 from ...core.provenance import LayerName, Origin
 from .nodes import Node
 from .scalars import scalar
@@ -297,9 +297,9 @@ class YamlReader:
         secret = next((n for n, name in enumerate(names[:-1], start=1) if is_secretive(name)), None)
         # The content of a secret's value may be the secret.
         path = ".".join(map(shown_name, names[:secret]))
-        shown = quoted(shown_name(key.value)) if secret is None else "a key"
+        subject = "a key " if secret is not None or not path else ""
         hint = f"remove one of the two; the first is on line {first.key_line}"
-        self.fault("duplicate-key", f"{shown} is given twice", hint, key, path)
+        self.fault("duplicate-key", f"{subject}is given twice", hint, key, path)
 
 
 def line_and_column(text: str, index: int) -> tuple[int, int]:

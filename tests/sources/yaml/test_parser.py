@@ -290,7 +290,7 @@ def test_a_plain_scalar_means_what_yaml_1_2_says(sandbox: Sandbox, plain: str) -
     else:
         (problem,) = loaded.problems
         assert (problem.code, problem.key) == ("wrong-type", "temporal.task_queue")
-        assert problem.message == f"temporal.task_queue must be text, not {described(value)}"
+        assert problem.message == f"must be text, not {described(value)}"
 
 
 @pytest.mark.parametrize("plain", NUMBERS)
