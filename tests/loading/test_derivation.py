@@ -73,6 +73,7 @@ def test_an_override_equals_a_load_with_the_same_values_as_execution_layers(
         wanted = loaded.config
         assert got.llm == wanted.llm
         again = _overridden(base.config, values)  # a model that was selected before is not resolved again
+        assert isinstance(again, Config)
         assert (again, _explained(again), again.warnings) == (got, _explained(got), got.warnings)
         assert (got, got.fingerprint) == (wanted, wanted.fingerprint)
         assert _explained(got) == _explained(wanted)
