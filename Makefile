@@ -37,7 +37,7 @@ demo: $(VENV)/.runtime ## Show the main job on real files, in a fresh home
 test: install ## Run the tests, in parallel
 	@$(BIN)/python -m pytest
 
-test-matrix: install ## Test what depends on versions: each Python here, the lowest and the locked dependencies (needs uv)
+test-matrix: install ## Test what depends on versions: each Python here, the lowest and the locked dependencies
 	@$(BIN)/python -m tests.support.versions
 
 check: install ## Types, lint, format, import order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from stigmer_config import ConfigError
+from tests.support import versions
 from tests.support.cli_tools import variables_of
+from tests.support.paths import REPOSITORY
 from tests.support.sandbox import Sandbox
 
 OPENING = """
@@ -78,3 +81,22 @@ def test_no_command_is_run_on_windows(sandbox: Sandbox) -> None:
     with pytest.raises(ConfigError, match="commands are not run") as fault:
         sandbox.load({"MODE": "cloud"})
     assert [problem.code for problem in fault.value.problems] == ["secret-unavailable"]
+
+
+@pytest.mark.parametrize("test", [*versions.TESTS, *versions.LEFT_OUT])
+def test_the_version_matrix_names_tests_that_exist(test: str) -> None:
+    """pytest ignores a `--deselect` of what is not there: a renamed test would run, and slowly, for each version."""
+    path, *names = test.split("::")
+    assert (REPOSITORY / path).exists()
+    for name in names:
+        assert re.search(rf"^ *(def|class) {name}\b", (REPOSITORY / path).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("lock", versions.LOCKS.values())
+def test_the_version_matrix_installs_a_whole_part_of_the_lock(lock: str) -> None:
+    """Every direct dependency and what it needs, each with hashes; none of the SDKs."""
+    text = versions.requirements(lock)
+    names = {line.split("==")[0] for line in text.splitlines() if "==" in line and not line.startswith(" ")}
+    assert names >= {"msgspec", "click", "ruamel-yaml", "httpx2", "httpcore2", "pytest", "iniconfig", "pluggy"}
+    assert text.count("--hash=sha256:") > 2 * len(names)
+    assert not names & {"langchain-openai", "anthropic", "mypy", "temporalio"}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
+import sys
 from collections.abc import Mapping
 
 import pytest
 
 from stigmer_config.integrations.chat import chat_model
 from stigmer_config.llm.catalogue import Catalogue, ModelFacts, catalogue
+from tests.support import catalogue_drift
 from tests.support.catalogue_drift import Drift, Sdk, chosen_by_the_package, drifts, installed
 from tests.support.fake_providers import FakeProviders
 from tests.support.sandbox import Sandbox
@@ -80,11 +83,28 @@ def test_each_contradiction_is_found(sdk: Sdk, models: tuple[ModelFacts, ...], w
 
 
 def test_other_differences_are_only_notes() -> None:
-    """A model that only the SDK knows, and a limit that LangChain has otherwise, are in the report, no more."""
-    sdk = Sdk(frozenset({"old", "new", "newest"}), {"ancient": DAY("2020-01-01")}, {"new": {"max_output_tokens": 7}})
+    """A model that only the SDK knows, and a limit that LangChain has otherwise, are in the report, no more.
+
+    A model that has ended is not missed.
+    """
+    ends = {"ancient": DAY("2020-01-01"), "ending": DAY("2026-12-01")}
+    sdk = Sdk(frozenset({"old", "new", "newest"}), ends, {"new": {"max_output_tokens": 7}})
     models = (ModelFacts(provider="openai", id="new", output=8), OLD)
     found = list(drifts(Catalogue(DAY("2026-06-01"), models), {"openai": sdk}, {}, DAY("2026-06-01")))
-    assert {drift.model for drift in found if not drift.matters} == {"newest", "ancient", "new"}
+    assert {drift.model for drift in found if not drift.matters} == {"newest", "ending", "new"}
+
+
+def test_the_report_names_the_sdks_and_fails_where_they_cannot_be_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last line has the versions it read; SDKs that keep their models elsewhere are a contradiction."""
+    assert catalogue_drift.report() == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in catalogue_drift.PACKAGES]
+    assert last.endswith(f"against {', '.join(versions)}")
+    monkeypatch.setitem(sys.modules, "anthropic.types.model", None)
+    assert catalogue_drift.report() == 1
+    assert "anthropic.types.model" in capsys.readouterr().out
 
 
 # ---- a model's end, on the days around it

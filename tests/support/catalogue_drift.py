@@ -1,13 +1,20 @@
-"""What the installed SDKs say about models, held against the packaged catalogue.
+"""What the SDKs say about models, held against the packaged catalogue.
 
-`python -m tests.support.catalogue_drift` prints the whole report; it exits with 1 when a contradiction matters.
+    python -m tests.support.catalogue_drift [--newest]
+
+Prints the whole report for the installed SDKs, or for the newest ones of the package index, which it installs into
+.venvs/newest-sdks. The exit status is 1 when a contradiction matters.
 """
 
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import inspect
+import os
 import re
+import shutil
+import subprocess
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +23,12 @@ from typing import Any
 
 from stigmer_config.llm.catalogue import Catalogue, ModelFacts, catalogue
 from stigmer_config.sources.defaults import defaults_layer
+
+from .paths import REPOSITORY
+from .versions import INSTALL_SECONDS, has_uv, why_not
+
+PACKAGES = ("anthropic", "langchain-anthropic", "openai", "langchain-openai")
+NEWEST = REPOSITORY / ".venvs" / "newest-sdks"
 
 
 @dataclass
@@ -94,7 +107,7 @@ def drifts(
         yield from _choice(known, sdks, place, provider, name, today)
     for provider, sdk in sdks.items():
         models = {model.id: model for model in known.models if model.provider == provider}
-        yield from _ends(known, provider, sdk)
+        yield from _ends(known, provider, sdk, today)
         for model in models.values():
             yield from _facts(model, sdk.profiles.get(model.id, {}))
             if model.replacement and model.replacement not in models:
@@ -117,14 +130,15 @@ def _choice(
     if left is not None and left <= 0 and known.successor(model, today) is None:
         yield Drift(name, f"{place} chooses it, it is retired, and nothing replaces it", matters=True)
     elif left is not None and left <= 60:
-        yield Drift(name, f"{place} chooses it, and it ends in {left} days: time for another default")
+        yield Drift(name, f"{place} chooses it, and it ends on {model.retires}: time for another default")
 
 
-def _ends(known: Catalogue, provider: str, sdk: Sdk) -> Iterable[Drift]:
+def _ends(known: Catalogue, provider: str, sdk: Sdk, today: datetime.date) -> Iterable[Drift]:
     for name, day in sdk.ends.items():
         model = known.find(name, provider)
         if model is None:
-            yield Drift(name, f"the SDK announces its end ({day}), the catalogue does not know it")
+            if day > today:  # a model that has ended is not missed
+                yield Drift(name, f"the SDK announces its end ({day}), the catalogue does not know it")
         elif model.retires != day:
             yield Drift(name, f"its end moved: {model.retires} in the catalogue, {day} in the SDK", matters=True)
 
@@ -142,17 +156,36 @@ def _facts(model: ModelFacts, profile: Mapping[str, Any]) -> Iterable[Drift]:
         yield Drift(model.id, "the catalogue says it takes a temperature, LangChain's profile that it does not")
 
 
-def main() -> int:
-    """Prints the report for today."""
+def report() -> int:
+    """Prints the differences on this day to the SDKs that can be imported."""
     today = datetime.datetime.now(datetime.UTC).date()
-    found = sorted(
-        drifts(catalogue(), installed(), chosen_by_the_package(), today), key=lambda d: (not d.matters, d.model)
-    )
+    try:
+        sdks = installed()
+    except (ImportError, AttributeError) as error:
+        sys.stdout.write(f"CONTRADICTION: the SDKs no longer have their models where this looks: {error}\n")
+        return 1
+    found = sorted(drifts(catalogue(), sdks, chosen_by_the_package(), today), key=lambda d: (not d.matters, d.model))
     matter = sum(drift.matters for drift in found)
-    lines = [*map(str, found), f"{matter} contradictions, {len(found)} differences; catalogue of {catalogue().as_of}"]
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    counts = f"{matter} contradictions, {len(found) - matter} notes"
+    lines = [*map(str, found), f"{counts}: the catalogue of {catalogue().as_of} against {versions}"]
     sys.stdout.write("\n".join(lines) + "\n")
     return int(matter > 0)
 
 
+def report_on_the_newest() -> int:
+    """The report for the newest SDKs of the index, in a process that imports them; without an index, for those here."""
+    shutil.rmtree(NEWEST, ignore_errors=True)
+    install = ["uv", "pip", "install"] if has_uv() else [sys.executable, "-m", "pip", "install", "--no-compile"]
+    command = [*install, "-q", "--target", str(NEWEST), *PACKAGES]
+    try:
+        subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        sys.stdout.write(f"The newest SDKs cannot be installed here, so these are the locked ones: {why_not(error)}\n")
+        return report()
+    command = [sys.executable, "-m", "tests.support.catalogue_drift"]
+    return subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": str(NEWEST)}).returncode
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report_on_the_newest() if "--newest" in sys.argv else report())
