@@ -12,13 +12,14 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config.config import Config
 from ..core import forks
 from ..core.problems import Problem, printable, texts
 from ..core.provenance import Change, Layer, Origin
+from ..llm.model_changes import by_edit
 from ..secrets.redaction import redact_secrets, spellings, traceback_of, without_secrets
 from . import standard_logging
 
@@ -183,7 +184,10 @@ class Reporter:
     def reloaded(
         self, config: Config, changes: Iterable[Change], restart_required: Iterable[str], fingerprint: str
     ) -> None:
-        """`config.reloaded`: each changed key, old → new, with the origin of the new value."""
+        """`config.reloaded`: each changed key, old → new, with the origin of the new value.
+
+        A change of the model is one, with what the configured string resolves to in brackets.
+        """
         _emit(
             config,
             "info",
@@ -191,7 +195,7 @@ class Reporter:
             generation=config.generation,
             fingerprint=fingerprint,
             model=config.llm.model_steps,
-            changed=_bounded({change.key: _change(change) for change in changes}),
+            changed=_bounded({steps[0].key: _change(steps) for steps in by_edit(changes)}),
             restart_required=list(restart_required),
         )
 
@@ -296,8 +300,17 @@ def _origins(config: Config) -> dict[str, str]:
     return found
 
 
-def _change(change: Change) -> str:
-    return f"{_shown(change.old)} → {_shown(change.new)} ({_place(change.new_origin)})"
+def _change(steps: Sequence[Change]) -> str:
+    old, new = (
+        [_shown(value) for value in values] for values in zip(*((step.old, step.new) for step in steps), strict=True)
+    )
+    return f"{_resolved(old)} → {_resolved(new)} ({_place(steps[0].new_origin)})"
+
+
+def _resolved(values: Iterable[str]) -> str:
+    """A value and, in brackets, what it resolves to: `fast (llama3.2:3b)`."""
+    first, *further = dict.fromkeys(values)
+    return f"{first} ({', '.join(further)})" if further else first
 
 
 def _shown(value: Any) -> str:

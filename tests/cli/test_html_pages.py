@@ -94,6 +94,16 @@ def test_what_a_page_says(sandbox: Sandbox) -> None:
     assert text.count("<script>") == 1
 
 
+def test_an_edit_of_the_model_is_one_row(sandbox: Sandbox) -> None:
+    """As `diff` prints it on a terminal: the configured string, and what it resolves to."""
+    for name, model in (("a.yaml", "fast"), ("b.yaml", "powerful")):
+        (sandbox.project / name).write_text(f"mode: local\nllm: {{model: {model}}}\n")
+    text = written(sandbox, "diff", "a.yaml", "b.yaml").read_text(encoding="utf-8")
+    assert "fast → llama3.2:3b" in text
+    assert "powerful → qwen3-coder:30b" in text
+    assert text.count("<tr><th scope='row'>") == 1
+
+
 def test_one_key_has_no_filter(sandbox: Sandbox) -> None:
     """There is nothing to filter on the page of `explain`; the page of `show` has the field."""
     sandbox.write(user=USER)

@@ -103,6 +103,19 @@ def test_a_reload_logs_old_and_new_values_with_their_origin(sandbox: Sandbox) ->
     }
 
 
+def test_an_edit_of_the_model_is_one_change(sandbox: Sandbox) -> None:
+    """With what the configured string resolves to, and not one each of the string, its name, its id and its alias."""
+    with logged() as events, living(sandbox) as live:
+        for text in ("llm: {model: fast}\n", "providers: {ollama: {model: phi4:14b}}\n"):
+            save(sandbox.user_file, f"mode: local\n{text}")
+            live.reload()
+    place = sandbox.user_file
+    assert [event["changed"] for event in named(events, "config.reloaded")] == [
+        {"llm.model": f"qwen2.5-coder:7b → fast (llama3.2:3b) (user: {place}:2:14)"},
+        {"llm.model": f"fast (llama3.2:3b) → phi4:14b (user: {place}:2:29)"},
+    ]
+
+
 def test_another_mode_is_reported_once(sandbox: Sandbox) -> None:
     """A new mode in a file is reported as a change that needs a restart, and so is its withdrawal."""
     with logged() as events, living(sandbox) as live:

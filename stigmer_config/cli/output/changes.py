@@ -11,20 +11,14 @@ import click
 from ...config.sections import plain
 from ...core.problems import printable
 from ...core.provenance import Change, Origin
+from ...llm.model_changes import by_edit
 from . import render
-
-_MODEL = ("llm.model", "llm.model_name", "llm.model_id")  # from the configured string to what is sent
 
 
 def echo(changes: Iterable[Change]) -> None:
     """Prints changes, coloured on a terminal. A change of the model is one, with all steps of its resolution."""
-    changes = tuple(changes)
-    model = [change for key in _MODEL for change in changes if change.key == key]
-    for change in changes:
-        if model and (change.key == "llm.alias" or change in model[1:]):
-            continue
-        steps = model if model and change is model[0] else [change]
-        restart = "  (restart required)" if change.restart_required else ""
+    for steps in by_edit(changes):
+        restart = "  (restart required)" if steps[0].restart_required else ""
         click.echo(click.style(f"{steps[0].key}{restart}", bold=True))
         _echo_side("-", [step.old for step in steps], steps[0].old_origin, "red")
         _echo_side("+", [step.new for step in steps], steps[0].new_origin, "green")
@@ -32,7 +26,7 @@ def echo(changes: Iterable[Change]) -> None:
 
 def _echo_side(sign: str, values: Sequence[Any], origin: Origin | None, colour: str) -> None:
     place = f"  ({origin.layer}: {printable(render.from_home(str(origin)))})" if origin is not None else ""
-    shown = " → ".join(dict.fromkeys(render.text(value) for value in values))
+    shown = render.steps(values)
     click.echo(click.style(f"  {sign} {shown}", fg=colour) + place)
 
 

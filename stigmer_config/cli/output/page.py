@@ -15,6 +15,7 @@ from typing import Any
 
 from ...core.problems import Problem, printable
 from ...core.provenance import Change, Explanation, Layer
+from ...llm.model_changes import by_edit
 from ...loading.load import Loaded
 from ...settings.declarations import Setting
 from . import render
@@ -65,11 +66,11 @@ def explanation(loaded: Loaded, explained: Explanation, setting: Setting) -> str
 def difference(changes: Sequence[Change], problems: Sequence[Problem], before: str, after: str) -> str:
     """The page of `diff --html`: each key whose effective value differs, in both configurations."""
     rows = [
-        f"<tr><th scope='row'><code>{_text(change.key)}</code></th>"
-        f"<td data-layer='{_text(before)}'>{_entry(change.old, change.old_origin)}</td>"
-        f"<td data-layer='{_text(after)}'>{_entry(change.new, change.new_origin)}"
-        f"{'<span class=reason>needs a restart</span>' if change.restart_required else ''}</td></tr>"
-        for change in changes
+        f"<tr><th scope='row'><code>{_text(steps[0].key)}</code></th>"
+        f"<td data-layer='{_text(before)}'>{_entry([step.old for step in steps], steps[0].old_origin)}</td>"
+        f"<td data-layer='{_text(after)}'>{_entry([step.new for step in steps], steps[0].new_origin)}"
+        f"{'<span class=reason>needs a restart</span>' if steps[0].restart_required else ''}</td></tr>"
+        for steps in by_edit(changes)
     ]
     body = [_table((before, after), rows) if rows else "<p>No effective value differs.</p>"]
     return _page(f"{before} → {after}", body, problems)
@@ -153,17 +154,17 @@ def _cell(explained: Explanation, layer: str) -> str:
     entries: list[str] = []
     is_winner = explained.origin is not None and explained.origin.layer == layer
     if is_winner:
-        entries.append(f"<div class='entry'>{_entry(explained.value, explained.origin)}</div>")
+        entries.append(f"<div class='entry'>{_entry([explained.value], explained.origin)}</div>")
     for loser in explained.losers:
         if loser.origin.layer == layer:
-            lost = _entry(loser.value, loser.origin)
+            lost = _entry([loser.value], loser.origin)
             entries.append(f"<div class='entry lost'>{lost}<span class='reason'>{loser.reason}</span></div>")
     label = f" data-layer='{layer}'" if entries else ""
     return f"<td{' class=win' if is_winner else ''}{label}>{''.join(entries)}</td>"
 
 
-def _entry(value: Any, origin: Any) -> str:
-    return f"<span class='value'>{_text(render.text(value))}</span><span class='place'>{_place(origin)}</span>"
+def _entry(values: Sequence[Any], origin: Any) -> str:
+    return f"<span class='value'>{_text(render.steps(values))}</span><span class='place'>{_place(origin)}</span>"
 
 
 def _table(columns: Sequence[str], rows: Sequence[str]) -> str:

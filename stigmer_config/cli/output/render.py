@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...config.config import RESOLVED, Config
@@ -42,6 +42,11 @@ def text(value: Any, *, reveal: bool = False) -> str:
     if isinstance(value, list):
         return printable(", ".join(map(str, value)) or "none")
     return printable(str(value))
+
+
+def steps(values: Iterable[Any]) -> str:
+    """A value and what it resolves to, step by step, without repetitions."""
+    return " → ".join(dict.fromkeys(map(text, values)))
 
 
 def json_text(document: Any) -> str:
