@@ -145,6 +145,13 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
         """The URL that a provider's credentials are pinned to: that of the layers without the project and overrides."""
         return (self.pinned_by or self).endpoint(provider)
 
+    def credentials(self, provider: str) -> tuple[Pinned, ...]:
+        """The credentials that a provider takes, lowest first. Kind ollama takes none from `llm.api_key`."""
+        found = self.candidates.get(provider, ())
+        if found and self.kind(provider) == "ollama":
+            return tuple(pinned for pinned in found if pinned.key != "llm.api_key")
+        return found
+
     def needs_key(self, provider: str, url: str | None) -> bool:
         """Whether a provider needs a key at a URL, if none is configured."""
         if self.kind(provider) == "ollama":
@@ -287,8 +294,7 @@ class _State:
         if own_key is not None:  # last, because an override's credential is pinned to the URL beside it
             baseline = self.inputs.baseline
             judged = (baseline.owners_at(layer) if baseline is not None else None) or owners
-            if _kind(judged.trusted, self.chosen) != "ollama":  # it takes a key only from providers.*
-                self._add_candidate(layer, judged.trusted, "llm.api_key", own_key)
+            self._add_candidate(layer, judged.trusted, "llm.api_key", own_key)
 
     def _put(self, provider: str, fields: Mapping[str, Entry]) -> None:
         """Chooses entries, by field. Copies a mapping first that something else shares."""

@@ -77,6 +77,7 @@ class _Resolution:
             entry = self.entries.get(field)
             if entry is not None and entry.value is not None:
                 self._parameter(field, entry, facts, model)
+        self._temperature()
         base_url = self._base_url()
         values = {field: entry.value for field, entry in self.entries.items() if field in _PLAIN_FIELDS}
         values["provider"] = self.provider
@@ -233,6 +234,15 @@ class _Resolution:
         self.reasons[id(entry)] = "unsupported"
         del self.entries[field]
 
+    def _temperature(self) -> None:
+        """Checks the range of Anthropic's protocol, which a provider's own section or a later `kind` may not fit."""
+        entry = self.entries.get("temperature")
+        if self.kind != "anthropic" or entry is None or (entry.value or 0) <= 1:
+            return
+        if all(problem.origin is not entry.origin for problem in self.selection.problems):
+            message = f"llm.temperature must be at least 0 and at most 1 for {self.provider}, not {entry.value:g}"
+            self.problem("out-of-range", "temperature", message, "", entry)
+
     def _base_url(self) -> str | None:
         url = self.selection.endpoint(self.provider)
         if url is None:
@@ -251,7 +261,7 @@ class _Resolution:
             self._unused()
         self.entries.pop("api_key", None)
         passed: list[tuple[Entry, str]] = []
-        for pinned in reversed(self.selection.candidates.get(self.provider, ())):
+        for pinned in reversed(self.selection.credentials(self.provider)):
             entry = pinned.entry
             given_for = pinned.endpoint or self.selection.pin(self.provider)
             fits = bool(url and given_for and origin_of(given_for) == origin_of(url))
@@ -309,7 +319,7 @@ class _Resolution:
         """Warns about a key under `llm` for Ollama, which takes none from there."""
         for layer, owners in self.selection.rows():
             entry, owner = layer.entries.get("llm.api_key"), owners.of(layer, "llm.api_key")
-            if entry is not None and self.selection.kind(owner) == "ollama" and entry.value is not None:
+            if entry is not None and owner == self.provider and entry.value is not None:
                 who = "Ollama" if owner == "ollama" else f"{owner}, which speaks Ollama's protocol,"
                 message = f"{who} takes no key from this setting: it is not used"
                 hint = f"remove it, or put it under providers.{owner}.api_key"

@@ -102,7 +102,7 @@ def _effective(selection: ProviderSelection, keys: Iterable[str], today: datetim
 def _used(selection: ProviderSelection, provider: str, field: str) -> Any:
     """What a provider uses for a field: its own value, or one under `llm` that belongs to it."""
     if field == "api_key":
-        candidates = selection.candidates.get(provider, ())
+        candidates = selection.credentials(provider)
         return candidates[-1].entry.value if candidates else None
     entry = selection.of(provider).get(field)
     if entry is None:

@@ -251,7 +251,7 @@ def _is_elsewhere(selection: ProviderSelection, entry: Entry, provider: str) -> 
     if is_router(provider):
         return True
     end = selection.names.expand(entry.value, provider)
-    is_ollama = end.prefix == "ollama" or (selection.kind(provider) == "ollama" and end.prefix in (None, provider))
+    is_ollama = selection.kind(end.prefix or provider) == "ollama"
     return is_ollama and end.name is not None and is_ollama_cloud(end.name)
 
 

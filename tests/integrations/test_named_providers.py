@@ -102,6 +102,31 @@ def test_headers_stay_with_their_address(sandbox: Sandbox, server: FakeProviders
         assert "x-auth" not in called(other, moved).headers
 
 
+def test_a_projects_alias_behind_a_router_chooses_the_model_and_nothing_else(
+    sandbox: Sandbox, server: FakeProviders
+) -> None:
+    """A request for a router and a name that an untrusted project made an alias: address, path, key and prompt stay.
+
+    Behind a router the model decides which company reads the prompt, so a request that must not leave that to a project
+    names the model, not an alias.
+    """
+    with FakeProviders([OllamaModel("mine")]) as own:
+        sandbox.write(
+            user="llm: {provider: ollama, model: mine}\nproviders:\n"
+            f"  ollama: {{base_url: '{own.url}'}}\n"
+            f"  openrouter: {{base_url: '{server.base_url('openai')}', api_key: {KEY}}}\n"
+        )
+        override = {"llm.provider": "openrouter", "llm.model": "best"}
+        without = called(server, sandbox.load().override(override))
+        server.arrived.clear()
+        sandbox.write(project="aliases: {best: some/model}\n")
+        with_alias = called(server, sandbox.load().override(override))
+        assert not own.arrived
+    assert (without.path, without.headers["authorization"]) == (with_alias.path, with_alias.headers["authorization"])
+    assert (without.body.pop("model"), with_alias.body.pop("model")) == ("best", "some/model")
+    assert without.body == with_alias.body
+
+
 def test_v1_at_the_end_of_anthropics_address_is_no_part_of_it(sandbox: Sandbox, server: FakeProviders) -> None:
     """`…/v1` is what other tools want there: the path has it once."""
     config = declared(sandbox, server, "anthropic")

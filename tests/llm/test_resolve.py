@@ -50,7 +50,7 @@ def compare(world: World, loaded: Loaded, expected: Outcome) -> None:
     # What is wrong with a fallback itself is compared below: it is what an override of the model would have.
     found = [p for p in loaded.problems if p.key != "llm.fallbacks" or p.code == "untrusted-key"]
     assert {_fault(problem) for problem in found} == expected.problems
-    assert llm.provider == expected.provider
+    assert (llm.provider, llm.kind) == (expected.provider, expected.kind)
     assert _shown(config.explain("llm.provider").origin) == _place(world, expected.provider_place)
     assert (llm.model_id or None) == expected.model_id
     if expected.model_id is not None:
@@ -304,6 +304,27 @@ class TestParameters:
         sandbox.write(user="providers: {anthropic: {temperature: 1.5}, openai: {temperature: 1.5}}\n")
         assert told(sandbox.read(LOCAL)) == [("error", "out-of-range", "providers.anthropic.temperature")]
 
+    @pytest.mark.parametrize("kind_in", ["site", "flags"])
+    @pytest.mark.parametrize("key", ["llm", "providers.house"])
+    @pytest.mark.parametrize("temperature", [1.0, 1.5])
+    def test_a_declared_provider_of_anthropics_kind_has_its_range(
+        self, sandbox: Sandbox, kind_in: str, key: str, temperature: float
+    ) -> None:
+        """One error at the value, under `llm` or the provider's own section, in whichever layer the kind is set."""
+        kind = "anthropic" if kind_in == "site" else "openai"
+        sandbox.write(
+            site=f"providers: {{house: {{kind: {kind}, base_url: 'http://house.example', model: foo}}}}\n"
+            "llm: {provider: house}\n",
+            user=f"{key.replace('.', ': {')}: {{temperature: {temperature}}}{'}' * key.count('.')}\n",
+        )
+        flags = {"providers.house.kind": "anthropic"} if kind_in == "flags" else {}
+        loaded = sandbox.read(LOCAL, flags=flags)
+        assert told(loaded) == ([] if temperature == 1.0 else [("error", "out-of-range", "llm.temperature")])
+        if loaded.problems:
+            assert loaded.problems[0].origin is not None
+            assert loaded.problems[0].origin.layer == "user"
+            assert "at most 1 for house" in loaded.problems[0].message
+
     @pytest.mark.parametrize("model", ["name:tag", "gpt-4.1"])
     def test_the_others_go_to_2(self, sandbox: Sandbox, model: str) -> None:
         """A temperature of 2 for a model of Ollama's and of OpenAI's that takes one."""
@@ -356,6 +377,37 @@ class TestCredentials:
         beside = sandbox.load({"MODE": "local", "STIGMER_LLM_API_KEY": "k-llm"})
         assert revealed(beside.llm.api_key) == "k-own"
         assert [warning.code for warning in beside.warnings] == ["unused-credential"]
+
+    @pytest.mark.parametrize("final", ["ollama", "gpu"])
+    def test_only_the_provider_in_force_has_its_unused_key_reported(self, sandbox: Sandbox, final: str) -> None:
+        """Of two that speak Ollama's protocol, each with a key under `llm`, the other one's key waits for it."""
+        other = "ollama" if final == "gpu" else "gpu"
+        sandbox.write(
+            site="providers: {gpu: {kind: ollama, base_url: 'http://gpu-box:1', model: foo}}\n"
+            f"llm: {{provider: {final}, api_key: k-of-the-final-one}}\n",
+            user=f"llm: {{provider: {other}, api_key: k-of-the-other}}\n",
+        )
+        loaded = sandbox.read({**LOCAL, "STIGMER_LLM_PROVIDER": final})
+        [problem] = loaded.problems
+        assert (problem.code, problem.origin and problem.origin.layer) == ("unused-credential", "site")
+        assert [loser.reason for loser in loaded.config.explain("llm.api_key").losers] == [
+            "provider-switched",
+            "unused",
+        ]
+
+    @pytest.mark.parametrize(("below", "above", "key"), [("ollama", "openai", "k-acme"), ("openai", "ollama", None)])
+    def test_the_final_kind_decides_whether_a_key_under_llm_counts(
+        self, sandbox: Sandbox, below: str, above: str, key: str | None
+    ) -> None:
+        """Where a higher layer changes a provider's kind, a key below it is judged by the kind in force."""
+        sandbox.write(
+            site=f"providers: {{acme: {{kind: {below}, base_url: 'https://acme.example', model: foo}}}}\n"
+            "llm: {provider: acme, api_key: k-acme}\n",
+            user=f"providers: {{acme: {{kind: {above}}}}}\n",
+        )
+        loaded = sandbox.read(LOCAL)
+        assert revealed(loaded.config.llm.api_key) == key
+        assert [p.code for p in loaded.problems] == ([] if key else ["unused-credential"])
 
     def test_another_providers_key_is_not_reported_for_ollama(self, sandbox: Sandbox) -> None:
         """A key that was given for Anthropic waits for it without a warning."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stigmer_config import Config, ConfigError, Explanation, Origin, Problem, Secret
 from tests.support.reference import FIELDS, Given, packaged
 from tests.support.sandbox import Sandbox
-from tests.support.worlds import DAYS, World, everything, llm, revealed, sandboxed, some
+from tests.support.worlds import DAYS, World, declarations, everything, llm, revealed, sandboxed, some
 
 LLM_KEYS = ["llm.provider", *(f"llm.{name}" for name in FIELDS), "llm.model_name", "llm.model_id", "llm.alias"]
 KEYS = {"ANTHROPIC_API_KEY": "k-anthropic", "OPENAI_API_KEY": "k-openai"}
@@ -25,8 +25,12 @@ def calm_layers(draw: st.DrawFn) -> tuple[str, list[Given]]:
     mode = draw(st.sampled_from(["local", "cloud"]))
     keys = {"providers.anthropic.api_key": "k-vendor-anthropic", "providers.openai.api_key": "k-vendor-openai"}
     found = [packaged(mode), Given("vendor", keys)]
-    found += [Given(name, draw(some(everything(name), 2))) for name in ("site", "user", "project")]
-    found += [Given("env", draw(some(llm("env", nulls=False), 1))), Given("flags", draw(some(everything("flags"), 1)))]
+    declared = draw(declarations())
+    found += [
+        Given(name, draw(some(everything(name), 2)) | declared.get(name, {})) for name in ("site", "user", "project")
+    ]
+    found.append(Given("env", draw(some(llm("env", nulls=False), 1))))
+    found.append(Given("flags", draw(some(everything("flags"), 1)) | declared["flags"]))
     return mode, found
 
 

@@ -24,7 +24,9 @@ DEFAULTS = REPOSITORY / "defaults"
 PROVIDERS = ("anthropic", "ollama", "openai")  # the three
 COMPANIES = ("anthropic", "openai")  # a packaged address that is the company's own
 ROUTERS = ("openrouter",)
-NAMED = (*PROVIDERS, "groq", *ROUTERS)  # with two of those in providers.yaml, which speak OpenAI's protocol
+PACKAGED = (*PROVIDERS, "groq", *ROUTERS)  # with two of those in providers.yaml, which speak OpenAI's protocol
+DECLARED = ("acme", "house", "gpu-b")  # only the layers declare these, with a kind and an address
+NAMED = (*PACKAGED, *DECLARED)
 OWNED = ("model", "base_url", "api_key", "max_tokens", "temperature", "num_ctx", "reasoning_effort", "fallbacks")
 FREE = ("timeout", "max_retries")
 FIELDS = OWNED + FREE
@@ -54,6 +56,7 @@ class Outcome:
     """An effective LLM, the place of each value, the losers with reasons, and (code, key, layer) of each problem."""
 
     provider: str
+    kind: str
     provider_place: Place
     values: dict[str, Any]
     places: dict[str, Place | None]
@@ -90,7 +93,9 @@ def packaged(mode: str) -> Given:
     for provider, fields in file["providers"].items():
         values |= {f"providers.{provider}.{name}": value for name, value in fields.items()}
     others = _yaml("providers.yaml")["providers"]
-    values |= {f"providers.{name}.base_url": others[name]["base_url"] for name in NAMED if name not in PROVIDERS}
+    for name in PACKAGED:
+        if name not in PROVIDERS:
+            values |= {f"providers.{name}.{field}": others[name][field] for field in ("kind", "base_url")}
     values |= {f"aliases.{name}": target for name, target in file["aliases"].items()}
     return Given("defaults", values)
 
@@ -176,10 +181,6 @@ def names_a_provider(text: str, aliases: dict[str, tuple[Any, Any]], *, gateway:
     return None if gateway else belongs_to(end)
 
 
-def is_ollama_cloud(target: str) -> bool:
-    return prefix(target) in (None, "ollama") and target.lower().endswith(("-cloud", ":cloud"))
-
-
 # URLs.
 
 
@@ -209,7 +210,7 @@ class Naive:
     def __init__(self, layers: list[Given], today: datetime.date) -> None:
         self.layers = layers
         self.today = today
-        self.urls = {p: layers[0].values[f"providers.{p}.base_url"] for p in NAMED}
+        self.urls = {p: layers[0].values[f"providers.{p}.base_url"] for p in PACKAGED}
         self.aliases = merged_aliases(layers)
         self.trusted_aliases = merged_aliases([x if x.name != "project" else Given("project") for x in layers])
         self.problems: set[tuple[str, str, str, str]] = set()
@@ -267,6 +268,16 @@ class Naive:
             return False
         return address(url) != address(self.urls[provider])
 
+    def kind(self, provider: str, until: int | None = None) -> str:
+        """The protocol that a provider speaks, by what the trusted layers below `until` say."""
+        if provider in PROVIDERS:
+            return provider
+        kind = ""
+        for layer in self.layers[:until]:
+            if layer.name != "project":
+                kind = layer.values.get(f"providers.{provider}.kind", kind)
+        return kind
+
     def smart_default(self) -> str:
         for provider in ("anthropic", "openai"):
             key: Any = None
@@ -320,7 +331,9 @@ class Naive:
     def is_hot(self, number: int) -> bool:
         """Whether a layer's temperature is above the limit of Anthropic's protocol, and it is for that."""
         temperature = self.layers[number].values.get("llm.temperature")
-        return temperature is not None and temperature > 1 and self.in_force(number) == "anthropic"
+        return (
+            temperature is not None and temperature > 1 and self.kind(self.in_force(number), number + 1) == "anthropic"
+        )
 
     def is_left_out(self, number: int) -> bool:
         """Whether that is a project's that names no provider: it cannot know who reads it."""
@@ -361,11 +374,14 @@ class Naive:
         left_out = filter(self.is_left_out, range(len(self.layers)))
         reasons: dict[Place, str] = {(number, "llm.temperature"): "dropped" for number in left_out}
         self._parameters(values, places, facts, reasons)
+        if self.kind(self.provider) == "anthropic" and (values["temperature"] or 0) > 1:
+            self.problem("out-of-range", "llm.temperature", places["temperature"])
         passed = self._credential(values, places)
         reasons |= dict.fromkeys(passed, "bound-elsewhere")
         self.problems |= {("error", "alias-cycle", " ".join(sorted(cycle)), "") for cycle in cycles}
         return Outcome(
             provider=self.provider,
+            kind=self.kind(self.provider),
             provider_place=self.provider_place(),
             values=values,
             places=places,
@@ -470,7 +486,7 @@ class Naive:
         takes = facts.get("temperature")
         refused = {
             "temperature": takes is False or (takes == "without-reasoning" and effort != "none"),
-            "num_ctx": self.provider != "ollama",
+            "num_ctx": self.kind(self.provider) != "ollama",
             "reasoning_effort": facts.get("reasoning") is False and effort != "none",
         }
         for name, is_refused in refused.items():
@@ -486,7 +502,7 @@ class Naive:
 
     def _credential(self, values: dict[str, Any], places: dict[str, Place | None]) -> list[Place]:
         """Sets the key that may be used and returns those that were passed over."""
-        needs = self.provider != "ollama"
+        needs = self.kind(self.provider) != "ollama"
         if not needs:
             unused = [
                 p for p, value, own in self.entries("api_key") if own and p[1] == "llm.api_key" and value is not None
@@ -572,7 +588,7 @@ class Vetting:
                 self.refuse(key, "secret-in-project")
             elif is_locked(key, self.locks()):
                 self.refuse(key, "locked-key")
-            elif key.endswith(".base_url") or key.split(".")[0] not in ("llm", "providers", "aliases"):
+            elif key.endswith((".base_url", ".kind")) or key.split(".")[0] not in ("llm", "providers", "aliases"):
                 self.refuse(key, "untrusted-key")
 
     def aliases(self) -> None:
@@ -600,7 +616,7 @@ class Vetting:
             if not isinstance(target, dict):
                 named = names_a_provider(target, aliases, gateway=gateway)
                 target = dict.fromkeys((*PROVIDERS, self.home), target)
-            away = any(read_by_others(text, aliases, provider) for provider, text in target.items())
+            away = any(self.read_by_others(text, aliases, provider) for provider, text in target.items())
             if named not in (None, self.home) or away:
                 self.refuse(key, "untrusted-key")
 
@@ -615,7 +631,7 @@ class Vetting:
         """`llm.model` where the final provider would differ, to Ollama's cloud, or behind a router."""
         if "llm.model" in self.left:
             now = self.rules(self.left)
-            others = read_by_others(self.left["llm.model"], now.aliases, now.in_force(self.here))
+            others = self.read_by_others(self.left["llm.model"], now.aliases, now.in_force(self.here))
             away = now.provider_if_project_counted() != self.home
             if away or others:
                 locked = away and is_locked("llm.provider", self.locks())
@@ -632,7 +648,7 @@ class Vetting:
             }
             for item in self.left["llm.fallbacks"]:
                 provider = with_model(now, item).provider
-                if provider not in allowed or read_by_others(item, now.aliases, provider):
+                if provider not in allowed or self.read_by_others(item, now.aliases, provider):
                     self.refuse("llm.fallbacks", "untrusted-key")
                     return
 
@@ -640,20 +656,23 @@ class Vetting:
         """A provider's own model: the same rule against Ollama's cloud, and behind a router."""
         for provider in NAMED:
             key = f"providers.{provider}.model"
-            if key in self.left and read_by_others(self.left[key], self.rules(self.left).aliases, provider):
+            if key in self.left and self.read_by_others(self.left[key], self.rules(self.left).aliases, provider):
                 self.refuse(key, "untrusted-key")
+
+    def read_by_others(self, text: str, aliases: dict[str, tuple[Any, Any]], provider: str) -> bool:
+        """Whether others than the provider's own machines read the prompt: behind a router, or in Ollama's cloud."""
+        end = chain(text, aliases, provider).end
+        is_cloud = (
+            end is not None
+            and self.without.kind(prefix(end) or provider) == "ollama"
+            and end.lower().endswith(("-cloud", ":cloud"))
+        )
+        return provider in ROUTERS or is_cloud
 
 
 def with_model(rules: Naive, model: str) -> Naive:
     """The rules with an override of the model."""
     return Naive([*rules.layers, Given("execution", {"llm.model": model})], rules.today)
-
-
-def read_by_others(text: str, aliases: dict[str, tuple[Any, Any]], provider: str) -> bool:
-    """Whether others than the provider's own machines read the prompt: behind a router, or in Ollama's cloud."""
-    end = chain(text, aliases, provider).end
-    is_cloud = end is not None and (prefix(end) or provider) == "ollama" and is_ollama_cloud(end)
-    return provider in ROUTERS or is_cloud
 
 
 def vet(layers: list[Given], today: datetime.date) -> tuple[list[Given], dict[str, str]]:

@@ -19,7 +19,7 @@ from stigmer_config.core.provenance import LayerName
 from stigmer_config.loading.load import Loaded, read
 from stigmer_config.loading.request import Request, request
 from stigmer_config.sources.flags import from_command_line
-from tests.support.reference import FIELDS, NAMED, Given, Place, packaged
+from tests.support.reference import DECLARED, FIELDS, NAMED, PROVIDERS, Given, Place, packaged
 from tests.support.sandbox import Sandbox
 
 # Days on which nothing, something and much has retired.
@@ -67,6 +67,11 @@ MODELS = (
     "Groq:qwen/qwen3:free",
     "openrouter:some/model",
     "groq:claude-sonnet-4.5",
+    "acme:foo",
+    "Acme:claude-sonnet-4.5",
+    "house:some/model:free",
+    "gpu-b:name:tag",
+    "gpu-b:big-cloud",
     "big-cloud",
     "big:cloud",
     "anthropic:big-cloud",
@@ -83,6 +88,7 @@ URLS = (
     "http://127.0.0.9:11434/",
     "http://gpu-box:11434",
 )
+KINDS = ("anthropic", "ollama", "openai")
 
 models = st.sampled_from(ALIASES) | st.sampled_from(MODELS)
 urls = st.sampled_from(URLS)
@@ -120,6 +126,8 @@ def everything(layer: str) -> dict[str, st.SearchStrategy[Any]]:
         for name, values in fields(f"{layer}-{provider}").items():
             taken = values.filter(lambda v: v != 1.5) if (provider, name) == ("anthropic", "temperature") else values
             rows[f"providers.{provider}.{name}"] = taken
+        if provider not in PROVIDERS:
+            rows[f"providers.{provider}.kind"] = st.sampled_from(KINDS)
     mapping = st.dictionaries(st.sampled_from(NAMED), models, min_size=1)
     rows |= {f"aliases.{name}": models | mapping for name in ALIASES}
     return rows
@@ -160,15 +168,26 @@ VENDOR_VARIABLES = {
 
 
 @st.composite
+def declarations(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
+    """What declares each of `DECLARED`: its kind and its address, each in the site or user file, or in the flags."""
+    found: dict[str, dict[str, Any]] = {"site": {}, "user": {}, "flags": {}}
+    for provider in DECLARED:
+        for name, values in (("kind", st.sampled_from(KINDS)), ("base_url", urls)):
+            found[draw(st.sampled_from(list(found)))][f"providers.{provider}.{name}"] = draw(values)
+    return found
+
+
+@st.composite
 def layers(draw: st.DrawFn, *, project: bool = True, overrides: int = 2) -> tuple[str, list[Given]]:
     """A mode and its layers, lowest first."""
     mode = draw(st.sampled_from(["local", "cloud"]))
     found = [packaged(mode), Given("vendor", draw(vendor))]
-    found += [Given(name, draw(some(everything(name), 6))) for name in ("site", "user")]
+    declared = draw(declarations())
+    found += [Given(name, draw(some(everything(name), 6)) | declared[name]) for name in ("site", "user")]
     if project:
         found.append(Given("project", draw(some(everything("project"), 5))))
     found.append(Given("env", draw(some(llm("env", nulls=False), 3))))
-    flags = draw(some(everything("flags"), 3))
+    flags = draw(some(everything("flags"), 3)) | declared["flags"]
     anthropic_key = draw(st.booleans()) and draw(st.booleans())
     if anthropic_key:
         flags = {**flags, "providers.anthropic.api_key": "k-flags-anthropic-key"}

@@ -372,6 +372,24 @@ class TestAliases:
         sandbox.write(project="aliases: {fast: 'mine:1b'}\n")
         assert not refusals(sandbox, flags={"aliases.fast": "anthropic:x", "llm.provider": "ollama"})
 
+    @pytest.mark.parametrize(
+        ("project", "key"),
+        [
+            ("providers: {acme: {model: 'gpu:big-cloud'}}\n", "providers.acme.model"),
+            ("providers: {gpu: {model: 'big:cloud'}}\n", "providers.gpu.model"),
+            ("aliases: {fast: {gpu: 'GPU:big-cloud'}}\n", "aliases.fast"),
+        ],
+    )
+    def test_ollamas_cloud_behind_a_provider_of_the_users_is_refused_too(
+        self, sandbox: Sandbox, project: str, key: str
+    ) -> None:
+        """The protocol decides, not the name: what speaks Ollama's may hand a cloud model's prompt on."""
+        user = (
+            "providers: {gpu: {kind: ollama, base_url: 'http://gpu:1'}, acme: {kind: openai, base_url: 'http://a:1'}}\n"
+        )
+        sandbox.write(user=user, project=project)
+        assert refusals(sandbox)[key] == "untrusted-key"
+
     def test_a_chain_through_the_users_alias_counts_as_its_end(self, sandbox: Sandbox) -> None:
         """A project's alias to a user's alias to Anthropic leads to Anthropic."""
         sandbox.write(user="aliases: {smart: 'anthropic:x'}\n", project="aliases: {fast: smart}\n")
