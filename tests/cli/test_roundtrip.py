@@ -20,7 +20,7 @@ from stigmer_config.cli.output.render import keys
 from stigmer_config.settings.declarations import VARIABLES
 from tests.support.cli_tools import OBEYED
 from tests.support.sandbox import Sandbox
-from tests.support.worlds import DAYS, World, layers, sandboxed
+from tests.support.worlds import DAYS, World, declared_in_a_file, layers, sandboxed
 
 # Any text a setting may hold: letters of all scripts, control characters, quotes, what a shell or YAML would obey.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
@@ -116,7 +116,7 @@ def test_env_output_sourced_by_a_shell_gives_the_same_values(data: st.DataObject
     """Any layers that load, printed by show --format env --reveal and sourced, over the same files: the same values."""
     mode, found = data.draw(layers(overrides=0))
     with sandboxed() as sandbox:
-        world = World(sandbox, mode, found)
+        world = World(sandbox, mode, declared_in_a_file(found))  # no variable declares a provider
         assume(not any(key.startswith("aliases.") for key in world.flags.values))  # no variable holds an alias
         loaded = world.read(today)
         assume(not loaded.errors)
@@ -127,7 +127,7 @@ def test_env_output_sourced_by_a_shell_gives_the_same_values(data: st.DataObject
         again = sandbox.read({**world.variables, **variables}, today=today).config
     before, after = (effective(config, providers=False) for config in (loaded.config, again))
     llm = loaded.config.llm
-    skipped = {"llm.api_key"} if llm.provider == "ollama" else set()  # Ollama's has no variable
+    skipped = {"llm.api_key"} if llm.kind == "ollama" else set()  # Ollama's has no variable
     if after["llm.model"] != before["llm.model"]:
         # Then the text would mean another model in a variable: the same model is written in a way that holds there.
         assert after["llm.model"] in (f"{llm.provider}:{llm.model_name}", llm.model_id)

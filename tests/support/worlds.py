@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -195,6 +196,26 @@ def layers(draw: st.DrawFn, *, project: bool = True, overrides: int = 2) -> tupl
     for number in range(draw(st.integers(0, overrides))):
         found.append(Given("execution", draw(some(llm(f"override{number}"), 4))))
     return mode, found
+
+
+def declared_in_a_file(found: list[Given]) -> list[Given]:
+    """The same layers with every kind, and the address of each of `DECLARED`, in the site file and not in the flags."""
+    moved = {
+        key: value
+        for layer in found
+        for key, value in layer.values.items()
+        if key.endswith(".kind") or (key.endswith(".base_url") and key.split(".")[1] in DECLARED)
+        if layer.name in ("user", "flags")
+    }
+    rows: list[Given] = []
+    for layer in found:
+        values = layer.values
+        if layer.name == "site":
+            values = moved | values
+        elif layer.name == "flags":
+            values = {key: value for key, value in values.items() if key not in moved}
+        rows.append(replace(layer, values=values))
+    return rows
 
 
 def text(values: Mapping[str, Any]) -> tuple[str, dict[str, tuple[int, int]]]:

@@ -16,9 +16,9 @@ from stigmer_config.settings.packaged_providers import CORE_PROVIDERS
 from tests.support.enforcement import check, example
 from tests.support.live_tools import LOCAL as LOCAL_FILE
 from tests.support.live_tools import living, save, until
-from tests.support.reference import DECLARED, PROVIDERS, Given, is_locked
+from tests.support.reference import PROVIDERS, Given, is_locked
 from tests.support.sandbox import Sandbox
-from tests.support.worlds import DAYS, World, everything, layers, revealed, sandboxed, some
+from tests.support.worlds import DAYS, World, declared_in_a_file, everything, layers, revealed, sandboxed, some
 
 LOCAL = {"MODE": "local"}
 NAMES = (
@@ -75,12 +75,6 @@ def effective(config: Config, key: str) -> dict[str, Any]:
     return found
 
 
-def declares(key: str) -> bool:
-    """Whether a key is part of the declaration of a provider that is not packaged."""
-    section, _, name = key.partition(".")
-    return section == "providers" and name.partition(".")[0] in DECLARED and name.endswith((".kind", ".base_url"))
-
-
 def where_it_goes(config: Config, provider: str) -> str | None:
     """The address that a provider's own key is sent to; without one in any layer, the provider's."""
     own = config.providers[provider]
@@ -111,11 +105,8 @@ def test_nothing_above_changes_an_enforced_value(
     extra = dict(zip(("site", "user", "env", "flags"), more, strict=True))
     found = [Given(layer.name, {**layer.values, **extra.get(layer.name, {})}) for layer in found]
     found = [layer for layer in found if layer.name != "project"]
-    declared = {key: value for layer in found for key, value in layer.values.items() if declares(key)}
-    found = [
-        Given("site", {**declared, **layer.values, "enforced": listed}) if layer.name == "site" else layer
-        for layer in found
-    ]
+    found = declared_in_a_file(found)
+    found = [Given("site", {**layer.values, "enforced": listed}) if layer.name == "site" else layer for layer in found]
     site = next((layer for layer in found if layer.name == "site"), None)
     if site is None:
         return
