@@ -89,15 +89,15 @@ def test_a_granted_provider_stays_in_force_beside_open_entries(sandbox: Sandbox)
 
 def test_fallbacks_that_are_not_granted_use_only_what_the_granted_entries_use(sandbox: Sandbox) -> None:
     """The fallbacks of the user's own provider are not for the granted one: no prompt may go back there."""
-    user = "llm: {provider: anthropic, fallbacks: ['ollama:x']}\n"
+    user = "llm: {provider: anthropic, fallbacks: [spare]}\naliases: {spare: 'ollama:x'}\n"
     sandbox.write(user=user, project="llm: {provider: openai}\n")
     grant(sandbox, CLOUD)
     assert sandbox.load(CLOUD).llm.fallbacks == ()
-    sandbox.write(project="llm: {provider: openai, fallbacks: ['ollama:x']}\n")
+    sandbox.write(project="llm: {provider: openai, fallbacks: [spare]}\n")
     loaded = sandbox.read(CLOUD)
     assert [(problem.code, problem.key) for problem in loaded.errors] == [("untrusted-key", "llm.fallbacks")]
-    sandbox.write(project="llm: {provider: openai, fallbacks: [gpt-4.1]}\n")
-    assert [fallback.model_name for fallback in sandbox.load(CLOUD).llm.fallbacks] == ["gpt-4.1"]
+    sandbox.write(project="llm: {provider: openai, fallbacks: [tuned]}\n")
+    assert [fallback.model_name for fallback in sandbox.load(CLOUD).llm.fallbacks] == ["tuned"]
 
 
 @pytest.mark.parametrize("seed", range(40))
