@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,18 +46,17 @@ class Environment(MaskedRepr, frozen=True):
         state_dir: Path | None = None,
     ) -> Environment:
         """This process's environment, except for what is given."""
-        taken = dict(os.environ if variables is None else variables)
-        import platformdirs
-
-        folders = platformdirs.PlatformDirs("stigmer")
+        process = dict(os.environ)
+        taken = process if variables is None else dict(variables)
+        folders = _platform_folders(frozenset(process.items()), os.getuid() if hasattr(os, "getuid") else 0)
         cwd = cwd if cwd is not None else _working_folder()
         if home is not None:  # the folders of that home, not of this process's user
             state_dir = state_dir or home / ".local" / "state" / "stigmer"
             config_dir: Path | None = home / ".config" / "stigmer"
         else:
             home = _home(taken, cwd)
-            config_dir = _user_folder(lambda: folders.user_config_dir, home, ".config")
-            state_dir = state_dir or _user_folder(lambda: folders.user_state_dir, home, ".local/state")
+            config_dir = _user_folder(folders.config, home, ".config")
+            state_dir = state_dir or _user_folder(folders.state, home, ".local/state")
         if state_dir is None and taken.get("STIGMER_HOME"):
             state_dir = Path(_absolute(taken["STIGMER_HOME"], cwd, home)) / "state"
         return cls(
@@ -64,7 +65,7 @@ class Environment(MaskedRepr, frozen=True):
             home=home,
             uid=os.getuid() if hasattr(os, "getuid") else 0,
             today=today if today is not None else datetime.date.today(),  # noqa: DTZ011 - this machine's calendar
-            site_dir=site_dir if site_dir is not None else folders.site_config_path,
+            site_dir=site_dir if site_dir is not None else folders.site,
             state_dir=state_dir,
             config_dir=config_dir,
         )
@@ -106,13 +107,36 @@ def _home(variables: Mapping[str, str], cwd: Path | None) -> Path | None:
     return Path(path) if os.path.isabs(path) else None
 
 
-def _user_folder(platform: Callable[[], str], home: Path | None, usual: str) -> Path | None:
+class _Folders(NamedTuple):
+    """platformdirs' folders for `stigmer`; None where it finds none, because there is no home or a relative one."""
+
+    site: Path
+    config: Path | None
+    state: Path | None
+
+
+@functools.lru_cache(maxsize=1)  # platformdirs takes a tenth of a whole load
+def _platform_folders(process: frozenset[tuple[str, str]], uid: int) -> _Folders:
+    """The folders, which depend on this process's variables and its user."""
+    del process, uid
+    import platformdirs
+
+    folders = platformdirs.PlatformDirs("stigmer")
+
+    def of_user(name: str) -> Path | None:
+        try:
+            return Path(getattr(folders, name))
+        except RuntimeError:
+            return None
+
+    return _Folders(folders.site_config_path, of_user("user_config_dir"), of_user("user_state_dir"))
+
+
+def _user_folder(platform: Path | None, home: Path | None, usual: str) -> Path | None:
     """One of platformdirs' folders of the user, or the usual one in a home that is given by a relative path."""
-    try:
-        found = Path(platform())
-    except RuntimeError:  # there is no home, or a relative one
+    if platform is None:
         return home / usual / "stigmer" if home is not None else None
-    return found if found.is_absolute() else None
+    return platform if platform.is_absolute() else None
 
 
 def _absolute(path: str, cwd: Path | None, home: Path | None) -> str:

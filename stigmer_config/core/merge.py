@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from .environment import process_variables
 from .problems import ConfigError, Problem
-from .provenance import Entry, Layer, Origin, alias_targets
+from .provenance import Entry, Layer, Origin
 
 
 def _object_merge() -> Callable[..., dict[Any, Any]]:
@@ -57,7 +57,7 @@ def merge(layers: Iterable[Layer], prefix: str = "") -> dict[str, Entry]:
         if prefix:
             entries = {key: entry for key, entry in entries.items() if key.startswith(prefix)}
         for key in entries.keys() & winners.keys():
-            if alias_targets(winners[key]) is not None and alias_targets(entries[key]) is not None:
+            if type(winners[key].value) is dict and type(entries[key].value) is dict:
                 mappings.add(key)
         winners.update(entries)
     for key, value in _merged_mappings(layers, mappings).items():

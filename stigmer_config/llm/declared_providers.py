@@ -138,12 +138,7 @@ class _Judgement:
             entries = {key: entry for key, entry in entries.items() if provider_of(key)[0] not in undeclared}
         for provider in sorted(undeclared):
             self._undeclared(layer, provider)
-        rows = [
-            (key, entry)
-            for key, entry in layer.entries.items()
-            if not key.startswith("providers.") or (key.endswith(".model") and ":" in str(entry.value))
-        ]
-        for key, entry in rows:
+        for key, entry in [row for row in layer.entries.items() if _may_name_provider(*row)]:
             if key == "llm.provider" and entry.value != "auto" and entry.value not in known:
                 fault = no_provider(entry.value, self.known)
                 if self._is_for_others(layer, entry.value):
@@ -228,6 +223,15 @@ def foreign_prefix(key: str, entry: Entry, known: Collection[str], catalogue: Ca
     hint = f"write {ours}:{rest}" if ours else declare
     message = f"there is no provider {head} here, though other tools have one"
     return Problem(code="unknown-provider", key=key, message=message, hint=hint, origin=entry.origin)
+
+
+def _may_name_provider(key: str, entry: Entry) -> bool:
+    """Whether an entry may name a provider: itself, as a key, or before a model."""
+    if key == "llm.provider" or (key.startswith("aliases.") and alias_targets(entry) is not None):
+        return True
+    if key.startswith("aliases.") or key in ("llm.model", "llm.fallbacks") or provider_of(key)[1] == "model":
+        return ":" in str(entry.value)
+    return False
 
 
 def model_strings(key: str, entry: Entry) -> Iterator[tuple[str, Entry]]:

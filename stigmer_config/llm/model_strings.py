@@ -107,6 +107,10 @@ class ModelNames:
         cache |= dict.fromkeys(visited, expansion)
         return expansion
 
+    def is_bare(self, text: str) -> bool:
+        """Whether a model string is neither an alias nor has a prefix."""
+        return ":" not in text and text not in self.aliases
+
     def _target(self, alias: str, provider: str | None) -> Entry | None:
         """The target of an alias for a provider, or None when its mapping has no entry for it."""
         entry = self.aliases[alias]
@@ -157,6 +161,8 @@ class ModelNames:
             if by_provider is not None:
                 starts = list(by_provider.items())
             for own_provider, target in starts:
+                if self.is_bare(target.value):
+                    continue
                 for provider in mentioned if own_provider is None else (own_provider,):
                     end = self.expand(name, provider)
                     if end.cycle and id(end.cycle) not in reported and name in end.cycle:

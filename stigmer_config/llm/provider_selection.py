@@ -26,6 +26,9 @@ from .model_strings import ModelNames, provider_mismatch
 
 # The keys under `llm`, which belong to the provider in force, and their fields.
 _OWN_FIELDS = {f"llm.{field}": field for field in LLM_FIELDS}
+_NOTHING: Mapping[str, Entry] = {}
+
+Chosen = Mapping[str, Mapping[str, Entry]]  # the winning entry, by provider and field
 
 
 class CredentialGrant(NamedTuple):
@@ -76,10 +79,10 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
     """The provider in force after the last layer, and the entries of each provider. Immutable.
 
     `named_by` is the entry that named `provider`; `claimed` is the provider that would be in force if untrusted entries
-    counted. `owners` has the owners at each of `layers`, `chosen` the winning entry by provider and field, `shared` the
-    entries that belong to every provider, `free` those of overrides for every provider, `left_out` the ids of entries
-    that no provider takes. `candidates` are each provider's credentials, lowest first. `pinned_by` is the selection
-    whose URLs they are pinned to; None: this one.
+    counted. `owners` has the owners at each of `layers`, `chosen` the winning entry by provider and field but for those
+    that belong to every provider, which are `shared`; `left_out` has the ids of entries that no provider takes.
+    `candidates` are each provider's credentials, lowest first. `pinned_by` is the selection whose URLs they are pinned
+    to; None: this one.
     """
 
     inputs: SelectionInputs
@@ -88,9 +91,8 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
     provider: str
     named_by: Entry | None
     claimed: str
-    chosen: Mapping[str, Mapping[str, Entry]]
+    chosen: Chosen
     shared: Mapping[str, Entry]
-    free: Mapping[str, Entry]
     left_out: frozenset[int]
     candidates: Mapping[str, tuple[Pinned, ...]]
     pinned_by: ProviderSelection | None
@@ -124,20 +126,20 @@ class ProviderSelection(msgspec.Struct, frozen=True, eq=False):
 
     def of(self, provider: str) -> Mapping[str, Entry]:
         """The winning entries that belong to a provider, by field."""
-        chosen = self.chosen.get(provider, self.shared)
-        return {**chosen, **self.free} if self.free else chosen
+        chosen = self.chosen.get(provider, _NOTHING)
+        return {**self.shared, **chosen} if self.shared else chosen
 
     def kind(self, provider: str) -> str:
         """The protocol that a provider speaks."""
-        return _kind(provider, self.of(provider))
+        return _kind(provider, self.chosen)
 
     def is_gateway(self, provider: str) -> bool:
         """Whether the provider may serve any model name."""
-        return _is_gateway(provider, self.of(provider), self.inputs)
+        return _is_gateway(provider, self.chosen, self.inputs)
 
     def endpoint(self, provider: str) -> str | None:
         """The URL in force for a provider; without one, the packaged URL of a provider that has a fixed one."""
-        return _endpoint(provider, self.of(provider), self.inputs)
+        return _endpoint(provider, self.chosen, self.inputs)
 
     def pin(self, provider: str) -> str | None:
         """The URL that a provider's credentials are pinned to: that of the layers without the project and overrides."""
@@ -178,7 +180,6 @@ class _State:
         "candidates",
         "chosen",
         "claimed",
-        "free",
         "inputs",
         "layers",
         "left_out",
@@ -196,10 +197,9 @@ class _State:
         self.named_by: Entry | None = None
         self.layers: list[Layer] = []
         self.owners: list[Owners] = []
-        self.chosen: dict[str, Mapping[str, Entry]] = {provider: {} for provider in CORE_PROVIDERS}
-        self.own: dict[str, dict[str, Entry]] = {}  # the mappings of `chosen` that no other selection shares
-        self.shared: Mapping[str, Entry] = {}
-        self.free: dict[str, Entry] = {}
+        self.chosen: dict[str, Mapping[str, Entry]] = {}
+        self.own: dict[str, dict[str, Entry]] = {}  # the mappings of `chosen` that nothing else shares
+        self.shared: Mapping[str, Entry] = _NOTHING
         self.left_out: frozenset[int] = frozenset()
         self.candidates: dict[str, tuple[Pinned, ...]] = {}
         self.problems: list[Problem] = []
@@ -209,7 +209,7 @@ class _State:
         self.provider, self.claimed, self.named_by = selection.provider, selection.claimed, selection.named_by
         self.layers, self.owners = list(selection.layers), list(selection.owners)
         self.chosen = dict(selection.chosen)
-        self.shared, self.free, self.left_out = selection.shared, dict(selection.free), selection.left_out
+        self.shared, self.left_out = selection.shared, selection.left_out
         self.candidates = dict(selection.candidates)
         self.problems = list(selection.problems)
 
@@ -223,20 +223,11 @@ class _State:
             claimed=self.claimed,
             chosen=self.chosen,
             shared=self.shared,
-            free=self.free,
             left_out=self.left_out,
             candidates=self.candidates,
             pinned_by=pinned_by,
             problems=tuple(self.problems),
         )
-
-    def of(self, provider: str) -> Mapping[str, Entry]:
-        """The winning entries that belong to a provider so far."""
-        chosen = self.chosen.get(provider, self.shared)
-        return {**chosen, **self.free} if self.free else chosen
-
-    def _is_gateway(self, provider: str) -> bool:
-        return _is_gateway(provider, self.of(provider), self.inputs)
 
     def add(self, layer: Layer) -> None:
         """Adds a layer on top."""
@@ -269,7 +260,7 @@ class _State:
             return entry.value, entry
         model = entries.get("llm.model")
         if model is not None:
-            gateway = self._is_gateway(self.provider)
+            gateway = _is_gateway(self.provider, self.chosen, self.inputs)
             named = names.named_by(model.value, gateway=gateway)
             if named is not None:
                 return named, entry or model
@@ -284,12 +275,8 @@ class _State:
             self._put(provider, fields)
             if "api_key" in fields:
                 self._add_candidate(layer, provider, f"providers.{provider}.api_key", fields["api_key"])
-        if given.free and layer.name == "execution":
-            self.free |= given.free  # only another override can replace it
-        elif given.free:
-            self.shared = {**self.shared, **given.free}
-            for provider in self.chosen:
-                self._put(provider, given.free)
+        if given.free:
+            self._share(given.free)
         own: dict[str, dict[str, Entry]] = {}
         for key, field, entry in given.own:
             if entry is not left_out:
@@ -300,27 +287,41 @@ class _State:
         if own_key is not None:  # last, because an override's credential is pinned to the URL beside it
             baseline = self.inputs.baseline
             judged = (baseline.owners_at(layer) if baseline is not None else None) or owners
-            if _kind(judged.trusted, self.of(judged.trusted)) != "ollama":  # it takes a key only from providers.*
+            if _kind(judged.trusted, self.chosen) != "ollama":  # it takes a key only from providers.*
                 self._add_candidate(layer, judged.trusted, "llm.api_key", own_key)
 
     def _put(self, provider: str, fields: Mapping[str, Entry]) -> None:
-        """Chooses entries, by field. Copies a mapping first that it shares with the earlier selection."""
+        """Chooses entries, by field. Copies a mapping first that something else shares."""
+        before = self.chosen.get(provider)
+        if before is None:
+            self.chosen[provider] = fields
+            return
         own = self.own.get(provider)
         if own is None:
-            self.chosen[provider] = self.own[provider] = own = {**self.chosen.get(provider, self.shared)}
+            self.chosen[provider] = self.own[provider] = own = {**before}
         if not MERGED_FIELDS.isdisjoint(fields):
             fields = {field: _merged(field, own.get(field), entry) for field, entry in fields.items()}
         own.update(fields)
 
+    def _share(self, free: Mapping[str, Entry]) -> None:
+        """Chooses entries for every provider, in the place of its own from lower layers."""
+        self.shared = {**self.shared, **free}
+        for provider, fields in self.chosen.items():
+            if not free.keys().isdisjoint(fields):
+                left = {field: entry for field, entry in fields.items() if field not in free}
+                self.chosen[provider] = self.own[provider] = left
+
     def _add_candidate(self, layer: Layer, provider: str, key: str, entry: Entry) -> None:
         # An override's key is for the endpoint in force in that override.
-        endpoint = _endpoint(provider, self.of(provider), self.inputs) if layer.name == "execution" else None
+        endpoint = _endpoint(provider, self.chosen, self.inputs) if layer.name == "execution" else None
         self.candidates[provider] = (*self.candidates.get(provider, ()), Pinned(key, entry, endpoint))
 
     def _check(self, layer: Layer, owners: Owners, given: _Given) -> None:
         """Reports a layer that contradicts itself, or that assigns a model string to another provider than it names."""
         entries = layer.entries
         for provider, entry in given.models:
+            if self.inputs.names.is_bare(entry.value):
+                continue
             end = self.inputs.names.expand(entry.value, provider)
             if end.prefix not in (None, provider):
                 key = f"providers.{provider}.model"
@@ -338,7 +339,7 @@ class _State:
         if entry is None or (entry.value or 0) <= 1:
             return None
         owner = owners.of(layer, "llm.temperature")
-        if _kind(owner, self.of(owner)) != "anthropic":
+        if _kind(owner, self.chosen) != "anthropic":
             return None
         message = f"must be at least 0 and at most 1 for {owner}, not {entry.value:g}"
         names = self.inputs.names
@@ -353,7 +354,7 @@ class _State:
         """`provider-mismatch` when the model beside an `llm.provider` is another provider's."""
         names = self.inputs.names
         # `chosen` has the URL in force, including the layer's own.
-        named = names.named_by(model.value, gateway=self._is_gateway(provider))
+        named = names.named_by(model.value, gateway=_is_gateway(provider, self.chosen, self.inputs))
         if named not in (None, provider):
             end = msgspec.structs.replace(names.expand(model.value, None), prefix=named)
             use = f"llm.provider beside it is {provider}"
@@ -409,19 +410,19 @@ def _temperature_problem(message: str, temperature: Entry, severity: Severity) -
     return Problem(severity=severity, code="out-of-range", key=key, message=message, origin=origin)
 
 
-def _kind(provider: str, chosen: Mapping[str, Entry]) -> str:
+def _kind(provider: str, chosen: Chosen) -> str:
     if provider in CORE_PROVIDERS:
         return provider
-    entry = chosen.get("kind")
+    entry = chosen.get(provider, _NOTHING).get("kind")
     return entry.value if entry is not None else "openai"
 
 
-def _is_gateway(provider: str, chosen: Mapping[str, Entry], inputs: SelectionInputs) -> bool:
-    url = chosen.get("base_url")
+def _is_gateway(provider: str, chosen: Chosen, inputs: SelectionInputs) -> bool:
+    url = chosen.get(provider, _NOTHING).get("base_url")
     return is_gateway(provider, url.value if url is not None else None, inputs.packaged_urls.get(provider))
 
 
-def _endpoint(provider: str, chosen: Mapping[str, Entry], inputs: SelectionInputs) -> str | None:
-    entry = chosen.get("base_url")
+def _endpoint(provider: str, chosen: Chosen, inputs: SelectionInputs) -> str | None:
+    entry = chosen.get(provider, _NOTHING).get("base_url")
     url: str | None = entry.value if entry is not None else None
     return inputs.packaged_urls.get(provider) if url is None and provider in COMPANIES else url

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from ..config.app_values import NONE as NO_APPLICATIONS
 from ..config.app_values import Applications, applications, completed, hidden, with_values
 from ..config.config import Config
-from ..config.sections import Providers, section
+from ..config.sections import LLMConfig, Providers, section
 from ..core.frozen_map import FrozenMap
 from ..core.problems import ConfigError, Problem, has_errors
 from ..core.provenance import Entry, Explanation, Layer, Origin, plain_value
@@ -35,10 +36,15 @@ from ..trust.credential_binding import (
 )
 from ..trust.enforced_keys import Policy
 from .explanations import History, explain_llm, explain_overridden
-from .overrides import layer_of, override_origin, read_override, rows, unknown_providers, with_parameters
+from .overrides import layer_of, override_origin, read_override, rows, separated, unknown_providers, with_parameters
 
 # Secrets that are read at each load, independent of the provider in force.
 _USED_SECRETS = frozenset({"backend.api_key", "sandbox.api_key", "redis.password", "temporal.api_key"})
+
+# The most models selected by overrides that a Config keeps resolved.
+_MOST_KEPT = 64
+
+_IS_OF_APP = methodcaller("startswith", "apps.")
 
 # The types of values that are neither secrets nor composite.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -71,6 +77,7 @@ class Derivation:
     ) -> None:
         self.mode = mode
         self._policy = policy or Policy(today)
+        self._enforces = bool(policy)
         self.layers = combined.layers
         self.winners = combined.winners
         self.names = combined.names
@@ -80,13 +87,14 @@ class Derivation:
         self._opener = opener
         self.schema = schema
         self._applications = NO_APPLICATIONS
-        if schema.apps or any(key.startswith("apps.") for key in self.winners):
+        if schema.apps or any(map(_IS_OF_APP, self.winners)):
             self.winners = self._with_applications(self.winners)
         passed_over = passed_over_credentials(self.winners, baseline.winners, self.selection.inputs.granted, schema)
         self._passed_over = {key: problem for key, problem in passed_over.items() if not self._is_unused_redis(key)}
         unknown = [unknown_providers(pairs, self.names.providers, self.names.catalogue) for pairs in overrides]
         self.overrides = tuple(pairs for pairs, faults in zip(overrides, unknown, strict=True) if not faults)
         self._view = self._resolved(self.overrides)
+        self._selected: dict[Pairs, LLMConfig | None] = {}
         found: tuple[Problem, ...] = (
             *chain(*unknown),
             *self.names.problems(),
@@ -95,7 +103,7 @@ class Derivation:
         )
         found += (
             tuple(self._policy.overridden(self._view.selection, chain(*map(rows, self.overrides))))
-            if self.overrides
+            if self.overrides and self._enforces
             else ()
         )
         self.problems = (*found, *self._passed_over.values(), *exposed_credentials(self.winners))
@@ -182,24 +190,44 @@ class Derivation:
     def override(self, config: Config, values: Mapping[str, Any]) -> Config:
         """`config` with one more layer on top. Raises `ConfigError`."""
         pairs, problems = read_override(values, self.schema)
-        problems += unknown_providers(pairs, self.names.providers, self.names.catalogue)
-        if has_errors(problems):
-            raise ConfigError(problems)
         overrides = (*config._overrides, pairs)
         if self.schema.apps:
             changed, faults = self._overridden(config._applications, pairs)
-            if faults:
-                raise ConfigError(faults)
+            problems += faults
             config = msgspec.structs.replace(config, _applications=changed)
             pairs = tuple(chain(*(row for row in rows(pairs) if not row[0].startswith("apps."))))
-        llm = with_parameters(config.llm, pairs, self.names.catalogue) if not self._policy else None
-        if llm is not None:
-            return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
+        if not problems and not self._enforces:
+            selecting, parameters = separated(pairs)
+            llm = self._with_selected(config, selecting) if selecting else config.llm
+            llm = with_parameters(llm, parameters, self.names.catalogue) if llm is not None else None
+            if llm is not None:
+                warnings = _warnings(config.warnings, ()) if selecting and config.warnings else config.warnings
+                return msgspec.structs.replace(config, llm=llm, warnings=warnings, _overrides=overrides)
+        problems += unknown_providers(pairs, self.names.providers, self.names.catalogue)
+        if has_errors(problems):
+            raise ConfigError(problems)
         view = self._resolved(overrides)
-        enforced = self._policy.overridden(view.selection, rows(overrides[-1])) if self._policy else ()
+        enforced = self._policy.overridden(view.selection, rows(overrides[-1])) if self._enforces else ()
         found = (*problems, *enforced, *view.selection.problems, *view.resolved.problems)
         warnings = _warnings(config.warnings, found) if found or config.warnings else ()
         return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=warnings, _overrides=overrides)
+
+    def _with_selected(self, config: Config, selecting: Pairs) -> LLMConfig | None:
+        """The LLM after an override that selects a model, without parameters; None if it must be resolved with them.
+
+        It is kept: a worker's executions select the same few models again and again.
+        """
+        if config._overrides is not self.overrides:
+            return None
+        if selecting in self._selected:
+            return self._selected[selecting]
+        llm: LLMConfig | None = None
+        if not unknown_providers(selecting, self.names.providers, self.names.catalogue):
+            view = self._resolved((*self.overrides, selecting))
+            llm = view.resolved.llm if not (view.selection.problems or view.resolved.problems) else None
+        if len(self._selected) < _MOST_KEPT:
+            self._selected[selecting] = llm
+        return llm
 
     def explain(self, config: Config, key: str) -> Explanation:
         """Why `key` has its value in `config`. Raises `KeyError` for a key that does not exist."""

@@ -18,6 +18,9 @@ from ..settings.model_types import no_provider
 from ..settings.schema import Schema
 from ..sources.mapping import Pairs, entries_of, read_pairs
 
+# These select another model; everything that follows from them is the same for every execution.
+_SELECTING = frozenset({"llm.model", "llm.provider"})
+
 # Overriding only these changes no provider, model or credential: key → field, and whether a model may refuse it.
 _INDEPENDENT = {
     "llm.temperature": ("temperature", True),
@@ -48,6 +51,20 @@ def rows(pairs: Pairs) -> Iterator[tuple[str, Any]]:
 def layer_of(pairs: Pairs) -> Layer:
     """The layer of an override."""
     return Layer("execution", "override", "loaded", entries_of(pairs, override_origin))
+
+
+def separated(pairs: Pairs) -> tuple[Pairs, Pairs]:
+    """The pairs that select a model, and the others."""
+    if _SELECTING.isdisjoint(pairs[::2]):
+        return (), pairs
+    selecting: Pairs = ()
+    others: Pairs = ()
+    for index in range(0, len(pairs), 2):
+        if pairs[index] in _SELECTING:
+            selecting += pairs[index : index + 2]
+        else:
+            others += pairs[index : index + 2]
+    return selecting, others
 
 
 def with_parameters(llm: LLMConfig, pairs: Pairs, catalogue: Catalogue) -> LLMConfig | None:

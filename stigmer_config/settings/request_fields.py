@@ -22,7 +22,7 @@ OPEN_PARAMETERS = frozenset(
 
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_DEPTH = 16
-_MAX_TEXT = 8192
+MAX_TEXT = 8192
 # Parameters that have a setting, by the protocols' names.
 _SETTINGS = {
     **dict.fromkeys(("model",), "llm.model"),
@@ -184,9 +184,11 @@ def _frozen(value: Any, what: str, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        if len(value) > _MAX_TEXT or "\0" in value:
-            raise InvalidValueError("out-of-range", f"{what} must be text of at most {_MAX_TEXT} characters")
+        if len(value) > MAX_TEXT or "\0" in value:
+            raise InvalidValueError("out-of-range", f"{what} must be text of at most {MAX_TEXT} characters")
         return value
-    if isinstance(value, (int, float)) and math.isfinite(value) and -MAX_INT <= value <= MAX_INT:
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        if not -MAX_INT <= value <= MAX_INT:
+            raise InvalidValueError("out-of-range", f"{what} must hold numbers that fit into 64 bits")
         return value
     raise InvalidValueError("wrong-type", f"{what} must hold finite numbers, strings, lists and mappings only")

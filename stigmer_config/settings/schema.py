@@ -161,10 +161,10 @@ class Schema:
         """The declared key of `name` in a declared section; None when there is none."""
         children = self.children.get(section, {})
         found = children.get(name)
+        if found is not None:
+            return found
         pattern = PROVIDER_NAME if section == "providers" else FREE_NAME
-        if found is None and NAME in children and pattern.fullmatch(name):
-            return children[NAME]
-        return found
+        return children[NAME] if NAME in children and pattern.fullmatch(name) else None
 
     @functools.cached_property
     def secret_names(self) -> frozenset[str]:

@@ -55,6 +55,9 @@ def project_file(environment: Environment, project_dir: Path | Literal[False] | 
         return _unless_users(environment, Project(path, named=True))
     if environment.cwd is None:
         return Project("", NO_FOLDER)
+    path = os.path.join(environment.cwd, ".stigmer", FILE)
+    if os.path.lexists(path):  # checked first, because where a search would end takes more calls
+        return _unless_users(environment, Project(path))
     end = ""
     for folder, stop in _folders_upwards(environment, environment.cwd):
         path = os.path.join(folder, ".stigmer", FILE)

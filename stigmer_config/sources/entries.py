@@ -227,6 +227,8 @@ class Collector:
         """A leaf's value in its setting's type; if that has parts, each is an entry with its own place."""
         if setting.is_secret:
             return self._secret(key, setting, node)
+        if type(node.value) is not dict and type(node.value) is not list:
+            return setting.check(node.value, key)
         if type(node.value) is dict and isinstance(setting.value_type, Parameters):
             return self._parts(key, node, setting.value_type.check_item)
         if type(node.value) is dict and isinstance(setting.value_type, Headers):

@@ -12,7 +12,7 @@ from ..settings.limits import Limits
 from ..settings.log_level import LEVEL_SYNONYMS, LogLevel
 from ..settings.model_types import ModelString, ProviderName
 from ..settings.packaged_providers import CORE_PROVIDERS, packaged_providers
-from ..settings.request_fields import MAX_FALLBACKS, Headers, ModelList, Parameters
+from ..settings.request_fields import MAX_FALLBACKS, MAX_TEXT, Headers, ModelList, Parameters
 from ..settings.schema import NAME
 from ..settings.urls import Address, Url
 from ..settings.value_types import MAX_INT, MIN_INT, Boolean, Choice, Credential, Float, Integer, String, ValueType
@@ -147,7 +147,8 @@ def _(value_type: ModelList) -> dict[str, Any]:
 @shape.register
 def _(value_type: Parameters) -> dict[str, Any]:
     del value_type
-    return {"type": "object", "patternProperties": {f"^[A-Za-z_][A-Za-z0-9_]{{0,63}}{_END}": True}, **_CLOSED}
+    names = f"^[A-Za-z_][A-Za-z0-9_]{{0,63}}{_END}"
+    return {"type": "object", "patternProperties": {names: {"$ref": "#/$defs/parameter"}}, **_CLOSED}
 
 
 @shape.register
@@ -187,6 +188,18 @@ def _reference() -> dict[str, Any]:
     return {"properties": properties, "additionalProperties": False, "minProperties": 1, "maxProperties": 1}
 
 
+def _parameter() -> dict[str, Any]:
+    """A parameter's value. Each limit is of one type only."""
+    below = {"$ref": "#/$defs/parameter"}
+    return {
+        "minimum": -MAX_INT,
+        "maximum": MAX_INT,
+        "maxLength": MAX_TEXT,
+        "items": below,
+        "additionalProperties": below,
+    }
+
+
 def _ipv6() -> str:
     """An IPv6 address in brackets (RFC 3986, IPv6address)."""
     word = "[0-9A-Fa-f]{1,4}"
@@ -221,4 +234,4 @@ _FORMS = {
 def definitions() -> dict[str, Any]:
     """The definitions that the shapes refer to. A format does not include the type, so a shape can also allow null."""
     forms = {name: {"pattern": pattern, "patternErrorMessage": told} for name, (pattern, told) in _FORMS.items()}
-    return {**forms, "targets": _targets(), "reference": _reference()}
+    return {**forms, "targets": _targets(), "reference": _reference(), "parameter": _parameter()}

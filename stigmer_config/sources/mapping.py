@@ -12,7 +12,7 @@ from ..core.secret import Secret
 from ..settings.declarations import BUILT_IN, KEY_LISTS
 from ..settings.interpolation import uninterpolated
 from ..settings.packaged_providers import PROVIDER_NAME, packaged_providers
-from ..settings.schema import NAME, Schema
+from ..settings.schema import NAME, Schema, Setting
 from ..settings.value_types import InvalidValueError
 from .app_entries import given_leaves, masked
 from .entries import ALIAS_NAME, MODEL, unknown_item
@@ -20,6 +20,8 @@ from .entries import ALIAS_NAME, MODEL, unknown_item
 # The content of a mapping, flat: key, value, key, value, … in the settings' types. A Config keeps overrides in this
 # form because it is small.
 Pairs = tuple[Any, ...]
+_NAMED_SECTIONS = ("apps.", "providers.")  # any name may be a section there
+_TEXTS = frozenset({str, Secret})
 
 
 def from_mapping(
@@ -47,7 +49,7 @@ def read_pairs(
     In the execution layer an empty string counts as unset (a request's unset field), and only `llm.*` and keys that an
     application declares `per_execution` may be set.
     """
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):  # the first check is fast, and usually enough
         what = "an override" if layer == "execution" else layer
         raise TypeError(f"{what} must be a mapping such as {{'llm.model': 'fast'}}, not {type(given).__name__}")
     pairs: list[Any] = []
@@ -57,19 +59,21 @@ def read_pairs(
         if is_override and type(value) is str and not value:
             continue
         try:
-            if is_override and not _is_overridable(key, schema):
+            setting = schema.settings.get(key)
+            if is_override and not _is_overridable(key, setting, schema):
                 problems.append(_not_settable(key, place(key), schema))
-            elif key.startswith("aliases."):
+            elif setting is None and key.startswith("aliases."):
                 pairs += key, _alias_value(key, value, place(key))
-            elif key.startswith("apps.") and schema.is_unregistered(key):
+            elif setting is None and schema.is_unregistered(key):
                 pairs += chain(*((one, masked(one, part)) for one, part in given_leaves(key, value)))
-            elif (setting := schema.settings.get(key) or schema.find(key)) is not None:
-                pairs += key, setting.check(value, key)
-                if type(pairs[-1]) in (str, Secret):
-                    warning = uninterpolated(setting, pairs[-1], place(key), key)
+            elif setting is not None or (setting := schema.find(key)) is not None:
+                checked = setting.check(value, key)
+                pairs += key, checked
+                if type(checked) in _TEXTS:
+                    warning = uninterpolated(setting, checked, place(key), key)
                     problems += (warning,) if warning else ()
                 if key in KEY_LISTS:
-                    problems += filter(None, (unknown_item(key, name, place(key), schema) for name in pairs[-1]))
+                    problems += filter(None, (unknown_item(key, name, place(key), schema) for name in checked))
             else:
                 problems.append(_not_settable(key, place(key), schema))
         except InvalidValueError as fault:
@@ -77,9 +81,9 @@ def read_pairs(
     return tuple(pairs), problems
 
 
-def _is_overridable(key: str, schema: Schema) -> bool:
-    if key.startswith("llm."):
-        return key in schema.settings
+def _is_overridable(key: str, setting: Setting | None, schema: Schema) -> bool:
+    if setting is not None and key.startswith("llm."):
+        return True
     setting = schema.find(key) if key.startswith("apps.") else None
     return setting is not None and setting.per_execution
 
@@ -108,7 +112,7 @@ def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
 def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]], schema: Schema) -> list[tuple[str, Any]]:
     for name, value in given.items():
         key = f"{prefix}{name}"
-        if key not in schema.children and not (key.startswith(("apps.", "providers.")) and schema.is_section(key)):
+        if key not in schema.children and not (key.startswith(_NAMED_SECTIONS) and schema.is_section(key)):
             rows.append((key, value))
         elif type(value) is dict or isinstance(value, Mapping):  # the first check is fast, and usually true
             _flat(value, f"{key}.", rows, schema)

@@ -35,13 +35,13 @@ def misplaced_files(environment: Environment, project: Project) -> list[Problem]
 
 def _beside(layer: LayerName, path: str) -> Iterator[Problem]:
     """The warnings about the folder of `path`."""
+    if os.path.lexists(path):
+        return
     folder = os.path.dirname(path)
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in itertools.islice(entries, _MOST))
     except OSError:
-        return
-    if FILE in names:
         return
     for name in names:
         stem, ending = os.path.splitext(name.lower())

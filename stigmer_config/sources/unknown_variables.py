@@ -12,11 +12,14 @@ from ..core.provenance import Origin
 from ..settings.declarations import VARIABLES
 
 _PREFIX = "STIGMER_"
-# Variables of this package, besides those of the settings.
-_OTHERS_OF_OURS = (
-    *("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT"),
-    *("STIGMER_ETCD", "STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY"),
-    *("STIGMER_ETCD_USER", "STIGMER_ETCD_PASSWORD"),
+# The variables of this package: those of the settings, and others.
+_OURS = frozenset(
+    (
+        *VARIABLES,
+        *("STIGMER_HOME", "STIGMER_SITE_CONFIG", "STIGMER_TRUST_PROJECT"),
+        *("STIGMER_ETCD", "STIGMER_ETCD_CACERT", "STIGMER_ETCD_CERT", "STIGMER_ETCD_KEY"),
+        *("STIGMER_ETCD_USER", "STIGMER_ETCD_PASSWORD"),
+    )
 )
 
 
@@ -25,16 +28,18 @@ def unknown_variables(environment: Environment, declared: Collection[str] = ()) 
 
     `declared`: the variables of applications' settings.
     """
-    ours = {*VARIABLES, *_OTHERS_OF_OURS, *declared}
     unknown = [
         name
-        for name in sorted(environment.variables)
-        if name.startswith(_PREFIX) and name not in ours and environment.variable(name)
+        for name, text in environment.variables.items()
+        if name.startswith(_PREFIX) and text and name not in declared and name not in _OURS
     ]
     if not unknown:
         return []
+    ours = {*_OURS, *declared}
     others = _other_programs()
-    return [_warning(name, ours) for name in unknown if not any(fnmatchcase(name, pattern) for pattern in others)]
+    return [
+        _warning(name, ours) for name in sorted(unknown) if not any(fnmatchcase(name, pattern) for pattern in others)
+    ]
 
 
 def _other_programs() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from typing import cast
 
 import msgspec
@@ -35,11 +35,15 @@ def variable_layers(environment: Environment, schema: Schema = BUILT_IN) -> Vari
     return vendor_layer(environment), env_layer(environment, schema)
 
 
-def vendor_variables() -> Iterator[tuple[str, tuple[str, ...]]]:
+@functools.cache
+def vendor_variables() -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The variables that other tools define, by the key that they set; the first one that is set counts."""
-    for provider, packaged in packaged_providers().items():
-        yield f"providers.{provider}.api_key", packaged.key_variables
-        yield f"providers.{provider}.base_url", packaged.url_variables
+    return tuple(
+        (f"providers.{provider}.{field}", names)
+        for provider, packaged in packaged_providers().items()
+        for field, names in (("api_key", packaged.key_variables), ("base_url", packaged.url_variables))
+        if names
+    )
 
 
 def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
@@ -57,10 +61,10 @@ def vendor_layer(environment: Environment) -> tuple[Layer, list[Problem]]:
 def env_layer(environment: Environment, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
     """The `env` layer: the settings' variables, and a warning for each `STIGMER_*` variable that nothing reads."""
     found: dict[str, tuple[str, str]] = {}
-    for setting in schema.variables.values():
-        for name in setting.variables:
-            text = environment.variable(name)
-            if text is not None:
+    for variable, setting in schema.variables.items():
+        for name in (variable, setting.fallback_variable):
+            text = environment.variables.get(name) if name else None
+            if name and text:
                 found[setting.key] = (name, text)
                 break
     layer, problems = _layer("env", found, schema)

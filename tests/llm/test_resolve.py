@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stigmer_config import ConfigError, LLMConfig, Origin, Problem
@@ -67,6 +67,17 @@ def compare(world: World, loaded: Loaded, expected: Outcome) -> None:
         assert (name, lost) == (name, [(_place(world, place), reason) for place, reason in expected.lost[name]])
 
 
+@example(
+    world=(
+        "local",
+        [
+            packaged("local"),
+            Given("user", {"llm.model": "claude-opus-4.6"}),
+            Given("project", {"llm.temperature": 1.5}),
+        ],
+    ),
+    today=DAYS[0],
+)
 @given(world=layers(), today=st.sampled_from(DAYS))
 @settings(max_examples=250)
 def test_any_layers_merge_by_the_rules(world: tuple[str, list[Given]], today: datetime.date) -> None:

@@ -72,6 +72,9 @@ def test_an_override_equals_a_load_with_the_same_values_as_execution_layers(
         assert not loaded.errors
         wanted = loaded.config
         assert got.llm == wanted.llm
+        again = _overridden(base.config, values)  # a model that was selected before is not resolved again
+        assert isinstance(again, Config)
+        assert (again, _explained(again), again.warnings) == (got, _explained(got), got.warnings)
         assert (got, got.fingerprint) == (wanted, wanted.fingerprint)
         assert _explained(got) == _explained(wanted)
         assert _facts(got.warnings) == _facts(wanted.warnings)
@@ -150,8 +153,44 @@ class TestValues:
         assert _explained(loaded) == _explained(derived)
 
 
+class TestSelectedModels:
+    """A model that an override selects is resolved once for each Config."""
+
+    def test_a_resolved_model_takes_other_parameters(self, sandbox: Sandbox) -> None:
+        """The next override of the same model has its own parameters, and each parameter is checked again."""
+        config = cloud(sandbox)
+        for temperature in (0.25, 0.75, None):
+            llm = config.override({"llm": {"model": "gpt-4.1", "temperature": temperature}}).llm
+            assert (llm.provider, llm.model_name, llm.temperature) == ("openai", "gpt-4.1", temperature)
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="takes no temperature"):
+                config.override({"llm": {"model": "o3", "temperature": 0.25}})
+
+    def test_one_on_top_of_another_override_is_resolved_with_it(self, sandbox: Sandbox) -> None:
+        """What an override selects depends on the overrides below it."""
+        config = cloud(sandbox)
+        assert config.override({"llm.model": "fast"}).llm.provider == "anthropic"
+        switched = config.override({"llm.provider": "openai"})
+        assert switched.override({"llm.model": "fast"}).llm.provider == "openai"
+        assert config.override({"llm.model": "fast"}).llm.provider == "anthropic"
+
+    def test_a_refused_one_is_refused_each_time(self, sandbox: Sandbox) -> None:
+        """With the same problem; and only so many are kept."""
+        config = cloud(sandbox)
+        for number in range(200):
+            with pytest.raises(ConfigError, match="Invalid provider"):
+                config.override({"llm.provider": f"none-{number % 100}"})
+        assert config.override({"llm.provider": "ollama"}).llm.provider == "ollama"
+
+
 class TestFaults:
     """What an override refuses."""
+
+    @pytest.mark.parametrize("number", [10**400, 2**63, -1.5e300, float("inf"), float("nan")])
+    def test_a_parameter_is_a_number_that_a_request_can_hold(self, sandbox: Sandbox, number: float) -> None:
+        """An int of 400 digits ended in an OverflowError."""
+        [(code, key)] = self.faults(cloud(sandbox), {"llm.parameters": {"seed": [number]}})
+        assert (code in ("out-of-range", "wrong-type"), key) == (True, "llm.parameters")
 
     def faults(self, config: Config, values: Mapping[str, Any]) -> list[tuple[str, str]]:
         with pytest.raises(ConfigError) as caught:

@@ -185,6 +185,8 @@ def documents(draw: Any) -> Any:
 
 @settings(max_examples=400)
 @example({"llm": {"provider": "ollama:"}})
+@example({"llm": {"parameters": {"seed": 1.5e300}}})
+@example({"llm": {"parameters": {"stop": [{"x": 2**63}]}}})
 @given(documents())
 def test_what_the_schema_accepts_the_loader_accepts(world: Sandbox, document: Any) -> None:
     """Keys, types and ranges: neither says less than the other. Which providers are declared no schema can know."""

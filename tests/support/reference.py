@@ -310,11 +310,21 @@ class Naive:
             values = self.layers[number].values
             if f"llm.{name}" in values:
                 belongs = name in FREE or self.in_force(number) == self.provider
+                belongs = belongs and not (name == "temperature" and self.is_left_out(number))
                 found.append(((number, f"llm.{name}"), values[f"llm.{name}"], belongs))
             own = f"providers.{self.provider}.{name}"
             if own in values:
                 found.append(((number, own), values[own], True))
         return found
+
+    def is_hot(self, number: int) -> bool:
+        """Whether a layer's temperature is above the limit of Anthropic's protocol, and it is for that."""
+        temperature = self.layers[number].values.get("llm.temperature")
+        return temperature is not None and temperature > 1 and self.in_force(number) == "anthropic"
+
+    def is_left_out(self, number: int) -> bool:
+        """Whether that is a project's that names no provider: it cannot know who reads it."""
+        return self.is_hot(number) and self.layers[number].name == "project" and self.named[number] is None
 
     def layer_name(self, place: Place | None) -> str:
         return self.layers[place[0]].name if place is not None else ""
@@ -348,7 +358,8 @@ class Naive:
             if not any(code == "provider-mismatch" and key in on_the_way for _, code, key, _ in self.problems):
                 self.problem("provider-mismatch", "llm.model", places["model"])
         facts, model_name, model_id = self._model(way, places["model"], values["base_url"])
-        reasons: dict[Place, str] = {}
+        left_out = filter(self.is_left_out, range(len(self.layers)))
+        reasons: dict[Place, str] = {(number, "llm.temperature"): "dropped" for number in left_out}
         self._parameters(values, places, facts, reasons)
         passed = self._credential(values, places)
         reasons |= dict.fromkeys(passed, "bound-elsewhere")
@@ -400,10 +411,9 @@ class Naive:
                     self.problem("provider-mismatch", f"aliases.{name}", (numbers[provider], ""))
 
     def _temperatures(self) -> None:
-        for number, layer in enumerate(self.layers):
-            temperature = layer.values.get("llm.temperature")
-            if temperature is not None and temperature > 1 and self.in_force(number) == "anthropic":
-                self.problem("out-of-range", "llm.temperature", (number, "llm.temperature"))
+        for number in filter(self.is_hot, range(len(self.layers))):
+            severity = "warning" if self.is_left_out(number) else "error"
+            self.problem("out-of-range", "llm.temperature", (number, "llm.temperature"), severity)
 
     def _cycles(self) -> set[frozenset[str]]:
         ways = [chain(name, self.aliases, provider) for name in self.aliases for provider in NAMED]

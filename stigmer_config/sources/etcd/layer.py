@@ -32,11 +32,11 @@ _MAX_SHOWN = 200  # the most characters of a key's name
 class _Key(Node):
     """A node with the store's key that it comes from; None for a folder of keys."""
 
-    __slots__ = ("origin",)
+    origin: Origin | None = None
 
-    def __init__(self, value: Any, origin: Origin | None) -> None:
-        super().__init__(value, 1, 1)
-        self.origin = origin
+
+def _node(value: Any, origin: Origin | None) -> _Key:
+    return _Key(value, 1, 1, 1, 1, 1, origin=origin)
 
 
 def etcd_layer(fleet: Fleet, stored: Stored, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
@@ -47,7 +47,7 @@ def etcd_layer(fleet: Fleet, stored: Stored, schema: Schema = BUILT_IN) -> tuple
         hint = "keep settings only in it"
         fault = Problem(code="too-large", message=message, hint=hint, origin=Origin("etcd", fleet.source))
         return Layer("etcd", fleet.source, "error", why=message, digest=stored.digest), [fault]
-    root = _Key({}, None)
+    root = _node({}, None)
     for name, value in sorted(stored.values.items()):
         if len(collector.problems) < MAX_PROBLEMS:
             origin = Origin("etcd", f"etcd:{fleet.prefix}/{_shown(name)}@{value.revision}")
@@ -79,7 +79,7 @@ class _Collector(Collector):
             return
         here = root
         for folder in folders:
-            child = here.value.setdefault(folder, _Key({}, origin))
+            child = here.value.setdefault(folder, _node({}, origin))
             if type(child.value) is not dict:
                 self._twice(name, origin)
                 return
@@ -126,7 +126,7 @@ class _Collector(Collector):
             self._key_fault(problem.code, name, problem.message, problem.hint, origin)
         if reader.problems:
             return None
-        return _placed(read, origin) if read is not None else _Key(None, origin)
+        return _placed(read, origin) if read is not None else _node(None, origin)
 
     def _origin(self, node: Node, *, of_key: bool = False) -> Origin:
         del of_key  # all values of one key of the store have the same place
@@ -169,7 +169,7 @@ def _placed(node: Node, origin: Origin) -> _Key:
         value = {name: _placed(child, origin) for name, child in value.items()}
     elif type(value) is list:
         value = [_placed(item, origin) for item in value]
-    found = _Key(value, origin)
+    found = _node(value, origin)
     found.bad = node.bad
     return found
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 
-class Node:
+
+class Node(msgspec.Struct, eq=False):
     """A value and its place: a scalar, a list of nodes, or a dict of name → node.
 
     Lines and columns are 1-based, in characters. `key_line` and `key_column` are the place of the node's key; for the
@@ -13,10 +15,16 @@ class Node:
     that was refused already.
     """
 
-    __slots__ = ("bad", "column", "end_line", "key_column", "key_line", "line", "value")
+    value: Any
+    line: int
+    column: int
+    end_line: int
+    key_line: int
+    key_column: int
+    bad: bool = False
 
-    def __init__(self, value: Any, line: int, column: int) -> None:
-        self.value = value
-        self.line = self.end_line = self.key_line = line
-        self.column = self.key_column = column
-        self.bad = False
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(line={self.line}, column={self.column})"  # the value may be a secret
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("line", self.line), ("column", self.column)]

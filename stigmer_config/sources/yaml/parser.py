@@ -209,9 +209,10 @@ class YamlReader:
     def _document_end(self, event: Any) -> None:
         self.ended = event.explicit
 
-    def _node(self, event: Any) -> Node:
+    def _node(self, event: Any, value: Any = None) -> Node:
         mark = event.start_mark
-        return Node(None, mark.line + 1, mark.column + 1)
+        line, column = mark.line + 1, mark.column + 1
+        return Node(value, line, column, event.end_mark.line + 1, line, column)
 
     def _forbid(self, node: Node, what: str, hint: str) -> None:
         node.bad = True
@@ -231,9 +232,8 @@ class YamlReader:
         self._place(node)
 
     def _scalar(self, event: Any) -> None:
-        mark = event.start_mark
         text = event.value.replace(self.colon, ":") if self.colon else event.value
-        node = Node(text, mark.line + 1, mark.column + 1)
+        node = self._node(event, text)
         if event.anchor is not None or event.ctag is not None:
             self._decorated(node, event)
         if len(text) > MAX_SCALAR:
@@ -243,12 +243,10 @@ class YamlReader:
         # A key is its text: `1`, `true` and `null` are names like any other.
         if event.style == "" and not is_key:
             node.value = scalar(text)
-        node.end_line = event.end_mark.line + 1
         self._place(node)
 
     def _start(self, event: Any, empty: Any) -> None:
-        node = self._node(event)
-        node.value = empty
+        node = self._node(event, empty)
         if event.anchor is not None or event.ctag is not None:
             self._decorated(node, event)
         if len(self.open) >= MAX_DEPTH:
