@@ -17,17 +17,17 @@ _alive: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
 
 
 # The password of an address: `scheme://user:password@host`.
-_USERINFO = re.compile(r"(?<=://)([^/?#\s@:]*):([^/?#\s@]+)@")
+_USERINFO = r"(?<=://)([^/?#\s@:]*):([^/?#\s@]+)@"
 
 
 def without_password(text: str) -> str:
     """`text` with the password in each address masked."""
-    return _USERINFO.sub(rf"\1:{MASK}@", text) if "@" in text else text
+    return re.sub(_USERINFO, rf"\1:{MASK}@", text) if "@" in text else text
 
 
 def password_in(text: str) -> str | None:
     """The password in an address."""
-    found = _USERINFO.search(text) if "@" in text else None
+    found = re.search(_USERINFO, text) if "@" in text else None
     return found.group(2) if found is not None else None
 
 

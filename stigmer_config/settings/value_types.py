@@ -21,10 +21,10 @@ MAX_INT = 2**63 - 1
 MIN_INT = -MAX_INT - 1
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.ASCII | re.IGNORECASE)
+_DECIMAL = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NOT_FINITE = r"[+-]?\.?(?:inf|infinity|nan)"
 # Helm writes whole numbers from a million on as 1e+06.
-_EXPONENT = re.compile(r"[1-9](?:\.[0-9]+)?e\+[0-9]{2}")
+_EXPONENT = r"[1-9](?:\.[0-9]+)?e\+[0-9]{2}"
 _LEAST_EXPONENT = 1e6
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -140,7 +140,7 @@ class Integer(ValueType, frozen=True):
         return value
 
     def parse(self, text: str, what: str) -> int:
-        if _EXPONENT.fullmatch(text):
+        if re.fullmatch(_EXPONENT, text):
             return self.check(float(text), what)
         if not _WHOLE.fullmatch(text):
             raise self.wrong_type(text, what, number_hint(text, whole=True))
@@ -172,9 +172,9 @@ class Float(ValueType, frozen=True):
         return float(value)
 
     def parse(self, text: str, what: str) -> float:
-        if _NOT_FINITE.fullmatch(text):
+        if re.fullmatch(_NOT_FINITE, text, re.ASCII | re.IGNORECASE):
             return self.check(float(text.replace(".", "")), what)
-        if not _DECIMAL.fullmatch(text):
+        if not re.fullmatch(_DECIMAL, text):
             raise self.wrong_type(text, what, number_hint(text, whole=False))
         return self.check(float(text), what)
 
