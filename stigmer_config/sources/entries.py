@@ -104,10 +104,11 @@ class Collector:
                 hint = self._as_yaml(f"{section}.{assigned[1]}" if section else assigned[1])
             self._fault("not-a-mapping", section, message, node, hint)
             return
-        if not node.value and self.schema.is_struct(declared):
-            self.entries[section] = Entry(FrozenDict(), self._origin(node))  # it exists, with its defaults
+        found = len(self.entries), len(self.problems)
         for name, child in node.value.items():
             self._child(section, declared, name, child)
+        if found == (len(self.entries), len(self.problems)) and self.schema.is_struct(declared):
+            self.entries[section] = Entry(FrozenDict(), self._origin(node))  # it exists, with its defaults
 
     def _child(self, section: str, declared: str, name: str, node: Node) -> None:
         """Collects the value of one name in a section."""
