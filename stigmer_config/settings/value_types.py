@@ -1,7 +1,7 @@
-"""The types of a setting's value: scalars, strict, with messages for people.
+"""The types of scalar values. They convert strictly, and their messages say what was expected.
 
-`check` takes a value as YAML or Python gives it, `parse` takes text as a variable or a command line
-gives it. Both return the value in the setting's type and raise `InvalidValueError` for anything else.
+`check` takes a value from YAML or Python, `parse` takes text from a variable or a command line. Both return the value
+in the setting's type and raise `InvalidValueError` for anything else.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class InvalidValueError(Exception):
-    """A value that its type refuses: a problem's code, message and hint, still without a place."""
+    """A value that does not fit its type: the code, message and hint of a problem, without a place."""
 
     def __init__(self, code: str, message: str, hint: str = "", item: int | None = None) -> None:
         super().__init__(message)
-        self.item = item  # the number of the list's item that is at fault
+        self.item = item  # the index of the invalid item of a list
         self.code = code
         self.message = message
         self.hint = hint
@@ -44,12 +44,12 @@ class InvalidValueError(Exception):
         return self.message.removeprefix(f"{key} ").removeprefix(f"{key}.").replace(f" of {key} ", " ", 1)
 
     def problem(self, key: str, origin: Origin, hint: str = "") -> Problem:
-        """The Problem it is at that place; `hint` for when the type has none."""
+        """The Problem for a key at a place. `hint` is used when the type gives none."""
         return Problem(code=self.code, key=key, message=self.message_for(key), hint=self.hint or hint, origin=origin)
 
 
 def described(value: object) -> str:
-    """A value and what it is, for `… must be X, not Y`."""
+    """A value with its type, for messages like `must be X, not Y`."""
     if value is None or isinstance(value, bool):
         return quoted(value)
     if isinstance(value, str):
