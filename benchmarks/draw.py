@@ -27,11 +27,11 @@ OURS, OTHERS, MISSED = "#1a73b8", "#8a8f98", "#c8452e"
 CHARTS = {  # what a part measured in seconds, and the chart's title
     "load": ("warm", "load() of the reference load"),
     "cold": ("cold", "From the start of a process to its listing of the configuration"),
-    "latency": ("live", "From just before a file's rename to the wake"),
-    "busy": ("live", "The same beside 8 busy threads"),
+    "latency": ("live", "From just before the rename of a file to the wake-up of its watcher"),
+    "busy": ("live", "The same, beside 8 busy threads"),
     "reload": ("trace", "One change of a file, step by step"),
     "imports": ("trace", "What `stigmer config show --origin` imports, by package"),
-    "fleet": ("fleet", "From the write of a value into etcd to the last worker that runs by it"),
+    "fleet": ("fleet", "From the write of a value into etcd until the last worker uses it"),
 }
 # Each scheme has its own background, so that the chart is readable on any page.
 _STYLE = Style(
@@ -81,7 +81,7 @@ def _bars(title: str, when: str, bars: dict[str, float]) -> str:
 
 def _goals(parts: dict[str, Measured]) -> str:
     goals = [goal for found in parts.values() for goal in found.part.goals if goal.limit is not None][::-1]
-    title = "Each goal's figure, as a part of the most that it may be (1 and less: met)"
+    title = "Each figure divided by its goal (1 or less: the goal is met)"
     chart = _chart(title, _when(*parts.values()), len(goals))
     whole = [goal.figure / (goal.limit or 1) for goal in goals]
     chart.y_labels = [{"value": part / 2, "label": f"{part / 2:g}"} for part in range(int(max(*whole, 1) * 2) + 2)]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import sys
-import traceback
 from typing import TYPE_CHECKING
 
 import click
@@ -129,6 +129,7 @@ def main() -> None:
         from .completion.shells import answer
 
         answer(stigmer)
+    gc.set_threshold(50_000)  # a command ends soon: what it imports would be searched for garbage dozens of times
     try:
         _prepare_streams()
         stigmer(prog_name="stigmer")
@@ -155,6 +156,8 @@ def _report(error: Exception) -> None:
 
 
 def _internal(error: Exception) -> None:
+    import traceback
+
     frame = traceback.extract_tb(error.__traceback__)[-1]
     # Only the place and the type: the message might contain a value.
     click.echo(f"stigmer: internal error: {type(error).__name__} at {frame.filename}:{frame.lineno}", err=True)

@@ -63,7 +63,7 @@ def stored(where: CommandContext, edit: Callable[[Store], Outcome]) -> tuple[Sto
     except NoTarget as error:
         raise click.UsageError(printable(from_home_within(str(error)))) from error
     except EditRejected as refusal:
-        print_problems(refusal.problems)
+        print_problems(refusal.problems, apart=False)
         say("nothing was written: the fleet's store is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except (StoreError, ImportError) as error:
@@ -87,7 +87,7 @@ def written(aimed: EditTarget, change: Change, keys: Collection[str] = ()) -> Ou
     try:
         outcome = write(aimed, change, keys)
     except EditRejected as refusal:
-        print_problems(refusal.problems)
+        print_problems(refusal.problems, apart=False)
         say(f"nothing was written: {target_place(aimed)} is unchanged")
         raise SystemExit(exit_status(refusal.problems)) from None
     except EditError as error:

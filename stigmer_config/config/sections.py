@@ -1,4 +1,4 @@
-"""The sections of a Config: frozen, hashable, shared instead of copied."""
+"""The sections of a Config. They are frozen and hashable, and Configs share them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Effort = Literal["none", "minimal", "low", "medium", "high"]
 class LLMConfig(Frozen, frozen=True, kw_only=True):
     """The effective LLM: the provider, the model, the endpoint, the key and the parameters.
 
-    `model` is the model string that was configured, `alias` the nickname in it (or None), `model_name` what
-    it stands for and `model_id` what is sent to the provider. `kind` is the protocol the provider speaks.
-    `timeout` is in seconds, `num_ctx` and `max_tokens` in tokens. `headers` go with every request, `parameters` into
-    its body. `fallbacks` are the models to ask, in this order, while the one before does not answer.
+    `model` is the configured model string, `alias` the alias in it (or None), `model_name` the name of the model and
+    `model_id` the id that is sent to the provider. `kind` is the provider's protocol. `timeout` is in seconds,
+    `num_ctx` and `max_tokens` are in tokens. `headers` are sent with every request, `parameters` in its body.
+    `fallbacks` are the models to call next, in this order, when a model is not available.
     """
 
     provider: str
@@ -45,7 +45,7 @@ class LLMConfig(Frozen, frozen=True, kw_only=True):
 
     @property
     def model_steps(self) -> str:
-        """From what was configured to what is sent, each name once: `fast → NAME → ID`."""
+        """The configured string, the model's name and its id, each once: `fast → NAME → ID`."""
         return " → ".join(dict.fromkeys(step for step in (self.model, self.model_name, self.model_id) if step))
 
     @classmethod
@@ -57,7 +57,7 @@ class LLMConfig(Frozen, frozen=True, kw_only=True):
 
 
 class ProviderConfig(Frozen, frozen=True, kw_only=True):
-    """One provider's own settings, for when it is the active one. The fields are those of `LLMConfig`."""
+    """The settings under `providers.<name>`. The fields are those of `LLMConfig`."""
 
     kind: ProviderKind
     model: str | None = None
@@ -74,8 +74,8 @@ class ProviderConfig(Frozen, frozen=True, kw_only=True):
 
 
 def plain(value: Any, *, reveal: bool = False) -> Any:
-    """A value as JSON has it: secrets masked unless `reveal`, tuples as lists."""
-    if value is None or type(value) is str:  # as nearly always
+    """A value in the types of JSON: secrets masked unless `reveal`, tuples as lists."""
+    if value is None or type(value) is str:  # the usual case
         return value if reveal or value is None else without_password(value)
     if isinstance(value, (Secret, Reference)):
         return value.reveal() if reveal and isinstance(value, Secret) and not isinstance(value, Unread) else str(value)
@@ -87,15 +87,15 @@ def plain(value: Any, *, reveal: bool = False) -> Any:
 
 
 def section(name: str, values: Mapping[str, Any]) -> Any:
-    """A built-in section's struct from the merged values of all keys; the defaults fill what is required."""
+    """The struct of a built-in section, from the merged values of all keys."""
     node = SECTIONS[name]
     return made(node, name, {field: values.get(f"{name}.{field}") for field, _ in node.fields})
 
 
 class Providers(FrozenMapping):
-    """Each provider's own settings, put together when they are first read: most of many are never in use.
+    """The settings of each provider, built when they are first read, because most providers are not in use.
 
-    `value` gives the effective value of a key. Immutable, except for a cache.
+    `value` returns the effective value of a key. Immutable, except for a cache.
     """
 
     __slots__ = ("_found", "_is_whole", "_names", "_value")
@@ -121,7 +121,7 @@ class Providers(FrozenMapping):
     def __len__(self) -> int:
         return len(self._names)
 
-    # These as a dict does them: a reload compares and lists all providers several times.
+    # As fast as a dict's: a reload compares and lists all providers several times.
     def items(self) -> ItemsView[str, ProviderConfig]:
         return self._whole().items()
 
@@ -134,7 +134,7 @@ class Providers(FrozenMapping):
     __hash__ = FrozenMapping.__hash__
 
     def _whole(self) -> dict[str, ProviderConfig]:
-        """Every provider's settings, in the order of the names."""
+        """The settings of all providers, in the order of the names."""
         if not self._is_whole:
             self._found, self._is_whole = {name: self[name] for name in self._names}, True
         return self._found

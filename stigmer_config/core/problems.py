@@ -17,7 +17,7 @@ Severity = Literal["error", "warning"]
 
 # Control characters, marks that reorder text on a screen (https://trojansource.codes), and invisible characters
 # (Unicode's Default_Ignorable_Code_Point): a message or a table must show them escaped.
-_UNPRINTABLE = re.compile(
+_UNPRINTABLE = (  # a string, as all patterns that few runs need: `re` compiles it on first use
     r"[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     r"\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     r"\U000e0000-\U000e0fff]"
@@ -26,7 +26,9 @@ _UNPRINTABLE = re.compile(
 
 def printable(text: str) -> str:
     """`text` with control characters and bidirectional overrides written as `\\xNN` or `\\uNNNN`."""
-    return _UNPRINTABLE.sub(_escape, text)
+    if text.isascii() and text.isprintable():
+        return text
+    return re.sub(_UNPRINTABLE, _escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -51,12 +53,12 @@ def quoted(value: object, limit: int = 60) -> str:
     return f"'{text if len(text) <= limit else text[: limit - 1] + '…'}'"
 
 
-_WORD = re.compile(r"[A-Za-z0-9._:/@+~-]{1,200}")
+_WORD = r"[A-Za-z0-9._:/@+~-]{1,200}"
 
 
 def is_word(value: str) -> bool:
     """Whether a string can be shown without quotes: nothing in it could be mistaken for a part of the message."""
-    return _WORD.fullmatch(value) is not None
+    return re.fullmatch(_WORD, value) is not None
 
 
 def worded(value: object) -> str:
@@ -65,12 +67,12 @@ def worded(value: object) -> str:
 
 
 # A usual name, up to where a provider's key begins (sk-… with a digit in it).
-_NAME_START = re.compile(r"(?:(?!sk-[^0-9]*[0-9])[A-Za-z0-9_.-]){0,64}")
+_NAME_START = r"(?:(?!sk-[^0-9]*[0-9])[A-Za-z0-9_.-]){0,64}"
 
 
 def shown_name(name: str) -> str:
     """The part of an unknown key that looks like a name: where a colon was forgotten, a secret may follow."""
-    plain = _NAME_START.match(name)
+    plain = re.match(_NAME_START, name)
     start = plain.group() if plain else ""
     return name if start == name else f"{start}…"
 

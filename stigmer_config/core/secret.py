@@ -17,17 +17,17 @@ _alive: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
 
 
 # The password of an address: `scheme://user:password@host`.
-_USERINFO = re.compile(r"(?<=://)([^/?#\s@:]*):([^/?#\s@]+)@")
+_USERINFO = r"(?<=://)([^/?#\s@:]*):([^/?#\s@]+)@"
 
 
 def without_password(text: str) -> str:
     """`text` with the password in each address masked."""
-    return _USERINFO.sub(rf"\1:{MASK}@", text) if "@" in text else text
+    return re.sub(_USERINFO, rf"\1:{MASK}@", text) if "@" in text else text
 
 
 def password_in(text: str) -> str | None:
     """The password in an address."""
-    found = _USERINFO.search(text) if "@" in text else None
+    found = re.search(_USERINFO, text) if "@" in text else None
     return found.group(2) if found is not None else None
 
 
@@ -52,8 +52,6 @@ class Secret:
         if not isinstance(value, str):
             raise TypeError("a Secret holds a str")
         object.__setattr__(self, "_value", value)
-        digest = hmac.digest(_PROCESS_KEY, value.encode("utf-8", "surrogatepass"), "sha256")
-        object.__setattr__(self, "_digest", digest)
         _alive[id(self)] = self
 
     _value: str
@@ -75,10 +73,19 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._digest, other._digest)
+        return hmac.compare_digest(self._keyed_digest(), other._keyed_digest())
 
     def __hash__(self) -> int:
-        return hash(self._digest)
+        return hash(self._keyed_digest())
+
+    def _keyed_digest(self) -> bytes:
+        """The value's digest, made on first need: most secrets of a load are never compared."""
+        try:
+            return self._digest
+        except AttributeError:
+            digest = hmac.digest(_PROCESS_KEY, self._value.encode("utf-8", "surrogatepass"), "sha256")
+            object.__setattr__(self, "_digest", digest)
+            return digest
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a Secret is immutable")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import random
 import stat
 import sys
 import time
@@ -222,6 +221,8 @@ def _wait(descriptor: int, deadline: float) -> None:
     while not try_lock(descriptor):
         if time.monotonic() > deadline:
             raise OSError(errno.EAGAIN, "another process is still writing it")
+        import random  # imported late: writers seldom wait
+
         time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - so that waiting writers do not march in step
         pause = min(pause * 1.5, _LAST_PAUSE)
 

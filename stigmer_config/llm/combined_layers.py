@@ -64,7 +64,9 @@ def _trusted_names(layers: LayerStack, names: ModelNames, baseline: CombinedLaye
     if len(granted) == len(untrusted):
         return names
     if baseline is not None and not granted:
-        return baseline.selection.inputs.trusted_names
+        trusted = baseline.selection.inputs.trusted_names
+        if set(trusted.providers) == set(names.providers):  # a granted entry may declare a provider
+            return trusted
     return ModelNames(merge(layers.trusted, "aliases."), names.catalogue, names.providers)
 
 

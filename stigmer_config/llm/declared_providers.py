@@ -46,6 +46,8 @@ def known_providers(layers: Iterable[Layer]) -> Collection[str]:
     """The packaged providers and those that these layers declare."""
     layers = [layer for layer in layers if layer.name != "defaults"]
     names = {name for layer in layers for name in _declarations(layer)}
+    if not names:
+        return packaged_providers()
     needed = {name: [f"providers.{name}.{field}" for field in _DECLARATION] for name in names}
     given = {key for layer in layers for keys in needed.values() for key in keys if key in layer.entries}
     declared = [name for name, keys in needed.items() if given.issuperset(keys)]
@@ -133,12 +135,15 @@ class _Judgement:
         proposed = () if layer.is_trusted else [name for name, fields in own.items() if fields]
         known = {*self.known, *proposed}
         undeclared = {provider for provider in own if provider not in known}
+        named = [row for row in layer.entries.items() if _may_name_provider(*row)]
+        if not (named or undeclared):
+            return layer
         entries = dict(layer.entries)
         if undeclared:
             entries = {key: entry for key, entry in entries.items() if provider_of(key)[0] not in undeclared}
         for provider in sorted(undeclared):
             self._undeclared(layer, provider)
-        for key, entry in [row for row in layer.entries.items() if _may_name_provider(*row)]:
+        for key, entry in named:
             if key == "llm.provider" and entry.value != "auto" and entry.value not in known:
                 fault = no_provider(entry.value, self.known)
                 if self._is_for_others(layer, entry.value):
@@ -258,6 +263,8 @@ def without_unknown_providers(
     """
     judgement = _Judgement(layers, granted, catalogue)
     judged = judgement.judge()
+    if not judgement.problems:
+        return LayerStack(judged)
     gone = [problem.key for problem in judgement.problems if problem.code in ("unknown-key", "unknown-provider")]
     sections = tuple(f"{key}." for key in gone if key.count(".") == 1 and key.startswith("providers."))
     names = tuple(key for key in gone if key.startswith("providers."))

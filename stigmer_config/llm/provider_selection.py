@@ -238,6 +238,10 @@ class _State:
 
     def add(self, layer: Layer) -> None:
         """Adds a layer on top."""
+        if not layer.entries and layer.implied_provider is None:
+            self.layers.append(layer)
+            self.owners.append(Owners(self.provider, self.provider))
+            return
         owners = self._untrusted_owners(layer) if not layer.is_trusted else self._trusted_owners(layer)
         self.layers.append(layer)
         self.owners.append(owners)

@@ -1,4 +1,4 @@
-"""What a field's annotation says: its type, its limits, and `setting(…)` beside them."""
+"""Reads the annotation of a field: its type, its limits, and its `setting(…)`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .value_types import Boolean, Choice, Credential, Float, Integer, String, Va
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
-    """A field's options, as `setting(…)` declares them. None: those of the struct or mapping around the field."""
+    """The options of a field, from `setting(…)`. None: inherited from the struct or mapping that contains the field."""
 
     doc: str = ""
     variable: str | None = None
@@ -47,16 +47,16 @@ def setting(
     min_length: int | None = None,
     max_length: int | None = None,
 ) -> Declaration:
-    """Describes a field of an application's settings, in `Annotated` beside its type.
+    """Describes a field of an application's settings; use it in `Annotated`, after the field's type.
 
-    `doc`: one sentence. `variable`: an environment variable that sets it; `fallback_variable`: one that counts where
-    that is not set. `access`: who may set it, `protected` by default (no project file unless it is trusted) or `open`;
-    a `Secret` is always `secret`. `reload`: `live` by default, or `restart`. `per_execution`: whether
-    `config.override(…)` may set it. `bound_to`: for a `Secret`, the field or fields beside it that say where it is
-    sent; it goes nowhere else. The others are msgspec's constraints: bounds of a number, a pattern (searched) or a
-    length of a text, a length of a list.
+    `doc`: a one-sentence description. `variable`: the environment variable that sets the field; `fallback_variable`:
+    another one, used when that is not set. `access`: which layers may set it: `protected` (the default: no project file
+    unless the user trusts it) or `open`; a `Secret` is always `secret`. `reload`: `live` (the default) or `restart`.
+    `per_execution`: whether `config.override(…)` may set it. `bound_to`: for a `Secret`, the fields of the same class
+    that determine where it is sent; it is never sent elsewhere. The other arguments are msgspec's constraints: the
+    bounds of a number, the pattern (searched) or the length of a string, the length of a list.
 
-    What is said of a field that is a struct or a mapping holds for all below it that says nothing else.
+    Options of a struct or a mapping apply to everything in it that does not set them itself.
     """
     limits = Limits(
         ge=ge, gt=gt, le=le, lt=lt, multiple_of=multiple_of, pattern=pattern, min_length=min_length,
@@ -76,7 +76,7 @@ def setting(
 
 
 class Annotation(msgspec.Struct, frozen=True):
-    """An annotation taken apart: the type, whether None is a value, and what `Annotated` says beside it."""
+    """The parts of an annotation: the type, whether None is allowed, and the metadata of `Annotated`."""
 
     type: Any
     nullable: bool
@@ -84,7 +84,7 @@ class Annotation(msgspec.Struct, frozen=True):
 
     @property
     def declaration(self) -> Declaration:
-        """The declaration that `setting(…)` makes."""
+        """The result of `setting(…)`, or a declaration without options."""
         return next((one for one in self.metadata if isinstance(one, Declaration)), _NOTHING)
 
     @property
@@ -98,9 +98,9 @@ class Annotation(msgspec.Struct, frozen=True):
         return Limits(**found) if found else _NO_LIMITS
 
     def value_type(self) -> ValueType | None:
-        """The type of a scalar or a list, or the one that `Annotated` names; None for a struct or a mapping.
+        """The value type of a scalar or a list, or the one in the metadata; None for a struct or a mapping.
 
-        Raises `TypeError` for limits that the type does not take, and `re.error` for a pattern that is none.
+        Raises `TypeError` for limits that the type does not have, and `re.error` for an invalid pattern.
         """
         named = next((one for one in self.metadata if isinstance(one, ValueType)), None)
         return named or _value_type(self.type, self.limits)
@@ -111,7 +111,7 @@ _NO_LIMITS = Limits()
 
 
 def taken_apart(annotation: Any) -> Annotation:
-    """Takes `Annotated`, `| None` and aliases off a type. Raises `TypeError` for another union."""
+    """Unwraps `Annotated`, `| None` and type aliases. Raises `TypeError` for any other union."""
     nullable, metadata = False, []
     while True:
         origin = get_origin(annotation)
@@ -132,7 +132,7 @@ def taken_apart(annotation: Any) -> Annotation:
 
 
 def _value_type(annotation: Any, limits: Limits) -> ValueType | None:
-    """The type of a scalar or a list within limits; None for what is neither."""
+    """The value type of a scalar or a list, with its limits; None for other types."""
     origin = get_origin(annotation)
     made: ValueType
     allowed: frozenset[str] = frozenset()

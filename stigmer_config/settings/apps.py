@@ -1,4 +1,4 @@
-"""An application's own settings: `@app` and `setting`, and what a load takes of them."""
+"""The settings of applications: `@app`, and their declarations and defaults for a load."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _APP = "__stigmer_app__"
 
 
 class App(msgspec.Struct, frozen=True, eq=False):
-    """One application: its settings, its defaults by key, and how its struct is built.
+    """One application: its settings, its defaults by key, and the structure of its class.
 
-    `source` names its class, as the origin of its defaults. `below` has the defaults that count once something below a
-    section is set: by a struct that may be None, or by a mapping's name (`<name>`).
+    `source` is the name of its class, which is the origin of its defaults. `below` has, for each optional struct and
+    each item of a mapping (`<name>`), the defaults that apply once a key in it is set.
     """
 
     name: str
@@ -49,10 +49,10 @@ class App(msgspec.Struct, frozen=True, eq=False):
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def app(name: str) -> Callable[[type[T]], type[T]]:
-    """Makes a class the settings of the application `name`: a frozen, keyword-only msgspec struct.
+    """Declares a class as the settings of the application `name`, and makes it a frozen, keyword-only msgspec struct.
 
-    Its keys are `apps.<name>.<field>`. Every field has a type and a default. Raises `TypeError` for what a
-    configuration cannot hold, and for a default that its own field would refuse.
+    Its keys are `apps.<name>.<field>`. Every field needs a type and a default. Raises `TypeError` for a type that a
+    configuration cannot hold, and for a default that does not fit its own field.
     """
     if not isinstance(name, str) or not _APP_NAME.fullmatch(name):
         raise TypeError(f"an application's name is lowercase letters, digits, _ and -, 64 at most, not {name!r}")
@@ -81,7 +81,7 @@ def app_of(cls: type) -> App:
 
 
 def schema_of(apps: Any = ()) -> Schema:
-    """The built-in settings and those of some applications' classes. Raises `TypeError` for two of one name."""
+    """The built-in settings and those of these classes. Raises `TypeError` if two applications have the same name."""
     classes = tuple(apps)
     return _schema(classes) if classes else BUILT_IN
 
@@ -99,7 +99,7 @@ def _schema(classes: tuple[type, ...]) -> Schema:
 
 
 def with_defaults(layer: Layer, schema: Schema) -> Layer:
-    """The defaults' layer with the applications' defaults in it."""
+    """The layer of the packaged defaults, with the applications' defaults added."""
     if not schema.apps:
         return layer
     entries = {**layer.entries, **_default_entries(schema)}
@@ -116,7 +116,7 @@ def _default_entries(schema: Schema) -> dict[str, Entry]:
 
 
 def _struct(cls: type, hints: Mapping[str, Any], name: str) -> Any:
-    """The frozen struct that a plain class declares."""
+    """The frozen struct with the fields and methods of a plain class."""
     if cls.__bases__ != (object,):
         raise TypeError(f"apps.{name}: {cls.__qualname__} has base classes; an application's settings are one class")
     missing = [field for field in hints if field not in cls.__dict__]
@@ -145,7 +145,7 @@ def _is_method(value: object) -> bool:
 
 
 def _rebind(old: type, new: type, space: Mapping[str, Any]) -> None:
-    """Lets `super()` and `__class__` in methods mean the new class."""
+    """Makes `super()` and `__class__` in methods refer to the new class."""
     for value in space.values():
         for part in (value, getattr(value, "__func__", None), getattr(value, "fget", None)):
             for cell in getattr(part, "__closure__", None) or ():
@@ -161,7 +161,7 @@ def _content(cell: types.CellType) -> object:
 
 
 class _Settings(Frozen, frozen=True, kw_only=True):
-    """What every application's struct is. No password in an address is part of its `repr`."""
+    """The base class of every application's struct. Its `repr` masks passwords in addresses."""
 
     def __repr__(self) -> str:
         shown = (f"{name}={without_password(repr(getattr(self, name)))}" for name in self.__struct_fields__)
@@ -169,7 +169,7 @@ class _Settings(Frozen, frozen=True, kw_only=True):
 
 
 def _check_variables(settings: Iterable[Setting]) -> None:
-    """Each variable sets one key."""
+    """Raises `TypeError` if a variable is declared for two keys."""
     owners = {name: one.key for one in BUILT_IN.every() for name in one.variables}
     for one in settings:
         for name in one.variables:
@@ -179,7 +179,7 @@ def _check_variables(settings: Iterable[Setting]) -> None:
 
 
 def _check(made: App) -> None:
-    """Every default is one that a file could give, and every variable is its own."""
+    """Raises `TypeError` for a default that a file could not contain, and for a variable of another key."""
     _check_variables(made.settings)
     schema = Schema([*BUILT_IN.every(), *made.settings], {made.name: made})
     for key, value in made.defaults.items():

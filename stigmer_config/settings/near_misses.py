@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_PLAIN = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
-_GROUPED = re.compile(r"[0-9]{1,3}(?:[,_ '][0-9]{3})+", re.ASCII)
-_COMMA = re.compile(r"[0-9]*,[0-9]+", re.ASCII)
-_WITH_UNIT = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[a-zA-Z]+)", re.ASCII)
-_FRACTION = re.compile(r"([0-9]{1,3})/([1-9][0-9]{0,2})", re.ASCII)
-_TOKENS = re.compile(r"\s*tokens?", re.ASCII | re.IGNORECASE)
+_PLAIN = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
+_GROUPED = r"[0-9]{1,3}(?:[,_ '][0-9]{3})+"
+_COMMA = r"[0-9]*,[0-9]+"
+_WITH_UNIT = r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[a-zA-Z]+)"
+_FRACTION = r"([0-9]{1,3})/([1-9][0-9]{0,2})"
+_TOKENS = r"\s*tokens?"
 _MULTIPLES = {"k": 1_000, "m": 1_000_000, "ki": 1 << 10, "mi": 1 << 20, "kib": 1 << 10, "mib": 1 << 20}
 _SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "secs": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "h": 3600}
 _LONGEST = 24  # the most characters of such a value
@@ -29,7 +29,7 @@ def number_hint(text: str, *, whole: bool) -> str:
     if meant is None or (whole and not meant.is_integer()):
         return ""
     shown = f"{meant:.0f}" if meant.is_integer() else repr(meant)
-    if plain == text and _PLAIN.fullmatch(text) and shown == text.lstrip("+"):
+    if plain == text and re.fullmatch(_PLAIN, text, re.ASCII) and shown == text.lstrip("+"):
         return f"write {shown} without quotes"
     return f"write {shown}"
 
@@ -47,21 +47,21 @@ def switch_hint(value: object) -> str:
 
 
 def _meant(text: str, *, whole: bool) -> float | None:
-    text = _TOKENS.sub("", text) if whole else text
-    if _PLAIN.fullmatch(text):
+    text = re.sub(_TOKENS, "", text, flags=re.ASCII | re.IGNORECASE) if whole else text
+    if re.fullmatch(_PLAIN, text, re.ASCII):
         return float(text)
-    if _GROUPED.fullmatch(text) and (whole or text.count(",") != 1):
+    if re.fullmatch(_GROUPED, text, re.ASCII) and (whole or text.count(",") != 1):
         return float(re.sub("[,_ ']", "", text))
-    if _COMMA.fullmatch(text) and not whole:
+    if re.fullmatch(_COMMA, text, re.ASCII) and not whole:
         return float(text.replace(",", "."))
-    if (fraction := _FRACTION.fullmatch(text)) and not whole:
+    if (fraction := re.fullmatch(_FRACTION, text, re.ASCII)) and not whole:
         return round(int(fraction[1]) / int(fraction[2]), 6)
     return _with_units(text, _MULTIPLES if whole else _SECONDS)
 
 
 def _with_units(text: str, factors: Mapping[str, float]) -> float | None:
     """The sum of numbers with their units: `8k`, `60s`, `1h30m`; None for anything else."""
-    parts = list(_WITH_UNIT.finditer(text))
+    parts = list(re.finditer(_WITH_UNIT, text, re.ASCII))
     if "".join(part.group() for part in parts) != text or (len(parts) > 1 and factors is not _SECONDS):
         return None
     units = [factors.get(part["unit"].lower()) for part in parts]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -164,6 +163,8 @@ def is_credential(header: str) -> bool:
 
 
 def _json(text: str, value_type: ValueType, what: str) -> Any:
+    import json  # imported late: few variables are JSON
+
     try:
         return json.loads(text)
     except ValueError:

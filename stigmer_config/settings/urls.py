@@ -21,9 +21,9 @@ _URL = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _ADDRESS = re.compile(rf"(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})", re.ASCII)
-_NUMERIC = re.compile(r"0x[0-9a-f]*|[0-9]+", re.ASCII)  # the end of an IPv4 address, in any of its old spellings
+_NUMERIC = r"0x[0-9a-f]*|[0-9]+"  # the end of an IPv4 address, in any of its old spellings
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
+_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
 _IMPLIED = {"http": 80, "https": 443}
 
 
@@ -105,7 +105,7 @@ def _normal_host(host: str) -> str | None:
     labels = host.split(".")
     if len(host) > 253 or any(not 0 < len(label) < 64 for label in labels):
         return None
-    if _NUMERIC.fullmatch(labels[-1]) and not _IPV4.fullmatch(host):
+    if re.fullmatch(_NUMERIC, labels[-1], re.ASCII) and not re.fullmatch(_IPV4, host, re.ASCII):
         return None  # resolvers read `127.1` and `0x7f000001` as 127.0.0.1, HTTP clients do not
     return host
 

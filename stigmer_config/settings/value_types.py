@@ -1,7 +1,7 @@
-"""The types of a setting's value: scalars, strict, with messages for people.
+"""The types of scalar values. They convert strictly, and their messages say what was expected.
 
-`check` takes a value as YAML or Python gives it, `parse` takes text as a variable or a command line
-gives it. Both return the value in the setting's type and raise `InvalidValueError` for anything else.
+`check` takes a value from YAML or Python, `parse` takes text from a variable or a command line. Both return the value
+in the setting's type and raise `InvalidValueError` for anything else.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ MAX_INT = 2**63 - 1
 MIN_INT = -MAX_INT - 1
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.ASCII | re.IGNORECASE)
+_DECIMAL = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NOT_FINITE = r"[+-]?\.?(?:inf|infinity|nan)"
 # Helm writes whole numbers from a million on as 1e+06.
-_EXPONENT = re.compile(r"[1-9](?:\.[0-9]+)?e\+[0-9]{2}")
+_EXPONENT = r"[1-9](?:\.[0-9]+)?e\+[0-9]{2}"
 _LEAST_EXPONENT = 1e6
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class InvalidValueError(Exception):
-    """A value that its type refuses: a problem's code, message and hint, still without a place."""
+    """A value that does not fit its type: the code, message and hint of a problem, without a place."""
 
     def __init__(self, code: str, message: str, hint: str = "", item: int | None = None) -> None:
         super().__init__(message)
-        self.item = item  # the number of the list's item that is at fault
+        self.item = item  # the index of the invalid item of a list
         self.code = code
         self.message = message
         self.hint = hint
@@ -44,12 +44,12 @@ class InvalidValueError(Exception):
         return self.message.removeprefix(f"{key} ").removeprefix(f"{key}.").replace(f" of {key} ", " ", 1)
 
     def problem(self, key: str, origin: Origin, hint: str = "") -> Problem:
-        """The Problem it is at that place; `hint` for when the type has none."""
+        """The Problem for a key at a place. `hint` is used when the type gives none."""
         return Problem(code=self.code, key=key, message=self.message_for(key), hint=self.hint or hint, origin=origin)
 
 
 def described(value: object) -> str:
-    """A value and what it is, for `… must be X, not Y`."""
+    """A value with its type, for messages like `must be X, not Y`."""
     if value is None or isinstance(value, bool):
         return quoted(value)
     if isinstance(value, str):
@@ -140,7 +140,7 @@ class Integer(ValueType, frozen=True):
         return value
 
     def parse(self, text: str, what: str) -> int:
-        if _EXPONENT.fullmatch(text):
+        if re.fullmatch(_EXPONENT, text):
             return self.check(float(text), what)
         if not _WHOLE.fullmatch(text):
             raise self.wrong_type(text, what, number_hint(text, whole=True))
@@ -172,9 +172,9 @@ class Float(ValueType, frozen=True):
         return float(value)
 
     def parse(self, text: str, what: str) -> float:
-        if _NOT_FINITE.fullmatch(text):
+        if re.fullmatch(_NOT_FINITE, text, re.ASCII | re.IGNORECASE):
             return self.check(float(text.replace(".", "")), what)
-        if not _DECIMAL.fullmatch(text):
+        if not re.fullmatch(_DECIMAL, text):
             raise self.wrong_type(text, what, number_hint(text, whole=False))
         return self.check(float(text), what)
 

@@ -28,8 +28,8 @@ ALIAS_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 MODEL = ModelString()
 _GLUED = "put a space after the colon"
 # A key and its value without the space, and the syntax of other formats.
-_GLUED_TEXT = re.compile(r"[a-z_]{1,64}:[^\s:/]")
-_OTHER_FORMAT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=")
+_GLUED_TEXT = r"[a-z_]{1,64}:[^\s:/]"
+_OTHER_FORMAT = r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*="
 _REFERRED = Secret("-")  # placeholder in a list for a secret that is stored elsewhere
 
 
@@ -98,16 +98,17 @@ class Collector:
             message = f"{'' if section else 'the file '}must hold keys, not {shape(node.value)}"
             text = node.value if type(node.value) is str else ""
             hint = self._known_keys(declared)
-            if _GLUED_TEXT.match(text):
+            if re.match(_GLUED_TEXT, text):
                 hint = _GLUED
-            elif assigned := _OTHER_FORMAT.match(text):
+            elif assigned := re.match(_OTHER_FORMAT, text):
                 hint = self._as_yaml(f"{section}.{assigned[1]}" if section else assigned[1])
             self._fault("not-a-mapping", section, message, node, hint)
             return
-        if not node.value and self.schema.is_struct(declared):
-            self.entries[section] = Entry(FrozenDict(), self._origin(node))  # it exists, with its defaults
+        found = len(self.entries), len(self.problems)
         for name, child in node.value.items():
             self._child(section, declared, name, child)
+        if found == (len(self.entries), len(self.problems)) and self.schema.is_struct(declared):
+            self.entries[section] = Entry(FrozenDict(), self._origin(node))  # it exists, with its defaults
 
     def _child(self, section: str, declared: str, name: str, node: Node) -> None:
         """Collects the value of one name in a section."""

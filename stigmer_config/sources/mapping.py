@@ -115,9 +115,10 @@ def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]], sc
         if key not in schema.children and not (key.startswith(_NAMED_SECTIONS) and schema.is_section(key)):
             rows.append((key, value))
         elif type(value) is dict or isinstance(value, Mapping):  # the first check is fast, and usually true
+            found = len(rows)
             _flat(value, f"{key}.", rows, schema)
-            if not value and schema.is_struct(schema.declared(key) or ""):
-                rows.append((key, value))
+            if found == len(rows) and schema.is_struct(schema.declared(key) or ""):  # it exists, with its defaults
+                rows.append((key, {}))
         elif value is not None or _is_nullable(key, schema):  # another section that is null is empty
             rows.append((key, value))
     return rows

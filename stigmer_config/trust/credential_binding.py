@@ -20,7 +20,7 @@ BOUND = {
     "temporal.api_key": ("temporal.address",),
 }
 
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?(?P<host>[^/?#@]+)")
+_ADDRESS = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?(?P<host>[^/?#@]+)"
 
 
 def bound_credentials(winners: Iterable[str], schema: Schema) -> dict[str, tuple[str, ...]]:
@@ -46,7 +46,7 @@ def _sent_to(parts: Iterable[str], values: Mapping[str, Any]) -> str:
 
 
 def _scheme_and_host(address: str) -> str:
-    found = _ADDRESS.match(address)
+    found = re.match(_ADDRESS, address)
     return f"{found['scheme']}://{found['host']}".lower() if found is not None else address
 
 
@@ -81,8 +81,10 @@ def passed_over_credentials(
     found: dict[str, Problem] = {}
     for key, parts in bound_credentials(winners, schema).items():
         entry = winners.get(key)
+        if entry is None or entry.value is None or all(winners.get(part) is trusted.get(part) for part in parts):
+            continue
         here, given_for = _sent_to(parts, _values(winners, parts)), _sent_to(parts, _values(trusted, parts))
-        if entry is None or entry.value is None or here == given_for:
+        if here == given_for:
             continue
         if CredentialGrant(key, entry.origin.source, here) in granted:
             continue

@@ -121,6 +121,8 @@ def enforce(
     """
     policy = Policy(today, schema)
     problems: list[Problem] = []
+    if not any(KEY in layer.entries for layer in layers):
+        return layers, policy, problems
     kept: list[Layer] = []
     for layer in layers:
         if layer.name == "project":

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ..core.environment import Environment
 from ..files.access import acl_of
-from ..files.atomic_write import locked
 from ..files.paths import NO_LINK, SAFE
 from ..sources.checked_read import insecure, on_read_only_mount
 
@@ -74,6 +73,8 @@ def write_record(environment: Environment, name: str, data: bytes) -> None:
 
     Creates the folders, and removes all permissions of others from them. Raises `OSError` and `SaveError`.
     """
+    from ..files.atomic_write import locked  # imported late: a load reads records only
+
     folder = folder_of(environment)
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
     for each in (folder.parent, folder):

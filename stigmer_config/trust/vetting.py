@@ -182,18 +182,27 @@ class Vetting(Refusals):
         return next(owners.of(layer, key) for known, owners in combined.selection.rows() if known is layer)
 
     def _fallbacks(self) -> None:
-        """Refuses fallbacks to providers that are not in use without the layer."""
+        """Refuses fallbacks to providers that are not in use with the granted entries alone."""
         entry = self.entries.get("llm.fallbacks")
         if entry is None or not entry.value or "llm.fallbacks" in self.granted:
             return
-        baseline, selection = self.baseline.selection, self.combined.selection
-        own = baseline.of(baseline.provider).get("fallbacks") or Entry((), entry.origin)
-        allowed = {selection.provider, *(_with_model(baseline, item).provider for item in items(own))}
+        granted, selection = self._granted_alone(), self.combined.selection
+        own = granted.of(granted.provider).get("fallbacks") or Entry((), entry.origin)
+        allowed = {granted.provider, *(_with_model(granted, item).provider for item in items(own))}
         for item in items(entry):
             provider = _with_model(selection, item).provider
             if provider not in allowed or _is_elsewhere(selection, item, provider):
                 self.refuse_untrusted("llm.fallbacks")
                 return
+
+    def _granted_alone(self) -> ProviderSelection:
+        """The selection with the layer's granted entries only."""
+        entries = {key: entry for key, entry in self.entries.items() if key in self.granted}
+        if not entries:
+            return self.baseline.selection
+        layer = msgspec.structs.replace(self.layer, entries=entries, granted=frozenset(entries))
+        layers = self.layers.replace(self.layer, layer)
+        return combine(layers, self.catalogue, self.baseline, self.credentials).selection
 
     def _providers_own_models(self) -> None:
         """Applies the rules on Ollama's cloud and on routers to the models under `providers`, too."""

@@ -1,4 +1,4 @@
-"""The screens that people see: `show`, `explain`, `validate` and `doctor`, as terminals of two widths draw them.
+"""The screens that people see: `show`, `explain`, `validate`, `set` and others, as terminals of two widths draw them.
 
 A real tmux draws them, with everything fixed that differs between machines. A snapshot is looked at by a person when
 it changes: STIGMER_SNAPSHOTS=write writes them anew, into tests/snapshots/screens/.
@@ -80,6 +80,11 @@ SCREENS = {
     "explain-untrusted": Screen("explain llm.base_url", project=HOSTILE),
     "validate": Screen("validate", user=FAULTY, project=HOSTILE),
     "doctor": Screen("doctor"),
+    "set": Screen("set providers.lab.kind=openai providers.lab.base_url=http://lab:8000/v1 llm.timeout=90"),
+    "set-overridden": Screen("set llm.temperature 0.1"),
+    "set-refused": Screen("set llm.temperature 9"),
+    "unset": Screen("unset llm"),
+    "workers": Screen("workers"),
 }
 COLOURED = ("show-all", "show-values", "explain")
 # What docs/pictures.py draws, at the width of a picture.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, cast
 
@@ -20,6 +21,15 @@ class Pool(msgspec.Struct, frozen=True):
 
     size: Annotated[int, setting(doc="How many.", ge=1)] = 5
     host: str = "localhost"
+
+
+class Cache(msgspec.Struct, frozen=True):
+    pool: Pool = Pool(size=3)
+
+
+@app("nested")
+class Nested:
+    cache: Cache | None = None
 
 
 @app("checkpointer")
@@ -84,6 +94,18 @@ def test_without_a_word_the_defaults_count() -> None:
     origin = config.explain("apps.checkpointer.interval").origin
     assert origin is not None
     assert (origin.layer, origin.source) == ("defaults", f"{__name__}:Checkpointer")
+
+
+@pytest.mark.parametrize("given", [{}, {"pool": {}}, {"pool": None}, {"pool": {"size": 7}}])
+def test_a_section_without_values_makes_its_optional_section_exist(world: Sandbox, given: dict[str, Any]) -> None:
+    """However deep it is: `cache: {pool: {}}` gives a cache as `cache: {}` does."""
+
+    world.write_user(json.dumps({"apps": {"nested": {"cache": given}}}))
+    read = world.load(apps=[Nested]).app(Nested)
+    passed = world.load(apps=[Nested], flags={"apps": {"nested": {"cache": given}}}).app(Nested)
+    for settings in (read, passed):
+        assert settings.cache is not None
+        assert settings.cache.pool == Pool(size=7 if (given.get("pool") or {}) else 3)
 
 
 def test_layers_merge_leaf_by_leaf_and_each_leaf_knows_its_origin(world: Sandbox) -> None:

@@ -87,6 +87,31 @@ def test_a_granted_provider_stays_in_force_beside_open_entries(sandbox: Sandbox)
     assert (config.llm.provider, config.llm.model_name, config.llm.max_tokens) == ("openai", "tuned", 7)
 
 
+def test_fallbacks_that_are_not_granted_use_only_what_the_granted_entries_use(sandbox: Sandbox) -> None:
+    """The fallbacks of the user's own provider are not for the granted one: no prompt may go back there."""
+    user = "llm: {provider: anthropic, fallbacks: [spare]}\naliases: {spare: 'ollama:x'}\n"
+    sandbox.write(user=user, project="llm: {provider: openai}\n")
+    grant(sandbox, CLOUD)
+    assert sandbox.load(CLOUD).llm.fallbacks == ()
+    sandbox.write(project="llm: {provider: openai, fallbacks: [spare]}\n")
+    loaded = sandbox.read(CLOUD)
+    assert [(problem.code, problem.key) for problem in loaded.errors] == [("untrusted-key", "llm.fallbacks")]
+    sandbox.write(project="llm: {provider: openai, fallbacks: [tuned]}\n")
+    assert [fallback.model_name for fallback in sandbox.load(CLOUD).llm.fallbacks] == ["tuned"]
+
+
+def test_a_granted_declaration_counts_for_layers_above(sandbox: Sandbox) -> None:
+    """A variable may name a model of the provider that it declares, whatever else the file has."""
+    declared = "providers: {lab: {kind: openai, base_url: 'http://localhost:9/v1'}}\n"
+    variables = {**CLOUD, "STIGMER_LLM_MODEL": "lab:tiny"}
+    sandbox.write(project=declared)
+    grant(sandbox, CLOUD)
+    for more in ("", "aliases: {mine: tuned}\n"):
+        sandbox.write(project=declared + more)
+        llm = sandbox.load(variables).llm
+        assert (llm.provider, llm.model_id, llm.base_url) == ("lab", "tiny", "http://localhost:9/v1")
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_noninterference_of_untrusted_and_partly_granted_projects(seed: int) -> None:
     """Random configurations: `fuzz/noninterference.py` checks as many as one likes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -51,6 +50,8 @@ def steps(values: Iterable[Any]) -> str:
 
 def json_text(document: Any) -> str:
     """A document as JSON, in ASCII, without control characters."""
+    import json  # imported late: a table needs none
+
     return json.dumps(document, indent=2)
 
 

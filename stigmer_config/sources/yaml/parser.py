@@ -30,10 +30,10 @@ MAX_PROBLEMS = 100
 # ten times as long to compile one negated class of all allowed characters.
 _NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|[\ud800-\udfff\ufffe\uffff]")
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-_CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?=[ \r\n]|$)", re.MULTILINE)
-_GLUED = re.compile(r"[A-Za-z_]{1,64}:[^\s:/]")
+_CONFLICT = r"^(?:<{7}|={7}|>{7})(?=[ \r\n]|$)"
+_GLUED = r"[A-Za-z_]{1,64}:[^\s:/]"
 # A colon inside a word, which never separates a key from its value.
-_INNER_COLON = re.compile(r"""(?<=[^\s,\[\]{}"']):(?=[^\s,\[\]{}])""")
+_INNER_COLON = r"""(?<=[^\s,\[\]{}"']):(?=[^\s,\[\]{}])"""
 
 
 class _StopError(Exception):
@@ -121,7 +121,7 @@ class YamlReader:
             used = set(self.text)
             self.colon = next(sign for sign in map(chr, range(0xF0000, 0xFFFFE)) if sign not in used)
             try:
-                return self._take(_INNER_COLON.sub(self.colon, self.text))
+                return self._take(re.sub(_INNER_COLON, self.colon, self.text))
             except YAMLError as error:
                 failure = error
         self._syntax(failure)
@@ -160,7 +160,7 @@ class YamlReader:
         }
 
     def _syntax(self, error: Any) -> None:
-        conflict = _CONFLICT.search(self.text)
+        conflict = re.search(_CONFLICT, self.text, re.MULTILINE)
         if conflict:
             hint = "keep one of the two versions, and remove the lines with the markers"
             self.problem(
@@ -191,7 +191,7 @@ class YamlReader:
             before = lines[line - 2].strip() if line > 1 else ""
             if before.startswith("//"):
                 return message, "start a comment with #, not with //"
-            if _GLUED.match(before):
+            if re.match(_GLUED, before):
                 return message, f"put a space after the colon in line {line - 1}"
         return message, hint
 
