@@ -190,7 +190,7 @@ class TestValues:
         assert problem.origin.source.startswith(("etcd:/stigmer/", TLS))
         assert len(str(problem)) < 2000
         layer = next(layer for layer in loaded.layers if layer.name == "etcd")
-        assert (layer.status, layer.why) == ("error", problem.message)
+        assert (layer.status, layer.why) == ("error", problem.summary)
 
     def test_all_faults_are_reported_together(self, sandbox: Sandbox) -> None:
         """Of several keys, and of a file beside them; `show` contains the good values."""
