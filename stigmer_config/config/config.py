@@ -167,7 +167,10 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
         for name, fields in _SECTIONS:
             part = _section(self, name)
             if unlike is None or not name or part != _section(unlike, name):
-                found |= {key: _field(part, field) for key, field in fields}
+                found |= {
+                    key: getattr(part, field, None) if field not in _SPECIAL else _field(part, field)
+                    for key, field in fields
+                }
         found |= self._applications.values
         for provider, settings in self.providers.items():
             if provider not in CORE_PROVIDERS and (unlike is None or settings != unlike.providers.get(provider)):
@@ -280,6 +283,10 @@ def _section(config: Config, name: str) -> Any:
     if name.startswith("providers."):
         return config.providers[name.removeprefix("providers.")]
     return getattr(config, name) if name else config
+
+
+# Fields whose effective value is not their attribute.
+_SPECIAL = MERGED_FIELDS | {"fallbacks"}
 
 
 def _field(section: Any, name: str) -> Any:

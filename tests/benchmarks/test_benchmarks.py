@@ -130,7 +130,7 @@ def test_a_chart_says_what_it_shows_where_and_when(chart: Path) -> None:
     if name == "goals":
         bars = [what.replace("`", "") for what, goal in GOALS.items() if goal["limit"] is not None]
         parts = list(FIGURES.values())
-        assert "as a part of the most that it may be" in whole
+        assert "Each figure divided by its goal" in whole
     else:
         (part,) = (part for part in FIGURES.values() if name in part["bars"])
         bars, parts = list(part["bars"][name]), [part]

@@ -532,7 +532,7 @@ class TestCommand:
             keys.put("llm/base_url", "http://evil.example")
             done = sandbox.run("validate", variables=variables)
             assert done.returncode == 3
-            assert "error[untrusted-key] llm.base_url: only a store behind https:// may set llm.base_url" in done.stderr
+            assert "error[untrusted-key] llm.base_url: only a store behind https:// may set it" in done.stderr
             got = sandbox.run("get", "llm.base_url", variables=variables)
             assert (got.returncode, got.stdout) == (3, "http://localhost:11434\n")
             assert sandbox.run("get", "llm.timeout", variables=variables).stdout == "3.0\n"
