@@ -72,6 +72,18 @@ def test_yaml_output_as_the_only_file_gives_the_same_values(
     assert after == before, text
 
 
+def test_yaml_output_has_what_its_fallbacks_need(sandbox: Sandbox) -> None:
+    """The key and the address of a fallback's provider, which is not the one in force."""
+    sandbox.write(
+        user="llm: {fallbacks: [gpt-4.1, 'lab:tiny']}\n"
+        "providers: {lab: {kind: openai, base_url: 'http://localhost:9/v1', max_tokens: 7}}\n"
+    )
+    config = sandbox.load({"MODE": "local", "OPENAI_API_KEY": "sk-fallback"})
+    with sandboxed() as fresh:
+        fallbacks = fresh.write(user=written(config, everything=False) + "\n").load().llm.fallbacks
+    assert fallbacks == config.llm.fallbacks
+
+
 TEMPORAL = {
     "TEMPORAL_NAMESPACE": "temporal.namespace",
     "TEMPORAL_AGENT_EXECUTION_RUNNER_TASK_QUEUE": "temporal.task_queue",

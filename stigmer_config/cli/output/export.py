@@ -17,6 +17,7 @@ from ...llm.catalogue import catalogue
 from ...llm.declared_providers import is_gateway
 from ...llm.model_strings import ModelNames, split
 from ...secrets.references import Unread
+from ...settings.declarations import PROVIDER_FIELDS
 from ...settings.packaged_providers import packaged_providers
 from ...sources.defaults import defaults_layer
 from .render import text
@@ -55,18 +56,28 @@ class Writer:
         Secrets that are not revealed, and values that a file cannot set, are written as comments.
         """
         tree: dict[str, Any] = {}
-        wanted = [*(self._declaration() if whole else ()), *keys, *(self._needed_aliases() if whole else ())]
+        wanted = [*(self._needed_providers() if whole else ()), *keys, *(self._needed_aliases() if whole else ())]
         for key in dict.fromkeys(wanted):
             written = self._written_as(key)
             if written is not None:
                 _put(tree, written, self._leaf(key))
         return "\n".join(_lines(tree, ""))
 
-    def _declaration(self) -> list[str]:
-        """The keys that declare the providers in force that are not packaged."""
-        providers = (one.provider for one in (self.config.llm, *self.config.llm.fallbacks))
-        declared = [provider for provider in dict.fromkeys(providers) if provider not in packaged_providers()]
-        return [f"providers.{provider}.{field}" for provider in declared for field in ("kind", "base_url")]
+    def _needed_providers(self) -> list[str]:
+        """The keys that declare the provider in force, and the settings of the fallbacks' other providers."""
+        llm, needed = self.config.llm, []
+        for provider in dict.fromkeys(one.provider for one in (llm, *llm.fallbacks)):
+            own = [f"providers.{provider}.{field}" for field in PROVIDER_FIELDS]
+            if provider not in packaged_providers():
+                needed += [key for key in own if key.endswith((".kind", ".base_url"))]
+            if provider != llm.provider:
+                needed += [key for key in own if self._is_given(key)]
+        return needed
+
+    def _is_given(self, key: str) -> bool:
+        """Whether a layer above the defaults gives a key a value."""
+        origin = self.config.explain(key).origin
+        return self.config.value(key) is not None and origin is not None and origin.layer != "defaults"
 
     def _needed_aliases(self) -> list[str]:
         hops = self.config.explain("llm.model").hops
