@@ -96,7 +96,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One fault.
 
     `code` is stable (docs list them all); `key` is the setting's dotted path, or "" for a fault of a whole file;
-    `message` says what is wrong with the key, mostly without its name: "must be a whole number, not the string 'x'";
+    `message` is the sentence after the key: "must be a whole number, not the string 'x'";
     `hint` says how to fix it; `excerpt` is the source line with a caret under the place, or None when there is no
     line or it holds a secret. No field ever contains a secret.
     """

@@ -240,7 +240,7 @@ class _Resolution:
         if self.kind != "anthropic" or entry is None or (entry.value or 0) <= 1:
             return
         if all(problem.origin is not entry.origin for problem in self.selection.problems):
-            message = f"llm.temperature must be at least 0 and at most 1 for {self.provider}, not {entry.value:g}"
+            message = f"must be at least 0 and at most 1 for {self.provider}, not {entry.value:g}"
             self.problem("out-of-range", "temperature", message, "", entry)
 
     def _base_url(self) -> str | None:
