@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
-from urllib.parse import quote
 
 from ..core.secret import MASK, Secret, registered
 
@@ -31,6 +29,9 @@ def redact_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) ->
 
 def spellings() -> list[str]:
     """Every form in which a registered secret may occur in a string, the longest first."""
+    import json  # imported late: a load imports this module, and logs nothing
+    from urllib.parse import quote
+
     found: set[str] = set()
     for text in registered():
         if len(text) >= _SHORTEST and _SPELLED_ALIKE.fullmatch(text):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -122,7 +121,13 @@ def _names_provider(text: str, names: ModelNames) -> bool:
 def digest(entries: Mapping[str, Any]) -> str:
     """The SHA-256, in hex, of canonical JSON: version, and sorted (key, value), nulls present."""
     text = msgspec.json.encode([VERSION, sorted(entries.items())], enc_hook=dict, order="deterministic")
-    return hashlib.sha256(text).hexdigest()
+    return _sha256(text)
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib  # imported late: it loads OpenSSL, and most project files need no grant
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def path_of(environment: Environment, project_file: str) -> Path:
@@ -131,7 +136,7 @@ def path_of(environment: Environment, project_file: str) -> Path:
 
 
 def _name(project_file: str, *, pending: bool = False) -> str:
-    digest_of_path = hashlib.sha256(os.fsencode(real_path(project_file))).hexdigest()[:32]
+    digest_of_path = _sha256(os.fsencode(real_path(project_file)))[:32]
     return f"{digest_of_path}{'.pending' if pending else ''}.json"
 
 
