@@ -178,9 +178,9 @@ class LiveConfig:
         return self._waiters.each()
 
     def reload(self) -> Reloaded | Unchanged | Rejected:
-        """Reads every file again, in this thread, and applies a good configuration. Never raises for a bad one.
+        """Reads every file that may have changed, in this thread, and applies a good configuration.
 
-        Does not wait for the callbacks. In a signal handler that interrupts a reload, it defers to the watcher and
+        Never raises for a bad one. Does not wait for the callbacks. In a signal handler that interrupts a reload, it defers to the watcher and
         returns `Unchanged`.
         """
         self._current()
