@@ -20,7 +20,6 @@ from ...secrets.references import Reference
 from ...settings.declarations import Setting
 from ...settings.request_fields import Headers, Parameters, is_credential
 from ...settings.value_types import InvalidValueError
-from ...sources.app_entries import plain
 from ...sources.checked_read import Contents
 from ...sources.yaml.parser import YamlReader
 from ...sources.yaml.scalars import scalar
@@ -200,7 +199,7 @@ def _mapping(setting: Setting, key: str, text: str) -> Any:
     node = reader.read()
     if node is None or reader.problems or type(node.value) is not dict:
         return scalar(text)  # the load refuses it and reports the expected form
-    value = plain(node)
+    value = node.plain
     if isinstance(setting.value_type, Headers) and any(
         is_credential(name) and type(one) is str for name, one in value.items()
     ):
