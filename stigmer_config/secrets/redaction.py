@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from ..core.secret import MASK, Secret, registered
 
+_SPELLED_ALIKE = re.compile(r"[A-Za-z0-9._~-]*")  # everywhere: nothing is escaped
 _SHORTEST = 8  # masking a shorter secret would mask parts of ordinary words
 
 
@@ -32,7 +34,9 @@ def spellings() -> list[str]:
 
     found: set[str] = set()
     for text in registered():
-        if len(text) >= _SHORTEST:
+        if len(text) >= _SHORTEST and _SPELLED_ALIKE.fullmatch(text):
+            found.add(text)
+        elif len(text) >= _SHORTEST:
             found |= {text, repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
     return sorted(found, key=len, reverse=True)
 

@@ -29,7 +29,7 @@ from ..llm.provider_selection import CredentialGrant
 from ..settings.declarations import find
 from ..settings.packaged_providers import is_router, packaged_providers
 from ..settings.request_fields import OPEN_PARAMETERS
-from .records import UntrustworthyError, folder_of, move_record, read_record, remove_record, write_record
+from .records import FOLDER, UntrustworthyError, folder_of, move_record, read_record, remove_record, write_record
 
 VERSION = 1
 _ROUTERS = frozenset(filter(is_router, packaged_providers()))
@@ -140,15 +140,17 @@ def _name(project_file: str, *, pending: bool = False) -> str:
     return f"{digest_of_path}{'.pending' if pending else ''}.json"
 
 
-def recorded_grant(environment: Environment, project_file: str) -> Grant | None:
-    """The record for a project's file, or None when there is none, or one that is not trustworthy."""
-    return _read(environment, project_file, [])
+def recorded_grant(environment: Environment, project_file: str) -> tuple[str, Grant | None]:
+    """The path of the record for a project's file, and its grant: None when there is none, or it is not trustworthy.
+
+    The path is "" without a state folder.
+    """
+    name = _name(project_file)
+    path = os.path.join(environment.state_dir, FOLDER, name) if environment.state_dir is not None else ""
+    return path, _read(environment, project_file, [], name)
 
 
-def _read(
-    environment: Environment, project_file: str, problems: list[Problem], *, pending: bool = False
-) -> Grant | None:
-    name = _name(project_file, pending=pending)
+def _read(environment: Environment, project_file: str, problems: list[Problem], name: str) -> Grant | None:
     try:
         data = read_record(environment, name)
         grant = from_json(data, Grant) if data is not None else None
@@ -182,7 +184,7 @@ def decide(environment: Environment, project: Layer | None) -> Trust:
     now = digest(entries)
     problems: list[Problem] = []
     for pending in (False, True):
-        grant = _read(environment, project.source, problems, pending=pending)
+        grant = _read(environment, project.source, problems, _name(project.source, pending=pending))
         if grant is not None and grant.digest == now:
             return Trust(covers(project, entries), frozenset(grant.credential_grants))
     if environment.variable("STIGMER_TRUST_PROJECT") == now:
