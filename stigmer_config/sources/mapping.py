@@ -14,7 +14,6 @@ from ..settings.interpolation import uninterpolated
 from ..settings.packaged_providers import PROVIDER_NAME, packaged_providers
 from ..settings.schema import NAME, Schema, Setting
 from ..settings.value_types import InvalidValueError
-from .app_entries import given_leaves, masked
 from .entries import ALIAS_NAME, MODEL, unknown_item
 
 # The content of a mapping, flat: key, value, key, value, … in the settings' types. A Config keeps overrides in this
@@ -65,6 +64,8 @@ def read_pairs(
             elif setting is None and key.startswith("aliases."):
                 pairs += key, _alias_value(key, value, place(key))
             elif setting is None and schema.is_unregistered(key):
+                from .app_entries import given_leaves, masked  # imported late: most mappings have no applications
+
                 pairs += chain(*((one, masked(one, part)) for one, part in given_leaves(key, value)))
             elif setting is not None or (setting := schema.find(key)) is not None:
                 checked = setting.check(value, key)
