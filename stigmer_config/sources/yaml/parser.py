@@ -7,6 +7,7 @@ aliases, tags, directives, merge keys, second documents, deep nesting, too many 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -150,8 +151,8 @@ class YamlReader:
 
         return {
             events.ScalarEvent: self._scalar,
-            events.MappingStartEvent: lambda event: self._start(event, {}),
-            events.SequenceStartEvent: lambda event: self._start(event, []),
+            events.MappingStartEvent: functools.partial(self._start, dict),
+            events.SequenceStartEvent: functools.partial(self._start, list),
             events.MappingEndEvent: self._end,
             events.SequenceEndEvent: self._end,
             events.AliasEvent: self._alias,
@@ -239,14 +240,15 @@ class YamlReader:
         if len(text) > MAX_SCALAR:
             node.bad = True
             self.fault("too-large", f"a string of more than {MAX_SCALAR} characters", "shorten it", node)
-        is_key = self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict
-        # A key is its text: `1`, `true` and `null` are names like any other.
-        if event.style == "" and not is_key:
+        if self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict:
+            self.keys[-1] = node  # a key is its text: `1`, `true` and `null` are names like any other
+            return
+        if event.style == "":
             node.value = scalar(text)
         self._place(node)
 
-    def _start(self, event: Any, empty: Any) -> None:
-        node = self._node(event, empty)
+    def _start(self, kind: type[dict[str, Node]] | type[list[Node]], event: Any) -> None:
+        node = self._node(event, kind())
         if event.anchor is not None or event.ctag is not None:
             self._decorated(node, event)
         if len(self.open) >= MAX_DEPTH:
