@@ -53,12 +53,12 @@ class Steps:
 def worker(rounds: int) -> dict[str, Any]:
     """Saves the user's file repeatedly, and returns the steps' seconds and the calls that release the GIL."""
     from stigmer_config import LiveConfig
-    from stigmer_config.config.config import Config
     from stigmer_config.files import stable_read
     from stigmer_config.files.watch import inotify
     from stigmer_config.live import live_config
     from stigmer_config.live.reload_loop import ReloadLoop
     from stigmer_config.reload import file_cache, reloader
+    from stigmer_config.reload.last_good import LastGood
 
     steps = Steps()
     steps.around(inotify, "read_ready", "", "inotify's thread has the event")
@@ -67,7 +67,7 @@ def worker(rounds: int) -> dict[str, Any]:
     steps.around(file_cache, "check_permissions", "", "its permissions and its folder's are checked")
     steps.around(file_cache, "layer_of", "", "it is parsed, and each value checked")
     steps.around(reloader, "load_layers", "", "all layers are vetted, merged and resolved")
-    steps.around(Config, "diff", "", "it is compared with the one in use")
+    steps.around(LastGood, "accept", "", "it is compared with the one in use")
     steps.around(live_config.LiveConfig, "_swap", "", "live.current is the new one")
     called = threading.Event()
     calls: collections.Counter[str] = collections.Counter()

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import generate_api
 
-from stigmer_config.cli import COMMANDS, stigmer
+from stigmer_config.cli.groups import COMMANDS, stigmer
 from stigmer_config.core.provenance import Entry
 from stigmer_config.core.secret import Secret
 from stigmer_config.settings.declarations import CORE_PROVIDERS, MODEL_FIELDS, SETTINGS, Setting, find

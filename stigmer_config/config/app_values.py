@@ -8,7 +8,6 @@ from typing import Any, cast
 from ..core.problems import Problem
 from ..core.provenance import Entry, Origin
 from ..core.secret import Secret, password_in, without_password
-from ..secrets.redaction import spellings, without_secrets
 from ..settings.apps import App
 from ..settings.declarations import BUILT_IN
 from ..settings.frozen import Frozen, FrozenDict
@@ -124,6 +123,8 @@ def _problem(app: App, failed: CheckError, winners: Mapping[str, Entry]) -> Prob
     """The fault of a section, at the place of its highest value, which is the one to change."""
     message = f"the check of {app.source} raised {type(failed.error).__name__}"
     if isinstance(failed.error, ValueError):
+        from ..secrets.redaction import spellings, without_secrets
+
         try:
             text = without_password(str(without_secrets(str(failed.error), spellings())))
         except Exception:  # noqa: BLE001 - an exception of an application's own

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -35,11 +36,23 @@ T = TypeVar("T")
 RESOLVED = ("llm.alias", "llm.model_name", "llm.model_id")
 # Every key except the aliases, with the section (or `providers.<name>`) of its value, and the field there.
 _PLACES = {key: (key.rpartition(".")[0], key.rpartition(".")[2]) for key in (*SETTINGS, *RESOLVED)}
-# The same by section, in the order of the keys.
-_SECTIONS = tuple(
-    (owner, tuple((key, field) for key, (_, field) in rows))
-    for owner, rows in itertools.groupby(_PLACES.items(), lambda row: row[1][0])
-)
+_provider_values = attrgetter(*PROVIDER_FIELDS)
+
+
+def _getter(fields: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that returns the values of these fields."""
+    getter = attrgetter(*fields)
+    return getter if len(fields) > 1 else lambda section: (getter(section),)
+
+
+def _by_section() -> Iterator[tuple[str, tuple[str, ...], Callable[[Any], tuple[Any, ...]]]]:
+    for owner, rows in itertools.groupby(_PLACES.items(), lambda row: row[1][0]):
+        keys, places = zip(*rows, strict=True)
+        yield owner, keys, _getter([field for _, field in places])
+
+
+# The same by section, in the order of the keys, and how to read a section's values.
+_SECTIONS = tuple(_by_section())
 _FALLBACKS = "llm.fallbacks"
 
 
@@ -159,28 +172,26 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     def effective(self) -> Iterator[tuple[str, Any]]:
         """Every key with its effective value, the resolved model's included, in the settings' order."""
-        yield from self._values().items()
+        return iter(self._values().items())
 
-    def _values(self, unlike: Config | None = None) -> dict[str, Any]:
-        """The effective values by key; with `unlike` only of the sections that differ from that Config's."""
+    def _values(self) -> dict[str, Any]:
+        """The effective values by key."""
         found: dict[str, Any] = {}
-        for name, fields in _SECTIONS:
+        for name, keys, values_of in _SECTIONS:
             part = _section(self, name)
-            if unlike is None or not name or part != _section(unlike, name):
-                found |= {
-                    key: getattr(part, field, None) if field not in _SPECIAL else _field(part, field)
-                    for key, field in fields
-                }
+            found |= dict.fromkeys(keys) if part is None else zip(keys, values_of(part), strict=True)
+        for key, (name, field) in _SPECIAL_PLACES:
+            found[key] = _field(_section(self, name), field)
         found |= self._applications.values
         for provider, settings in self.providers.items():
-            if provider not in CORE_PROVIDERS and (unlike is None or settings != unlike.providers.get(provider)):
+            if provider not in CORE_PROVIDERS:
                 # No base_url at all means that a file took the packaged one away.
-                own = [
-                    field for field in PROVIDER_FIELDS if field == "base_url" or getattr(settings, field) is not None
-                ]
-                found |= {f"providers.{provider}.{field}": _field(settings, field) for field in own}
-        if unlike is None or self.aliases != unlike.aliases:
-            found |= {f"aliases.{name}": target for name, target in self.aliases.items()}
+                found |= {
+                    f"providers.{provider}.{field}": value if field not in MERGED_FIELDS else value or None
+                    for field, value in zip(PROVIDER_FIELDS, _provider_values(settings), strict=True)
+                    if value is not None or field == "base_url"
+                }
+        found |= {f"aliases.{name}": target for name, target in self.aliases.items()}
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -226,23 +237,7 @@ class Config(Frozen, frozen=True, eq=False, kw_only=True, repr_omit_defaults=Tru
 
     def diff(self, new: Config) -> tuple[Change, ...]:
         """The effective values that differ in `new`, secrets included (masked)."""
-        if self == new:
-            return ()
-        before, after = self._values(new), new._values(self)
-        pairs = ((key, _value(self, before, key), _value(new, after, key)) for key in before | after)
-        rows = [(key, *_two(self, new, old, now, key)) for key, old, now in pairs]
-        return tuple(
-            Change(
-                key=key,
-                old=old,
-                new=now,
-                old_origin=_origin(self, key),
-                new_origin=_origin(new, key),
-                restart_required=key not in RESOLVED and cast(Setting, new.schema.find(key)).reload == "restart",
-            )
-            for key, old, now in rows
-            if old != now
-        )
+        return () if self == new else changes_between(self, self._values(), new, new._values())
 
     def _parts(self) -> tuple[Any, ...]:
         values = (self.mode, self.llm, self.providers, self.aliases, self.temporal, self.backend, self.sandbox)
@@ -285,8 +280,8 @@ def _section(config: Config, name: str) -> Any:
     return getattr(config, name) if name else config
 
 
-# Fields whose effective value is not their attribute.
-_SPECIAL = MERGED_FIELDS | {"fallbacks"}
+# The keys whose effective value is not their attribute, with their places.
+_SPECIAL_PLACES = tuple((key, place) for key, place in _PLACES.items() if place[1] in MERGED_FIELDS | {"fallbacks"})
 
 
 def _field(section: Any, name: str) -> Any:
@@ -318,6 +313,33 @@ def _holds_secrets(schema: Schema, key: str) -> bool:
     setting = schema.find(key)
     holds_some = key.startswith("providers.") and key.endswith(".headers")
     return setting is not None and (setting.is_secret or holds_some)
+
+
+def changes_between(
+    old: Config, before: Mapping[str, Any], new: Config, after: Mapping[str, Any]
+) -> tuple[Change, ...]:
+    """The effective values that differ; `before` and `after` are all those of the two Configs."""
+    pairs = ((key, before.get(key, _ABSENT), after.get(key, _ABSENT)) for key in {**before, **after})
+    differing = [key for key, was, now in pairs if was is not now and was != now]
+    if _FALLBACKS not in differing and old.llm.fallbacks != new.llm.fallbacks:
+        differing.append(_FALLBACKS)
+    values = ((key, _value(old, before, key), _value(new, after, key)) for key in differing)
+    rows = [(key, *_two(old, new, was, now, key)) for key, was, now in values]
+    return tuple(
+        Change(
+            key=key,
+            old=was,
+            new=now,
+            old_origin=_origin(old, key),
+            new_origin=_origin(new, key),
+            restart_required=key not in RESOLVED and cast(Setting, new.schema.find(key)).reload == "restart",
+        )
+        for key, was, now in rows
+        if was != now
+    )
+
+
+_ABSENT: Final = object()  # unlike every value
 
 
 def _value(config: Config, values: Mapping[str, Any], key: str) -> Any:

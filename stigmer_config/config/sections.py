@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from ..core.frozen_map import EMPTY, FrozenMapping
 from ..core.secret import Secret, without_password
 from ..secrets.references import Reference, Unread
-from ..settings.declarations import PROVIDER_FIELDS, SECTIONS, Mode
+from ..settings.declarations import SECTIONS, Mode
 from ..settings.frozen import Frozen
 from ..settings.packaged_providers import ProviderKind
 from .structs import made
@@ -95,14 +95,14 @@ def section(name: str, values: Mapping[str, Any]) -> Any:
 class Providers(FrozenMapping):
     """The settings of each provider, built when they are first read, because most providers are not in use.
 
-    `value` returns the effective value of a key. Immutable, except for a cache.
+    `values` returns the effective values of a provider by field. Immutable, except for a cache.
     """
 
-    __slots__ = ("_found", "_is_whole", "_names", "_value")
+    __slots__ = ("_found", "_is_whole", "_names", "_values")
 
-    def __init__(self, names: Iterable[str], value: Callable[[str], Any]) -> None:
+    def __init__(self, names: Iterable[str], values: Callable[[str], Mapping[str, Any]]) -> None:
         self._names = dict.fromkeys(names)
-        self._value = value
+        self._values = values
         self._found: dict[str, ProviderConfig] = {}
         self._is_whole = False
 
@@ -111,8 +111,7 @@ class Providers(FrozenMapping):
         if found is None:
             if name not in self._names:
                 raise KeyError(name)
-            fields: dict[str, Any] = {field: self._value(f"providers.{name}.{field}") for field in PROVIDER_FIELDS}
-            found = self._found[name] = ProviderConfig(**fields)
+            found = self._found[name] = ProviderConfig(**self._values(name))
         return found
 
     def __iter__(self) -> Iterator[str]:

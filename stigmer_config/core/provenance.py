@@ -73,12 +73,13 @@ class Layer(MaskedRepr, frozen=True, eq=False):
     `entries` holds the entries in effect, `refused` those that vetting removed, `faulty` the keys with an invalid value
     and its place, `named` the places of providers that are named as keys, `not_read` the keys that belong to another
     program. `granted` are the keys of an untrusted layer that the user trusts. `text` is a file's text, for the
-    excerpts in messages; `secret_lines` computes which of its lines are never shown. `implied_provider` is the provider
-    that this layer names when nothing else in it names one (`--anthropic-key`). `apps` is the file's content below
-    `apps`, unchecked, whichever applications are registered; None without such a section.
+    excerpts in messages; `secret_lines` computes which of its lines are never shown, `hashed` the digest of its
+    content. `implied_provider` is the provider that this layer names when nothing else in it names one
+    (`--anthropic-key`). `apps` is the file's content below `apps`, unchecked, whichever applications are registered;
+    None without such a section.
     """
 
-    _shown = ("name", "source", "status", "digest")
+    _shown = ("name", "source", "status")
 
     name: LayerName
     source: str
@@ -91,10 +92,15 @@ class Layer(MaskedRepr, frozen=True, eq=False):
     why: str = ""
     text: str | None = None
     secret_lines: Callable[[], frozenset[int]] = frozenset
-    digest: str | None = None
+    hashed: Callable[[], str] | None = None
     implied_provider: Entry | None = None
     apps: Mapping[str, Entry] | None = None
     not_read: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256, in hex, of the content; None without one."""
+        return self.hashed() if self.hashed is not None else None
 
     @property
     def is_trusted(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import re
 import weakref
@@ -73,6 +72,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        import hmac  # imported late: it loads OpenSSL, and most commands compare no secrets
+
         return hmac.compare_digest(self._keyed_digest(), other._keyed_digest())
 
     def __hash__(self) -> int:
@@ -83,6 +84,8 @@ class Secret:
         try:
             return self._digest
         except AttributeError:
+            import hmac
+
             digest = hmac.digest(_PROCESS_KEY, self._value.encode("utf-8", "surrogatepass"), "sha256")
             object.__setattr__(self, "_digest", digest)
             return digest

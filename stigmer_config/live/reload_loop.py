@@ -183,8 +183,8 @@ class ReloadLoop:
         had_fault = last_good.fault is not None and not keep_fault
         if last_good.confirm(loaded):
             return Unchanged(old)
-        changes = old.diff(loaded.config)  # before it is accepted: if this fails, the next reload repeats all of it
-        new = last_good.accept(loaded, keep_fault=keep_fault)
+        changes = last_good.accept(loaded, keep_fault=keep_fault)
+        new = last_good.current
         self._swap(new)
         if new.generation != old.generation:
             self._notify(old, new, changes)

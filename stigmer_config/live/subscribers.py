@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import threading
-import time
 from collections.abc import Callable
 
 from ..config.config import RESOLVED, Config
 from ..core import forks
 from ..core.provenance import Change
 from ..settings.unknown import unknown_key
+
+HANDOVER = 0.005  # the most seconds that a reload waits for the callbacks' thread to begin
 
 Callback = Callable[[Config, tuple[Change, ...]], object]
 
@@ -47,6 +48,7 @@ class Subscribers:
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._running: _Subscription | None = None  # the subscription whose callback is running
         self._thread: threading.Thread | None = None
+        self._is_idle = False  # the thread waits for `_newest`
 
     def add(self, callback: Callback, path: str, seen: Config) -> Callable[[], None]:
         """Adds a callback; returns a function that removes it.
@@ -80,8 +82,9 @@ class Subscribers:
             self._newest = new
             self._differences = {id(old): (old, changes)}
             self._wake.notify_all()
-        if self._subscriptions:
-            time.sleep(0)  # lets the callbacks' thread run before the reload continues
+            if self._is_idle:
+                # Lets the callbacks' thread run before the reload continues, which would keep the GIL.
+                self._wake.wait(HANDOVER)
 
     def close(self, *, wait: bool = True) -> None:
         """Stops the callbacks. Waits for a running one, unless called from it; none begins after this returns."""
@@ -98,7 +101,7 @@ class Subscribers:
     def forget(self) -> None:
         """In a forked child: drops every subscription, and the lock, which a thread of the parent may hold."""
         self._wake = threading.Condition()
-        self._subscriptions, self._thread, self._closed = (), None, True
+        self._subscriptions, self._thread, self._closed, self._is_idle = (), None, True, False
 
     def inherit(self, newest: Config) -> None:
         """In a forked child: keeps the parent's subscriptions, for `start`.
@@ -108,7 +111,7 @@ class Subscribers:
         if self._running is not None and self.is_here():
             self._running.seen = newest
         self._wake = threading.Condition()
-        self._running, self._thread = None, None
+        self._running, self._thread, self._is_idle = None, None, False
         self._newest, self._differences = newest, {}
 
     def start(self) -> None:
@@ -128,9 +131,12 @@ class Subscribers:
     def _run(self) -> None:
         while True:
             with self._wake:
+                self._is_idle = True
                 self._wake.wait_for(lambda: self._closed or self._newest is not None)
+                self._is_idle = False
                 new, self._newest = self._newest, None
                 differences, self._differences = self._differences, {}
+                self._wake.notify_all()
             if self._closed or new is None:
                 return
             with forks.section():

@@ -23,7 +23,7 @@ from ..llm.fallbacks import resolve_with_fallbacks
 from ..llm.provider_selection import CredentialGrant, ProviderSelection
 from ..llm.resolve import Resolved, resolve
 from ..secrets.references import Reference, SecretResolver, Unavailable, glance
-from ..settings.declarations import BUILT_IN
+from ..settings.declarations import BUILT_IN, PROVIDER_FIELDS
 from ..settings.packaged_providers import CORE_PROVIDERS, packaged_providers
 from ..settings.schema import Schema
 from ..settings.unknown import unknown_name
@@ -143,7 +143,7 @@ class Derivation:
         return Config(
             mode=self.mode,
             llm=self._view.resolved.llm,
-            providers=Providers(self.names.providers, self._provider_value),
+            providers=Providers(self.names.providers, self._provider_values),
             aliases=FrozenMap(aliases),
             temporal=section("temporal", values),
             backend=section("backend", values),
@@ -180,9 +180,14 @@ class Derivation:
         setting = self.schema.find(key)
         return setting is not None and setting.is_secret
 
-    def _provider_value(self, key: str) -> Any:
-        entry = self.winners.get(key)
-        return _glance(entry, self._secrets) if entry is not None else None
+    def _provider_values(self, provider: str) -> dict[str, Any]:
+        """The winning values of `providers.<provider>`, by field."""
+        winners, prefix = self.winners, f"providers.{provider}."
+        entries = [(field, winners[key]) for field in PROVIDER_FIELDS if (key := prefix + field) in winners]
+        return {
+            field: entry.value if type(entry.value) in _PLAIN else _glance(entry, self._secrets)
+            for field, entry in entries
+        }
 
     def _is_unused_redis(self, key: str) -> bool:
         return key.startswith("redis.") and self.mode == "local"

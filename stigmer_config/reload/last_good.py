@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
-from ..config.config import Config, fingerprint_of
+from ..config.config import changes_between, fingerprint_of
 from ..core.problems import ConfigError, Problem
 from ..core.provenance import Change, Origin
 from ..loading.load import Loaded
@@ -18,13 +19,6 @@ FAULT_GRACE = 0.15  # seconds until a fault is reported: one that the next save 
 
 # The keys whose new values a worker uses after a restart.
 _RESTART = tuple(key for key, setting in SETTINGS.items() if setting.reload == "restart" and key != "mode")
-
-
-def _apps_to_restart(start: Config, now: Config) -> tuple[str, ...]:
-    """The same for the applications' own settings."""
-    if not now.schema.apps:
-        return ()
-    return tuple(change.key for change in start.diff(now) if change.restart_required and change.key.startswith("apps."))
 
 
 class LastGood:
@@ -72,17 +66,20 @@ class LastGood:
         self.last_success = _now()
         return True
 
-    def accept(self, loaded: Loaded, *, keep_fault: bool = False) -> Config:
-        """Makes a load the last good one. Returns its Config, with the same generation if it is equal.
+    def accept(self, loaded: Loaded, *, keep_fault: bool = False) -> tuple[Change, ...]:
+        """Makes a load the last good one. Returns how its Config differs; an equal one keeps the generation.
 
-        `keep_fault`: the load has errors, which are reported separately.
+        `keep_fault`: the load has errors, which are reported separately. If this fails, nothing is accepted.
         """
         config = loaded.config
         is_same = config == self.current
-        new = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
         values = self._values if is_same else dict(config.effective())
+        changes = () if is_same else changes_between(self.current, self._values, config, values)
+        new = msgspec.structs.replace(config, generation=self.current.generation + (not is_same))
         changed = tuple(key for key in _RESTART if values[key] != self._start_values[key])
-        changed += _apps_to_restart(self._start, config)
+        if config.schema.apps:
+            since = changes_between(self._start, self._start_values, config, values)
+            changed += tuple(one.key for one in since if one.restart_required and one.key.startswith("apps."))
         self.restart_required = ("mode", *changed) if loaded.wanted_mode != config.mode else changed
         self.last_success = _now()
         self.loaded_at = self.loaded_at if is_same else self.last_success
@@ -90,12 +87,12 @@ class LastGood:
         self.newest, self.current, self._young = loaded, new, None
         self._values, self._fingerprint = values, self._fingerprint if is_same else None
         self.fault = self.fault if keep_fault else None
-        return new
+        return changes
 
-    def in_use(self) -> Iterator[tuple[str, object]]:
+    def in_use(self) -> dict[str, Any]:
         """Every key with the value that the worker uses: for one that waits for a restart, the value from its start."""
-        for key, value in self._values.items():
-            yield key, self._start_values.get(key) if key in self.restart_required else value
+        waiting = {key: self._start_values.get(key) for key in self._values if key in self.restart_required}
+        return {**self._values, **waiting}
 
     @property
     def fingerprint(self) -> str:

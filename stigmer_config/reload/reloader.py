@@ -59,9 +59,10 @@ class Reloader:
         self._site = places.site_file(request.environment)[0]
         self._user = places.user_file(request.environment)
         self._project = self._found = self._search()  # the one in use, and the one of the newest search
-        self._grant = self._recorded()
+        self._record, self._grant = self._recorded()
         self._is_withdrawn = False
-        self._looked_at = self._look_around()
+        self._looked_at: tuple[Path, ...] = ()
+        self._look_around()
         self._search_pending = False
         self._last: tuple[datetime.date, Loaded] | None = None
 
@@ -106,7 +107,7 @@ class Reloader:
         if elsewhere or self._project_may_be_the_users():
             is_other = self._find_project()
             changed += [is_other, self._find_grant(is_other=is_other)]
-            self._looked_at = self._look_around()
+            self._look_around()
         if last is not None and last[0] == self._today() and not any(changed):
             self._last = last
             return last[1]
@@ -114,7 +115,9 @@ class Reloader:
             self._misplaced = None
         loaded = self._load()
         if self._project.why_none is None and _status(loaded, "project") == "absent" and self._find_project():
-            self._looked_at, self._misplaced = self._look_around(), None
+            self._find_grant(is_other=True)
+            self._look_around()
+            self._misplaced = None
             loaded = self._load()  # the project's file is gone: another one, further up, may count now
         return loaded
 
@@ -202,7 +205,8 @@ class Reloader:
 
     def _find_grant(self, *, is_other: bool) -> bool:
         """Reads the user's grants to the project. Returns whether they differ from before."""
-        before, self._grant = self._grant, self._recorded()
+        before = self._grant
+        self._record, self._grant = self._recorded()
         if self._grant == before:
             return False
         lost = set(before.credential_grants if before is not None else ())
@@ -210,16 +214,18 @@ class Reloader:
         self._is_withdrawn = before is not None and not is_other and (self._grant is None or bool(lost))
         return True
 
-    def _recorded(self) -> grants.Grant | None:
+    def _recorded(self) -> tuple[str, grants.Grant | None]:
+        """The path of the user's record for the project, and the grant in it."""
         path = self._project.path
-        return grants.recorded_grant(self._request.environment, path) if os.path.isabs(path) else None
+        return grants.recorded_grant(self._request.environment, path) if os.path.isabs(path) else ("", None)
 
-    def _look_around(self) -> tuple[Path, ...]:
-        environment = self._request.environment
-        looked_at = [Path(path) for path in places.looked_at(environment, self._request.project_dir, self._found)]
-        if environment.state_dir is not None and os.path.isabs(self._project.path):
-            looked_at.append(grants.path_of(environment, self._project.path))
-        return tuple(looked_at)
+    def _look_around(self) -> None:
+        """Finds the paths whose changes may change the configuration."""
+        paths = places.looked_at(self._request.environment, self._request.project_dir, self._found)
+        if self._record:
+            paths.append(self._record)
+        if paths != [os.fspath(path) for path in self._looked_at]:
+            self._looked_at = tuple(map(Path, paths))
 
 
 def _fleet(request: Request) -> FleetFollower | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
-from urllib.parse import quote
 
 from ..core.secret import MASK, Secret, registered
 
+_SPELLED_ALIKE = re.compile(r"[A-Za-z0-9._~-]*")  # everywhere: nothing is escaped
 _SHORTEST = 8  # masking a shorter secret would mask parts of ordinary words
 
 
@@ -29,9 +29,14 @@ def redact_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) ->
 
 def spellings() -> list[str]:
     """Every form in which a registered secret may occur in a string, the longest first."""
+    import json  # imported late: a load imports this module, and logs nothing
+    from urllib.parse import quote
+
     found: set[str] = set()
     for text in registered():
-        if len(text) >= _SHORTEST:
+        if len(text) >= _SHORTEST and _SPELLED_ALIKE.fullmatch(text):
+            found.add(text)
+        elif len(text) >= _SHORTEST:
             found |= {text, repr(text)[1:-1], json.dumps(text)[1:-1], quote(text, safe="")}
     return sorted(found, key=len, reverse=True)
 

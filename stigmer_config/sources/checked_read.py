@@ -180,14 +180,15 @@ def on_read_only_mount(target: int | str) -> bool:
 
 def insecure(path: str, status: os.stat_result, acl: bytes, uid: int) -> tuple[str, str] | None:
     """Why another user may have written a file or folder, and the command that fixes it; None if none can."""
+    is_owned = is_trusted_owner(path, status, uid)
+    if is_owned and not others_may(WRITE, status, acl, uid):
+        return None
     what = "folder" if stat.S_ISDIR(status.st_mode) else "file"
     shown = quoted(path, 200)
-    if not is_trusted_owner(path, status, uid):
+    if not is_owned:
         message = f"the {what} {shown} belongs to another user (uid {status.st_uid})"
         # Not a chown: the owner may be on the other side of a mount, and would lose the file.
         return message, f"mount it read-only, run as its owner, or use a {what} of your own"
-    if not others_may(WRITE, status, acl, uid):
-        return None
     how = "by its ACL" if acl else f"mode {stat.S_IMODE(status.st_mode):04o}"
     return f"others can write to the {what} {shown} ({how})", f"chmod go-w {shown}"  # this removes it from an ACL, too
 

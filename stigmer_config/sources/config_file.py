@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.problems import Problem
@@ -55,20 +54,19 @@ def _emptied(contents: Contents, path: str, layer: LayerName) -> tuple[Layer, li
     """The layer of a file that must not be empty and is: its owner's settings were lost, not removed on purpose."""
     hint = "write its settings again; {} says on purpose that it has none"
     fault = Problem(code="unreadable-file", message="the file is empty", hint=hint, origin=Origin(layer, path))
-    digest = hashlib.sha256(b"").hexdigest()
-    return Layer(layer, path, "error", why=fault.message, digest=digest), [*contents.problems, fault]
+    return Layer(layer, path, "error", why=fault.message, hashed=_hashed(b"")), [*contents.problems, fault]
 
 
 def _parsed(
     contents: Contents, data: bytes, path: str, layer: LayerName, schema: Schema
 ) -> tuple[Layer, list[Problem]]:
-    digest = hashlib.sha256(data).hexdigest()
+    hashed = _hashed(data)
     problems = list(contents.problems)
     try:
         text = _decoded(data)
     except UnicodeDecodeError as error:
         problems.append(_not_utf8(data, error, path, layer))
-        return Layer(layer, path, "error", why=problems[-1].message, digest=digest), problems
+        return Layer(layer, path, "error", why=problems[-1].message, hashed=hashed), problems
     reader = YamlReader(text, layer, path)
     tree = reader.read()
     problems += reader.problems
@@ -92,11 +90,23 @@ def _parsed(
         secret_lines=functools.partial(_all_lines, text)
         if contents.linked
         else functools.cache(functools.partial(_secret_lines, text, layer, path, schema)),
-        digest=digest,
+        hashed=hashed,
         apps=None if fatal else collector.apps,
         not_read=tuple(collector.not_read),
     )
     return read, problems
+
+
+def _hashed(data: bytes) -> Callable[[], str]:
+    """Computes the digest of a file's bytes on first need: only running workers publish it."""
+
+    @functools.cache
+    def hashed() -> str:
+        import hashlib  # imported late: it loads OpenSSL
+
+        return hashlib.sha256(data).hexdigest()
+
+    return hashed
 
 
 def _all_lines(text: str) -> frozenset[int]:

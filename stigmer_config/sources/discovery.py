@@ -91,6 +91,9 @@ def looked_at(
     found = found or project_file(environment, project_dir)
     if project_dir is not None or environment.cwd is None:
         return [*paths, found.path] if os.path.isabs(found.path) else paths
+    nearest = os.path.join(environment.cwd, ".stigmer", FILE)
+    if found.why_none is None and found.path == nearest:  # checked first, as in `project_file`
+        return [*paths, nearest]
     for folder, _ in _folders_upwards(environment, environment.cwd):
         paths.append(os.path.join(folder, ".stigmer", FILE))
         if paths[-1] == found.path and found.why_none is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ from ..llm.provider_selection import CredentialGrant
 from ..settings.declarations import find
 from ..settings.packaged_providers import is_router, packaged_providers
 from ..settings.request_fields import OPEN_PARAMETERS
-from .records import UntrustworthyError, folder_of, move_record, read_record, remove_record, write_record
+from .records import FOLDER, UntrustworthyError, folder_of, move_record, read_record, remove_record, write_record
 
 VERSION = 1
 _ROUTERS = frozenset(filter(is_router, packaged_providers()))
@@ -123,7 +122,13 @@ def _names_provider(text: str, names: ModelNames) -> bool:
 def digest(entries: Mapping[str, Any]) -> str:
     """The SHA-256, in hex, of canonical JSON: version, and sorted (key, value), nulls present."""
     text = msgspec.json.encode([VERSION, sorted(entries.items())], enc_hook=dict, order="deterministic")
-    return hashlib.sha256(text).hexdigest()
+    return _sha256(text)
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib  # imported late: it loads OpenSSL, and most project files need no grant
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def path_of(environment: Environment, project_file: str) -> Path:
@@ -132,19 +137,21 @@ def path_of(environment: Environment, project_file: str) -> Path:
 
 
 def _name(project_file: str, *, pending: bool = False) -> str:
-    digest_of_path = hashlib.sha256(os.fsencode(real_path(project_file))).hexdigest()[:32]
+    digest_of_path = _sha256(os.fsencode(real_path(project_file)))[:32]
     return f"{digest_of_path}{'.pending' if pending else ''}.json"
 
 
-def recorded_grant(environment: Environment, project_file: str) -> Grant | None:
-    """The record for a project's file, or None when there is none, or one that is not trustworthy."""
-    return _read(environment, project_file, [])
+def recorded_grant(environment: Environment, project_file: str) -> tuple[str, Grant | None]:
+    """The path of the record for a project's file, and its grant: None when there is none, or it is not trustworthy.
+
+    The path is "" without a state folder.
+    """
+    name = _name(project_file)
+    path = os.path.join(environment.state_dir, FOLDER, name) if environment.state_dir is not None else ""
+    return path, _read(environment, project_file, [], name)
 
 
-def _read(
-    environment: Environment, project_file: str, problems: list[Problem], *, pending: bool = False
-) -> Grant | None:
-    name = _name(project_file, pending=pending)
+def _read(environment: Environment, project_file: str, problems: list[Problem], name: str) -> Grant | None:
     try:
         data = read_record(environment, name)
         grant = from_json(data, Grant) if data is not None else None
@@ -178,7 +185,7 @@ def decide(environment: Environment, project: Layer | None) -> Trust:
     now = digest(entries)
     problems: list[Problem] = []
     for pending in (False, True):
-        grant = _read(environment, project.source, problems, pending=pending)
+        grant = _read(environment, project.source, problems, _name(project.source, pending=pending))
         if grant is not None and grant.digest == now:
             return Trust(covers(project, entries), frozenset(grant.credential_grants))
     if environment.variable("STIGMER_TRUST_PROJECT") == now:

@@ -18,6 +18,7 @@ from ..files.paths import NO_LINK, SAFE
 from ..sources.checked_read import insecure, on_read_only_mount
 
 MAX_BYTES = 256 * 1024  # the most bytes of a record; one credential takes about a hundred
+FOLDER = "trust"  # below the state folder
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | os.O_RDONLY | SAFE | NO_LINK
 
 
@@ -33,7 +34,7 @@ def folder_of(environment: Environment) -> Path:
     """The folder of the records. Raises `FileNotFoundError` without a state folder."""
     if environment.state_dir is None:
         raise FileNotFoundError(errno.ENOENT, "there is no home folder, so trust cannot be recorded")
-    return environment.state_dir / "trust"
+    return environment.state_dir / FOLDER
 
 
 def read_record(environment: Environment, name: str) -> bytes | None:
@@ -44,7 +45,7 @@ def read_record(environment: Environment, name: str) -> bytes | None:
     """
     if environment.state_dir is None:
         return None
-    path = os.fspath(folder_of(environment) / name)
+    path = os.path.join(environment.state_dir, FOLDER, name)
     if os.open not in os.supports_dir_fd:
         try:
             return _checked(path, os.open(path, os.O_RDONLY | SAFE | NO_LINK), environment.uid)

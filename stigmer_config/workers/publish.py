@@ -6,6 +6,7 @@ unwritable folder does not stop the worker.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import json
@@ -53,12 +54,7 @@ class Publisher:
 
     def write(self, last_good: LastGood) -> OSError | None:
         """Replaces the file. Returns an error instead of raising it."""
-        # The standard library's JSON: a path or a variable need not be UTF-8.
-        state = msgspec.to_builtins(self._state(last_good), enc_hook=dict)
-        text = json.dumps(state)
-        if len(text) > MAX_STATE:
-            text = json.dumps(_shortened(state))
-        self._data = text.encode("ascii")
+        self._data = _encoded(self._state(last_good))
         return self.restore()
 
     @property
@@ -93,7 +89,7 @@ class Publisher:
             generation=config.generation,
             fingerprint=last_good.fingerprint,
             model=config.llm.model_steps,
-            values={key: _masked(value) for key, value in last_good.in_use()},
+            values={key: _masked(value) for key, value in last_good.in_use().items()},
             sources=_sources(last_good.newest),
             restart_required=last_good.restart_required,
             rejected=tuple(texts(last_good.fault.problems)) if last_good.fault is not None else (),
@@ -106,8 +102,12 @@ def _replace(path: str, data: bytes) -> None:
     new = f"{path}.new"
     remove(new)
     try:
-        with open(new, "xb", opener=lambda name, flags: os.open(name, flags | SAFE, 0o600)) as file:
-            file.write(data)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600)
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        finally:
+            os.close(descriptor)
         os.replace(new, path)
     except OSError:
         remove(new)
@@ -124,6 +124,17 @@ def _private_folder(environment: Environment) -> str:
             raise
         # The user has logged out, and only the system creates that runtime folder again.
         return _made_private(os.fspath(known[-1]))
+
+
+def _encoded(state: WorkerState) -> bytes:
+    """A state as JSON, shortened if it would be too long to be read."""
+    with contextlib.suppress(UnicodeEncodeError):  # a path or a variable need not be UTF-8
+        data = msgspec.json.encode(state, enc_hook=dict)
+        if len(data) <= MAX_STATE:
+            return data
+    plain_state = msgspec.to_builtins(state, enc_hook=dict)
+    text = json.dumps(plain_state)  # ASCII: escapes such bytes
+    return (text if len(text) <= MAX_STATE else json.dumps(_shortened(plain_state))).encode("ascii")
 
 
 def _shortened(value: Any) -> Any:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stigmer_config import LiveConfig
-from stigmer_config.cli import COMMANDS
+from stigmer_config.cli.groups import COMMANDS
 from stigmer_config.settings.declarations import CORE_PROVIDERS, SETTINGS
 from stigmer_config.settings.packaged_providers import packaged_providers
 from stigmer_config.settings.value_types import Choice

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from stigmer_config.cli import COMMANDS
+from stigmer_config.cli.groups import COMMANDS
 from stigmer_config.settings.declarations import CHILDREN, SETTINGS
 from tests.support.cli_tools import COMMAND, ask, variables_of
 from tests.support.sandbox import Sandbox

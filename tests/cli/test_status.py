@@ -186,7 +186,7 @@ def test_a_command_without_config_is_recognized(sandbox: Sandbox) -> None:
     """`stigmer show` suggests `stigmer config show`."""
     from click.testing import CliRunner
 
-    from stigmer_config.cli import stigmer
+    from stigmer_config.cli.groups import stigmer
 
     result = CliRunner().invoke(stigmer, ["show"])
     assert result.exit_code == 2

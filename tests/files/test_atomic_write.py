@@ -382,12 +382,12 @@ def test_a_write_that_fails_takes_its_trust_back(
 
     if granted:
         edit("backend.endpoint", "localhost:1")
-    before = grants.recorded_grant(environment, aimed.path)
+    before = grants.recorded_grant(environment, aimed.path)[1]
     monkeypatch.setattr(saving, "os", _Os(replace=full, link=full))
     with pytest.raises(SaveError, match="No space left"):
         edit("temporal.namespace", "other")
     monkeypatch.undo()
-    after = grants.recorded_grant(environment, aimed.path)
+    after = grants.recorded_grant(environment, aimed.path)[1]
     assert (before and before.digest) == (after and after.digest)
     assert sandbox.load(CLOUD).backend.endpoint == ("localhost:1" if granted else "localhost:8080")
     edit("temporal.namespace", "other")

@@ -245,7 +245,7 @@ def test_a_fault_of_our_own_in_the_watchers_thread_loses_none_either(
 
 
 @pytest.mark.parametrize(
-    "fails", [(SecretCache, "refresh"), (Reloader, "_look_around"), (Config, "diff"), (LastGood, "accept")]
+    "fails", [(SecretCache, "refresh"), (Reloader, "_look_around"), (Config, "effective"), (LastGood, "accept")]
 )
 def test_the_change_is_applied_and_reported_wherever_it_failed(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fails: tuple[type, str]

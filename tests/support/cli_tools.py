@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from click.testing import CliRunner
 
-from stigmer_config.cli import stigmer
+from stigmer_config.cli.groups import stigmer
 from stigmer_config.core import data_files as packaged
 from tests.support.sandbox import Sandbox
 

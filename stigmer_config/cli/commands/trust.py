@@ -86,7 +86,7 @@ def _whole(project: Layer) -> Layer:
 def _show(request: Request, loaded: Loaded, project: Layer) -> None:
     whole = _whole(project)
     covered = grants.covered(whole)
-    grant = grants.recorded_grant(request.environment, project.source)
+    _, grant = grants.recorded_grant(request.environment, project.source)
     digest = grants.digest(covered)
     trusted = bool(grants.decide(request.environment, whole).covered)
     click.echo(f"project: {printable(render.from_home(project.source))}")

@@ -41,12 +41,12 @@ def _node(value: Any, origin: Origin | None) -> _Key:
 
 def etcd_layer(fleet: Fleet, stored: Stored, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:
     """The layer of a store at one revision, and all its faults."""
-    collector = _Collector(fleet, schema)
+    collector, digest = _Collector(fleet, schema), stored.digest
     if sum(len(name) + len(value.data) for name, value in stored.values.items()) > MAX_BYTES:
         message = f"the store holds more than {MAX_BYTES // 1024} KiB below {fleet.prefix}"
         hint = "keep settings only in it"
         fault = Problem(code="too-large", message=message, hint=hint, origin=Origin("etcd", fleet.source))
-        return Layer("etcd", fleet.source, "error", why=message, digest=stored.digest), [fault]
+        return Layer("etcd", fleet.source, "error", why=message, hashed=lambda: digest), [fault]
     root = _node({}, None)
     for name, value in sorted(stored.values.items()):
         if len(collector.problems) < MAX_PROBLEMS:
@@ -60,7 +60,7 @@ def etcd_layer(fleet: Fleet, stored: Stored, schema: Schema = BUILT_IN) -> tuple
     if any(problem.code == "untrusted-key" for problem in collector.problems):
         status = "untrusted"
     why = errors[0].summary if errors else ""
-    layer = Layer("etcd", fleet.source, status, collector.entries, why=why, digest=stored.digest, apps=collector.apps)
+    layer = Layer("etcd", fleet.source, status, collector.entries, why=why, hashed=lambda: digest, apps=collector.apps)
     return layer, collector.problems
 
 
