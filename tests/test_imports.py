@@ -219,17 +219,14 @@ WHY = {
     "the system's and the user's folders": "platformdirs bisect bz2 lzma random shutil tempfile zlib",
     "paths": "fnmatch ntpath pathlib",
     "the fingerprint, in JSON alone": "hashlib",
-    "how wide a character beyond ASCII is on a terminal": "unicodedata",
     "fewer searches for garbage in a command": "gc",
     SOME: "grp ipaddress linecache platform pwd typing_extensions urllib",
 }
 # Of the libraries they import what these load by themselves, and no part more.
 STANDS_ON = (
     "_ruamel_yaml, click, gc, hashlib, importlib.util, locale, msgspec, pathlib, platformdirs, ruamel.yaml, "
-    "unicodedata, urllib.parse"
+    "urllib.parse"
 )
-# What they render with.
-RENDERING = ("output.problems", "output.render", "output.table")
 # The packages they do not import.
 ABOVE = set(PACKAGES[: PACKAGES.index("loading")]) - {"", "cli"}
 HEAVY = {
@@ -268,15 +265,7 @@ def test_a_reading_command_imports_what_it_uses_and_no_more(sandbox: Sandbox, ar
     assert sorted(got & HEAVY) == []
     entered = {package(name.removeprefix("stigmer_config").removeprefix(".")) for name in ours}
     assert sorted(entered & ABOVE) == []
-    parts = (
-        "app_discovery",
-        "groups",
-        "options",
-        "completion.candidates",
-        "output.problems",
-        "output.render",
-        "output.table",
-    )
+    parts = ("app_discovery", "groups", "options", "output.problems", "output.render", "output.table")
     allowed = {"commands", "completion", "output", f"commands.{argv[0]}", *parts}
     assert {name for name in ours if name.startswith("stigmer_config.cli.")} <= {
         f"stigmer_config.cli.{part}" for part in allowed

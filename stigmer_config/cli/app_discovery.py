@@ -11,7 +11,9 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from ..core.environment import Environment
 from ..core.problems import Problem, printable
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 GROUP = "stigmer_config.apps"
 
 
-class KnownApps(NamedTuple):
+class KnownApps(msgspec.Struct, frozen=True):
     """The applications that a command knows, and a warning for each one that could not be loaded."""
 
     schema: Schema = BUILT_IN

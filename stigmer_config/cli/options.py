@@ -18,7 +18,6 @@ from ..core.provenance import Layer
 from ..loading.load import Loaded, read
 from ..loading.request import Request
 from ..settings.schema import Schema
-from ..sources.app_entries import neighbour
 from .app_discovery import KnownApps, applications, mentions, quiet
 
 
@@ -155,6 +154,8 @@ def require_key(key: str, schema: Schema, *, sections: bool = False) -> str:
 
 def _is_neighbour(key: str, schema: Schema) -> bool:
     """Whether an unregistered application's name is nearly a registered one's."""
+    from ..sources.app_entries import neighbour  # imported late: most machines have no applications
+
     names = schema.children["apps"]
     return bool(names) and schema.is_unregistered(key) and neighbour(key.split(".")[1], names) is not None
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..core.problems import Problem
 from ..core.provenance import Entry, Origin
 from ..core.secret import Secret, password_in, without_password
-from ..settings.apps import App
 from ..settings.declarations import BUILT_IN
 from ..settings.frozen import Frozen, FrozenDict
 from ..settings.schema import Schema
 from .structs import CheckError, made, nested
+
+if TYPE_CHECKING:
+    from ..settings.apps import App
 
 FAILED_CHECK = "failed-check"
 _LONGEST = 400  # the most characters of an application's own message

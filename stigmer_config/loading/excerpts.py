@@ -13,8 +13,6 @@ from ..core.provenance import Layer, LayerName, Origin
 
 def with_excerpts(problems: list[Problem], layers: Sequence[Layer]) -> tuple[Problem, ...]:
     """The problems, errors first, each with the source line of its place."""
-    if not problems:
-        return ()
     files: dict[tuple[LayerName, str], Layer] = {
         (layer.name, layer.source): layer for layer in layers if layer.text is not None
     }

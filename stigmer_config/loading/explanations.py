@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from ..config.config import RESOLVED
 from ..core.layer_stack import LayerStack
@@ -17,7 +19,7 @@ from ..sources.mapping import Pairs
 from .overrides import override_origin, rows
 
 
-class History(NamedTuple):
+class History(msgspec.Struct, frozen=True):
     """Every layer's entries of one load. `is_unused`: the key's section is not used in this mode."""
 
     layers: LayerStack

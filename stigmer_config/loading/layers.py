@@ -10,8 +10,8 @@ import msgspec
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem
 from ..core.provenance import STARTING_MODE, Entry, Layer, LayerName, Origin
-from ..settings.apps import with_defaults
 from ..settings.declarations import SETTINGS
+from ..settings.schema import Schema
 from ..settings.value_types import InvalidValueError
 from ..sources.defaults import defaults_layer
 from ..sources.discovery import NO_FOLDER, NO_HOME, Project, project_file, site_file, user_file
@@ -44,7 +44,17 @@ def read_layers(request: Request, problems: list[Problem]) -> LayerStack:
         layers = layers.replace(layers[-1], _with_mode(layers[-1], Entry(mode, STARTING_MODE)))
     if mode == "local":
         layers = layers.replace(env[0], _without_redis(env[0], problems))
-    return LayerStack([with_defaults(defaults_layer(mode), request.schema), *layers])
+    return LayerStack([default_layer(mode, request.schema), *layers])
+
+
+def default_layer(mode: str, schema: Schema) -> Layer:
+    """The layer of the packaged defaults for a mode, with those of the applications."""
+    layer = defaults_layer(mode)
+    if schema.apps:
+        from ..settings.apps import with_defaults  # imported late: most programs have no application
+
+        layer = with_defaults(layer, schema)
+    return layer
 
 
 def _without_redis(env: Layer, problems: list[Problem]) -> Layer:

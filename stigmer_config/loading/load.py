@@ -20,12 +20,10 @@ from ..llm.catalogue import catalogue
 from ..llm.combined_layers import combine
 from ..llm.declared_providers import without_unknown_providers
 from ..secrets.references import SecretResolver, Unopened
-from ..settings.apps import with_defaults
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
 from ..sources.checked_read import Contents, sized
 from ..sources.config_file import file_layer, layer_of
-from ..sources.defaults import defaults_layer
 from ..sources.discovery import user_file
 from ..sources.mapping import Pairs
 from ..sources.variables import env_layer
@@ -33,8 +31,7 @@ from ..trust import grants
 from ..trust.enforced_keys import Policy, enforce, restrict_project
 from ..trust.vetting import Vetted, vet
 from .derivation import Derivation
-from .excerpts import with_excerpts
-from .layers import chosen_mode, read_layers, without_start
+from .layers import chosen_mode, default_layer, read_layers, without_start
 from .overrides import read_override
 from .request import ProjectDir, Request, request
 
@@ -136,10 +133,19 @@ def load_layers(request: Request, layers: LayerStack, problems: Iterable[Problem
     problems, layers = _without_other_providers(problems, layers, used)
     problems += _causes(problems, derivation.problems)
     problems += _required(config, request.require)
-    shown = with_excerpts(problems, layers)
+    shown = _shown(problems, layers)
     warnings = tuple(problem for problem in shown if problem.severity == "warning")
     config = msgspec.structs.replace(config, warnings=warnings)
     return Loaded(config, layers, shown, chosen_mode(layers, kept=False), derivation)
+
+
+def _shown(problems: list[Problem], layers: LayerStack) -> tuple[Problem, ...]:
+    """The problems, errors first, each with the source line of its place."""
+    if not problems:
+        return ()
+    from .excerpts import with_excerpts  # imported late: most loads have no fault
+
+    return with_excerpts(problems, layers)
 
 
 def _vetted(
@@ -239,11 +245,11 @@ def read_alone(
     env = msgspec.structs.replace(env, entries={key: entry for key, entry in env.entries.items() if key == "mode"})
     problems += (problem for problem in faults if problem.key == "mode")
     chosen = mode or chosen_mode([env] if is_project else [layer, env])
-    defaults = with_defaults(defaults_layer(chosen), schema)
+    defaults = default_layer(chosen, schema)
     vetted = _vetted(LayerStack([defaults, layer, env]), environment.today, problems, schema=schema)
     layers = vetted.combined.layers
     unopened = Unopened(environment)
     derivation = Derivation(chosen, vetted.combined, vetted.baseline, environment.today, (), unopened, schema)
     problems += (p for p in _causes(problems, derivation.problems) if p.code != "missing-api-key")
-    shown = with_excerpts(problems, layers)
+    shown = _shown(problems, layers)
     return Loaded(derivation.config(1, shown), layers, shown, chosen, derivation)

@@ -12,10 +12,8 @@ from ..core.masked_repr import MaskedRepr
 from ..core.problems import Problem, quoted
 from ..core.provenance import Layer, LayerName
 from ..secrets.references import SecretResolver
-from ..settings.apps import schema_of
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
-from ..settings.unknown import unknown_key
 from ..sources import flags as flag_source
 from ..sources.config_file import file_layer
 from ..sources.discovery import Project
@@ -86,10 +84,16 @@ def request(
     Raises `KeyError`, with the nearest key, for a required key or a flag that does not exist, and `TypeError` for
     classes in `apps` that `@app(…)` did not make.
     """
-    schema = schema_of(apps)
+    schema = BUILT_IN
+    if classes := tuple(apps):
+        from ..settings.apps import schema_of  # imported late: most programs have no application
+
+        schema = schema_of(classes)
     required = tuple(require)
     for key in required:
         if schema.find(key) is None and key not in RESOLVED:
+            from ..settings.unknown import unknown_key
+
             raise unknown_key(key, schema)
     layer, problems = flag_source.from_call(flags, schema)
     for problem in problems:

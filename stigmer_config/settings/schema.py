@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from .near_misses import is_no_value
 from .packaged_providers import PROVIDER_NAME
 from .value_types import InvalidValueError, ValueType
 
@@ -76,6 +75,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
     def _with_hint(self, fault: InvalidValueError, value: Any) -> InvalidValueError:
         """The fault, with a hint if its type gives none: `null` for another word for it, else the expected values."""
+        from .near_misses import is_no_value  # imported late: only messages need it
+
         if self.nullable and not self.is_secret and is_no_value(-1 if value == "-1" else value):
             fault.hint = "write null for none"
         elif not fault.hint and fault.code == "wrong-type" and self.value_type.takes != self.value_type.expects:

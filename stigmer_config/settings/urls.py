@@ -14,13 +14,10 @@ from ..core.problems import quoted
 from .value_types import InvalidValueError, ValueType
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]+\]"
-# The characters of a URL (RFC 3986), without `@`, which would allow userinfo, and without `\\`, which browsers and
-# libraries interpret differently.
-_URL = re.compile(
-    rf"(?P<scheme>https?)://(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?",
-    re.ASCII | re.IGNORECASE,
-)
-_ADDRESS = re.compile(rf"(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})", re.ASCII)
+_ADDRESS = re.compile(rf"(?P<host>{_HOST})(?::(?P<port>[0-9]{{1,5}}))?")
+# The characters of a URL's path (RFC 3986), without `@`, and without `\\`, which browsers and libraries interpret
+# differently.
+_PATH = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~!$&'()*+,;=:%/-")
 _NUMERIC = r"0x[0-9a-f]*|[0-9]+"  # the end of an IPv4 address, in any of its old spellings
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
@@ -37,13 +34,12 @@ class Url(ValueType, frozen=True):
     def check(self, value: Any, what: str) -> str:
         if not isinstance(value, str):
             raise self.wrong_type(value, what)
-        match = _URL.fullmatch(value)
-        scheme = match["scheme"].lower() if match else ""
-        host = _normal_host(match["host"]) if match else None
-        port = int(match["port"] or _IMPLIED[scheme]) if match else 0
-        if match is None or host is None or not 0 < port < 65536:
-            raise self._invalid(value, what)
-        return f"{scheme}://{host}{f':{port}' if match['port'] else ''}{match['path'] or ''}"
+        if (parts := _parts(value)) is not None:
+            scheme, written, port, path = parts
+            host = _normal_host(written)
+            if host is not None and 0 < int(port or _IMPLIED[scheme]) < 65536:
+                return f"{scheme}://{host}{f':{int(port)}' if port else ''}{path}"
+        raise self._invalid(value, what)
 
     def _invalid(self, value: str, what: str) -> InvalidValueError:
         if "@" in value:  # the part before it may be a password: not shown
@@ -55,7 +51,7 @@ class Url(ValueType, frozen=True):
         if ascii_form is not None:
             message = f"{what} must have an ASCII host, not {quoted(value)}"
             return InvalidValueError("invalid-url", message, f"if that is what you mean, write {ascii_form}")
-        hint = f"write http://{value}" if _ADDRESS.fullmatch(value) else "for example http://localhost:11434"
+        hint = f"write http://{value}" if _address(value) else "for example http://localhost:11434"
         return InvalidValueError("invalid-url", f"{what} must be an http:// or https:// URL, not {quoted(value)}", hint)
 
 
@@ -67,27 +63,42 @@ class Address(ValueType, frozen=True):
         return "host:port"
 
     def check(self, value: Any, what: str) -> str:
-        match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+        parts = _address(value) if isinstance(value, str) else None
         if isinstance(value, str) and "@" in value:
             raise _with_password("wrong-type", what)
-        if match is None:
+        if parts is None:
             raise self.wrong_type(value, what, _address_hint(value))
-        if not 0 < int(match["port"]) < 65536:
-            raise InvalidValueError(
-                "out-of-range", f"{what} must have a port from 1 to 65535, not {quoted(match['port'])}"
-            )
-        host = _normal_host(match["host"])
+        written, port = parts
+        if not 0 < int(port) < 65536:
+            raise InvalidValueError("out-of-range", f"{what} must have a port from 1 to 65535, not {quoted(port)}")
+        host = _normal_host(written)
         if host is None:
             raise self.wrong_type(value, what, "for example localhost:7233")
-        return f"{host}:{int(match['port'])}"
+        return f"{host}:{int(port)}"
+
+
+def _parts(url: str) -> tuple[str, str, str, str] | None:
+    """A URL's scheme, in lowercase, host, port and path, the last two perhaps empty; None for any other string."""
+    scheme, _, rest = url.partition("://")
+    address, slash, path = rest.partition("/")
+    match = _ADDRESS.fullmatch(address)
+    if match is None or scheme.lower() not in _IMPLIED or not _PATH.issuperset(path):
+        return None
+    return scheme.lower(), match["host"], match["port"] or "", slash + path
+
+
+def _address(text: str) -> tuple[str, str] | None:
+    """The host and the port of `host:port`; None for any other string."""
+    match = _ADDRESS.fullmatch(text)
+    return (match["host"], match["port"]) if match and match["port"] else None
 
 
 def _address_hint(value: Any) -> str:
     """The hint for an address that is nearly right: without a scheme and a path, with a port."""
     bare = re.sub(r"^[a-z][a-z0-9+.-]*://", "", value).partition("/")[0] if isinstance(value, str) else ""
-    if bare != value and _ADDRESS.fullmatch(bare):
+    if bare != value and _address(bare):
         return f"write {bare}"
-    return f"add the port: {bare}:PORT" if _ADDRESS.fullmatch(f"{bare}:1") else "for example localhost:7233"
+    return f"add the port: {bare}:PORT" if _address(f"{bare}:1") else "for example localhost:7233"
 
 
 def _with_password(code: str, what: str) -> InvalidValueError:
@@ -131,17 +142,17 @@ def _punycode(url: str) -> str | None:
         found = f"{scheme}://{host.encode('idna').decode('ascii')}{slash}{path}"
     except UnicodeError:
         return None
-    return found if _URL.fullmatch(found) else None
+    return found if _parts(found) else None
 
 
 @functools.lru_cache(maxsize=64)  # cached: each override needs the same few
 def origin_of(url: str) -> str:
     """`scheme://host:port` of a URL in normal form, to which a credential is pinned."""
-    match = _URL.fullmatch(url)
-    if match is None:
+    parts = _parts(url)
+    if parts is None:
         return url
-    scheme = match["scheme"].lower()
-    return f"{scheme}://{_normal_host(match['host'])}:{int(match['port'] or _IMPLIED[scheme])}"
+    scheme, host, port, _ = parts
+    return f"{scheme}://{_normal_host(host)}:{int(port or _IMPLIED[scheme])}"
 
 
 def same_url(one: str | None, other: str | None) -> bool:
@@ -152,8 +163,8 @@ def same_url(one: str | None, other: str | None) -> bool:
 
 
 def _path(url: str) -> str:
-    match = _URL.fullmatch(url)
-    return (match["path"] or "").rstrip("/") if match else url
+    parts = _parts(url)
+    return parts[3].rstrip("/") if parts else url
 
 
 def is_loopback(url: str) -> bool:

@@ -15,7 +15,6 @@ from ..core.problems import Problem, did_you_mean, quoted
 from ..core.provenance import Origin
 from ..core.secret import Secret
 from .limits import Limits
-from .near_misses import number_hint, switch_hint
 
 MAX_INT = 2**63 - 1
 MIN_INT = -MAX_INT - 1
@@ -96,6 +95,18 @@ class ValueType(msgspec.Struct, frozen=True):
         return InvalidValueError("wrong-type", f"{what} must be {self.expects}, not {described(value)}", hint)
 
 
+def _switch_hint(value: object) -> str:
+    from .near_misses import switch_hint  # imported late: only messages need it
+
+    return switch_hint(value)
+
+
+def _number_hint(text: str, *, whole: bool) -> str:
+    from .near_misses import number_hint
+
+    return number_hint(text, whole=whole)
+
+
 class Boolean(ValueType, frozen=True):
     """true or false."""
 
@@ -105,12 +116,12 @@ class Boolean(ValueType, frozen=True):
 
     def check(self, value: Any, what: str) -> bool:
         if type(value) is not bool:
-            raise self.wrong_type(value, what, switch_hint(value))
+            raise self.wrong_type(value, what, _switch_hint(value))
         return value
 
     def parse(self, text: str, what: str) -> bool:
         if text.lower() not in _BOOLEANS:
-            raise self.wrong_type(text, what, switch_hint(text))
+            raise self.wrong_type(text, what, _switch_hint(text))
         return _BOOLEANS[text.lower()]
 
 
@@ -131,7 +142,7 @@ class Integer(ValueType, frozen=True):
         if type(value) is float and value.is_integer() and _LEAST_EXPONENT <= value < MAX_INT:
             value = int(value)
         if type(value) is not int:
-            hint = number_hint(str(value), whole=True) if type(value) in (str, float) else ""
+            hint = _number_hint(str(value), whole=True) if type(value) in (str, float) else ""
             raise self.wrong_type(value, what, hint)
         if not self.limits.allow(value):
             raise InvalidValueError("out-of-range", f"{what} must be {self.limits.bounds()}, not {quoted(value)}")
@@ -140,10 +151,10 @@ class Integer(ValueType, frozen=True):
         return value
 
     def parse(self, text: str, what: str) -> int:
-        if re.fullmatch(_EXPONENT, text):
-            return self.check(float(text), what)
         if not _WHOLE.fullmatch(text):
-            raise self.wrong_type(text, what, number_hint(text, whole=True))
+            if re.fullmatch(_EXPONENT, text):
+                return self.check(float(text), what)
+            raise self.wrong_type(text, what, _number_hint(text, whole=True))
         # Beyond 64 bits only the sign matters: it is out of range. (Python refuses to read 5 000 digits.)
         return self.check(int(text) if len(text) < 25 else int(text[:25]), what)
 
@@ -163,7 +174,7 @@ class Float(ValueType, frozen=True):
 
     def check(self, value: Any, what: str) -> float:
         if type(value) is not float and type(value) is not int:
-            raise self.wrong_type(value, what, number_hint(value, whole=False) if type(value) is str else "")
+            raise self.wrong_type(value, what, _number_hint(value, whole=False) if type(value) is str else "")
         # Compared before it is converted: an int of 400 digits has no float. A file's int beyond 64 bits is cut.
         most = 1e300 if type(value) is float else MAX_INT
         if not (-most < value < most and self.limits.allow(value)):
@@ -172,11 +183,11 @@ class Float(ValueType, frozen=True):
         return float(value)
 
     def parse(self, text: str, what: str) -> float:
+        if re.fullmatch(_DECIMAL, text):
+            return self.check(float(text), what)
         if re.fullmatch(_NOT_FINITE, text, re.ASCII | re.IGNORECASE):
             return self.check(float(text.replace(".", "")), what)
-        if not re.fullmatch(_DECIMAL, text):
-            raise self.wrong_type(text, what, number_hint(text, whole=False))
-        return self.check(float(text), what)
+        raise self.wrong_type(text, what, _number_hint(text, whole=False))
 
 
 class String(ValueType, frozen=True):

@@ -14,15 +14,6 @@ from .yaml.secret_lines import is_secretive
 _NEIGHBOUR = 0.8  # the least similarity at which one application's name may be a typing error for another
 
 
-def plain(node: Node) -> Any:
-    """A node's value as plain Python."""
-    if type(node.value) is dict:
-        return {name: plain(child) for name, child in node.value.items()}
-    if type(node.value) is list:
-        return [plain(item) for item in node.value]
-    return node.value
-
-
 def leaves(key: str, node: Node) -> Iterator[tuple[str, Any, Node]]:
     """The leaf keys below `key`, with their values and places. A mapping with names that no key may have is a leaf."""
     value = node.value
@@ -30,7 +21,7 @@ def leaves(key: str, node: Node) -> Iterator[tuple[str, Any, Node]]:
         for name, child in value.items():
             yield from leaves(f"{key}.{name}", child)
     elif not node.bad:
-        yield key, frozen(plain(node)), node
+        yield key, frozen(node.plain), node
 
 
 def given_leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:

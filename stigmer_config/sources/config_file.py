@@ -13,7 +13,6 @@ from ..settings.schema import Schema
 from .checked_read import Contents, read_contents
 from .entries import Collector
 from .yaml.parser import YamlReader, line_and_column
-from .yaml.secret_lines import hidden_lines
 
 # With these faults the whole file is ignored: its bytes may not be what its owner wrote.
 _FATAL = frozenset({"yaml-syntax", "yaml-forbidden", "too-large", "not-a-mapping", "bad-encoding", "unreadable-file"})
@@ -116,6 +115,8 @@ def _all_lines(text: str) -> frozenset[int]:
 
 def _secret_lines(text: str, layer: LayerName, path: str, schema: Schema) -> frozenset[int]:
     """Parses the text again: few texts have a fault to show, and keeping the lines in each layer would cost memory."""
+    from .yaml.secret_lines import hidden_lines
+
     reader = YamlReader(text, layer, path)
     return hidden_lines(text, reader.read(), reader.lost, schema)
 

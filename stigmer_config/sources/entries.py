@@ -19,8 +19,6 @@ from ..settings.packaged_providers import PROVIDER_NAME, packaged_providers
 from ..settings.request_fields import Headers, ModelList, Parameters
 from ..settings.schema import NAME, Schema, Setting
 from ..settings.value_types import InvalidValueError, shape
-from . import app_entries, stigmer_cli
-from .app_entries import plain
 from .yaml.nodes import Node
 from .yaml.parser import MAX_PROBLEMS
 
@@ -114,9 +112,7 @@ class Collector:
         """Collects the value of one name in a section."""
         key = f"{section}.{name}" if section else name
         found = self.schema.child(declared, name)
-        if found is None and self.layer == "user" and key in stigmer_cli.KEYS:
-            self.not_read.append(key)
-        elif found is None:
+        if found is None:
             self._unknown(key, name, node)
         elif found == "aliases":
             self._aliases(node)
@@ -142,6 +138,8 @@ class Collector:
 
     def _apps(self, node: Node) -> None:
         """Collects the applications' settings: those of a registered one by its declarations, others unchecked."""
+        from .app_entries import leaves, masked  # imported late: most files have no applications
+
         if node.bad:
             return
         if type(node.value) is not dict and node.value is not None:
@@ -150,21 +148,19 @@ class Collector:
             return
         self.apps = {}
         for name, child in (node.value or {}).items():
-            found = {
-                key: Entry(value, self._origin(at)) for key, value, at in app_entries.leaves(f"apps.{name}", child)
-            }
+            found = {key: Entry(value, self._origin(at)) for key, value, at in leaves(f"apps.{name}", child)}
             self.apps |= found
             if name in self.schema.children["apps"]:
                 self._section(f"apps.{name}", child)
             else:
-                self.entries |= {
-                    key: Entry(app_entries.masked(key, entry.value), entry.origin) for key, entry in found.items()
-                }
+                self.entries |= {key: Entry(masked(key, entry.value), entry.origin) for key, entry in found.items()}
                 self._note_neighbour(name, self._origin(child, of_key=True))
 
     def _note_neighbour(self, name: str, origin: Origin) -> None:
         """Warns about an application's name that is nearly a registered one."""
-        near = app_entries.neighbour(name, self.schema.children["apps"])
+        from .app_entries import neighbour
+
+        near = neighbour(name, self.schema.children["apps"])
         if near is not None:
             message = f"no application is registered as {quoted(shown_name(name))}: its settings have no effect here"
             hint = f"did you mean apps.{near}?"
@@ -174,6 +170,12 @@ class Collector:
             )
 
     def _unknown(self, key: str, name: str, node: Node) -> None:
+        """Reports an unknown key, except one of the Stigmer CLI in the user's file."""
+        from .stigmer_cli import KEYS  # imported late: most files have neither
+
+        if self.layer == "user" and key in KEYS:
+            self.not_read.append(key)
+            return
         near = self.schema.suggest(key.replace(":", "."))
         section = key.removesuffix(name).rstrip(".")
         key = key.removesuffix(name) + shown_name(name)
@@ -234,7 +236,7 @@ class Collector:
             return self._parts(key, node, setting.value_type.check_item)
         if type(node.value) is dict and isinstance(setting.value_type, Headers):
             return self._headers(key, setting.value_type, node)
-        value = setting.check(plain(node), key)
+        value = setting.check(node.plain, key)
         if type(value) is tuple and isinstance(setting.value_type, ModelList):
             return tuple(Entry(text, self._origin(item)) for text, item in zip(value, node.value, strict=True))
         return value
@@ -243,7 +245,7 @@ class Collector:
         found: dict[str, Entry] = {}
         for name, child in node.value.items():
             try:
-                found[name] = Entry(check(name, plain(child), key), self._origin(child))
+                found[name] = Entry(check(name, child.plain, key), self._origin(child))
             except InvalidValueError as fault:
                 self._report(fault.problem(key, self._origin(child, of_key=True)))
         return found
@@ -265,7 +267,7 @@ class Collector:
         return found
 
     def _secret(self, key: str, setting: Setting, node: Node) -> Any:
-        value = plain(node)
+        value = node.plain
         is_one = getattr(setting.value_type, "item", None) is None
         if isinstance(value, dict) and is_one:
             return self._reference(value)
@@ -314,7 +316,7 @@ class Collector:
                 self.faulty[key] = self._origin(node)
             return
         try:
-            self.entries[key] = Entry(MODEL.check(plain(node), key), self._origin(node))
+            self.entries[key] = Entry(MODEL.check(node.plain, key), self._origin(node))
         except InvalidValueError as fault:
             hint = "write a model, an alias, or a mapping of providers to models"
             self.faulty[key] = self._origin(node)
@@ -329,7 +331,7 @@ class Collector:
         self.named[f"{key}.{provider}"] = self._origin(node, of_key=True)
         if not node.bad:
             try:
-                return Entry(MODEL.check(plain(node), f"{key}.{provider}"), self._origin(node))
+                return Entry(MODEL.check(node.plain, f"{key}.{provider}"), self._origin(node))
             except InvalidValueError as fault:
                 self._report(fault.problem(f"{key}.{provider}", self._origin(node)))
         return None

@@ -14,7 +14,6 @@ from ..settings.interpolation import uninterpolated
 from ..settings.packaged_providers import PROVIDER_NAME, packaged_providers
 from ..settings.schema import NAME, UNREGISTERED, Schema, Setting
 from ..settings.value_types import InvalidValueError
-from .app_entries import given_leaves, masked
 from .entries import ALIAS_NAME, MODEL, unknown_item
 
 # The content of a mapping, flat: key, value, key, value, … in the settings' types. A Config keeps overrides in this
@@ -74,6 +73,8 @@ def read_pairs(
             elif key.startswith("aliases."):
                 pairs += key, _alias_value(key, value, place(key))
             elif setting is UNREGISTERED:
+                from .app_entries import given_leaves, masked  # imported late: most mappings have no applications
+
                 pairs += chain(*((one, masked(one, part)) for one, part in given_leaves(key, value)))
             else:
                 pairs += key, setting.check(value, key)

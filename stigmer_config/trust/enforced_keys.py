@@ -8,8 +8,9 @@ provider.
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,10 +22,12 @@ from ..llm.combined_layers import CombinedLayers, combine
 from ..llm.provider_selection import ProviderSelection
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
-from .app_keys import PREFIX, FixedValues
 from .credential_binding import bound_credentials
-from .enforced_effects import Effect, changed, effects_of, leaves, measured
 from .vetting import Vetted
+
+if TYPE_CHECKING:
+    from .app_keys import FixedValues
+    from .enforced_effects import Effect
 
 KEY = "enforced"
 _ENFORCING = frozenset({"site", "etcd"})
@@ -40,11 +43,17 @@ class Policy:
         self._schema = schema
         self._values: dict[str, Any] = {}  # of the keys that are judged by their own value
         self._effects: dict[Effect, Any] = {}
-        self._fixed = FixedValues()  # of applications' keys
         self._places: dict[str, tuple[str, Origin]] = {}  # a key that must stay → the enforced key and its list
 
     def __bool__(self) -> bool:
         return bool(self._places)
+
+    @functools.cached_property
+    def _fixed(self) -> FixedValues:
+        """The enforced values of applications' keys."""
+        from .app_keys import FixedValues  # imported late, as the effects: most layers enforce nothing
+
+        return FixedValues()
 
     def add(self, layer: Layer, names: Entry, combined: CombinedLayers) -> list[Problem]:
         """Enforces the keys of a layer's list, with the values of the stack up to that layer."""
@@ -62,6 +71,8 @@ class Policy:
         return problems
 
     def _add_key(self, key: str, place: Origin, combined: CombinedLayers) -> None:
+        from .enforced_effects import effects_of, measured
+
         sent_to = bound_credentials((key,), self._schema).get(key, ())
         for part in (key, *sent_to):
             if part.startswith("llm.") or part in self._values:
@@ -69,7 +80,7 @@ class Policy:
             winner = combined.winners.get(part)  # an address may have no value yet
             self._values[part] = plain_value(winner) if winner is not None else None
             self._places.setdefault(part, (key, place))
-            if part.startswith(PREFIX):
+            if part.startswith("apps."):
                 self._fixed.add(part, self._values[part])
         for effect, value in measured(effects_of(key), combined.selection, self._today).items():
             self._effects.setdefault(effect, value)
@@ -80,11 +91,15 @@ class Policy:
         return next((effect.name for effect in self._changed(selection)), None)
 
     def _changed(self, selection: ProviderSelection) -> Iterator[Effect]:
+        from .enforced_effects import changed, measured
+
         return changed(self._effects, measured(self._effects, selection, self._today))
 
     def changed_directly(self, key: str, value: Any) -> str | None:
         """The enforced key that a value for `key` changes. Keys below `llm` are judged by effect instead."""
-        if key.startswith(PREFIX):
+        from .enforced_effects import leaves
+
+        if key.startswith("apps."):
             return self._fixed.changed_by(key, value)
         return key if key in self._values and not leaves(self._values[key], value) else None
 

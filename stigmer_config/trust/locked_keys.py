@@ -14,7 +14,6 @@ from ..llm.provider_selection import ProviderSelection
 from ..llm.resolve import resolve
 from ..settings.declarations import BUILT_IN, CORE_PROVIDERS, LLM_FIELDS
 from ..settings.schema import Schema
-from . import app_keys
 
 _FIELDS = ("provider", *LLM_FIELDS)
 # Keys whose lock also locks the key.
@@ -49,20 +48,24 @@ class Locks:
     def __init__(self, trusted: CombinedLayers, schema: Schema = BUILT_IN) -> None:
         entry = trusted.winners.get("locked")
         self._names: tuple[str, ...] = entry.value if entry is not None else ()
-        self._of_apps = [name for name in self._names if name.startswith(app_keys.PREFIX)]
+        self._of_apps = [name for name in self._names if name.startswith("apps.")]
         self._trusted, self._schema = trusted, schema
         self.origin = entry.origin if entry is not None else None
 
     @functools.cached_property
     def _present(self) -> frozenset[str]:
-        return app_keys.present_sections(self._trusted.winners, self._trusted.layers, self._schema)
+        from .app_keys import present_sections  # imported late: few lists name an application's key
+
+        return present_sections(self._trusted.winners, self._trusted.layers, self._schema)
 
     def on(self, key: str) -> str | None:
         """The lock that covers a key: its own, that of a section it is in, or of what an application's key changes."""
         keys = (key, *_LOCKING.get(key, ()))
         found = next((name for name in self._names for one in keys if one == name or one.startswith(f"{name}.")), None)
-        if found is None and self._of_apps and key.startswith(app_keys.PREFIX):
-            return app_keys.locked_by(key, self._of_apps, self._present, self._schema)
+        if found is None and self._of_apps and key.startswith("apps."):
+            from .app_keys import locked_by
+
+            return locked_by(key, self._of_apps, self._present, self._schema)
         return found
 
     def watched(self) -> list[str]:

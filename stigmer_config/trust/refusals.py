@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from ..core.problems import Problem, worded
 from ..core.provenance import Entry, Layer, Reason, RefusedEntry, alias_targets, plain_value
@@ -12,7 +14,7 @@ from ..llm.combined_layers import CombinedLayers
 from .locked_keys import Locks
 
 
-class Terms(NamedTuple):
+class Terms(msgspec.Struct, frozen=True):
     """The name of the vetted layer in messages, and the remedies they suggest."""
 
     who: str

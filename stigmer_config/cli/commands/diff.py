@@ -14,7 +14,7 @@ from ...core.provenance import Change
 from ...core.secret import MASK, Secret
 from ...loading.load import Loaded, read_alone
 from ...workers import local_workers
-from ..completion.candidates import complete_side, complete_worker
+from ..completion import completing
 from ..options import CommandContext, capture, common, html_option, read_quietly
 from ..output import changes as diffs
 from ..output import render
@@ -25,13 +25,13 @@ _MODES = ("local", "cloud")
 
 
 @click.command("diff")
-@click.argument("one", required=False, metavar="[A]", shell_complete=complete_side)
-@click.argument("other", required=False, metavar="[B]", shell_complete=complete_side)
+@click.argument("one", required=False, metavar="[A]", shell_complete=completing("complete_side"))
+@click.argument("other", required=False, metavar="[B]", shell_complete=completing("complete_side"))
 @click.option(
     "--worker",
     type=int,
     metavar="PID",
-    shell_complete=complete_worker,
+    shell_complete=completing("complete_worker"),
     help="Compare what a running worker has with what is on the disk.",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)

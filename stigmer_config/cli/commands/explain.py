@@ -14,7 +14,7 @@ from ...core.provenance import Explanation
 from ...loading.explanations import definition
 from ...secrets.references import Unread
 from ...settings.schema import Setting
-from ..completion.candidates import complete_key
+from ..completion import completing
 from ..options import CommandContext, common, concerning, html_option, require_alias, require_key
 from ..output import render
 from ..output.problems import exit_status, print_problems
@@ -41,7 +41,7 @@ _ACCESS = {
 
 
 @click.command("explain")
-@click.argument("key", shell_complete=complete_key)
+@click.argument("key", shell_complete=completing("complete_key"))
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @html_option
 @common

@@ -9,13 +9,13 @@ import click
 
 from ...config.sections import plain
 from ...core.problems import printable
-from ..completion.candidates import complete_key
+from ..completion import completing
 from ..options import CommandContext, common, concerning, require_alias, require_key
 from ..output.problems import exit_status, print_problems
 
 
 @click.command("get")
-@click.argument("key", shell_complete=complete_key)
+@click.argument("key", shell_complete=completing("complete_key"))
 @click.option("--reveal", is_flag=True, help="Print a secret instead of masking it.")
 @common
 def command(key: str, where: CommandContext, *, reveal: bool) -> None:

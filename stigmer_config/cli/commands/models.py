@@ -23,7 +23,7 @@ from ...secrets.references import Unread
 from ...settings.packaged_providers import COMPANIES
 from ...settings.urls import is_loopback
 from ...sources.defaults import packaged_url
-from ..completion.candidates import complete_named_provider, complete_pull
+from ..completion import completing
 from ..options import CommandContext, common, concerning, read_quietly
 from ..output import render
 from ..output.problems import exit_status, print_problems
@@ -32,12 +32,17 @@ from ..output.table import Cell, columns, fitting, fold, terminal_width
 
 
 @click.command("models")
-@click.option("--provider", metavar="NAME", shell_complete=complete_named_provider, help="Only this provider's models.")
+@click.option(
+    "--provider",
+    metavar="NAME",
+    shell_complete=completing("complete_named_provider"),
+    help="Only this provider's models.",
+)
 @click.option("--all", "everything", is_flag=True, help="Show retired models, too.")
 @click.option(
     "--pull",
     metavar="NAME",
-    shell_complete=complete_pull,
+    shell_complete=completing("complete_pull"),
     help="Have Ollama download a model (or an alias's model), with a progress bar.",
 )
 @click.option(

@@ -20,11 +20,10 @@ from ...secrets.references import Reference
 from ...settings.declarations import Setting
 from ...settings.request_fields import Headers, Parameters, is_credential
 from ...settings.value_types import InvalidValueError
-from ...sources.app_entries import plain
 from ...sources.checked_read import Contents
 from ...sources.yaml.parser import YamlReader
 from ...sources.yaml.scalars import scalar
-from ..completion.candidates import complete_key_to_set, complete_value
+from ..completion import completing
 from ..options import CommandContext, common, require_key
 from ..output import render
 from ..target import file_of, fleet_scoped, say, stored, target_place, written
@@ -37,8 +36,8 @@ _MOST = 64 * 1024  # the most characters of a value
 
 # A negative number is a value, not an option; the key's range may refuse it.
 @click.command("set", context_settings={"ignore_unknown_options": True})
-@click.argument("key", metavar="KEY", shell_complete=complete_key_to_set)
-@click.argument("values", nargs=-1, metavar="[VALUE]", shell_complete=complete_value)
+@click.argument("key", metavar="KEY", shell_complete=completing("complete_key_to_set"))
+@click.argument("values", nargs=-1, metavar="[VALUE]", shell_complete=completing("complete_value"))
 @click.option("--stdin", is_flag=True, help="Read the value from standard input.")
 @fleet_scoped
 @common
@@ -200,7 +199,7 @@ def _mapping(setting: Setting, key: str, text: str) -> Any:
     node = reader.read()
     if node is None or reader.problems or type(node.value) is not dict:
         return scalar(text)  # the load refuses it and reports the expected form
-    value = plain(node)
+    value = node.plain
     if isinstance(setting.value_type, Headers) and any(
         is_credential(name) and type(one) is str for name, one in value.items()
     ):

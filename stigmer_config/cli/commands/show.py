@@ -14,7 +14,7 @@ from ...core.provenance import Origin
 from ...loading.load import Loaded
 from ...settings.schema import Schema, Setting
 from ...sources.flags import from_command_line
-from ..completion.candidates import complete_assignment, complete_key_or_section, complete_model, complete_provider
+from ..completion import completing
 from ..options import CommandContext, common, html_option, require_alias, require_key
 from ..output import render
 from ..output.problems import exit_status, print_problems, same_terminal
@@ -22,7 +22,7 @@ from ..output.table import Cell, columns
 
 
 @click.command("show")
-@click.argument("keys", nargs=-1, metavar="[KEY]...", shell_complete=complete_key_or_section)
+@click.argument("keys", nargs=-1, metavar="[KEY]...", shell_complete=completing("complete_key_or_section"))
 @click.option("--origin", is_flag=True, help="Show where each value comes from: layer and file:line:column.")
 @click.option("--all", "everything", is_flag=True, help="Show every key there is, and the values that lost.")
 @click.option(
@@ -36,13 +36,13 @@ from ..output.table import Cell, columns
 @click.option(
     "--llm-provider",
     metavar="P",
-    shell_complete=complete_provider,
+    shell_complete=completing("complete_provider"),
     help="As if llm.provider were P: anthropic, ollama, openai or auto.",
 )
 @click.option(
     "--llm-model",
     metavar="M",
-    shell_complete=complete_model,
+    shell_complete=completing("complete_model"),
     help="As if llm.model were M: an alias, a model, or provider:model.",
 )
 @click.option("--anthropic-key", metavar="-", help="Read an Anthropic key from standard input, and use Anthropic.")
@@ -51,7 +51,7 @@ from ..output.table import Cell, columns
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    shell_complete=complete_assignment,
+    shell_complete=completing("complete_assignment"),
     help="As if KEY had VALUE (null: none). Repeatable.",
 )
 @html_option

@@ -13,7 +13,7 @@ from ...editing.candidate import EditTarget, Scope
 from ...editing.keys import without
 from ...editing.write import Outcome
 from ...loading.load import Loaded, read
-from ..completion.candidates import complete_key_to_unset
+from ..completion import completing
 from ..options import CommandContext, common, require_key
 from ..output import render
 from ..target import file_of, fleet_scoped, say, stored, target_place, written
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("unset")
-@click.argument("key", shell_complete=complete_key_to_unset)
+@click.argument("key", shell_complete=completing("complete_key_to_unset"))
 @fleet_scoped
 @common
 def command(key: str, scope: Scope | Literal["fleet"], where: CommandContext) -> None:

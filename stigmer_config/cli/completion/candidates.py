@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     Words = list[CompletionItem[str]]
 
-_PLAIN = re.compile(r"[A-Za-z0-9._/@][A-Za-z0-9._:/@+=-]*")
-_DATED = re.compile(r"-20\d\d-?\d\d-?\d\d$")
+_PLAIN = r"[A-Za-z0-9._/@][A-Za-z0-9._:/@+=-]*"
+_DATED = r"-20\d\d-?\d\d-?\d\d$"
 # Large sections: their keys are offered once the section is typed.
 _FOLDED = ("aliases.", *(f"providers.{provider}." for provider in CORE_PROVIDERS))
 
@@ -130,7 +130,7 @@ def _items(incomplete: str, words: Mapping[str, str]) -> Words:
     """The words with this prefix, with a note on each. A word that continues (`KEY=`) has no note: see `shells`."""
     from click.shell_completion import CompletionItem
 
-    fitting = [word for word in words if word.startswith(incomplete) and _PLAIN.fullmatch(word)]
+    fitting = [word for word in words if word.startswith(incomplete) and re.fullmatch(_PLAIN, word)]
     return [CompletionItem(word, help=printable(words[word]) or None) for word in fitting]
 
 
@@ -205,7 +205,7 @@ def _known(provider: str | None, *, every: bool) -> dict[str, str]:
         left = model.days_left(today)
         if provider in (None, model.provider) and (left is None or left > 0):
             names = [*model.names, model.id] if every else [model.name]
-            words |= {name: model.provider for name in names if every or not _DATED.search(name)}
+            words |= {name: model.provider for name in names if every or not re.search(_DATED, name)}
     return words
 
 

@@ -134,9 +134,9 @@ def origin_cells(origin: Origin | None, *, lost: bool = False) -> tuple[Cell, Ce
 def model_steps(config: Config) -> str:
     """The configured string, the model's name, and the id in requests: `fast → NAME → ID`, without repetitions."""
     llm = config.llm
-    steps = " → ".join(dict.fromkeys(step for step in (text(llm.model), llm.model_name, llm.model_id) if step))
+    shown = steps(filter(None, (text(llm.model), llm.model_name, llm.model_id)))
     note = replaced(llm.provider, llm.model_name, llm.model_id)
-    return printable(f"{steps} ({note})" if note else steps)
+    return f"{shown} ({printable(note)})" if note else shown
 
 
 def from_home(source: str) -> str:

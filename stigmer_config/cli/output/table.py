@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import click
+import msgspec
 
 _GAP = "  "
+_OWN_SIGNS = "→…"  # those of this package, beyond ASCII
 # Enough for `…/config.yaml:12:10`, and for `…:12:10` in a narrow terminal.
 LEAST_PLACE, _LEAST_SPOT = 19, 8
 # The width of a usual value, and the least width of its column.
 _USUAL, _LEAST = 22, 12
 
 
-class Cell(NamedTuple):
+class Cell(msgspec.Struct, frozen=True):
     """A cell's text, already safe to print, and its arguments of `click.style`."""
 
     text: str
@@ -211,7 +213,7 @@ def _width(text: str) -> int:
 
 def _columns(character: str) -> int:
     """The columns of a character on a terminal: East Asian wide ones have two, combining marks none."""
-    if character.isascii():
+    if character.isascii() or character in _OWN_SIGNS:
         return 1
     import unicodedata  # imported late: only names in other scripts need it
 

@@ -27,6 +27,15 @@ class Node(msgspec.Struct, eq=False):
     key: Node | None = None
     bad: bool = False
 
+    @property
+    def plain(self) -> Any:
+        """The value as plain Python, without places."""
+        if type(self.value) is dict:
+            return {name: child.plain for name, child in self.value.items()}
+        if type(self.value) is list:
+            return [item.plain for item in self.value]
+        return self.value
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(line={self.line}, column={self.column})"  # the value may be a secret
 

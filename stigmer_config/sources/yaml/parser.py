@@ -16,8 +16,6 @@ from ...core.problems import Problem, shown_name
 from ...core.provenance import LayerName, Origin
 from .nodes import Node
 from .scalars import scalar
-from .secret_lines import is_secretive
-from .syntax_errors import COLON_IN_BRACKETS, COLON_TOO_MANY, NOT_A_START, told
 
 MAX_DEPTH = 16
 MAX_EVENTS = 8192
@@ -27,10 +25,7 @@ MAX_BRACKETS = 4096
 # More than are made by mistake; each takes time.
 MAX_PROBLEMS = 100
 
-# Characters that YAML does not allow (https://yaml.org/spec/1.2.2/#51-character-set). As two small classes: `re` takes
-# ten times as long to compile one negated class of all allowed characters.
-_NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|[\ud800-\udfff\ufffe\uffff]")
-_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_BREAK = "\r\n|[\n\r\x85\u2028\u2029]"
 _CONFLICT = r"^(?:<{7}|={7}|>{7})(?=[ \r\n]|$)"
 _GLUED = r"[A-Za-z_]{1,64}:[^\s:/]"
 # A colon inside a word, which never separates a key from its value.
@@ -80,9 +75,9 @@ class YamlReader:
 
     def read(self) -> Node | None:
         """Reads the root node; None when the text is empty or unreadable."""
-        bad = _NOT_YAML.search(self.text)
+        bad = [self.text.index(character) for character in set(self.text) if not _is_allowed(character)]
         if bad:
-            line, column = line_and_column(self.text, bad.start())
+            line, column = line_and_column(self.text, min(bad))
             self.problem("yaml-syntax", "a character that YAML does not allow", "remove it", line, column)
         elif self.text.count("[") + self.text.count("{") > MAX_BRACKETS:
             self._refuse()
@@ -115,6 +110,8 @@ class YamlReader:
             return self._take(self.text)
         except YAMLError as error:
             failure: Any = error
+        from .syntax_errors import COLON_IN_BRACKETS  # imported late: most files have no fault
+
         if failure.problem == COLON_IN_BRACKETS:
             # The parser predates YAML 1.2, in which `{model: qwen3:4b}` needs no quotes.
             self.begin()
@@ -161,6 +158,8 @@ class YamlReader:
         }
 
     def _syntax(self, error: Any) -> None:
+        from .syntax_errors import told
+
         conflict = re.search(_CONFLICT, self.text, re.MULTILINE)
         if conflict:
             hint = "keep one of the two versions, and remove the lines with the markers"
@@ -180,7 +179,9 @@ class YamlReader:
 
     def _explained(self, message: str, hint: str, line: int, column: int) -> tuple[str, str]:
         """The message and the hint of a syntax error, improved if the lines around it show the cause."""
-        lines = _BREAK.split(self.text)
+        from .syntax_errors import COLON_TOO_MANY, NOT_A_START
+
+        lines = re.split(_BREAK, self.text)
         here = lines[line - 1] if line <= len(lines) else ""
         if (
             message == NOT_A_START
@@ -295,6 +296,8 @@ class YamlReader:
             self._duplicate(key, parent[name])
 
     def _duplicate(self, key: Node, first: Node) -> None:
+        from .secret_lines import is_secretive
+
         # The first one stays in the tree: only the author knows which one is meant.
         names = [name for name in [*self.names, key.value] if name]
         secret = next((n for n, name in enumerate(names[:-1], start=1) if is_secretive(name)), None)
@@ -305,9 +308,20 @@ class YamlReader:
         self.fault("duplicate-key", f"{subject}is given twice", hint, key, path)
 
 
+def _is_allowed(character: str) -> bool:
+    """Whether YAML allows a character (https://yaml.org/spec/1.2.2/#51-character-set)."""
+    return (
+        " " <= character <= "~"
+        or character in "\t\n\r\x85"
+        or "\xa0" <= character <= "\ud7ff"
+        or "\ue000" <= character <= "\ufffd"
+        or character > "\uffff"
+    )
+
+
 def line_and_column(text: str, index: int) -> tuple[int, int]:
     """The 1-based line and column of a character of the text, by index."""
-    starts = [found.end() for found in _BREAK.finditer(text, 0, index)]
+    starts = [found.end() for found in re.compile(_BREAK).finditer(text, 0, index)]
     return len(starts) + 1, index - (starts[-1] if starts else 0) + 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 from typing import Any
 
 _WORDS: dict[str, Any] = {
@@ -14,9 +14,8 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 _NUMERIC_START = frozenset("+-.0123456789")
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_FLOAT = frozenset("+-.0123456789eE")  # Python reads these as YAML does; `1_0`, `inf` and blanks have other characters
+_BASES = {"0o": (8, frozenset("01234567")), "0x": (16, frozenset("0123456789abcdefABCDEF"))}
 
 
 def scalar(text: str) -> Any:
@@ -25,9 +24,13 @@ def scalar(text: str) -> Any:
         return _WORDS[text]
     if text[0] not in _NUMERIC_START:
         return text
-    if _INTEGER.fullmatch(text):
-        # Beyond 64 bits only the sign matters: every range refuses it.
-        return int(text) if len(text) < 25 else int(text[:25])
-    if _OCTAL_OR_HEX.fullmatch(text):
-        return int(text[:25], 0)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    digits = text[1:] if text[0] in "+-" else text
+    if digits.isascii() and digits.isdecimal():
+        return int(text[:25])  # beyond 64 bits only the sign matters: every range refuses it
+    if text[:2] in _BASES and len(text) > 2:
+        base, allowed = _BASES[text[:2]]
+        return int(text[2:25], base) if allowed.issuperset(text[2:]) else text
+    if _FLOAT.issuperset(text):
+        with contextlib.suppress(ValueError):
+            return float(text)
+    return text
