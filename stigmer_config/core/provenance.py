@@ -5,6 +5,7 @@ A Key is a dotted path of one setting (`llm.model`), a plain `str`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -111,6 +112,19 @@ class Layer(MaskedRepr, frozen=True, eq=False):
         return key in self.granted or self.is_trusted
 
 
+@functools.lru_cache(maxsize=16)  # needed several times in a load, and by a reload of the layers that did not change
+def by_section(layer: Layer) -> Mapping[str, Mapping[str, Entry]]:
+    """A layer's entries by the first part of their keys, such as `llm`."""
+    found: dict[str, dict[str, Entry]] = {}
+    for key, entry in layer.entries.items():
+        section = key.partition(".")[0]
+        if section in found:
+            found[section][key] = entry
+        else:
+            found[section] = {key: entry}
+    return found
+
+
 class Loser(msgspec.Struct, frozen=True):
     """A value that did not win, its place, and why it lost."""
 
@@ -179,4 +193,5 @@ def items(entry: Entry) -> tuple[Entry, ...]:
 
 def alias_targets(entry: Entry) -> Mapping[str, Entry] | None:
     """An alias's mapping of provider → entry; None for an alias that is not a mapping."""
-    return cast("Mapping[str, Entry]", entry.value) if type(entry.value) is dict else None
+    value: Any = entry.value
+    return value if type(value) is dict else None

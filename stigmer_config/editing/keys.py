@@ -12,8 +12,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..settings.packaged_providers import is_provider
+from ..sources.yaml.nodes import Node
 from .patches import EditError, Patch, Patches
-from .spans import Piece, plain, spans
+from .spans import plain, spans
 from .starter import with_key
 
 __all__ = ["EditError", "with_value", "without"]
@@ -74,10 +75,10 @@ def without(data: bytes, key: str, providers: Collection[str] = ()) -> bytes | N
         way = _way(patches.root, names)
     if way is None:
         return None
-    *_, parent, piece = way
+    *_, parent, node = way
     if names[0] == "aliases" and len(names) == 3 and len(parent.children) == 1:
         return without(data, ".".join(names[:2]), providers)  # an alias without providers is invalid
-    new = patches.apply(patches.removed(parent, piece))
+    new = patches.apply(patches.removed(parent, node))
     return mark + _checked(new, _changed(plain(patches.root), names)).encode()
 
 
@@ -89,7 +90,7 @@ def _decoded(data: bytes) -> tuple[bytes, str]:
         raise EditError("the file is not UTF-8 text") from None
 
 
-def _names(root: Piece | None, key: str, providers: Collection[str]) -> tuple[str, ...]:
+def _names(root: Node | None, key: str, providers: Collection[str]) -> tuple[str, ...]:
     """The parts of a key. `aliases.fast.ollama` is an entry of the alias `fast`.
 
     An alias's name may contain dots: an exact name in the file takes precedence.
@@ -104,9 +105,9 @@ def _names(root: Piece | None, key: str, providers: Collection[str]) -> tuple[st
     return (section, alias, provider) if is_entry else (section, name)
 
 
-def _names_with_dots(piece: Piece | None, parts: tuple[str, ...]) -> tuple[str, ...] | None:
+def _names_with_dots(node: Node | None, parts: tuple[str, ...]) -> tuple[str, ...] | None:
     """The parts by which a key is in the file, when one of them contains dots itself: `llm.model: fast`."""
-    below = piece.value if piece is not None else None
+    below = node.value if node is not None else None
     if type(below) is not dict:
         return None
     for length in range(1, len(parts) + 1):
@@ -118,34 +119,34 @@ def _names_with_dots(piece: Piece | None, parts: tuple[str, ...]) -> tuple[str, 
     return None
 
 
-def _way(root: Piece | None, names: Sequence[str]) -> list[Piece] | None:
-    """The pieces from the root down to a key, or None when it is not in the file."""
-    pieces = [root] if root is not None else []
+def _way(root: Node | None, names: Sequence[str]) -> list[Node] | None:
+    """The nodes from the root down to a key, or None when it is not in the file."""
+    nodes = [root] if root is not None else []
     for name in names:
-        below = pieces[-1].value if pieces else None
+        below = nodes[-1].value if nodes else None
         if type(below) is not dict or name not in below:
             return None
-        pieces.append(below[name])
-    return pieces
+        nodes.append(below[name])
+    return nodes
 
 
 def _set(patches: Patches, names: Sequence[str], value: Any) -> list[Patch]:
     root = patches.root
     if root is None or root.value is None:
         return patches.appended(names, value)
-    parent, piece, flow = root, root, root.is_flow
+    parent, node, flow = root, root, root.is_flow
     for depth, name in enumerate(names):
         rest = names[depth:]
-        if piece.value is None:
-            return patches.filled(piece, parent, rest, value, flow=flow)
-        if type(piece.value) is not dict:
+        if node.value is None:
+            return patches.filled(node, parent, rest, value, flow=flow)
+        if type(node.value) is not dict:
             raise EditError(f"{'.'.join(names[:depth]) or 'the file'} holds a value of its own")
-        if name not in piece.value:
-            at_end = piece is root and not flow
-            return patches.appended(rest, value) if at_end else patches.inserted(piece, rest, value)
-        parent, piece = piece, piece.value[name]
-        flow = flow or piece.is_flow
-    return patches.replaced(piece, value, flow=flow)
+        if name not in node.value:
+            at_end = node is root and not flow
+            return patches.appended(rest, value) if at_end else patches.inserted(node, rest, value)
+        parent, node = node, node.value[name]
+        flow = flow or node.is_flow
+    return patches.replaced(node, value, flow=flow)
 
 
 def _with_items(text: str, names: Sequence[str], items: list[str]) -> str | None:
@@ -168,7 +169,7 @@ def _with_items(text: str, names: Sequence[str], items: list[str]) -> str | None
     return text
 
 
-def _listed(patches: Patches, names: Sequence[str]) -> Piece:
+def _listed(patches: Patches, names: Sequence[str]) -> Node:
     way = _way(patches.root, names)
     if way is None or type(way[-1].value) is not list:
         raise EditError("no list")

@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .spans import BREAK, Piece, spans
+from ..sources.yaml.nodes import Node
+from .spans import BREAK, spans
 from .style import column, key_text, line_end, line_start, style_of, value_text
 
 # (`*+`: a comma in a comment is none.)
@@ -53,26 +54,26 @@ class Patches:
             at = end
         return "".join([*parts, self.text[at:]])
 
-    def replaced(self, piece: Piece, value: Any, *, flow: bool) -> list[Patch]:
+    def replaced(self, node: Node, value: Any, *, flow: bool) -> list[Patch]:
         """Replaces a scalar or a collection by `value`."""
-        quotes = piece.style if piece.style in ("'", '"') else self.style.quotes
-        if type(piece.value) is str and not piece.style:
+        quotes = node.style if node.style in ("'", '"') else self.style.quotes
+        if type(node.value) is str and not node.style:
             quotes = ""
         new = value_text(value, quotes, flow=flow)
-        if type(piece.value) in (dict, list) and not piece.is_flow:
-            colon = self._colon(piece)
-            return [Patch(colon, colon, f" {new}"), self._without_lines(piece.start, piece.end)]
-        return [self.rewritten(piece, new)]
+        if type(node.value) in (dict, list) and not node.is_flow:
+            colon = self._colon(node)
+            return [Patch(colon, colon, f" {new}"), self._without_lines(node.start, node.end)]
+        return [self.rewritten(node, new)]
 
-    def rewritten(self, piece: Piece, new: str) -> Patch:
+    def rewritten(self, node: Node, new: str) -> Patch:
         """Replaces a scalar or a flow collection by the text `new`."""
-        if piece.start == piece.end:  # an empty value: the new one follows the colon
-            colon = self.text[piece.start - 1 : piece.start] == ":"
-            return Patch(piece.start, piece.end, f" {new}" if colon else f": {new}")
-        comment = _HEADER_COMMENT.match(self.text, piece.start) if piece.style in ("|", ">") else None
-        return Patch(piece.start, piece.end, new + (comment[1] if comment else ""))
+        if node.start == node.end:  # an empty value: the new one follows the colon
+            colon = self.text[node.start - 1 : node.start] == ":"
+            return Patch(node.start, node.end, f" {new}" if colon else f": {new}")
+        comment = _HEADER_COMMENT.match(self.text, node.start) if node.style in ("|", ">") else None
+        return Patch(node.start, node.end, new + (comment[1] if comment else ""))
 
-    def filled(self, section: Piece, parent: Piece, names: Sequence[str], value: Any, *, flow: bool) -> list[Patch]:
+    def filled(self, section: Node, parent: Node, names: Sequence[str], value: Any, *, flow: bool) -> list[Patch]:
         """Inserts the first key of an empty section."""
         if flow:
             return [self.rewritten(section, f"{{{self._entry(names, value, None)}}}")]
@@ -85,7 +86,7 @@ class Patches:
         lines = self._lines(names, value, column(self.text, parent.start) + self.style.step)
         return [*patches, self._below(section.end, lines)]
 
-    def inserted(self, parent: Piece, names: Sequence[str], value: Any) -> list[Patch]:
+    def inserted(self, parent: Node, names: Sequence[str], value: Any) -> list[Patch]:
         """Inserts a new key in a mapping, after the last one."""
         last = max(parent.children, key=lambda child: child.end, default=None)
         if parent.is_flow:
@@ -109,7 +110,7 @@ class Patches:
         lines = ["", *lines] if self.style.spaced else lines
         return [*patches, self._below(content, lines)]
 
-    def item_added(self, listed: Piece, value: str) -> list[Patch]:
+    def item_added(self, listed: Node, value: str) -> list[Patch]:
         """Appends an item to a non-empty list."""
         last = listed.children[-1]
         quotes = last.style if last.style in ("'", '"') else ""
@@ -120,25 +121,25 @@ class Patches:
             raise EditError("a list in an unusual form")
         return [self._below(last.end, [prefix + value_text(value, quotes, flow=False)])]
 
-    def removed(self, parent: Piece, piece: Piece) -> list[Patch]:
+    def removed(self, parent: Node, node: Node) -> list[Patch]:
         """Removes an entry of a mapping or an item of a list, with its lines or its comma."""
         if not parent.is_flow:
-            return [self._without_lines(piece.first, piece.end)]
+            return [self._without_lines((node.key or node).start, node.end)]
         siblings = sorted(parent.children, key=lambda child: child.start)
-        at = siblings.index(piece)
-        own_comma = self._comma(piece.end, parent.end)
+        at = siblings.index(node)
+        own_comma = self._comma(node.end, parent.end)
         if own_comma is None and at > 0:
-            return self._last_removed(siblings[at - 1], piece)
-        end = piece.end if own_comma is None else own_comma + 1
-        return [self._without_span(piece.first, end)]
+            return self._last_removed(siblings[at - 1], node)
+        end = node.end if own_comma is None else own_comma + 1
+        return [self._without_span((node.key or node).start, end)]
 
-    def _last_removed(self, before: Piece, piece: Piece) -> list[Patch]:
-        comma = self._comma(before.end, piece.first)
+    def _last_removed(self, before: Node, node: Node) -> list[Patch]:
+        comma = self._comma(before.end, (node.key or node).start)
         if comma is None:
             raise EditError("a list without its commas")
-        if not self.text[comma + 1 : piece.first].strip(" \t"):
-            return [Patch(comma, piece.end, "")]
-        return [Patch(comma, comma + 1, ""), self._without_span(piece.first, piece.end)]
+        if not self.text[comma + 1 : (node.key or node).start].strip(" \t"):
+            return [Patch(comma, node.end, "")]
+        return [Patch(comma, comma + 1, ""), self._without_span((node.key or node).start, node.end)]
 
     def _without_span(self, start: int, end: int) -> Patch:
         """Removes a span in flow style: with its lines when nothing else is on them, else with surrounding blanks."""
@@ -166,9 +167,7 @@ class Patches:
         """Whether the line there is a comment, and not part of a multi-line string."""
         if not line.lstrip(" \t").startswith("#") or self.root is None:
             return False
-        return not any(
-            piece.start < at < piece.end for piece in self.root.walk() if type(piece.value) not in (dict, list)
-        )
+        return not any(node.start < at < node.end for node in self.root.walk() if type(node.value) not in (dict, list))
 
     def _below(self, index: int, lines: Sequence[str]) -> Patch:
         """Inserts lines below the line of a character."""
@@ -184,7 +183,7 @@ class Patches:
         indent += len(sections) * style.step
         return [*lines, f"{' ' * indent}{name}: {value_text(value, style.quotes, flow=False)}"]
 
-    def _entry(self, names: Sequence[str], value: Any, sibling: Piece | None) -> str:
+    def _entry(self, names: Sequence[str], value: Any, sibling: Node | None) -> str:
         key = sibling.key if sibling is not None and self.style.key_quotes else None
         tight = sibling is not None and key is not None and self.text[key.end : sibling.start] == ":"
         colon = ":" if tight else ": "
@@ -193,14 +192,14 @@ class Patches:
             entry = f"{{{key_text(name, self.style)}{colon}{entry}}}"
         return f"{key_text(names[0], self.style)}{colon}{entry}"
 
-    def _entered(self, parent: Piece, last: Piece | None, entry: str) -> list[Patch]:
+    def _entered(self, parent: Node, last: Node | None, entry: str) -> list[Patch]:
         """Inserts an entry in flow style after the last one: on its own line if the last one has its own."""
         if last is None:
             return [Patch(parent.start + 1, parent.start + 1, entry)]
         comma = self._comma(last.end, parent.end)
         after = last.end if comma is None else comma + 1
-        lead = self.text[line_start(self.text, last.first) : last.first]
-        own_line = not lead.strip(" \t") and line_start(self.text, last.first) > parent.start
+        lead = self.text[line_start(self.text, (last.key or last).start) : (last.key or last).start]
+        own_line = not lead.strip(" \t") and line_start(self.text, (last.key or last).start) > parent.start
         if not own_line:
             blank = " " if " " in self.text[parent.start : parent.end] or len(parent.children) < 2 else ""
             return [Patch(after, after, f",{blank}{entry}" if comma is None else f"{blank}{entry},")]
@@ -214,8 +213,8 @@ class Patches:
         match = _COMMA.match(self.text, start, end)
         return match.end() - 1 if match else None
 
-    def _colon(self, piece: Piece) -> int:
-        match = _COLON.match(self.text, piece.key.end) if piece.key is not None else None
+    def _colon(self, node: Node) -> int:
+        match = _COLON.match(self.text, node.key.end) if node.key is not None else None
         if match is None:
             raise EditError("a key in an unusual form")
         return match.end()

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from ..sources.yaml.nodes import Node
 from ..sources.yaml.scalars import scalar
-from .spans import BREAK, Piece
+from .spans import BREAK
 
 # Plain scalars that every YAML version reads as the same string: no indicator, no blank, no `: `.
 _PLAIN = re.compile(r"[A-Za-z_./](?:[A-Za-z0-9_./+-]|[:@](?=[A-Za-z0-9_./+-]))*")
@@ -36,19 +37,19 @@ class Style(msgspec.Struct, frozen=True):
     spaced: bool = False
 
 
-def style_of(text: str, root: Piece | None) -> Style:
+def style_of(text: str, root: Node | None) -> Style:
     """The style of a text; by default two spaces and no quotes."""
     first = BREAK.search(text)
     newline = first.group() if first else "\n"
     if root is None:
         return Style(newline, spaced=_BLANK_LINE.search(text) is not None)
-    pieces = list(root.walk())
-    texts = [piece for piece in pieces if type(piece.value) is str and piece.style in ("", "'", '"')]
-    key_quotes = _most(piece.key.style for piece in pieces if piece.key is not None)
+    nodes = list(root.walk())
+    texts = [node for node in nodes if type(node.value) is str and node.style in ("", "'", '"')]
+    key_quotes = _most(node.key.style for node in nodes if node.key is not None)
     return Style(
         newline=newline,
-        step=_step(text, pieces),
-        quotes=_most(piece.style for piece in texts) or ("" if texts else key_quotes),
+        step=_step(text, nodes),
+        quotes=_most(node.style for node in texts) or ("" if texts else key_quotes),
         key_quotes=key_quotes,
         spaced=_spaced(text, root),
     )
@@ -60,20 +61,20 @@ def _most(styles: Iterable[str]) -> str:
     return quoted if counted[quoted] > counted[""] else ""
 
 
-def _step(text: str, pieces: Sequence[Piece]) -> int:
-    for outer in pieces:
+def _step(text: str, nodes: Sequence[Node]) -> int:
+    for outer in nodes:
         for inner in outer.children if type(outer.value) is dict and not outer.is_flow else ():
             if type(inner.value) is dict and not inner.is_flow:
                 return max(column(text, inner.start) - column(text, outer.start), 1)
     return 2
 
 
-def _spaced(text: str, root: Piece) -> bool:
+def _spaced(text: str, root: Node) -> bool:
     """Whether there are blank lines between sections; with only one section, anywhere."""
     children = root.children
     if len(children) < 2:
         return _BLANK_LINE.search(text) is not None
-    gaps = (text[one.end : other.first] for one, other in itertools.pairwise(children))
+    gaps = (text[one.end : (other.key or other).start] for one, other in itertools.pairwise(children))
     return any(_BLANK_LINE.search(gap) for gap in gaps)
 
 

@@ -178,10 +178,10 @@ class LiveConfig:
         return self._waiters.each()
 
     def reload(self) -> Reloaded | Unchanged | Rejected:
-        """Reads every file again, in this thread, and applies a good configuration. Never raises for a bad one.
+        """Reads every file that may have changed, in this thread, and applies a good configuration.
 
-        Does not wait for the callbacks. In a signal handler that interrupts a reload, it defers to the watcher and
-        returns `Unchanged`.
+        Never raises for a bad one. Does not wait for the callbacks. In a signal handler that interrupts a reload, it
+        defers to the watcher and returns `Unchanged`.
         """
         self._current()
         return self._follower.reload()

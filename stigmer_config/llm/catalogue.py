@@ -67,7 +67,7 @@ class Catalogue:
     def find(self, name: str, provider: str | None = None) -> ModelFacts | None:
         """The model with that id or name; with `provider`, only if it is that provider's."""
         model = self._by_name.get(name)
-        return model if model is not None and provider in (None, model.provider) else None
+        return model if model is not None and (provider is None or provider == model.provider) else None
 
     def successor(self, model: ModelFacts, today: datetime.date) -> ModelFacts | None:
         """The first model in the chain of replacements that is not retired, or None."""

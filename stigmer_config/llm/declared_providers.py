@@ -15,13 +15,14 @@ import msgspec
 
 from ..core.layer_stack import LayerStack
 from ..core.problems import Problem, did_you_mean, nearest, quoted
-from ..core.provenance import Entry, Layer, Origin, alias_targets, items
+from ..core.provenance import Entry, Layer, Origin, alias_targets, by_section, items
 from ..settings.model_types import no_provider
 from ..settings.packaged_providers import COMPANIES, CORE_PROVIDERS, in_order, packaged_providers
 from ..settings.urls import same_url
 from .catalogue import Catalogue
 
 _DECLARATION = ("kind", "base_url")
+_NAMING = ("llm", "providers", "aliases")  # the sections whose entries may name a provider
 _MOST_PROBLEMS = 100  # a file with more faults is hostile, and each problem costs a search for the nearest name
 
 
@@ -60,9 +61,9 @@ def _declarations(layer: Layer) -> Mapping[str, Collection[str]]:
     found: dict[str, tuple[str, ...]] = {}
     if layer.name == "defaults":
         return found
-    for key in (*layer.entries, *layer.faulty, *layer.named):
-        if key.startswith("providers."):
-            provider, field = provider_of(key)
+    for key in (*by_section(layer).get("providers", ()), *layer.faulty, *layer.named):
+        provider, field = provider_of(key)
+        if provider:
             fields = found.setdefault(provider, ())
             if field in _DECLARATION:
                 found[provider] = (*fields, field)
@@ -135,7 +136,8 @@ class _Judgement:
         proposed = () if layer.is_trusted else [name for name, fields in own.items() if fields]
         known = {*self.known, *proposed}
         undeclared = {provider for provider in own if provider not in known}
-        named = [row for row in layer.entries.items() if _may_name_provider(*row)]
+        sections = by_section(layer)
+        named = [row for name in _NAMING for row in sections.get(name, {}).items() if _may_name_provider(*row)]
         if not (named or undeclared):
             return layer
         entries = dict(layer.entries)
@@ -232,11 +234,11 @@ def foreign_prefix(key: str, entry: Entry, known: Collection[str], catalogue: Ca
 
 def _may_name_provider(key: str, entry: Entry) -> bool:
     """Whether an entry may name a provider: itself, as a key, or before a model."""
-    if key == "llm.provider" or (key.startswith("aliases.") and alias_targets(entry) is not None):
-        return True
-    if key.startswith("aliases.") or key in ("llm.model", "llm.fallbacks") or provider_of(key)[1] == "model":
+    if key.startswith("aliases."):
+        return type(entry.value) is dict or ":" in str(entry.value)
+    if key in ("llm.model", "llm.fallbacks") or key.endswith(".model"):
         return ":" in str(entry.value)
-    return False
+    return key == "llm.provider"
 
 
 def model_strings(key: str, entry: Entry) -> Iterator[tuple[str, Entry]]:

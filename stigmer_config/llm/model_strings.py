@@ -161,7 +161,8 @@ class ModelNames:
             if by_provider is not None:
                 starts = list(by_provider.items())
             for own_provider, target in starts:
-                if self.is_bare(target.value):
+                # Only an alias of an alias can be a cycle, and only an entry for one provider can contradict itself.
+                if target.value not in self.aliases and (own_provider is None or ":" not in target.value):
                     continue
                 for provider in mentioned if own_provider is None else (own_provider,):
                     end = self.expand(name, provider)

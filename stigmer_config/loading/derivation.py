@@ -163,7 +163,7 @@ class Derivation:
         """The winning values, but for the providers' own. Reads the secrets that are used; the others are `Unread`."""
         values: dict[str, Any] = {}
         for key, entry in self.winners.items():
-            if key.startswith("providers.") or key in self._passed_over:
+            if key in self._passed_over or key.startswith("providers."):
                 continue
             if type(entry.value) in _PLAIN and not key.startswith("apps."):
                 values[key] = entry.value
@@ -202,11 +202,14 @@ class Derivation:
             config = msgspec.structs.replace(config, _applications=changed)
             pairs = tuple(chain(*(row for row in rows(pairs) if not row[0].startswith("apps."))))
         if not problems and not self._enforces:
+            llm = with_parameters(config.llm, pairs, self.names.catalogue)
+            if llm is not None:
+                return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
             selecting, parameters = separated(pairs)
-            llm = self._with_selected(config, selecting) if selecting else config.llm
+            llm = self._with_selected(config, selecting) if selecting else None
             llm = with_parameters(llm, parameters, self.names.catalogue) if llm is not None else None
             if llm is not None:
-                warnings = _warnings(config.warnings, ()) if selecting and config.warnings else config.warnings
+                warnings = _warnings(config.warnings, ()) if config.warnings else ()
                 return msgspec.structs.replace(config, llm=llm, warnings=warnings, _overrides=overrides)
         problems += unknown_providers(pairs, self.names.providers, self.names.catalogue)
         if has_errors(problems):

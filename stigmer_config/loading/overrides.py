@@ -21,14 +21,9 @@ from ..sources.mapping import Pairs, entries_of, read_pairs
 # These select another model; everything that follows from them is the same for every execution.
 _SELECTING = frozenset({"llm.model", "llm.provider"})
 
-# Overriding only these changes no provider, model or credential: key → field, and whether a model may refuse it.
-_INDEPENDENT = {
-    "llm.temperature": ("temperature", True),
-    "llm.num_ctx": ("num_ctx", True),
-    "llm.max_tokens": ("max_tokens", False),
-    "llm.timeout": ("timeout", False),
-    "llm.max_retries": ("max_retries", False),
-}
+# Overriding only these changes no provider, model or credential: key → field.
+_INDEPENDENT = {f"llm.{field}": field for field in ("temperature", "num_ctx", "max_tokens", "timeout", "max_retries")}
+_JUDGED = frozenset({"temperature", "num_ctx"})  # those that a model may refuse
 
 _ORIGINS = {key: Origin("execution", f"override[{key}]") for key in SETTINGS}
 
@@ -55,8 +50,6 @@ def layer_of(pairs: Pairs) -> Layer:
 
 def separated(pairs: Pairs) -> tuple[Pairs, Pairs]:
     """The pairs that select a model, and the others."""
-    if _SELECTING.isdisjoint(pairs[::2]):
-        return (), pairs
     selecting: Pairs = ()
     others: Pairs = ()
     for index in range(0, len(pairs), 2):
@@ -73,9 +66,11 @@ def with_parameters(llm: LLMConfig, pairs: Pairs, catalogue: Catalogue) -> LLMCo
         return None
     changes: dict[str, Any] = {}
     for index in range(0, len(pairs), 2):
-        field, is_judged = _INDEPENDENT.get(pairs[index], ("", True))
+        field = _INDEPENDENT.get(pairs[index])
+        if field is None:
+            return None
         value = changes[field] = pairs[index + 1]
-        if is_judged and (not field or _may_cause_problem(llm, field, value, catalogue)):
+        if field in _JUDGED and _may_cause_problem(llm, field, value, catalogue):
             return None
     return msgspec.structs.replace(llm, **changes)
 
@@ -85,6 +80,8 @@ def _may_cause_problem(llm: LLMConfig, field: str, value: Any, catalogue: Catalo
     if value is None or (field == "temperature" and llm.kind == "anthropic" and value > 1):
         return True
     facts = catalogue.find(llm.model_id, llm.provider)
+    if facts is not None and field == "temperature" and facts.temperature is True:
+        return False  # the usual case
     return why_unsupported(field, value, llm.provider, llm.kind, facts, llm.reasoning_effort) is not None
 
 

@@ -10,13 +10,11 @@ import msgspec
 
 from ..core.problems import Problem
 from ..core.provenance import Layer, LayerName
-from ..files.stable_read import Gone, StableReader, Unsettled
+from ..files.stable_read import Gone, Settled, StableReader, Unsettled
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
 from ..sources.checked_read import MAX_BYTES, Contents, check_permissions, failed, opener_of, unreadable
 from ..sources.config_file import layer_of
-
-Identity = tuple[int, int]  # device and inode
 
 
 class _CachedFile(msgspec.Struct, frozen=True):
@@ -39,7 +37,7 @@ class FileCache:
         self._schema = schema
         self._reader = StableReader(MAX_BYTES)
         self._kept: dict[tuple[LayerName, str], _CachedFile] = {}
-        self._identities: dict[str, Identity] = {}
+        self._reads: dict[str, Settled] = {}  # the newest complete one of each path
 
     def refresh(self, paths: Collection[Path] | None) -> bool:
         """Reads these files again (None: all that were read before). Returns whether one has changed."""
@@ -78,13 +76,14 @@ class FileCache:
     def forget(self, layer: LayerName, path: str) -> None:
         """Drops a file that no longer counts."""
         self._kept.pop((layer, path), None)
-        self._identities.pop(path, None)
+        self._reads.pop(path, None)
         self.waiting.pop(Path(path), None)
 
     def same(self, one: str, other: str) -> bool:
         """Whether two paths led to the same file at their last read."""
-        identity = self._identities.get(one)
-        return identity is not None and identity == self._identities.get(other)
+        reads = [self._reads.get(one), self._reads.get(other)]
+        identities = {(read.status.st_dev, read.status.st_ino) for read in reads if read is not None}
+        return len(identities) == 1 and None not in reads
 
     def _keep(self, contents: Contents, path: str, layer: LayerName, uid: int, *, named: bool) -> _CachedFile:
         read, problems = layer_of(contents, path, layer, named=named, schema=self._schema)
@@ -95,7 +94,8 @@ class FileCache:
         """The file's contents; None while it is unsettled."""
         opener = opener_of(layer)
         try:
-            result = self._reader.read(Path(path), opener=opener.open if opener is not None else os.open)
+            open_function = opener.open if opener is not None else os.open
+            result = self._reader.read(path, opener=open_function, known=self._reads.get(path))
         except (OSError, ValueError) as error:
             return unreadable(path, layer, error)
         if isinstance(result, Unsettled):
@@ -103,7 +103,7 @@ class FileCache:
             return None
         if isinstance(result, Gone):
             return unreadable(path, layer, FileNotFoundError())
-        self._identities[path] = (result.status.st_dev, result.status.st_ino)
+        self._reads[path] = result
         return check_permissions(
             path, layer, uid, result.data, result.status, result.acl, opener, is_link=result.is_link
         )

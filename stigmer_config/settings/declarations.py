@@ -74,6 +74,7 @@ def _llm() -> list[Setting]:
         variable="STIGMER_LLM_PROVIDER",
         access="open",
         reload="live",
+        per_execution=True,
     )
     fallbacks = Setting(
         key="llm.fallbacks",
@@ -82,6 +83,7 @@ def _llm() -> list[Setting]:
         variable="STIGMER_LLM_FALLBACKS",
         access="open",
         reload="live",
+        per_execution=True,
         nullable=True,
     )
     shared = [
@@ -92,6 +94,7 @@ def _llm() -> list[Setting]:
             variable=None if name in MERGED_FIELDS else f"STIGMER_LLM_{name.upper()}",
             access=access,
             reload="live",
+            per_execution=True,
             nullable=nullable,
         )
         for name, value_type, access, nullable, doc in _MODEL_FIELDS

@@ -111,7 +111,8 @@ class Schema:
     """An immutable set of settings.
 
     `settings` are those with a fixed key, `named` those with a free name in the key (`aliases.<name>`), `variables` all
-    by their variables, `apps` the registered applications by name. `children` maps each section to the names in it
+    by their variables, `apps` the registered applications by name. `per_execution` are the settings with a fixed key
+    that an override may set. `children` maps each section to the names in it
     and their keys; a free name is `<name>` there.
     """
 
@@ -120,6 +121,9 @@ class Schema:
         declared = {setting.key: setting for setting in settings}
         self.settings: Mapping[str, Setting] = {key: one for key, one in declared.items() if NAME not in key}
         self.named: Mapping[str, Setting] = {key: one for key, one in declared.items() if NAME in key}
+        self.per_execution: Mapping[str, Setting] = {
+            key: one for key, one in self.settings.items() if one.per_execution
+        }
         self.variables: Mapping[str, Setting] = {one.variable: one for one in declared.values() if one.variable}
         self.children: Mapping[str, Mapping[str, str]] = _children(declared)
 

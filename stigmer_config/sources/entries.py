@@ -74,7 +74,7 @@ class Collector:
 
     def _origin(self, node: Node, *, of_key: bool = False) -> Origin:
         if of_key:
-            return Origin(self.layer, self.source, node.key_line, node.key_column)
+            node = node.key or node
         return Origin(self.layer, self.source, node.line, node.column)
 
     def _fault(self, code: str, key: str, message: str, node: Node, hint: str = "", *, of_key: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -12,15 +12,16 @@ from ..core.secret import Secret
 from ..settings.declarations import BUILT_IN, KEY_LISTS
 from ..settings.interpolation import uninterpolated
 from ..settings.packaged_providers import PROVIDER_NAME, packaged_providers
-from ..settings.schema import NAME, Schema, Setting
+from ..settings.schema import NAME, UNREGISTERED, Schema, Setting
 from ..settings.value_types import InvalidValueError
 from .entries import ALIAS_NAME, MODEL, unknown_item
 
 # The content of a mapping, flat: key, value, key, value, … in the settings' types. A Config keeps overrides in this
 # form because it is small.
 Pairs = tuple[Any, ...]
+_NOTHING: Mapping[str, str] = {}
 _NAMED_SECTIONS = ("apps.", "providers.")  # any name may be a section there
-_TEXTS = frozenset({str, Secret})
+_REMARKABLE = frozenset({str, Secret, tuple})  # the types of values that may cause a warning
 
 
 def from_mapping(
@@ -54,39 +55,43 @@ def read_pairs(
     pairs: list[Any] = []
     problems: list[Problem] = []
     is_override = layer == "execution"
+    settings = schema.per_execution if is_override else schema.settings
     for key, value in _flat(given, "", [], schema):
-        if is_override and type(value) is str and not value:
+        if type(value) is str and not value and is_override:
             continue
         try:
-            setting = schema.settings.get(key)
-            if is_override and not _is_overridable(key, setting, schema):
+            setting = settings.get(key)
+            if setting is not None:
+                checked = setting.check(value, key)
+                pairs += key, checked
+                if type(checked) in _REMARKABLE:
+                    problems += _warnings(key, setting, checked, place, schema)
+                continue
+            setting = schema.find(key)
+            if setting is None or (is_override and not setting.per_execution):
                 problems.append(_not_settable(key, place(key), schema))
-            elif setting is None and key.startswith("aliases."):
+            elif key.startswith("aliases."):
                 pairs += key, _alias_value(key, value, place(key))
-            elif setting is None and schema.is_unregistered(key):
+            elif setting is UNREGISTERED:
                 from .app_entries import given_leaves, masked  # imported late: most mappings have no applications
 
                 pairs += chain(*((one, masked(one, part)) for one, part in given_leaves(key, value)))
-            elif setting is not None or (setting := schema.find(key)) is not None:
-                checked = setting.check(value, key)
-                pairs += key, checked
-                if type(checked) in _TEXTS:
-                    warning = uninterpolated(setting, checked, place(key), key)
-                    problems += (warning,) if warning else ()
-                if key in KEY_LISTS:
-                    problems += filter(None, (unknown_item(key, name, place(key), schema) for name in checked))
             else:
-                problems.append(_not_settable(key, place(key), schema))
+                pairs += key, setting.check(value, key)
+                problems += _warnings(key, setting, pairs[-1], place, schema)
         except InvalidValueError as fault:
             problems.append(fault.problem(key, place(key)))
     return tuple(pairs), problems
 
 
-def _is_overridable(key: str, setting: Setting | None, schema: Schema) -> bool:
-    if setting is not None and key.startswith("llm."):
-        return True
-    setting = schema.find(key) if key.startswith("apps.") else None
-    return setting is not None and setting.per_execution
+def _warnings(
+    key: str, setting: Setting, value: Any, place: Callable[[str], Origin], schema: Schema
+) -> Iterable[Problem]:
+    """The problems of a value of the right type: text that looks like a reference, a list that names no key."""
+    if key in KEY_LISTS:
+        return filter(None, (unknown_item(key, name, place(key), schema) for name in value))
+    warning = uninterpolated(setting, value, place(key), key)
+    return (warning,) if warning is not None else ()
 
 
 def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
@@ -110,14 +115,20 @@ def _not_settable(key: str, origin: Origin, schema: Schema) -> Problem:
     return Problem(code="unknown-key", key=key, message=message, hint=hint, origin=origin)
 
 
-def _flat(given: Mapping[str, Any], prefix: str, rows: list[tuple[str, Any]], schema: Schema) -> list[tuple[str, Any]]:
+def _flat(given: Mapping[str, Any], section: str, rows: list[tuple[str, Any]], schema: Schema) -> list[tuple[str, Any]]:
+    children = schema.children.get(section, _NOTHING)
     for name, value in given.items():
-        key = f"{prefix}{name}"
-        if key not in schema.children and not (key.startswith(_NAMED_SECTIONS) and schema.is_section(key)):
+        key = children.get(name)
+        if key is None:
+            key = f"{section}.{name}" if section else f"{name}"
+            is_section = key in schema.children or (key.startswith(_NAMED_SECTIONS) and schema.is_section(key))
+        else:
+            is_section = key in schema.children
+        if not is_section:
             rows.append((key, value))
         elif type(value) is dict or isinstance(value, Mapping):  # the first check is fast, and usually true
             found = len(rows)
-            _flat(value, f"{key}.", rows, schema)
+            _flat(value, key, rows, schema)
             if found == len(rows) and schema.is_struct(schema.declared(key) or ""):  # it exists, with its defaults
                 rows.append((key, {}))
         elif value is not None or _is_nullable(key, schema):  # another section that is null is empty

@@ -33,6 +33,7 @@ from .records import FOLDER, UntrustworthyError, folder_of, move_record, read_re
 
 VERSION = 1
 _ROUTERS = frozenset(filter(is_router, packaged_providers()))
+_NAMING = ("llm.", "providers.")  # the sections, besides the aliases, whose entries may name a provider
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -96,7 +97,7 @@ def _needs_grant(key: str, entry: Entry, names: ModelNames) -> bool:
         return (
             is_model or not _ROUTERS.isdisjoint(alias_targets(entry) or ()) or _strings_name_provider(key, entry, names)
         )
-    return key == "llm.provider" or _strings_name_provider(key, entry, names)
+    return key == "llm.provider" or (key.startswith(_NAMING) and _strings_name_provider(key, entry, names))
 
 
 def _granted(key: str, entry: Entry) -> Any:

@@ -36,7 +36,7 @@ class _Key(Node):
 
 
 def _node(value: Any, origin: Origin | None) -> _Key:
-    return _Key(value, 1, 1, 1, 1, 1, origin=origin)
+    return _Key(value, 1, 1, 1, 0, 0, "", origin=origin)
 
 
 def etcd_layer(fleet: Fleet, stored: Stored, schema: Schema = BUILT_IN) -> tuple[Layer, list[Problem]]:

@@ -7,6 +7,7 @@ aliases, tags, directives, merge keys, second documents, deep nesting, too many 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -57,7 +58,7 @@ class YamlReader:
         self.names: list[str] = []  # for each, its name in its parent
         self.keys: list[Node | None] = []  # for each, the key that waits for its value
         self.documents = 0
-        self.ended = False  # by `...`
+        self.document_end: int | None = None  # the index of `...`
         self.colon = ""  # the character that replaces a colon for the parser
 
     def problem(self, code: str, message: str, hint: str, line: int, column: int, key: str = "") -> None:
@@ -147,8 +148,8 @@ class YamlReader:
 
         return {
             events.ScalarEvent: self._scalar,
-            events.MappingStartEvent: lambda event: self._start(event, {}),
-            events.SequenceStartEvent: lambda event: self._start(event, []),
+            events.MappingStartEvent: functools.partial(self._start, dict),
+            events.SequenceStartEvent: functools.partial(self._start, list),
             events.MappingEndEvent: self._end,
             events.SequenceEndEvent: self._end,
             events.AliasEvent: self._alias,
@@ -166,7 +167,7 @@ class YamlReader:
                 "yaml-syntax", "an unresolved git merge conflict", hint, *line_and_column(self.text, conflict.start())
             )
             return
-        code, message, hint, line, column = told(error, only_document=self.documents == 1 and not self.ended)
+        code, message, hint, line, column = told(error, only_document=self.documents == 1 and self.document_end is None)
         message, hint = self._explained(message, hint, line, column)
         last = line_and_column(self.text, len(self.text.rstrip()))
         if (line, column) > last:  # something is missing: the open nodes show where
@@ -208,12 +209,12 @@ class YamlReader:
             self._stop("yaml-forbidden", "YAML directives (%) are not allowed here", event.start_mark)
 
     def _document_end(self, event: Any) -> None:
-        self.ended = event.explicit
+        if event.explicit:
+            self.document_end = event.start_mark.index
 
-    def _node(self, event: Any, value: Any = None) -> Node:
-        mark = event.start_mark
-        line, column = mark.line + 1, mark.column + 1
-        return Node(value, line, column, event.end_mark.line + 1, line, column)
+    def _node(self, event: Any, value: Any, style: str) -> Node:
+        start, end = event.start_mark, event.end_mark
+        return Node(value, start.line + 1, start.column + 1, end.line + 1, start.index, end.index, style)
 
     def _forbid(self, node: Node, what: str, hint: str) -> None:
         node.bad = True
@@ -228,26 +229,27 @@ class YamlReader:
             self._forbid(node, "YAML tags (!name)", hint)
 
     def _alias(self, event: Any) -> None:
-        node = self._node(event)
+        node = self._node(event, None, "")
         self._forbid(node, "YAML aliases (*name)", "write the value out")
         self._place(node)
 
     def _scalar(self, event: Any) -> None:
         text = event.value.replace(self.colon, ":") if self.colon else event.value
-        node = self._node(event, text)
+        node = self._node(event, text, event.style)
         if event.anchor is not None or event.ctag is not None:
             self._decorated(node, event)
         if len(text) > MAX_SCALAR:
             node.bad = True
             self.fault("too-large", f"a string of more than {MAX_SCALAR} characters", "shorten it", node)
-        is_key = self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict
-        # A key is its text: `1`, `true` and `null` are names like any other.
-        if event.style == "" and not is_key:
+        if self.keys and self.keys[-1] is None and type(self.open[-1].value) is dict:
+            self.keys[-1] = node  # a key is its text: `1`, `true` and `null` are names like any other
+            return
+        if event.style == "":
             node.value = scalar(text)
         self._place(node)
 
-    def _start(self, event: Any, empty: Any) -> None:
-        node = self._node(event, empty)
+    def _start(self, kind: type[dict[str, Node]] | type[list[Node]], event: Any) -> None:
+        node = self._node(event, kind(), self.text[event.start_mark.index] if event.flow_style else "")
         if event.anchor is not None or event.ctag is not None:
             self._decorated(node, event)
         if len(self.open) >= MAX_DEPTH:
@@ -259,7 +261,8 @@ class YamlReader:
         self.keys.append(None)
 
     def _end(self, event: Any) -> None:
-        self.open.pop().end_line = event.end_mark.line + 1
+        node = self.open.pop()
+        node.end, node.end_line = event.end_mark.index, event.end_mark.line + 1
         self.names.pop()
         self.keys.pop()
 
@@ -281,7 +284,7 @@ class YamlReader:
             self.keys[-1] = node
             return
         self.keys[-1] = None
-        node.key_line, node.key_column = key.line, key.column
+        node.key = key
         name = key.value if type(key.value) is str else ""
         if not key.bad and name != "<<" and name not in parent:
             parent[name] = node
@@ -301,7 +304,7 @@ class YamlReader:
         # The content of a secret's value may be the secret.
         path = ".".join(map(shown_name, names[:secret]))
         subject = "a key " if secret is not None or not path else ""
-        hint = f"remove one of the two; the first is on line {first.key_line}"
+        hint = f"remove one of the two; the first is on line {(first.key or first).line}"
         self.fault("duplicate-key", f"{subject}is given twice", hint, key, path)
 
 

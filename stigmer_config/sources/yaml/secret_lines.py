@@ -132,13 +132,13 @@ class _Hider:
     def _leaf(self, key: str, node: Node) -> None:
         setting = self._schema.find(key)
         if setting is not None and (setting.is_secret or key.endswith(".headers")):
-            self._hide(node.key_line, node)
+            self._hide((node.key or node).line, node)
         elif _may_hold_secret(node):
             self._hide(node.line, node)
 
     def _alias(self, name: str, node: Node) -> None:
         if self._secretive and is_secretive(name):
-            self._hide(node.key_line, node)
+            self._hide((node.key or node).line, node)
         elif type(node.value) is dict:
             for provider, child in node.value.items():
                 if not PROVIDER_NAME.fullmatch(provider):
@@ -154,12 +154,12 @@ class _Hider:
         # If a colon was forgotten, the secret is part of the name, or its name part of the value.
         text = node.value if type(node.value) is str else ""
         if any(self._guesses.may_be_secret(word) for word in (name, *_WORD.findall(f"{name} {text[:200]}"))):
-            self._hide(node.key_line, node)
+            self._hide((node.key or node).line, node)
 
     def lost(self, name: str, node: Node) -> None:
         """Hides values that are not in the tree, unless their names are certainly not a secret's."""
         if name not in self._schema.known_names or is_secretive(name) or name in self._schema.secret_names:
-            self._hide(node.key_line, node)
+            self._hide((node.key or node).line, node)
         elif _may_hold_secret(node) or (name in _SECTIONS and node.value is not None):
             self._hide(node.line, node)
 

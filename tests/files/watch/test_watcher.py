@@ -31,6 +31,7 @@ try:
 except ImportError:  # a watchdog with which native.py takes the public observer
     InotifyFD = None  # type: ignore[assignment,misc]
 
+from stigmer_config.files import held_calls
 from stigmer_config.files import stable_read as settled
 from stigmer_config.files.stable_read import Gone, Settled, StableReader, Unsettled, read_settled
 from stigmer_config.files.watch import State, Watcher, os_events
@@ -873,7 +874,7 @@ def test_without_leases_a_change_has_to_be_old(tmp_path: Path, monkeypatch: pyte
     """Without leases, a file counts after 0.1 s without a change, whatever the clock says."""
     path = tmp_path / "config.yaml"
     path.write_bytes(b"half")
-    monkeypatch.setattr(settled, "_open_for_writing", lambda _: None)
+    monkeypatch.setattr(settled, "_read_leased", lambda *_: (None, None))
     first = read_settled(path)
     assert isinstance(first, Unsettled)
     assert 0 < first.retry_in <= settled.QUIET
@@ -889,9 +890,13 @@ def test_without_leases_a_change_has_to_be_old(tmp_path: Path, monkeypatch: pyte
 def test_a_read_that_races_a_writer_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, bytes], object]
 ) -> None:
-    """A file that changes between open and the second look is read again, a few times."""
+    """A file that changes between open and the second look is read again, a few times.
+
+    So it is when it has to be read from the disk, which takes too long to keep writers out.
+    """
     path = tmp_path / "config.yaml"
     path.write_bytes(b"0")
+    monkeypatch.setattr(held_calls, "read_cached", lambda *_: None)
     read, reads = os.read, [0]
 
     def racing(descriptor: int, size: int) -> bytes:
@@ -914,12 +919,90 @@ def test_a_read_that_falls_short_does_not_count(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "config.yaml"
     path.write_bytes(b"content")
     read = os.read
+    monkeypatch.setattr(held_calls, "read_cached", lambda *_: b"con")
     monkeypatch.setattr(os, "read", lambda descriptor, _: read(descriptor, 3))
     first = read_settled(path)
     assert isinstance(first, Unsettled)
     last = read_settled(path, earlier=first._replace(since=first.since - settled.QUIET))
     assert isinstance(last, Settled)
     assert last.data == b"con"
+
+
+@linux
+def test_a_writer_waits_while_the_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes are read under the lease, from memory: a writer cannot open the file meanwhile."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"content")
+    read, refused = held_calls.read_cached, []
+
+    def beside_a_writer(descriptor: int, size: int) -> bytes | None:
+        with pytest.raises(BlockingIOError) as error:
+            os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        refused.append(error)
+        return read(descriptor, size)
+
+    monkeypatch.setattr(held_calls, "read_cached", beside_a_writer)
+    result = read_settled(path)
+    assert isinstance(result, Settled)
+    assert result.data == b"content"
+    assert len(refused) == 1
+
+
+def rewritten(path: Path, status: os.stat_result) -> None:
+    """As long, and the modification time is put back."""
+    path.write_bytes(b"CONTENT")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def linked(path: Path, _: os.stat_result) -> None:
+    path.rename(path.with_name("target"))
+    path.symlink_to("target")
+
+
+@linux
+@pytest.mark.parametrize(
+    "change", [rewritten, linked, lambda path, _: replace(path, b"CONTENT"), lambda path, _: path.chmod(0o600)]
+)
+def test_a_final_read_is_repeated_only_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, os.stat_result], object]
+) -> None:
+    """Every change of content, path or permissions counts, however the file hides it."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"content")
+    if os.major(path.stat().st_dev) == 0:
+        pytest.skip("the file system is on no block device")
+    young = read_settled(path)
+    assert isinstance(young, Settled)
+    assert not young.is_final  # the next change could get the same time stamp
+    assert read_settled(path, known=young) is not young
+    with monkeypatch.context() as patch:
+        patch.setattr(settled, "AGE", -1.0)
+        final = read_settled(path)
+    assert isinstance(final, Settled)
+    assert read_settled(path, known=final) is final
+    change(path, path.stat())
+    new = read_settled(path, known=final)
+    assert isinstance(new, Settled)
+    assert new is not final
+    assert new.data == path.read_bytes()
+
+
+@pytest.mark.parametrize("patched", ["_read_leased", "major"])
+def test_a_read_without_a_lease_or_from_a_server_is_never_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patched: str
+) -> None:
+    """A writer may still have the file, and a server's signature may be an old one."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"content")
+    monkeypatch.setattr(settled, "AGE", -1.0)
+    monkeypatch.setattr(settled, "QUIET", 0.0)
+    if patched == "major":
+        monkeypatch.setattr(os, "major", lambda _: 0)
+    else:
+        monkeypatch.setattr(settled, patched, lambda *_: (None, None))
+    result = read_settled(path)
+    assert isinstance(result, Settled)
+    assert not result.is_final
 
 
 def test_a_vanished_or_emptied_file_counts_after_its_grace(tmp_path: Path) -> None:
