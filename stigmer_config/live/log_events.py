@@ -51,6 +51,13 @@ def _logger(config: Config) -> Any:
     )
 
 
+def _is_dropped(config: Config, method: str) -> bool:
+    """Whether `logging.level` drops an event. A program's own structlog decides that itself."""
+    is_configured = getattr(sys.modules.get("structlog"), "is_configured", None)
+    by_program = is_configured is not None and is_configured()
+    return not by_program and _LEVELS[method] < _LEVELS[config.logging.level]
+
+
 def _is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
@@ -120,6 +127,8 @@ def logging_aside() -> Iterator[None]:
 
 def _emit(config: Config, method: str, event: str, **fields: Any) -> None:
     """Logs an event without secrets. Never raises."""
+    if _is_dropped(config, method):
+        return
     if not getattr(_aside, "is_on", False):
         _log(config, method, event, fields)
         return

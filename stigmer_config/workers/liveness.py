@@ -32,6 +32,7 @@ class WorkerLock:
             self._path = os.path.join(folder, f"{name}.lock")
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE | NO_LINK, 0o600)
             _held.add(self)
+            self._status = os.fstat(self._descriptor)
             if try_lock(self._descriptor) and self.is_in_place:
                 return
             self.release()
@@ -41,7 +42,7 @@ class WorkerLock:
     def is_in_place(self) -> bool:
         """Whether the locked file is still the one at its path."""
         try:
-            return os.path.samestat(os.lstat(self._path), os.fstat(self._descriptor))
+            return os.path.samestat(os.lstat(self._path), self._status)
         except OSError:
             return False
 

@@ -276,4 +276,4 @@ def _status(path: Path) -> Signature | Absence:
         return signature(os.stat(path))
     except (OSError, ValueError) as error:
         number = (error.errno or 0) if isinstance(error, OSError) else 0  # not a possible path
-        return Absence(number, os.path.islink(path), os.path.islink(path.parent))
+        return Absence(number, os.path.islink(path), os.path.islink(os.path.dirname(path)))
