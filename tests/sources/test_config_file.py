@@ -29,7 +29,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_second_load_parses_only_what_has_changed(sandbox: Sandbox, parsed: list[str]) -> None:
     sandbox.write(site="llm: {max_tokens: 1}\n", user="llm: {timeout: 2}\n")
     sandbox.load({"MODE": "local"})
-    assert len(parsed) == 2
+    assert {str(sandbox.site_file), str(sandbox.user_file)} <= set(parsed)
     parsed.clear()
     assert sandbox.load({"MODE": "local"}).llm.timeout == 2
     assert parsed == []
