@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
@@ -9,12 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import environments
 from reference import World
 from timing import Runs, interleaved
 
 SHOW = "stigmer config show --origin"
+DYNACONF = "dynaconf list"
+# Those that are on PATH.
 PEERS = {
-    "dynaconf list": ("dynaconf", "-i", "settings.settings", "list"),
     "pip config debug": ("pip", "config", "debug"),
     "npm config ls -l": ("npm", "config", "ls", "-l"),
     "git config --list --show-origin": ("git", "config", "--list", "--show-origin"),
@@ -35,9 +38,16 @@ Reference()
 
 
 def _run(
-    command: Sequence[str], world: World, clock: Callable[[], float] = time.perf_counter, **variables: str
+    command: Sequence[str],
+    world: World,
+    clock: Callable[[], float] = time.perf_counter,
+    within: str | None = None,
+    **variables: str,
 ) -> Callable[[], float]:
+    """A measurement of a command, one of the environment `within` if that is given."""
     environment = {**world.environment(), **variables}
+    if within is not None:
+        environment["PATH"] = f"{environments.commands(within)}{os.pathsep}{environment['PATH']}"
     found = shutil.which(command[0], path=environment["PATH"])
     whole = [found or command[0], *command[1:]]
 
@@ -59,14 +69,16 @@ def _cpu_of_children() -> float:
 
 def measure(world: World, rounds: int) -> Runs:
     """Wall time of whole processes; a peer that is not on PATH is left out."""
-    commands: dict[str, Sequence[str]] = {BARE: world.python("-c", "pass"), SHOW: SHOW.split()}
+    ours = environments.OURS
     path = world.environment()["PATH"]
-    commands |= {name: command for name, command in PEERS.items() if shutil.which(command[0], path=path)}
-    work = {name: _run(command, world) for name, command in commands.items()}
-    work[COMPLETE] = _run(("stigmer",), world, **_COMPLETING)
-    work[LOAD] = _run(world.python("-c", LOAD.replace("load()", "stigmer_config.load()")), world)
+    work = {name: _run(command, world) for name, command in PEERS.items() if shutil.which(command[0], path=path)}
+    work[BARE] = _run(("python", "-c", "pass"), world, within=ours)
+    work[SHOW] = _run(SHOW.split(), world, within=ours)
+    work[COMPLETE] = _run(("stigmer",), world, within=ours, **_COMPLETING)
+    work[LOAD] = _run(("python", "-c", LOAD.replace("load()", "stigmer_config.load()")), world, within=ours)
+    work[DYNACONF] = _run(("dynaconf", "-i", "settings.settings", "list"), world, within="dynaconf")
     pydantic = _PYDANTIC.format(folder=str(Path(__file__).parent), files=world.files)
-    work[LOAD_PYDANTIC] = _run(world.python("-c", pydantic), world)
+    work[LOAD_PYDANTIC] = _run(("python", "-c", pydantic), world, within="pydantic-settings")
     return interleaved(work, rounds)
 
 
@@ -75,7 +87,9 @@ def growth(world: World, sizes: Sequence[int], rounds: int) -> Runs:
     command = SHOW.split()
     return interleaved(
         {
-            str(size): _run(command, world, _cpu_of_children, STIGMER_HOME=world.home_with_aliases(size))
+            str(size): _run(
+                command, world, _cpu_of_children, environments.OURS, STIGMER_HOME=world.home_with_aliases(size)
+            )
             for size in sizes
         },
         rounds,

@@ -82,6 +82,10 @@ def warm_part(world: World, *, quick: bool) -> Part:
     for name in PEERS:
         limit = {"dynaconf": 0.07, "pydantic-settings": 0.2}.get(name)
         goals.append(_compared(f"`load()` / the same files by {name}", limit, loads, "load", name))
+    name = next(iter(PEERS))
+    goals.append(
+        _compared(f"`load()` of changed files / the same files by {name}", None, loads, "load, changed files", name)
+    )
     for name, same, bare in (("override", 20, 20), ("override, alias", 30, 60), ("override, provider", 30, 60)):
         for against, how, limit in (
             ("structs.replace", "the same mapping", same),

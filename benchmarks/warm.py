@@ -62,7 +62,7 @@ def work(rounds: int, files: list[str]) -> dict[str, Any]:
     """Seconds of loads, overrides and reads, interleaved."""
     config = load()
     _check(config)
-    loads = {"load": repeated("load()", {"load": load}, 1)}
+    loads = {"load": repeated("load()", {"load": load}, 1), "load, changed files": _changed_loads(files)}
     loads |= {name: repeated("peer()", {"peer": peer}, 1) for name, peer in peers.loads(files).items()}
     overrides = {name: repeated(statement, _names(config), 50) for name, statement in OVERRIDES.items()}
     frozen = _Frozen(_Frozen(None))
@@ -76,6 +76,24 @@ def work(rounds: int, files: list[str]) -> dict[str, Any]:
         "first override": _firsts(rounds * 5),
         "read": interleaved(reads, rounds),
     }
+
+
+def _changed_loads(files: list[str], environment: Environment | None = None) -> Callable[[], float]:
+    """CPU seconds of a load after these files have changed, so that each is parsed again."""
+    texts = {Path(file): Path(file).read_text(encoding="utf-8") for file in files}
+    numbers = itertools.count()
+
+    def once() -> float:
+        seconds = 0.0
+        for _ in range(10):
+            for file, text in texts.items():
+                file.write_text(f"{text}# {next(numbers)}\n", encoding="utf-8")
+            start = time.process_time()
+            load(environment=environment)
+            seconds += time.process_time() - start
+        return seconds / 10
+
+    return once
 
 
 def _firsts(rounds: int) -> dict[str, list[float]]:
@@ -161,8 +179,7 @@ def growth(homes: dict[str, str], rounds: int) -> dict[str, Any]:
         for size, environment in environments.items():
             live = open_ones.enter_context(LiveConfig.start(environment=environment))
             config = live.current
-            names = {"load": load, "environment": environment}
-            work["load"][size] = repeated("load(environment=environment)", names, 1)
+            work["load"][size] = _changed_loads([f"{homes[size]}/config.yaml"], environment)
             work["reload"][size] = _reloads(live, Path(homes[size]) / "config.yaml")
             work["override"][size] = repeated("config.override(alias)", _names(config), 50)
             work["read"][size] = repeated(READ, {"config": config}, 20_000)
@@ -174,18 +191,18 @@ def _reloads(live: LiveConfig, file: Path) -> Callable[[], float]:
     """CPU seconds, in all threads, from just before a changed file is in place until it is applied."""
     text = file.read_text(encoding="utf-8")
     spare = file.parent.parent / "spare.yaml"  # elsewhere: its writing wakes nobody
-    efforts = itertools.cycle(("high", "low"))
+    limits = itertools.count(1000)
 
     def once() -> float:
-        effort = next(efforts)
-        spare.write_text(text.replace("reasoning_effort: low", f"reasoning_effort: {effort}"), encoding="utf-8")
+        limit = next(limits)
+        spare.write_text(text.replace("reasoning_effort: low", f"max_tokens: {limit}"), encoding="utf-8")
         spare.chmod(0o600)
         time.sleep(0.03)  # longer than a worker's spacing of two reads
         start = time.process_time()
         os.rename(spare, file)
         live.reload()
         seconds = time.process_time() - start
-        if live.current.providers["openai"].reasoning_effort != effort:
+        if live.current.providers["openai"].max_tokens != limit:
             raise RuntimeError("the change was not taken")
         return seconds
 

@@ -216,7 +216,7 @@ WHY = {
     "frozen typed sections": "msgspec decimal math numbers",
     "YAML events with their places, through the C parser": """ruamel _ruamel_yaml cython_runtime base64 binascii glob
         struct warnings""",
-    "the system's and the user's folders": "platformdirs bisect bz2 lzma random shutil tempfile zlib",
+    "folders, where a variable moves them": "platformdirs bisect bz2 lzma random shutil tempfile zlib",
     "paths": "fnmatch ntpath pathlib",
     "the fingerprint, in JSON alone": "hashlib",
     "fewer searches for garbage in a command": "gc",

@@ -21,7 +21,6 @@ from ..core.provenance import Origin
 from ..files.paths import real_path
 from ..settings.declarations import BUILT_IN
 from ..settings.schema import Schema
-from ..sources.config_file import file_layer
 from ..sources.discovery import project_file, site_file, user_file
 
 if TYPE_CHECKING:
@@ -82,6 +81,8 @@ def _is_used(environment: Environment) -> bool:
                     continue
         except (OSError, ValueError):
             continue
+        from ..sources.config_file import file_layer  # imported late: most files have no such section
+
         if file_layer(path, layer, environment.uid)[0].apps is not None:  # type: ignore[arg-type]
             return True
     if (environment.variable("STIGMER_ETCD") or "").startswith("https://"):

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -15,10 +15,12 @@ from ..config.config import RESOLVED
 from ..core.environment import Environment
 from ..core.problems import Problem, did_you_mean, printable
 from ..core.provenance import Layer
-from ..loading.load import Loaded, read
-from ..loading.request import Request
 from ..settings.schema import Schema
 from .app_discovery import KnownApps, applications, mentions, quiet
+
+if TYPE_CHECKING:
+    from ..loading.load import Loaded
+    from ..loading.request import Request
 
 
 def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
@@ -107,6 +109,8 @@ class CommandContext:
 
     def request(self) -> Request:
         """The request for `load`."""
+        from ..loading.request import Request  # imported late: completion of a key loads nothing
+
         # Only workers run the commands of secrets.
         found = self.applications
         return Request(
@@ -122,6 +126,8 @@ class CommandContext:
 
 def read_quietly(request: Request) -> Loaded:
     """Loads a request; what an application's own check prints goes to standard error."""
+    from ..loading.load import read
+
     with quiet() if request.schema.apps else contextlib.nullcontext():
         return read(request)
 

@@ -193,5 +193,5 @@ def items(entry: Entry) -> tuple[Entry, ...]:
 
 def alias_targets(entry: Entry) -> Mapping[str, Entry] | None:
     """An alias's mapping of provider → entry; None for an alias that is not a mapping."""
-    value: Any = entry.value
-    return value if type(value) is dict else None
+    is_mapping = type(entry.value) is dict
+    return entry.value if is_mapping else None

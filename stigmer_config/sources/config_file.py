@@ -33,11 +33,12 @@ def file_layer(
 def layer_of(
     contents: Contents, path: str, layer: LayerName, *, named: bool = False, schema: Schema = BUILT_IN
 ) -> tuple[Layer, list[Problem]]:
-    """The layer of a file's contents, and every fault of it."""
+    """The layer of a file's contents, and every fault of it. The same contents give the same layer."""
     if contents.data == b"" and named and layer == "site":
         return _emptied(contents, path, layer)
     if contents.data is not None:
-        return _parsed(contents, contents.data, path, layer, schema)
+        read, found = _parsed(contents, contents.data, path, layer, schema)
+        return read, list(found)
     problems = list(contents.problems)
     if named and not problems:
         hint = "check the path, or unset STIGMER_SITE_CONFIG" if layer == "site" else "check the path"
@@ -56,16 +57,17 @@ def _emptied(contents: Contents, path: str, layer: LayerName) -> tuple[Layer, li
     return Layer(layer, path, "error", why=fault.message, hashed=_hashed(b"")), [*contents.problems, fault]
 
 
+@functools.lru_cache(maxsize=8)  # a program that loads again finds most files unchanged; parsing is half of a load
 def _parsed(
     contents: Contents, data: bytes, path: str, layer: LayerName, schema: Schema
-) -> tuple[Layer, list[Problem]]:
+) -> tuple[Layer, tuple[Problem, ...]]:
     hashed = _hashed(data)
     problems = list(contents.problems)
     try:
         text = _decoded(data)
     except UnicodeDecodeError as error:
         problems.append(_not_utf8(data, error, path, layer))
-        return Layer(layer, path, "error", why=problems[-1].message, hashed=hashed), problems
+        return Layer(layer, path, "error", why=problems[-1].message, hashed=hashed), tuple(problems)
     reader = YamlReader(text, layer, path)
     tree = reader.read()
     problems += reader.problems
@@ -93,7 +95,7 @@ def _parsed(
         apps=None if fatal else collector.apps,
         not_read=tuple(collector.not_read),
     )
-    return read, problems
+    return read, tuple(problems)
 
 
 def _hashed(data: bytes) -> Callable[[], str]:

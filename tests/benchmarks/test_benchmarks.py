@@ -212,6 +212,26 @@ def test_a_peer_that_gives_something_else_is_not_measured(
     assert re.search(r"RuntimeError: dynaconf does not load what it should: (aliases\.deep|redis\.port)", done.stderr)
 
 
+@pytest.mark.parametrize(
+    ("name", "has", "lacks"),
+    [
+        ("stigmer-config", {"click", "msgspec", "ruamel-yaml-clib"}, {"pydantic", "setuptools", "typing-extensions"}),
+        ("dynaconf", {"dynaconf"}, {"click", "setuptools", "typing-extensions"}),
+        ("pydantic-settings", {"pydantic-core", "pyyaml", "typing-extensions"}, {"click", "dynaconf", "setuptools"}),
+    ],
+)
+def test_a_whole_process_runs_with_what_its_users_have(name: str, has: set[str], lacks: set[str]) -> None:
+    """Each in an environment of its own: what else is installed is imported by some, and changes their times."""
+    program = (
+        f"import sys\nsys.path.insert(0, {str(BENCHMARKS)!r})\nimport environments\nprint(environments.lock({name!r}))"
+    )
+    done = run("-c", program)
+    assert done.returncode == 0, done.stderr
+    packages = set(re.findall(r"^([a-z0-9-]+)==", done.stdout, re.MULTILINE))
+    assert (packages >= has, packages & lacks) == (True, set())
+    assert "--hash=sha256:" in done.stdout
+
+
 def test_a_quick_run_prints_its_table_and_keeps_nothing(checkout: Path) -> None:
     """`run.py --quick PART` measures that part with the real command line, and leaves the last figures alone."""
     before = {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file()}

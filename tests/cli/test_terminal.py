@@ -321,9 +321,9 @@ def test_any_locale_prints_everything(sandbox: Sandbox, variables: dict[str, str
 def test_the_last_resort_shows_no_value(sandbox: Sandbox) -> None:
     """A bug is reported only with its place and type: no message, no locals, no traceback."""
     script = (
-        "import stigmer_config.cli as cli, stigmer_config.cli.options as common\n"
+        "import stigmer_config.cli as cli, stigmer_config.loading.load as loading\n"
         "def read(request):\n    held = 'sk-hidden-local'\n    raise ValueError('sk-hidden-message ' + held)\n"
-        "common.read = read\ncli.main()\n"
+        "loading.read = read\ncli.main()\n"
     )
     command = [sys.executable, "-c", script, "config", "show"]
     done = subprocess.run(

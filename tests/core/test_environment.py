@@ -126,3 +126,38 @@ def test_a_working_folder_that_is_gone_matters_only_to_what_needs_it(sandbox: Sa
         [sys.executable, "-c", program], cwd=gone, env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "5\n5\nunreadable-file\n"), done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have folders of their own")
+@pytest.mark.parametrize(
+    ("variables", "is_default"),
+    [
+        ({}, True),
+        ({"HOME": "/h/"}, True),
+        ({"HOME": "/"}, True),
+        ({"XDG_CONFIG_DIRS": "", "XDG_CONFIG_HOME": "", "XDG_STATE_HOME": ""}, True),
+        ({"XDG_CONFIG_DIRS": "/a:/b"}, False),
+        ({"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s"}, False),
+        ({"XDG_CONFIG_DIRS": "relative"}, False),
+    ],
+    ids=str,
+)
+def test_the_folders_are_those_of_platformdirs(tmp_path: Path, variables: dict[str, str], *, is_default: bool) -> None:
+    """The defaults without its import, which is a tenth of a load; it decides wherever a variable moves them."""
+    program = (
+        "import sys\n"
+        "from stigmer_config import Environment\n"
+        "found = Environment.capture()\n"
+        "imported = 'platformdirs' in sys.modules\n"
+        "import platformdirs\n"
+        "folders = platformdirs.PlatformDirs('stigmer')\n"
+        "assert found.site_dir == folders.site_config_path, found.site_dir\n"
+        "assert found.config_dir == folders.user_config_path, found.config_dir\n"
+        "assert found.state_dir == folders.user_state_path, found.state_dir\n"
+        "print(imported)\n"
+    )
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == (f"{not is_default}\n", "")

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 from .paths import REPOSITORY
@@ -79,10 +80,15 @@ def _canonical(name: str) -> str:
 
 
 def requirements(lock: str) -> str:
-    """The part of a lock that these tests need, with its hashes: the packages, and what they depend on in turn."""
+    """The part of a lock that these tests need, with its hashes."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = [*project["dependencies"], *(one for extra in EXTRAS for one in project["optional-dependencies"][extra])]
-    needed = {_canonical(re.split(r"[^\w.-]", one)[0]) for one in (*named, *PACKAGES)}
+    return pinned(lock, (re.split(r"[^\w.-]", one)[0] for one in (*named, *PACKAGES)))
+
+
+def pinned(lock: str, packages: Iterable[str]) -> str:
+    """The part of a lock with some packages and what they depend on in turn, with its hashes."""
+    needed = set(map(_canonical, packages))
     text = (REPOSITORY / lock).read_text(encoding="utf-8")
     # (name, its pin with hashes, what needs it); a package may have a pin for each Python.
     pins = [
@@ -99,8 +105,16 @@ def environment(pair: str, base: str) -> str:
 
     Raises `CalledProcessError` or `TimeoutExpired` when it cannot be made, with what the installer wrote.
     """
-    lock = requirements(LOCKS[pair.partition("-")[2]])
-    folder = REPOSITORY / ".venvs" / pair
+    return made(pair, requirements(LOCKS[pair.partition("-")[2]]), base)
+
+
+def made(name: str, lock: str, base: str, *, with_pip: bool = True, with_package: bool = True) -> str:
+    """The interpreter of the environment `name`, with the packages of a lock and this one.
+
+    Without pip there is nothing else in it, not even setuptools, which runs code at each start of an interpreter.
+    Raises the errors of `environment`.
+    """
+    folder = REPOSITORY / ".venvs" / name
     python, stamp, wanted = folder / "bin" / "python", folder / "made-from", folder / "requirements.txt"
     made_from = (lock, (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"), str(REPOSITORY), base)
     digest = hashlib.sha256("\0".join(made_from).encode()).hexdigest()
@@ -108,15 +122,17 @@ def environment(pair: str, base: str) -> str:
         return str(python)
     shutil.rmtree(folder, ignore_errors=True)
     if has_uv():
-        make = ["uv", "venv", "-q", "--seed", "--python", base, str(folder)]
+        make = ["uv", "venv", "-q", *(["--seed"] if with_pip else []), "--python", base, str(folder)]
         install = ["uv", "pip", "install", "-q", "--python", str(python), "--no-deps"]
     else:
-        make = [base, "-m", "venv", str(folder)]
-        install = [str(python), "-m", "pip", "install", "-q", "--no-deps", "--no-compile"]
+        make = [base, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(folder)]
+        pip = [str(python), "-m", "pip"] if with_pip else [sys.executable, "-m", "pip", "--python", str(python)]
+        install = [*pip, "install", "-q", "--no-deps", "--no-compile"]
     _run(make)
     wanted.write_text(lock)
     _run([*install, "--require-hashes", "-r", str(wanted)])
-    _run([*install, "--no-build-isolation", "-e", "."])
+    if with_package:
+        _run([*install, "--no-build-isolation", "-e", "."])
     stamp.write_text(digest)
     return str(python)
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from ...config.config import RESOLVED, Config
+from ...config.config import RESOLVED
 from ...core.problems import printable
 from ...core.provenance import LayerName
-from ...loading.load import Loaded, read
 from ...settings.declarations import CORE_PROVIDERS
 from ...settings.model_types import ModelString, ProviderName
 from ...settings.packaged_providers import packaged_providers
@@ -26,6 +25,9 @@ from ..options import CommandContext, capture
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from ...config.config import Config
+    from ...loading.load import Loaded
 
     Words = list[CompletionItem[str]]
 
@@ -227,6 +229,8 @@ def _where(ctx: click.Context, begun: str = "") -> CommandContext:
 
 def _loaded(ctx: click.Context) -> Loaded | None:
     """The configuration for the options on the command line; None when it cannot be loaded."""
+    from ...loading.load import read  # imported late: keys need no load
+
     try:
         request = _where(ctx).request()
         # Reading a fleet's store needs the network.
