@@ -10,7 +10,7 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final
 
 _BUFFER: Final = 16 * 1024
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
@@ -64,9 +64,10 @@ def _read() -> Callable[[int, ctypes.Array[ctypes.c_char], int], int]:
 @functools.cache
 def _preadv2() -> Callable[[int, _Part, int, int, int], int] | None:
     """None without RWF_NOWAIT (Linux 4.14, glibc 2.26, musl 1.2.5), and where `off_t` may be longer than a `long`."""
-    function = getattr(ctypes.PyDLL(None, use_errno=True), "preadv2", None)
+    function: Any = getattr(ctypes.PyDLL(None, use_errno=True), "preadv2", None)
     if function is None or not _NOWAIT or ctypes.sizeof(ctypes.c_long) < 8:
         return None
     function.argtypes = (ctypes.c_int, ctypes.POINTER(_Part), ctypes.c_int, ctypes.c_long, ctypes.c_int)
     function.restype = ctypes.c_ssize_t
-    return cast("Callable[[int, _Part, int, int, int], int]", function)
+    found: Callable[[int, _Part, int, int, int], int] = function
+    return found
