@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from operator import methodcaller
 from typing import Any
@@ -76,45 +76,52 @@ class Derivation:
         policy: Policy | None = None,
     ) -> None:
         self.mode = mode
-        self._policy = policy or Policy(today)
-        self._enforces = bool(policy)
         self.layers = combined.layers
         self.winners = combined.winners
         self.names = combined.names
         self.selection = combined.selection
         self.today = today
-        overrides = tuple(overrides)
-        self._opener = opener
         self.schema = schema
-        self._applications = NO_APPLICATIONS
+        self._opener = opener
+        self._policy = policy or None  # None: nothing is enforced
         if schema.apps or any(map(_IS_OF_APP, self.winners)):
             self.winners = self._with_applications(self.winners)
         passed_over = passed_over_credentials(self.winners, baseline.winners, self.selection.inputs.granted, schema)
         self._passed_over = {key: problem for key, problem in passed_over.items() if not self._is_unused_redis(key)}
-        unknown = [unknown_providers(pairs, self.names.providers, self.names.catalogue) for pairs in overrides]
-        self.overrides = tuple(pairs for pairs, faults in zip(overrides, unknown, strict=True) if not faults)
-        self._view = self._resolved(self.overrides)
         self._selected: dict[Pairs, LLMConfig | None] = {}
-        found: tuple[Problem, ...] = (
-            *chain(*unknown),
-            *self.names.problems(),
-            *self._view.selection.problems,
-            *self._view.resolved.problems,
-        )
-        found += (
-            tuple(self._policy.overridden(self._view.selection, chain(*map(rows, self.overrides))))
-            if self.overrides and self._enforces
-            else ()
-        )
-        self.problems = (*found, *self._passed_over.values(), *exposed_credentials(self.winners))
+        self.problems: tuple[Problem, ...] = ()
+        self.overrides = self._known(overrides)
+        self._view = self._resolved(self.overrides)
+        self.problems += (*self._problems(), *self._passed_over.values(), *exposed_credentials(self.winners))
         self._values = self._read_values()
         self._secrets = dict(opener.results)  # those that overrides read later are no part of this Config's providers
+        self._applications = NO_APPLICATIONS
         if self.winners is not combined.winners:
-            self._applications, faults = applications(schema, self._values, self.winners)
+            self._read_applications()
+
+    def _known(self, overrides: Iterable[Pairs]) -> tuple[Pairs, ...]:
+        """The overrides that name no unknown provider; the others are reported."""
+        known: tuple[Pairs, ...] = ()
+        for pairs in overrides:
+            faults = unknown_providers(pairs, self.names.providers, self.names.catalogue)
             self.problems += tuple(faults)
-            for pairs in self.overrides:
-                self._applications, faults = self._overridden(self._applications, pairs)
-                self.problems += tuple(faults)
+            known += () if faults else (pairs,)
+        return known
+
+    def _problems(self) -> Iterator[Problem]:
+        """The problems of the aliases, of the selection and its resolution, and of overrides of enforced values."""
+        yield from self.names.problems()
+        yield from self._view.selection.problems
+        yield from self._view.resolved.problems
+        if self.overrides and self._policy is not None:
+            yield from self._policy.overridden(self._view.selection, chain(*map(rows, self.overrides)))
+
+    def _read_applications(self) -> None:
+        self._applications, faults = applications(self.schema, self._values, self.winners)
+        self.problems += tuple(faults)
+        for pairs in self.overrides:
+            self._applications, faults = self._overridden(self._applications, pairs)
+            self.problems += tuple(faults)
 
     def _with_applications(self, winners: Mapping[str, Entry]) -> dict[str, Entry]:
         """The winning entries, without those of an application that another value at the same key hides."""
@@ -201,7 +208,7 @@ class Derivation:
             problems += faults
             config = msgspec.structs.replace(config, _applications=changed)
             pairs = tuple(chain(*(row for row in rows(pairs) if not row[0].startswith("apps."))))
-        if not problems and not self._enforces:
+        if not problems and self._policy is None:
             llm = with_parameters(config.llm, pairs, self.names.catalogue)
             if llm is not None:
                 return msgspec.structs.replace(config, llm=llm, _overrides=overrides)
@@ -215,7 +222,9 @@ class Derivation:
         if has_errors(problems):
             raise ConfigError(problems)
         view = self._resolved(overrides)
-        enforced = self._policy.overridden(view.selection, rows(overrides[-1])) if self._enforces else ()
+        enforced: Iterable[Problem] = ()
+        if self._policy is not None:
+            enforced = self._policy.overridden(view.selection, rows(overrides[-1]))
         found = (*problems, *enforced, *view.selection.problems, *view.resolved.problems)
         warnings = _warnings(config.warnings, found) if found or config.warnings else ()
         return msgspec.structs.replace(config, llm=view.resolved.llm, warnings=warnings, _overrides=overrides)
