@@ -43,6 +43,8 @@ def _beside(layer: LayerName, path: str) -> Iterator[Problem]:
             names = sorted(entry.name for entry in itertools.islice(entries, _MOST))
     except OSError:
         return
+    if FILE in names:  # created since it was looked for
+        return
     for name in names:
         stem, ending = os.path.splitext(name.lower())
         if stem == "config" and ending in _ENDINGS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +84,21 @@ def test_a_stigmer_home_that_names_nothing(sandbox: Sandbox) -> None:
     assert "does not exist" in problem.message
     assert sandbox.run("init", variables=variables).returncode == 0
     assert sandbox.problems(variables) == []
+
+
+def test_the_right_file_that_appears_meanwhile_is_not_misplaced(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is created between the look at its path and the listing of its folder."""
+    folder = sandbox.user_file.parent
+    folder.mkdir(mode=0o755)
+    scandir = os.scandir
+
+    def late(path: str) -> Any:
+        if path == str(folder):
+            _put(sandbox.user_file)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert sandbox.read(LOCAL).problems == ()
+    assert sandbox.user_file.exists()
