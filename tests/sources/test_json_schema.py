@@ -30,6 +30,7 @@ CODES = {
     "out-of-range",
     "invalid-choice",
     "invalid-url",
+    "invalid-credential",
     "invalid-model",
     "empty-model",
     "not-a-mapping",

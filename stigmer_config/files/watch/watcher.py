@@ -183,7 +183,8 @@ class Watcher:
     def _look(self, file: File, why: int) -> bool:
         """Whether to report the file: it was written to, or differs from the last report."""
         seen, link = _glance(file)
-        if link:  # a link replaced the file
+        # A link replaced the file, or a folder came back that was gone when its path was resolved.
+        if link or (isinstance(seen, Signature) and not file.route.whole):
             self._follow([file])
             seen, _ = _glance(file)
         writing = why == CREATED and isinstance(seen, Signature) and seen.size == 0

@@ -36,6 +36,7 @@ from stigmer_config.files import stable_read as settled
 from stigmer_config.files.stable_read import Gone, Settled, StableReader, Unsettled, read_settled
 from stigmer_config.files.watch import State, Watcher, os_events
 from stigmer_config.files.watch.due_files import DueFiles
+from stigmer_config.files.watch.watcher import TICK
 from tests.support.paths import REPOSITORY
 from tests.support.vandals import BlobVandal, acting, is_whole
 
@@ -1023,6 +1024,28 @@ def test_a_vanished_or_emptied_file_counts_after_its_grace(tmp_path: Path) -> No
     vanish()
     path.write_bytes(b"back")
     assert isinstance(reader.read(path), Settled)
+
+
+def test_a_folder_that_came_back_is_followed_by_polling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request may read the file in it before a poll resolves the path again: a link in its place is still found."""
+    monkeypatch.setattr(BaseObserver, "schedule", refuse_all(errno.ENOSPC))
+    away, folder = tmp_path / "away", tmp_path / "project" / ".stigmer"
+    away.mkdir()
+    (away / "config.yaml").write_bytes(b"content")
+    folder.parent.mkdir()
+    path = folder / "config.yaml"
+    with Consumer(path, poll=0.3) as consumer:
+        assert consumer.sees(path, None)
+        while time.time() - (away / "config.yaml").stat().st_ctime < 5 * TICK:  # a newer file is reported twice
+            time.sleep(TICK)
+        away.rename(folder)
+        consumer.watcher.request(path, 0.0)
+        assert consumer.sees(path, b"content")
+        with consumer._changed:
+            consumer.told.clear()
+        folder.rename(away)
+        folder.symlink_to(away)
+        assert consumer.wait(lambda: bool(consumer.told))
 
 
 # -- another process, at random --------------------------------------------------------------------------------------
