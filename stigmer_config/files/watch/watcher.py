@@ -189,14 +189,14 @@ class Watcher:
             seen, _ = _glance(file)
         writing = why == CREATED and isinstance(seen, Signature) and seen.size == 0
         another = seen != file.seen or file.route.steps != file.way
-        told = not writing and (bool(why & (CREATED | CHANGED)) or another)
-        if told:
+        reported = not writing and (bool(why & (CREATED | CHANGED)) or another)
+        if reported:
             file.seen, file.way = seen, file.route.steps
-        if not told or not isinstance(seen, Signature):
+        if not reported or not isinstance(seen, Signature):
             self._ledger.spare(file)
         elif file.quick and abs(time.time() - seen.ctime_ns / 1e9) < TICK:
             self._ledger.ask(file.path, TICK)  # stat may not distinguish the next change from this one
-        return told
+        return reported
 
     def _check(self, item: File | str) -> None:
         """One step of the sweep: checks whether this file, or this folder, is still the one we know."""

@@ -158,7 +158,7 @@ class YamlReader:
         }
 
     def _syntax(self, error: Any) -> None:
-        from .syntax_errors import told
+        from .syntax_errors import described_error
 
         conflict = re.search(_CONFLICT, self.text, re.MULTILINE)
         if conflict:
@@ -167,7 +167,9 @@ class YamlReader:
                 "yaml-syntax", "an unresolved git merge conflict", hint, *line_and_column(self.text, conflict.start())
             )
             return
-        code, message, hint, line, column = told(error, only_document=self.documents == 1 and self.document_end is None)
+        code, message, hint, line, column = described_error(
+            error, only_document=self.documents == 1 and self.document_end is None
+        )
         message, hint = self._explained(message, hint, line, column)
         last = line_and_column(self.text, len(self.text.rstrip()))
         if (line, column) > last:  # something is missing: the open nodes show where

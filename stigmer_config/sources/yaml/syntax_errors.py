@@ -39,7 +39,7 @@ class Fault(NamedTuple):
     column: int
 
 
-def told(error: Any, *, only_document: bool) -> Fault:
+def described_error(error: Any, *, only_document: bool) -> Fault:
     """The fault that a parser's error is.
 
     `only_document` tells whether the error came inside the one document of a text: neither after directives
