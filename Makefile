@@ -54,9 +54,12 @@ fuzz: install ## Random inputs, and random damage to the files of a live worker,
 	@$(BIN)/python fuzz/load.py --inputs 100000 --seed $(SEED)
 	@$(BIN)/python fuzz/noninterference.py --inputs 100000 --seed $(SEED)
 	@$(BIN)/python fuzz/enforced.py --inputs 2000 --seed $(SEED)
+	@$(BIN)/python -m pytest --hypothesis-profile=fuzz --hypothesis-seed=$(SEED) tests/config tests/llm tests/loading tests/trust \
+		tests/sources/etcd/test_layer.py -m hypothesis
 	@STIGMER_FIRST_USE_PROCESSES=300 $(BIN)/python -m pytest tests/core/test_decoding.py -k sixteen
 	@STIGMER_FORKS=300 $(BIN)/python -m pytest tests/live/test_forks.py -k storm
 	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FUZZ_OPS=2500 $(BIN)/python -m pytest tests/live/test_fuzz.py tests/files/watch/test_watcher.py -k random
+	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FLEET_CHANGES=20 $(BIN)/python -m pytest tests/sources/etcd/test_fleet.py
 
 bench: install ## Measure against the peers (one table of one run; five minutes)
 	@$(BIN)/python benchmarks/run.py

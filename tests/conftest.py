@@ -15,9 +15,10 @@ from tests.support.sandbox import Sandbox
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# CI runs the same examples each time; a developer explores. `Sandbox.fresh` renews function-scoped sandboxes.
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# CI runs the same examples each time; a developer explores, and `make fuzz` (`--hypothesis-profile=fuzz`) goes far.
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60)
+settings.register_profile("dev", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("dev"), max_examples=1000)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 

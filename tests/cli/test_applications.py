@@ -77,8 +77,7 @@ def run(sandbox: Sandbox, *arguments: str, path: str = "", cwd: Path | None = No
 
 def test_an_installed_application_is_known_to_every_command(sandbox: Sandbox, package: Path) -> None:
     """And what its import prints is no part of the data."""
-    user = sandbox.write(user="apps:\n  checkpointer:\n    interval: 10  # mine\n    labels: {b: 2}\n")
-    del user
+    sandbox.write(user="apps:\n  checkpointer:\n    interval: 10  # mine\n    labels: {b: 2}\n")
     path = str(package)
     shown = run(sandbox, "show", "apps", "--origin", "--format", "json", path=path)
     document = json.loads(shown.stdout)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stigmer_config import ConfigError, LLMConfig, Origin, Problem
@@ -79,7 +79,6 @@ def compare(world: World, loaded: Loaded, expected: Outcome) -> None:
     today=DAYS[0],
 )
 @given(world=layers(), today=st.sampled_from(DAYS))
-@settings(max_examples=250)
 def test_any_layers_merge_by_the_rules(world: tuple[str, list[Given]], today: datetime.date) -> None:
     """Over any layers: provider, values, places, losers, alias, model and problems are those of the rules."""
     mode, given_layers = world
@@ -89,7 +88,6 @@ def test_any_layers_merge_by_the_rules(world: tuple[str, list[Given]], today: da
 
 
 @given(world=layers(), today=st.sampled_from(DAYS), fallbacks=st.lists(st.sampled_from(MODELS), min_size=1, max_size=4))
-@settings(max_examples=60)
 def test_each_fallback_is_what_an_override_of_the_model_gives(
     world: tuple[str, list[Given]], today: datetime.date, fallbacks: list[str]
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stigmer_config import Config, ConfigError, Explanation, Origin, Problem, Secret
@@ -56,7 +56,6 @@ overrides = st.lists(some(llm("override"), 3), min_size=1, max_size=3)
 
 
 @given(world=calm_layers(), values=overrides, today=st.sampled_from(DAYS))
-@settings(max_examples=250)
 def test_an_override_equals_a_load_with_the_same_values_as_execution_layers(
     world: tuple[str, list[Given]], values: list[dict[str, Any]], today: datetime.date
 ) -> None:

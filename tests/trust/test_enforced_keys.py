@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stigmer_config import Config, ConfigError
@@ -91,7 +91,6 @@ def where_it_goes(config: Config, provider: str) -> str | None:
     override=st.sampled_from([{}, *({"llm.provider": provider} for provider in PROVIDERS), {"llm.model": "gpt-5"}]),
     today=st.sampled_from(DAYS),
 )
-@settings(max_examples=150)
 def test_nothing_above_changes_an_enforced_value(
     world: tuple[str, list[Given]],
     listed: list[str],

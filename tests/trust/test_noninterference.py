@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stigmer_config import Config, ConfigError, LiveConfig
@@ -46,7 +46,6 @@ def overridden(config: Config, values: dict[str, Any]) -> tuple[str, str | None,
 
 
 @given(world=layers(overrides=0), file=project_files, today=st.sampled_from(DAYS), override=OVERRIDES)
-@settings(max_examples=100)
 def test_under_an_override_key_and_endpoint_stay_together(
     world: tuple[str, list[Given]], file: dict[str, Any], today: datetime.date, override: dict[str, Any]
 ) -> None:
@@ -65,7 +64,6 @@ def test_under_an_override_key_and_endpoint_stay_together(
 
 
 @given(world=layers(overrides=0), file=project_files, today=st.sampled_from(DAYS))
-@settings(max_examples=150)
 def test_a_grant_without_credentials_sends_no_key_elsewhere(
     world: tuple[str, list[Given]], file: dict[str, Any], today: datetime.date
 ) -> None:
@@ -89,7 +87,6 @@ def test_a_grant_without_credentials_sends_no_key_elsewhere(
 
 
 @given(world=layers(overrides=0), granted=project_files, added=project_files, today=st.sampled_from(DAYS))
-@settings(max_examples=60)
 def test_over_reloads_what_is_added_to_a_granted_file_moves_nothing(
     world: tuple[str, list[Given]], granted: dict[str, Any], added: dict[str, Any], today: datetime.date
 ) -> None:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stigmer_config import Config
@@ -76,7 +76,6 @@ def _effective(config: Config, lock: str) -> dict[str, Any]:
 
 
 @given(world=layers(), file=project_files, today=st.sampled_from(DAYS))
-@settings(max_examples=200)
 def test_no_project_file_changes_provider_credential_or_endpoint(
     world: tuple[str, list[Given]], file: dict[str, Any], today: datetime.date
 ) -> None:
@@ -103,7 +102,6 @@ def test_no_project_file_changes_provider_credential_or_endpoint(
     overrides=st.sampled_from([[], *([{"llm.provider": provider}] for provider in PROVIDERS)]),
     today=st.sampled_from(DAYS),
 )
-@settings(max_examples=200)
 def test_a_locked_key_is_what_it_is_without_the_project(
     world: tuple[str, list[Given]], file: dict[str, Any], overrides: list[dict[str, Any]], today: datetime.date
 ) -> None:

@@ -20,7 +20,7 @@ from tests.support.paths import REPOSITORY
 pytestmark = needs_etcd
 
 WORKERS = int(os.environ.get("STIGMER_FLEET_WORKERS", "200"))
-CHANGES = int(os.environ.get("STIGMER_FLEET_CHANGES", "10"))
+CHANGES = int(os.environ.get("STIGMER_FLEET_CHANGES", "5"))
 PROCESSES = 4
 DEADLINE = 90.0  # seconds until all have it: only a failure waits for it
 ROOT = REPOSITORY

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stigmer_config import LiveConfig, Problem
@@ -572,7 +572,6 @@ machine_files = some(
 
 
 @given(world=layers(), values=machine_files, today=st.sampled_from(DAYS))
-@settings(max_examples=120)
 def test_a_store_means_what_a_file_with_the_same_values_means(
     world: tuple[str, list[Given]], values: dict[str, Any], today: datetime.date
 ) -> None:
@@ -595,7 +594,6 @@ def test_a_store_means_what_a_file_with_the_same_values_means(
     today=st.sampled_from(DAYS),
     override=OVERRIDES,
 )
-@settings(max_examples=150)
 def test_an_open_store_changes_no_provider_credential_or_endpoint(
     world: tuple[str, list[Given]],
     values: dict[str, Any],
