@@ -19,6 +19,7 @@ SPACING: Final = 0.02  # the least seconds between two reactions to one file: bu
 CREATED: Final = 1  # it was created: while it is empty its writer has it open, and closing it raises an event
 CHANGED: Final = 2  # it was written, moved or removed, or a check was requested: report it, whatever stat says
 MOVED: Final = 4  # part of its path was: resolve the path again, and report it if it is another file now
+AGAIN: Final = 8  # it was reported, and events of it may get lost: report it once more
 
 
 class Absence(NamedTuple):
@@ -67,11 +68,11 @@ class DueFiles:
                 self.files = {path: self.files.get(path) or File(path) for path in wanted}
                 self.rewatch()
 
-    def ask(self, path: Path, delay: float) -> None:
+    def ask(self, path: Path, delay: float, why: int = CHANGED) -> None:
         """Makes the file due in `delay` seconds at the latest."""
         with self._changed:
             if file := self.files.get(path):
-                self._mark(file, CHANGED, time.monotonic() + delay)
+                self._mark(file, why, time.monotonic() + delay)
 
     def walk_again(self, file: File, delay: float) -> None:
         """The file looks different: it, or part of its path, may have been replaced."""

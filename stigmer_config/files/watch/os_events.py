@@ -74,6 +74,8 @@ class Native(FileSystemEventHandler):
         # Elsewhere a watch includes everything below the folder (FSEvents), or needs a descriptor per file in it
         # (kqueue).
         self.deep = LINUX
+        # Whether every event arrives, or `lost` is called. watchdog's own emitters lose some when a watch is replaced.
+        self.is_complete = False
         self._changed = changed
         self._sound = True
         self._watches: dict[str, tuple[Identity, ObservedWatch]] = {}
@@ -82,6 +84,7 @@ class Native(FileSystemEventHandler):
         self._reader: Thread
         own = _own_observer(changed, lost)
         if own is not None:
+            self.is_complete = True
             self._observer = own
             self._reader, self._release = own.inotify, own.inotify.release
         else:

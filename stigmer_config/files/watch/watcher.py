@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from ...core import forks
 from ..stable_read import Signature, signature
-from .due_files import CHANGED, CREATED, MOVED, Absence, DueFiles, File
+from .due_files import AGAIN, CHANGED, CREATED, MOVED, Absence, DueFiles, File
 from .path_route import Identity, identity, walk
 
 if TYPE_CHECKING:
@@ -182,21 +182,32 @@ class Watcher:
 
     def _look(self, file: File, why: int) -> bool:
         """Whether to report the file: it was written to, or differs from the last report."""
-        seen, link = _glance(file)
-        # A link replaced the file, or a folder came back that was gone when its path was resolved.
-        if link or (isinstance(seen, Signature) and not file.route.whole):
+        if self._hears_all(file):
+            seen, link = _glance(file)
+            # A link replaced the file, or a folder came back that was gone when its path was resolved.
+            if link or (isinstance(seen, Signature) and not file.route.whole):
+                self._follow([file])
+                seen, _ = _glance(file)
+        else:
             self._follow([file])
-            seen, _ = _glance(file)
+            seen = _status(file.path)
         writing = why == CREATED and isinstance(seen, Signature) and seen.size == 0
         another = seen != file.seen or file.route.steps != file.way
-        reported = not writing and (bool(why & (CREATED | CHANGED)) or another)
+        reported = not writing and (bool(why & (CREATED | CHANGED | AGAIN)) or another)
         if reported:
             file.seen, file.way = seen, file.route.steps
         if not reported or not isinstance(seen, Signature):
             self._ledger.spare(file)
-        elif file.quick and abs(time.time() - seen.ctime_ns / 1e9) < TICK:
-            self._ledger.ask(file.path, TICK)  # stat may not distinguish the next change from this one
+        if reported and not self._hears_all(file):
+            # What is read next may have come and gone by the next check, and two changes may have the same time stamp.
+            fresh = isinstance(seen, Signature) and abs(time.time() - seen.ctime_ns / 1e9) < TICK
+            if fresh or another or not why & AGAIN:
+                self._ledger.ask(file.path, TICK, AGAIN)
         return reported
+
+    def _hears_all(self, file: File) -> bool:
+        """Whether an event follows each change of the file."""
+        return self._native is not None and self._native.is_complete and not file.quick
 
     def _check(self, item: File | str) -> None:
         """One step of the sweep: checks whether this file, or this folder, is still the one we know."""

@@ -17,11 +17,11 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from watchdog.observers.api import BaseObserver, ObservedWatch
@@ -66,7 +66,7 @@ class Consumer:
             paths, self._take, on_state=lambda state, _: self.states.append(state), on_error=self._error, poll=poll
         )
 
-    def __enter__(self) -> Consumer:
+    def __enter__(self) -> Self:
         paths = set(self.watcher._ledger.files)
         self.watcher.start()
         self.wait(lambda: self.held.keys() >= paths)  # each is reported once at the start
@@ -1036,16 +1036,98 @@ def test_a_folder_that_came_back_is_followed_by_polling(tmp_path: Path, monkeypa
     path = folder / "config.yaml"
     with Consumer(path, poll=0.3) as consumer:
         assert consumer.sees(path, None)
-        while time.time() - (away / "config.yaml").stat().st_ctime < 5 * TICK:  # a newer file is reported twice
+        while time.time() - (away / "config.yaml").stat().st_ctime < 5 * TICK:  # a newer file is reported more often
             time.sleep(TICK)
+        with consumer._changed:
+            consumer.told.clear()
         away.rename(folder)
         consumer.watcher.request(path, 0.0)
         assert consumer.sees(path, b"content")
+        assert consumer.wait(lambda: len(consumer.told) == 2)
         with consumer._changed:
             consumer.told.clear()
         folder.rename(away)
         folder.symlink_to(away)
         assert consumer.wait(lambda: bool(consumer.told))
+
+
+class OneVisit(Consumer):
+    """Reads once, after the file was removed, during a visit that no check sees. `met` is what it has then."""
+
+    visit: Callable[[Path], AbstractContextManager[None]] | None = None
+    met: bytes | None = None
+
+    def _read(self, path: Path) -> None:
+        if self.visit is None or path.exists():
+            super()._read(path)
+            return
+        visit, self.visit = self.visit, None
+        with visit(path):
+            super()._read(path)
+        self.met = self.held[path]
+
+
+@contextmanager
+def a_folder(path: Path) -> Iterator[None]:
+    path.mkdir()
+    yield
+    path.rmdir()
+
+
+@contextmanager
+def another_file(path: Path) -> Iterator[None]:
+    path.write_bytes(b"other")
+    yield
+    path.unlink()
+
+
+def nothing_heard(patch: pytest.MonkeyPatch) -> None:
+    """watchdog's own emitters, as if each event came while a watch is replaced."""
+    patch.setattr(os_events, "LINUX", False)
+    patch.setattr(os_events.Native, "dispatch", lambda *_: None)
+
+
+def nothing_watched(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(BaseObserver, "schedule", refuse_all(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("events", [nothing_heard, nothing_watched])
+@pytest.mark.parametrize(("visit", "met"), [(a_folder, Consumer.FAULT), (another_file, b"other")])
+def test_what_came_and_went_between_two_checks_is_not_kept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    events: Callable[[pytest.MonkeyPatch], None],
+    visit: Callable[[Path], AbstractContextManager[None]],
+    met: bytes,
+) -> None:
+    """Gone when it is checked, there when it is read, gone again at the next check."""
+    events(monkeypatch)
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"content")
+    with OneVisit(path) as consumer:
+        assert consumer.sees(path, b"content")
+        consumer.visit = visit
+        path.unlink()
+        assert consumer.sees(path, None)
+        assert consumer.met == met
+
+
+@pytest.mark.parametrize("events", [nothing_heard, nothing_watched])
+def test_a_link_that_left_and_came_back_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    """What it leads to is the same all the time."""
+    events(monkeypatch)
+    target, path, aside = tmp_path / "target", tmp_path / "config.yaml", tmp_path / "aside"
+    target.write_bytes(b"content")
+    path.symlink_to(target)
+    with Consumer(path) as consumer:
+        assert consumer.sees(path, b"content")
+        path.rename(aside)
+        consumer.watcher.request(path, 0.0)
+        assert consumer.sees(path, None)
+        aside.rename(path)
+        assert consumer.sees(path, b"content")
 
 
 # -- another process, at random --------------------------------------------------------------------------------------
