@@ -49,7 +49,7 @@ check: install ## Types, lint, format, import order
 	@$(BIN)/python -m pytest -n 0 tests/test_api.py tests/test_imports.py
 
 fuzz: SEED := $(or $(SEED),$(shell od -An -N2 -tu2 /dev/urandom | tr -d " "))
-fuzz: install ## Random inputs, and random damage to the files of a live worker, from a new SEED each time (an hour)
+fuzz: install ## Random inputs, and random damage to the files of a live worker, from a new SEED each time (more than an hour)
 	@echo "SEED=$(SEED)"
 	@$(BIN)/python fuzz/load.py --inputs 100000 --seed $(SEED)
 	@$(BIN)/python fuzz/noninterference.py --inputs 100000 --seed $(SEED)
