@@ -7,6 +7,7 @@ import errno
 import hashlib
 import importlib
 import logging
+import math
 import os
 import queue
 import random
@@ -59,6 +60,7 @@ class Consumer:
         self.torn: list[bytes] = []
         self.states: list[State] = []
         self.errors: list[BaseException] = []
+        self.rests = False  # no file is due
         self.before_read: Callable[[], None] = lambda: None
         self._changed = threading.Condition()
         self._reader = StableReader()
@@ -69,7 +71,8 @@ class Consumer:
     def __enter__(self) -> Self:
         paths = set(self.watcher._ledger.files)
         self.watcher.start()
-        self.wait(lambda: self.held.keys() >= paths)  # each is reported once at the start
+        # Each is reported at the start: once, or again shortly after where events of it may get lost.
+        self.wait(lambda: self.held.keys() >= paths and (self.rests or not paths))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,6 +85,9 @@ class Consumer:
         self.before_read()
         for path in paths:
             self._read(path)
+        with self._changed:
+            self.rests = all(file.due == math.inf for file in self.watcher._ledger.files.values())
+            self._changed.notify_all()
 
     def _read(self, path: Path) -> None:
         content: bytes | None
