@@ -61,7 +61,7 @@ fuzz: install ## Random inputs, and random damage to the files of a live worker,
 	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FUZZ_OPS=2500 $(BIN)/python -m pytest tests/live/test_fuzz.py tests/files/watch/test_watcher.py -k random
 	@STIGMER_FUZZ_SEED=$(SEED) STIGMER_FLEET_CHANGES=20 $(BIN)/python -m pytest tests/sources/etcd/test_fleet.py
 
-bench: install ## Measure against the peers (one table of one run; five minutes)
+bench: install ## Measure against the peers (one table of one run; six minutes)
 	@$(BIN)/python benchmarks/run.py
 
 docs: install ## Build the site of docs/ into site/, strict about links (`make test` does it, too)

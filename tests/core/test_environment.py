@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ needs_stranger = pytest.mark.skipif(bool(_why_no_stranger()), reason=_why_no_str
 
 def homeless(argv: list[str], cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """A process of a user without a home, `HOME` unset."""
-    environment = {"PATH": "/usr/bin:/bin", "MODE": "local", "XDG_CONFIG_DIRS": str(cwd / "xdg"), **variables}
+    environment = {"PATH": os.defpath, "MODE": "local", "XDG_CONFIG_DIRS": str(cwd / "xdg"), **variables}
     return subprocess.run(
         [*STRANGER, *argv], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
@@ -100,7 +101,7 @@ def test_a_relative_home_starts_at_the_working_folder(sandbox: Sandbox, home: st
         "    pathlib.Path('home/.stigmer/config.yaml').write_text('mode: local\\nllm: {max_tokens: 6}\\n')\n"
         "    print(live.wait_for(lambda config: config.llm.max_tokens == 6, timeout=30).llm.max_tokens)\n"
     )
-    environment = {"PATH": "/usr/bin:/bin", "HOME": home, "XDG_CONFIG_DIRS": str(tmp_path / "xdg")}
+    environment = {"PATH": os.defpath, "HOME": home, "XDG_CONFIG_DIRS": str(tmp_path / "xdg")}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=root, env=environment, capture_output=True, text=True, check=False
     )
@@ -117,7 +118,7 @@ def test_a_working_folder_that_is_gone_matters_only_to_what_needs_it(sandbox: Sa
         "print(load().llm.max_tokens)\nwith LiveConfig.start() as live:\n    print(live.current.llm.max_tokens)\n"
         "try:\n    load(project_dir='x')\nexcept ValueError as error:\n    print(error.problems[0].code)\n"
     )
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(sandbox.home), "XDG_CONFIG_DIRS": str(sandbox.root / "xdg")}
+    environment = {"PATH": os.defpath, "HOME": str(sandbox.home), "XDG_CONFIG_DIRS": str(sandbox.root / "xdg")}
     alone = [sys.executable, "-c", "import os; os.rmdir(os.getcwd()); import socket"]
     if b"SystemError" in subprocess.run(alone, cwd=gone, env=environment, capture_output=True, check=False).stderr:
         pytest.skip("this Python cannot import its own socket module there (3.13.0)")
@@ -156,7 +157,7 @@ def test_the_folders_are_those_of_platformdirs(tmp_path: Path, variables: dict[s
         "assert found.state_dir == folders.user_state_path, found.state_dir\n"
         "print(imported)\n"
     )
-    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", **variables}
+    environment = {"HOME": str(tmp_path), "PATH": os.defpath, **variables}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
     )

@@ -380,17 +380,19 @@ def everything_logged(sandbox: Sandbox, act: Callable[[LiveConfig], None]) -> st
     texts = []
     for configured in ("", "structlog", "logging"):
         stream = io.StringIO()
+        root, level = logging.getLogger(), logging.getLogger().level
         with pytest.MonkeyPatch.context() as patch, no_logging_configured():
             patch.setattr(sys, "stderr", stream)
             if configured == "structlog":
                 structlog.configure(logger_factory=structlog.PrintLoggerFactory(stream))
             elif configured:
-                logging.getLogger().addHandler(logging.StreamHandler(stream))
-                patch.setattr(logging.getLogger(), "level", logging.DEBUG)
+                root.addHandler(logging.StreamHandler(stream))
+                root.setLevel(logging.DEBUG)
             try:
                 with living(sandbox, {"ANTHROPIC_API_KEY": KEY, "MODE": "cloud"}) as live:
                     act(live)
             finally:
+                root.setLevel(level)
                 structlog.reset_defaults()
         texts.append(stream.getvalue())
     assert all("config.loaded" in text for text in texts)
